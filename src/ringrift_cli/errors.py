@@ -1,0 +1,49 @@
+"""Everything that can go wrong and is said in one sentence.
+
+RingriftError            a known cause; the command line prints it and exits with `exit_code`
+├── UsageError           an argument or option that no run could accept (exit 2)
+├── NotationError        text that is no position or no move
+├── IllegalMove          a well-formed move that the rules do not allow here
+├── RecordError          a file of games that cannot be read or does not replay
+│   └── RulesMismatch    a record made under other rules, or by another version of the format
+└── OutputError          a result that could not be written whole
+"""
+
+from __future__ import annotations
+
+
+class RingriftError(Exception):
+    """A failure whose cause is known. `hint` is what to try next, a command if there is one."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(RingriftError):
+    """An argument that is wrong whatever the state of the world."""
+
+    exit_code = 2
+
+
+class NotationError(RingriftError):
+    """Text that cannot be read as a position or a move; it quotes the text."""
+
+
+class IllegalMove(RingriftError):
+    """A move that is not legal in the position; it says why, and which moves are near it."""
+
+
+class RecordError(RingriftError):
+    """A record that is damaged or does not replay; it names the file and the place."""
+
+
+class RulesMismatch(RecordError):
+    """A record made under other rules or in another version of the format."""
+
+
+class OutputError(RingriftError):
+    """Something could not be written; nothing half-written is left behind."""

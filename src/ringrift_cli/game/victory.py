@@ -1,0 +1,184 @@
+"""The end of a turn and of the game (rules section 10)."""
+
+from __future__ import annotations
+
+from ringrift_cli.game import layout as L
+from ringrift_cli.game import movement, placement
+from ringrift_cli.game.jit import njit, popcount
+from ringrift_cli.game.topology import IntArray
+
+
+@njit()
+def is_alive(S: IntArray, p: int) -> bool:
+    """Whether `p` has a ring in hand or on the board."""
+    return S[L.HAND + p] + S[L.RINGS + p] > 0  # type: ignore[no-any-return]
+
+
+@njit()
+def has_real_action(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
+    """Whether `p` has a legal move, capture or placement in this position."""
+    return movement.any_stack_can_move(T, S, p) or placement.has_placement(T, S, W, p)
+
+
+@njit()
+def finish(S: IntArray, winner: int, reason: int) -> None:
+    S[L.WINNER] = winner
+    S[L.REASON] = reason
+    S[L.PHASE] = L.OVER
+
+
+@njit()
+def controls_all_alone(T: IntArray, S: IntArray) -> int:
+    """The player who controls every stack while all others have no ring anywhere; -1."""
+    lone = -1
+    for p in range(T[L.T_PLAYERS]):
+        if is_alive(S, p):
+            if lone >= 0:
+                return -1
+            lone = p
+    if lone >= 0 and S[L.STACKS + lone] == 0:
+        return -1
+    return lone
+
+
+@njit()
+def is_stalemate(T: IntArray, S: IntArray, W: IntArray) -> bool:
+    """No stack on the board, and nobody can place."""
+    for p in range(T[L.T_PLAYERS]):
+        if S[L.STACKS + p] > 0:
+            return False
+    for p in range(T[L.T_PLAYERS]):
+        if placement.has_placement(T, S, W, p):
+            return False
+    return True
+
+
+@njit()
+def keep_best(players: int, candidates: int, values: IntArray) -> int:
+    """Of a bit mask of players, those with the greatest value."""
+    best = -1
+    kept = 0
+    for p in range(players):
+        if candidates >> p & 1:
+            if values[p] > best:
+                best, kept = values[p], 0
+            if values[p] == best:
+                kept |= 1 << p
+    return kept
+
+
+@njit()
+def stalemate_winner(T: IntArray, S: IntArray) -> int:
+    """Each tie-break is asked only among those still tied. Hands are already counted."""
+    players = T[L.T_PLAYERS]
+    tied = (1 << players) - 1
+    tied = keep_best(players, tied, S[L.TERRITORY :])
+    tied = keep_best(players, tied, S[L.ELIMINATED :])
+    tied = keep_best(players, tied, S[L.MARKERS :])
+    last = S[L.LAST_ACTOR]
+    if last >= 0 and tied >> last & 1:
+        return last  # type: ignore[no-any-return]
+    winner = 0
+    while not tied >> winner & 1:
+        winner += 1
+    return winner
+
+
+@njit()
+def ends_game(T: IntArray, S: IntArray, W: IntArray) -> bool:
+    """The checks at the end of a turn, in their order; ends the game if one holds.
+
+    Only the mover's eliminated rings and territory can have grown in its turn.
+    """
+    p, players = S[L.SEAT], T[L.T_PLAYERS]
+    for q in range(players):
+        if S[L.OUT + q] == 0 and not is_alive(S, q):
+            S[L.OUT + q] = S[L.TURN]
+    if S[L.ELIMINATED + p] >= T[L.T_ELIMINATION]:
+        finish(S, p, L.RING_ELIMINATION)
+        return True
+    others = 0
+    for q in range(players):
+        if q != p:
+            others += S[L.TERRITORY + q]
+    if S[L.TERRITORY + p] >= T[L.T_TERRITORY] and S[L.TERRITORY + p] > others:
+        finish(S, p, L.TERRITORY_CONTROL)
+        return True
+    lone = controls_all_alone(T, S)
+    if lone >= 0:
+        finish(S, lone, L.LAST_PLAYER_STANDING)
+        return True
+    if is_stalemate(T, S, W):
+        for q in range(players):
+            S[L.ELIMINATED + q] += S[L.HAND + q]
+            S[L.HAND + q] = 0
+        finish(S, stalemate_winner(T, S), L.STALEMATE)
+        return True
+    return False
+
+
+@njit()
+def close_round(T: IntArray, S: IntArray, alive: int) -> None:
+    """Lengthens or clears the streak when the round's first seat is to move again."""
+    active = S[L.ACTIVE] & alive
+    if popcount(active) != 1:
+        S[L.HOLDER] = -1
+        S[L.STREAK] = 0
+        return
+    holder = 0
+    while not active >> holder & 1:
+        holder += 1
+    S[L.STREAK] = S[L.STREAK] + 1 if S[L.HOLDER] == holder else 1
+    S[L.HOLDER] = holder
+
+
+@njit()
+def begin_turn(T: IntArray, S: IntArray, W: IntArray) -> None:
+    """The book-keeping of rounds at the start of the mover's turn; it may end the game."""
+    p, players = S[L.SEAT], T[L.T_PLAYERS]
+    alive = 0
+    for q in range(players):
+        if is_alive(S, q):
+            alive |= 1 << q
+    first = S[L.FIRST]
+    if first < 0 or not alive >> first & 1:
+        S[L.FIRST] = p
+        S[L.SEEN] = 0
+        S[L.ACTIVE] = 0
+        if S[L.HOLDER] >= 0 and not alive >> S[L.HOLDER] & 1:
+            S[L.HOLDER] = -1
+            S[L.STREAK] = 0
+    elif first == p and S[L.SEEN] != 0:
+        close_round(T, S, alive)
+        S[L.SEEN] = 0
+        S[L.ACTIVE] = 0
+    S[L.MOBILE] = movement.any_stack_can_move(T, S, p)
+    real = S[L.MOBILE] != 0 or placement.has_placement(T, S, W, p)
+    S[L.SEEN] |= 1 << p
+    if real:
+        S[L.ACTIVE] |= 1 << p
+    if S[L.STREAK] < 3 or S[L.HOLDER] != p or not real:
+        return
+    for q in range(players):
+        if q != p and alive >> q & 1 and has_real_action(T, S, W, q):
+            return
+    finish(S, p, L.LAST_PLAYER_STANDING)
+
+
+@njit()
+def end_turn(T: IntArray, S: IntArray, W: IntArray) -> None:
+    """Ends the mover's turn: the game is over, or the next seat with a ring begins its turn."""
+    if ends_game(T, S, W):
+        return
+    p = S[L.SEAT]
+    while True:
+        p = p + 1 if p + 1 < T[L.T_PLAYERS] else 0
+        if is_alive(S, p):
+            break
+    S[L.SEAT] = p
+    S[L.TURN] += 1
+    S[L.PHASE] = L.PLACEMENT
+    S[L.FOCUS] = -1
+    S[L.CHANGED] = 0
+    S[L.RECOVERED] = 0
+    begin_turn(T, S, W)
