@@ -10,14 +10,15 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import lines, movement, placement, recovery, territory, victory
 from ringrift_cli.game import state as st
 from ringrift_cli.game.jit import lowest, njit
+from ringrift_cli.game.state import u
 from ringrift_cli.game.topology import IntArray
 
 
 @njit()
-def new_game(T: IntArray, S: IntArray, W: IntArray, pie: bool) -> None:
+def new_game(T: IntArray, S: IntArray, pie: bool) -> None:
     """Makes `S` a new game at its first decision."""
     st.reset(T, S, pie)
-    victory.begin_turn(T, S, W)
+    victory.begin_turn(T, S)
 
 
 @njit()
@@ -36,9 +37,9 @@ def emit_controlled(T: IntArray, S: IntArray, p: int, first: int, out: IntArray,
     """Appends `first` + cell for each stack `p` controls; returns the new count."""
     plane = T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[plane + row]
+        bits = S[u(plane + row)]
         while bits != 0:
-            out[n] = first + st.cell_at(T, lowest(bits) - 1, row)
+            out[u(n)] = first + st.cell_at(T, lowest(bits) - 1, row)
             n += 1
             bits &= bits - 1
     return n
@@ -55,7 +56,7 @@ def emit_extractions(
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
             if recovery.can_extract(T, S, cell, p, buried):
-                out[n] = T[L.T_EXTRACT] + cell
+                out[u(n)] = T[L.T_EXTRACT] + cell
                 n += 1
     return n
 
@@ -72,13 +73,13 @@ def legal_prices(T: IntArray, S: IntArray, p: int, out: IntArray) -> int:
 
 
 @njit()
-def legal_placement(T: IntArray, S: IntArray, W: IntArray, p: int, out: IntArray) -> int:
-    n = placement.emit(T, S, W, p, out, 0)
+def legal_placement(T: IntArray, S: IntArray, p: int, out: IntArray) -> int:
+    n = placement.emit(T, S, p, out, 0)
     if may_skip_placement(T, S, p):
-        out[n] = T[L.T_GLOBAL] + L.SKIP_PLACEMENT
+        out[u(n)] = T[L.T_GLOBAL] + L.SKIP_PLACEMENT
         n += 1
     if may_swap(S):
-        out[n] = T[L.T_GLOBAL] + L.SWAP
+        out[u(n)] = T[L.T_GLOBAL] + L.SWAP
         n += 1
     return n
 
@@ -87,10 +88,10 @@ def legal_placement(T: IntArray, S: IntArray, W: IntArray, p: int, out: IntArray
 def legal_movement(T: IntArray, S: IntArray, p: int, out: IntArray) -> int:
     if S[L.FOCUS] >= 0:
         return movement.emit_stack(T, S, S[L.FOCUS], out, 0)
-    if S[L.STACKS + p] > 0:
+    if S[u(L.STACKS + p)] > 0:
         return movement.emit_all(T, S, p, out, 0)
     n = recovery.emit(T, S, p, out, 0)
-    out[n] = T[L.T_GLOBAL] + L.SKIP_RECOVERY
+    out[u(n)] = T[L.T_GLOBAL] + L.SKIP_RECOVERY
     return n + 1
 
 
@@ -101,20 +102,20 @@ def legal(T: IntArray, S: IntArray, W: IntArray, out: IntArray) -> int:
     if S[L.PENDING] != L.NOTHING:
         return legal_prices(T, S, p, out)
     if phase == L.PLACEMENT:
-        return legal_placement(T, S, W, p, out)
+        return legal_placement(T, S, p, out)
     if phase == L.MOVEMENT:
         return legal_movement(T, S, p, out)
     if phase == L.CAPTURE or phase == L.CHAIN:
         n = movement.emit_captures(T, S, S[L.FOCUS], out, 0)
         if phase == L.CAPTURE:
-            out[n] = T[L.T_GLOBAL] + L.SKIP_CAPTURE
+            out[u(n)] = T[L.T_GLOBAL] + L.SKIP_CAPTURE
             n += 1
         return n
     if phase == L.LINES:
         return lines.emit(T, S, p, out, 0)
     if phase == L.REGIONS:
         n = territory.emit(T, S, W, p, out, 0)
-        out[n] = T[L.T_GLOBAL] + L.SKIP_TERRITORY
+        out[u(n)] = T[L.T_GLOBAL] + L.SKIP_TERRITORY
         return n + 1
     if phase == L.FORCED:
         return emit_controlled(T, S, p, T[L.T_FORCED], out, 0)
@@ -128,9 +129,9 @@ def has_decision(T: IntArray, S: IntArray, W: IntArray) -> bool:
     if S[L.PENDING] != L.NOTHING:
         return True
     if phase == L.PLACEMENT:
-        if S[L.HAND + p] == 0:
+        if S[u(L.HAND + p)] == 0:
             return False
-        return may_skip_placement(T, S, p) or placement.has_placement(T, S, W, p)
+        return may_skip_placement(T, S, p) or placement.has_placement(T, S, p)
     if phase == L.MOVEMENT:
         if S[L.FOCUS] >= 0 or S[L.MOBILE] != 0:
             return True
@@ -138,9 +139,9 @@ def has_decision(T: IntArray, S: IntArray, W: IntArray) -> bool:
     if phase == L.LINES:
         return lines.has_line(T, S, p)
     if phase == L.REGIONS:
-        return territory.emit(T, S, W, p, S[:0], 0) > 0
+        return territory.has_region(T, S, W, p)
     if phase == L.FORCED:
-        return S[L.CHANGED] == 0 and S[L.STACKS + p] > 0
+        return S[L.CHANGED] == 0 and S[u(L.STACKS + p)] > 0
     return True
 
 
@@ -158,7 +159,7 @@ def advance(T: IntArray, S: IntArray, W: IntArray) -> None:
         elif phase == L.REGIONS:
             S[L.PHASE] = L.FORCED
         else:
-            victory.end_turn(T, S, W)
+            victory.end_turn(T, S)
 
 
 @njit()
@@ -184,7 +185,7 @@ def apply_line(T: IntArray, S: IntArray, axis: int, first: int, whole: bool) -> 
         count = 1 + lines.run_ahead(T, S, p, first, axis)
         if recovering:
             S[L.PENDING] = L.EXTRACTION
-        elif S[L.STACKS + p] > 0:
+        elif S[u(L.STACKS + p)] > 0:
             S[L.PENDING] = L.RING_PRICE
     else:
         count = T[L.T_LINE]

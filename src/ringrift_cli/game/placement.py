@@ -1,15 +1,16 @@
 """Placing rings, and the rule against dead placements (rules section 4).
 
 A ring placed on an empty cell makes a stack of 1, 2 or 3, which only looks at the four nearest
-cells of each direction: farther away there is a plain move. So the empty cells are decided all at
-once, a row word at a time. With `f(k)` "the cell k steps away is free" and `t(n, k)` "a stack with a
-cap of at most n stands there", some direction must have
+cells of each direction: farther away there is a plain move. So the empty cells of a row are decided
+at once, by row words. With f(k) "the cell k steps away is free" and t(n, k) "a stack with a cap of
+at most n stands there", some direction must have
 
     n = 1:  f1                  or  t(1,1) f2
     n = 2:  f1 f2               or  t(2,1) f2      or  f1 t(2,2) f3
     n = 3:  f1 f2 f3            or  t(3,1) f2 f3   or  f1 t(3,2) f3   or  f1 f2 t(3,3) f4
 
-Placements on a stack are decided one by one.
+The captures are looked at only in rows where moves alone leave some cell undecided. Placements on
+a stack are decided one by one.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import movement
 from ringrift_cli.game import state as st
 from ringrift_cli.game.jit import lowest, njit
+from ringrift_cli.game.state import u
 from ringrift_cli.game.topology import IntArray
 
 
 @njit()
 def occupied(T: IntArray, S: IntArray, row: int) -> int:
     """Row word of all stacks, for a padded row."""
-    bits = 0
-    for p in range(T[L.T_PLAYERS]):
-        bits |= S[T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + row]
+    bits, at = 0, T[L.T_S_CONTROL] + row
+    for _ in range(T[L.T_PLAYERS]):
+        bits |= S[u(at)]
+        at += T[L.T_STRIDE]
     return bits
 
 
 @njit()
 def marked(T: IntArray, S: IntArray, row: int) -> int:
     """Row word of all markers, for a padded row."""
-    bits = 0
-    for p in range(T[L.T_PLAYERS]):
-        bits |= S[T[L.T_S_MARKER] + p * T[L.T_STRIDE] + row]
+    bits, at = 0, T[L.T_S_MARKER] + row
+    for _ in range(T[L.T_PLAYERS]):
+        bits |= S[u(at)]
+        at += T[L.T_STRIDE]
     return bits
 
 
@@ -48,50 +52,64 @@ def may_stack(T: IntArray, S: IntArray, cell: int, p: int) -> bool:
 
 
 @njit()
-def find_empty(T: IntArray, S: IntArray, W: IntArray) -> None:
-    """Fills W_ONE, W_TWO and W_THREE with the cells where so many rings could move or capture."""
-    rows, stride = T[L.T_ROWS], T[L.T_STRIDE]
-    blocked, caps = T[L.T_S_BLOCK], T[L.T_S_CAP]
-    for i in range(stride):
-        W[L.W_FREE + i] = S[blocked + i] ^ L.FULL
-        W[L.W_ONE + i] = 0
-        W[L.W_TWO + i] = 0
-        W[L.W_THREE + i] = 0
-    for direction in range(2 * T[L.T_AXES]):
-        dx, dy = T[L.T_DX + direction], T[L.T_DY + direction]
-        left, right = 1 if dx < 0 else 0, 1 if dx > 0 else 0
-        for i in range(L.PAD, L.PAD + rows):
-            free, cap = L.W_FREE + i, caps + i
-            f1 = W[free + dy] << left >> right
-            f2 = W[free + 2 * dy] << 2 * left >> 2 * right
-            f3 = W[free + 3 * dy] << 3 * left >> 3 * right
-            f4 = W[free + 4 * dy] << 4 * left >> 4 * right
-            one1 = S[cap + dy] << left >> right
-            two1 = S[cap + stride + dy] << left >> right
-            two2 = S[cap + stride + 2 * dy] << 2 * left >> 2 * right
-            three1 = S[cap + 2 * stride + dy] << left >> right
-            three2 = S[cap + 2 * stride + 2 * dy] << 2 * left >> 2 * right
-            three3 = S[cap + 2 * stride + 3 * dy] << 3 * left >> 3 * right
-            W[L.W_ONE + i] |= f1 | one1 & f2
-            W[L.W_TWO + i] |= f2 & (f1 | two1) | f1 & f3 & two2
-            W[L.W_THREE + i] |= f3 & (f2 & (f1 | three1) | f1 & three2) | f1 & f2 & f4 & three3
+def free_ahead(S: IntArray, at: int, dy: int, left: int, right: int, k: int) -> int:
+    """f(k) for the row whose blockers are at `at`."""
+    return (S[u(at + k * dy)] ^ L.FULL) << k * left >> k * right  # type: ignore[no-any-return]
 
 
 @njit()
-def has_placement(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
+def stack_ahead(S: IntArray, at: int, dy: int, left: int, right: int, k: int) -> int:
+    """t(n, k) for the row whose stacks with a cap of at most n are at `at`."""
+    return S[u(at + k * dy)] << k * left >> k * right  # type: ignore[no-any-return]
+
+
+@njit()
+def placeable(T: IntArray, S: IntArray, i: int) -> tuple[int, int, int]:
+    """Row words of the empty cells of a padded row that take 1, 2 and 3 rings."""
+    at = T[L.T_S_BLOCK] + i
+    empty = (S[u(at)] ^ L.FULL) & ~marked(T, S, i)
+    if empty == 0:
+        return 0, 0, 0
+    one, two, three = 0, 0, 0
+    for direction in range(2 * T[L.T_AXES]):
+        dx, dy = T[u(L.T_DX + direction)], T[u(L.T_DY + direction)]
+        left, right = dx < 0, dx > 0
+        run = free_ahead(S, at, dy, left, right, 1)
+        one |= run
+        run &= free_ahead(S, at, dy, left, right, 2)
+        two |= run
+        three |= run & free_ahead(S, at, dy, left, right, 3)
+        if empty & ~three == 0:
+            return empty, empty, empty
+    stride, cap1 = T[L.T_STRIDE], T[L.T_S_CAP] + i
+    cap2, cap3 = cap1 + stride, cap1 + 2 * stride
+    for direction in range(2 * T[L.T_AXES]):
+        dx, dy = T[u(L.T_DX + direction)], T[u(L.T_DY + direction)]
+        left, right = dx < 0, dx > 0
+        f1 = free_ahead(S, at, dy, left, right, 1)
+        f2 = free_ahead(S, at, dy, left, right, 2)
+        f3 = free_ahead(S, at, dy, left, right, 3)
+        f4 = free_ahead(S, at, dy, left, right, 4)
+        one |= f2 & stack_ahead(S, cap1, dy, left, right, 1)
+        two |= f2 & stack_ahead(S, cap2, dy, left, right, 1)
+        two |= f1 & f3 & stack_ahead(S, cap2, dy, left, right, 2)
+        near = f2 & stack_ahead(S, cap3, dy, left, right, 1)
+        near |= f1 & stack_ahead(S, cap3, dy, left, right, 2)
+        three |= near & f3 | f1 & f2 & f4 & stack_ahead(S, cap3, dy, left, right, 3)
+        if empty & ~(one & two & three) == 0:
+            break
+    return one & empty, two & empty, three & empty
+
+
+@njit()
+def has_placement(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has a legal placement."""
-    hand = S[L.HAND + p]
+    hand = S[u(L.HAND + p)]
     if hand == 0:
         return False
-    find_empty(T, S, W)
     for row in range(T[L.T_ROWS]):
-        i = L.PAD + row
-        ok = W[L.W_ONE + i]
-        if hand > 1:
-            ok |= W[L.W_TWO + i]
-        if hand > 2:
-            ok |= W[L.W_THREE + i]
-        if ok & ~S[T[L.T_S_BLOCK] + i] & ~marked(T, S, i) & T[L.T_ROW_MASK + i]:
+        one, two, three = placeable(T, S, L.PAD + row)
+        if one or hand > 1 and two or hand > 2 and three:
             return True
     for row in range(T[L.T_ROWS]):
         bits = occupied(T, S, L.PAD + row)
@@ -103,32 +121,35 @@ def has_placement(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
 
 
 @njit()
-def emit(T: IntArray, S: IntArray, W: IntArray, p: int, out: IntArray, n: int) -> int:
+def emit_bits(bits: int, first: int, out: IntArray, n: int) -> int:
+    """Appends `first` + index of each set bit; returns the new count."""
+    while bits != 0:
+        out[u(n)] = first + lowest(bits)
+        n += 1
+        bits &= bits - 1
+    return n
+
+
+@njit()
+def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     """Appends `p`'s placements to `out`, which holds `n` actions; returns the new count."""
-    hand, rows = S[L.HAND + p], T[L.T_ROWS]
+    hand = S[u(L.HAND + p)]
     if hand == 0:
         return n
-    find_empty(T, S, W)
-    for row in range(rows):
+    for row in range(T[L.T_ROWS]):
         i = L.PAD + row
-        empty = T[L.T_ROW_MASK + i] & ~S[T[L.T_S_BLOCK] + i] & ~marked(T, S, i)
-        W[L.W_ONE + i] &= empty
-        W[L.W_TWO + i] &= empty
-        W[L.W_THREE + i] &= empty
+        one, two, three = placeable(T, S, i)
         bits = occupied(T, S, i)
         while bits != 0:
             if may_stack(T, S, st.cell_at(T, lowest(bits) - 1, row), p):
-                W[L.W_ONE + i] |= bits & -bits
+                one |= bits & -bits
             bits &= bits - 1
-    for rings in range(min(hand, 3)):
-        first = T[L.T_PLACE] + rings * T[L.T_CELLS]
-        for row in range(rows):
-            bits = W[L.W_ONE + 40 * rings + L.PAD + row]
-            base = first + T[L.T_ROW_BASE + row] - 1
-            while bits != 0:
-                out[n] = base + lowest(bits)
-                n += 1
-                bits &= bits - 1
+        first = T[L.T_PLACE] + T[u(L.T_ROW_BASE + row)] - 1
+        n = emit_bits(one, first, out, n)
+        if hand > 1:
+            n = emit_bits(two, first + T[L.T_CELLS], out, n)
+        if hand > 2:
+            n = emit_bits(three, first + 2 * T[L.T_CELLS], out, n)
     return n
 
 
@@ -137,17 +158,17 @@ def place(T: IntArray, S: IntArray, cell: int, count: int) -> None:
     """The mover places `count` rings on an empty cell, or one on a stack."""
     p = S[L.SEAT]
     word = st.cell_word(T, S, cell)
-    ring = p * T[L.T_RINGS] + T[L.T_RINGS] - S[L.HAND + p]  # the next one in hand
-    S[L.HAND + p] -= count
-    S[L.RINGS + p] += count
+    ring = p * T[L.T_RINGS] + T[L.T_RINGS] - S[u(L.HAND + p)]  # the next one in hand
+    S[u(L.HAND + p)] -= count
+    S[u(L.RINGS + p)] += count
     links = T[L.T_S_BELOW]
     if st.kind(word) == L.STACK:
-        ends = S[T[L.T_S_ENDS] + cell]
-        S[links + ring] = ends & 0xFFFF
+        ends = S[u(T[L.T_S_ENDS] + cell)]
+        S[u(links + ring)] = ends & 0xFFFF
         c = st.cap(word) + 1 if st.owner(word) == p else 1
         st.hide(T, S, cell)
         st.show(T, S, cell, ring, ends >> 16, st.height(word) + 1, c)
         return
     for i in range(count):
-        S[links + ring + i] = ring + i - 1 if i > 0 else -1
+        S[u(links + ring + i)] = ring + i - 1 if i > 0 else -1
     st.drop(T, S, cell, ring + count - 1, ring, count, count)

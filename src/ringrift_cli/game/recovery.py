@@ -6,13 +6,14 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import state as st
 from ringrift_cli.game.jit import lowest, njit
 from ringrift_cli.game.lines import run_ahead
+from ringrift_cli.game.state import u
 from ringrift_cli.game.topology import IntArray
 
 
 @njit()
 def slide_option(T: IntArray, S: IntArray, p: int, start: int, direction: int) -> int:
     """LINE_SLIDE, FALLBACK or STRIKE by where the marker would go; -1 if it cannot."""
-    if T[L.T_REACH + start * 8 + direction] == 0:
+    if T[u(L.T_REACH + start * 8 + direction)] == 0:
         return -1
     end = st.step(T, start, direction, 1)
     what = st.kind(st.cell_word(T, S, end))
@@ -36,11 +37,11 @@ def slide_option(T: IntArray, S: IntArray, p: int, start: int, direction: int) -
 @njit()
 def may_recover(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has no stack, but a marker that can slide and a buried ring to pay with."""
-    if S[L.STACKS + p] > 0 or S[L.MARKERS + p] == 0 or S[L.RINGS + p] == 0:
+    if S[u(L.STACKS + p)] > 0 or S[u(L.MARKERS + p)] == 0 or S[u(L.RINGS + p)] == 0:
         return False
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[plane + row]
+        bits = S[u(plane + row)]
         while bits != 0:
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -56,7 +57,7 @@ def emit_slides(T: IntArray, S: IntArray, p: int, lines: bool, out: IntArray, n:
     directions = 2 * T[L.T_AXES]
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[plane + row]
+        bits = S[u(plane + row)]
         while bits != 0:
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -64,7 +65,7 @@ def emit_slides(T: IntArray, S: IntArray, p: int, lines: bool, out: IntArray, n:
                 option = slide_option(T, S, p, cell, direction)
                 if option >= 0 and (option == L.LINE_SLIDE) == lines:
                     slide = option * directions + direction
-                    out[n] = T[L.T_RECOVER] + slide * T[L.T_CELLS] + cell
+                    out[u(n)] = T[L.T_RECOVER] + slide * T[L.T_CELLS] + cell
                     n += 1
     return n
 

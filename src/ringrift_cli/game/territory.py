@@ -3,23 +3,30 @@
 A border is 0 for none (only collapsed cells separate) or 1 + the player whose markers separate. A
 region is named by its border and its lowest cell; a set of cells that several borders cut off goes
 by the lowest of them.
+
+Looking for regions is a flood fill for each border, so the row remembers in JOINED which borders
+are known to cut nothing off. A cell that becomes a wall keeps the rest in one piece if the open
+cells around it touch each other without it, and one that opens if it touches an open cell: eight
+neighbours and a table tell (state.wall_up, state.wall_down). Only where they cannot, the flood is
+asked, and its answer remembered.
 """
 
 from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import state as st
-from ringrift_cli.game.jit import lowest, njit, popcount
+from ringrift_cli.game.jit import lowest, njit
 from ringrift_cli.game.placement import marked, occupied
+from ringrift_cli.game.state import u
 from ringrift_cli.game.topology import IntArray
 
 
 @njit()
 def barrier(T: IntArray, S: IntArray, border: int, i: int) -> int:
     """Row word of the cells that separate, for a padded row; bits off the board are set."""
-    bits = S[T[L.T_S_BLOCK] + i] & ~occupied(T, S, i)
+    bits = S[u(T[L.T_S_COLLAPSED] + i)]
     if border > 0:
-        bits |= S[T[L.T_S_MARKER] + (border - 1) * T[L.T_STRIDE] + i]
+        bits |= S[u(T[L.T_S_MARKER] + (border - 1) * T[L.T_STRIDE] + i)]
     return bits  # type: ignore[no-any-return]
 
 
@@ -53,75 +60,61 @@ def to_row_below(T: IntArray, bits: int) -> int:
 @njit()
 def grow_row(W: IntArray, i: int, touched: int) -> bool:
     """Adds the runs that `touched` reaches in row `i` of the component; whether there are any."""
-    fresh = touched & W[L.W_PASS + i] & ~W[L.W_FOUND + i]
+    fresh = touched & W[u(L.W_PASS + i)] & ~W[u(L.W_FOUND + i)]
     if fresh == 0:
         return False
-    W[L.W_FOUND + i] |= fill_row(fresh, W[L.W_PASS + i])
+    W[u(L.W_FOUND + i)] |= fill_row(fresh, W[u(L.W_PASS + i)])
     return True
 
 
 @njit()
-def flood(T: IntArray, W: IntArray, seed_row: int, seed_bit: int) -> None:
-    """Fills W_FOUND with the component of W_PASS that holds the seed (a padded row, one bit)."""
-    first, last = L.PAD, L.PAD + T[L.T_ROWS] - 1
+def flood(T: IntArray, W: IntArray, seed_row: int, seed_bit: int) -> tuple[int, int]:
+    """Fills W_FOUND with the component of W_PASS that holds the seed (a padded row, one bit).
+
+    Returns its first and last padded row.
+    """
     for i in range(T[L.T_STRIDE]):
-        W[L.W_FOUND + i] = 0
-    W[L.W_FOUND + seed_row] = fill_row(seed_bit, W[L.W_PASS + seed_row])
+        W[u(L.W_FOUND + i)] = 0
+    W[u(L.W_FOUND + seed_row)] = fill_row(seed_bit, W[u(L.W_PASS + seed_row)])
+    first, last = seed_row, seed_row
     growing = True
     while growing:
         growing = False
-        for i in range(first + 1, last + 1):
-            growing |= grow_row(W, i, to_row_above(T, W[L.W_FOUND + i - 1]))
-        for i in range(last - 1, first - 1, -1):
-            growing |= grow_row(W, i, to_row_below(T, W[L.W_FOUND + i + 1]))
+        i = first + 1
+        while i <= last + 1:
+            if grow_row(W, i, to_row_above(T, W[u(L.W_FOUND + i - 1)])):
+                growing = True
+                last = max(last, i)
+            i += 1
+        i = last - 1
+        while i >= first - 1:
+            if grow_row(W, i, to_row_below(T, W[u(L.W_FOUND + i + 1)])):
+                growing = True
+                first = min(first, i)
+            i -= 1
+    return first, last
 
 
 @njit()
-def open_border(T: IntArray, S: IntArray, W: IntArray, border: int) -> bool:
-    """Fills W_PASS and W_REST for a border; False if it cannot separate anything."""
-    walls = 0
-    for p in range(T[L.T_PLAYERS]):
-        walls += S[L.TERRITORY + p]
-    if border > 0:
-        if S[L.MARKERS + border - 1] == 0:
-            return False
-        walls += S[L.MARKERS + border - 1]
-    if walls < 2:
-        return False
+def open_border(T: IntArray, S: IntArray, W: IntArray, border: int) -> None:
+    """Fills W_PASS and W_REST for a border."""
     for i in range(T[L.T_STRIDE]):
-        passable = ~barrier(T, S, border, i) & T[L.T_ROW_MASK + i]
-        W[L.W_PASS + i] = passable
-        W[L.W_REST + i] = passable
-    return True
-
-
-@njit()
-def next_component(T: IntArray, W: IntArray, row: int) -> int:
-    """Moves the first component left in W_REST, from `row` on, to W_FOUND.
-
-    Returns the padded row of its lowest cell, -1 when nothing is left.
-    """
-    for i in range(row, L.PAD + T[L.T_ROWS]):
-        bits = W[L.W_REST + i]
-        if bits != 0:
-            flood(T, W, i, bits & -bits)
-            for j in range(i, L.PAD + T[L.T_ROWS]):
-                W[L.W_REST + j] &= ~W[L.W_FOUND + j]
-            return i
-    return -1
+        passable = ~barrier(T, S, border, i) & T[u(L.T_ROW_MASK + i)]
+        W[u(L.W_PASS + i)] = passable
+        W[u(L.W_REST + i)] = passable
 
 
 @njit()
 def controllers(T: IntArray, S: IntArray, W: IntArray) -> int:
-    """Bit mask of the players with a stack in W_FOUND."""
-    mask = 0
+    """How many players control a stack in W_FOUND."""
+    count = 0
     for p in range(T[L.T_PLAYERS]):
         plane = T[L.T_S_CONTROL] + p * T[L.T_STRIDE]
         for i in range(L.PAD, L.PAD + T[L.T_ROWS]):
-            if S[plane + i] & W[L.W_FOUND + i]:
-                mask |= 1 << p
+            if S[u(plane + i)] & W[u(L.W_FOUND + i)]:
+                count += 1
                 break
-    return mask
+    return count
 
 
 @njit()
@@ -129,7 +122,7 @@ def ring_owners(T: IntArray, S: IntArray) -> int:
     """How many players have a ring on the board."""
     count = 0
     for p in range(T[L.T_PLAYERS]):
-        if S[L.RINGS + p] > 0:
+        if S[u(L.RINGS + p)] > 0:
             count += 1
     return count
 
@@ -141,10 +134,10 @@ def pays_outside(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
     for row in range(T[L.T_ROWS]):
         i = L.PAD + row
         if S[L.RECOVERED] == 0:
-            if S[own + i] & ~W[L.W_FOUND + i]:
+            if S[u(own + i)] & ~W[u(L.W_FOUND + i)]:
                 return True
             continue
-        bits = occupied(T, S, i) & ~W[L.W_FOUND + i]
+        bits = occupied(T, S, i) & ~W[u(L.W_FOUND + i)]
         while bits != 0:
             if st.has_buried(T, S, st.cell_at(T, lowest(bits) - 1, row), p):
                 return True
@@ -155,18 +148,18 @@ def pays_outside(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
 @njit()
 def is_cut_off(T: IntArray, S: IntArray, W: IntArray, border: int) -> bool:
     """Whether the component W_FOUND of this border is a disconnected region."""
-    inside = popcount(controllers(T, S, W))
+    inside = controllers(T, S, W)
     return inside < ring_owners(T, S) and (border > 0 or inside == 1)
 
 
 @njit()
 def is_component_of(T: IntArray, S: IntArray, W: IntArray, border: int) -> bool:
     """Whether the cells of W_FOUND are a component under another border too."""
-    if border > 0 and S[L.MARKERS + border - 1] == 0:
+    if border > 0 and S[u(L.MARKERS + border - 1)] == 0:
         return False
     for i in range(L.PAD, L.PAD + T[L.T_ROWS]):
         walls = barrier(T, S, border, i)
-        if W[L.W_FOUND + i] & walls or edge(T, W, i) & ~walls & T[L.T_ROW_MASK + i]:
+        if W[u(L.W_FOUND + i)] & walls or edge(T, W, i) & ~walls & T[u(L.T_ROW_MASK + i)]:
             return False
     return True
 
@@ -174,9 +167,9 @@ def is_component_of(T: IntArray, S: IntArray, W: IntArray, border: int) -> bool:
 @njit()
 def edge(T: IntArray, W: IntArray, i: int) -> int:
     """Cells of a padded row that touch W_FOUND from outside."""
-    found = W[L.W_FOUND + i]
+    found = W[u(L.W_FOUND + i)]
     touching = found << 1 | found >> 1
-    touching |= to_row_above(T, W[L.W_FOUND + i - 1]) | to_row_below(T, W[L.W_FOUND + i + 1])
+    touching |= to_row_above(T, W[u(L.W_FOUND + i - 1)]) | to_row_below(T, W[u(L.W_FOUND + i + 1)])
     return touching & ~found  # type: ignore[no-any-return]
 
 
@@ -190,30 +183,77 @@ def is_known(T: IntArray, S: IntArray, W: IntArray, border: int) -> bool:
 
 
 @njit()
-def emit(T: IntArray, S: IntArray, W: IntArray, p: int, out: IntArray, n: int) -> int:
-    """Appends the regions `p` may process to `out`; returns the new count.
+def may_separate(S: IntArray, border: int) -> bool:
+    """Whether a border may cut something off; one without markers is no border."""
+    if S[L.JOINED] >> border & 1:
+        return False
+    return border == 0 or S[u(L.MARKERS + border - 1)] > 0  # type: ignore[no-any-return]
 
-    With an empty `out` it stops at the first one: a way to ask whether there is any.
-    """
-    if S[L.RECOVERED] == 0 and S[L.STACKS + p] == 0 or S[L.RINGS + p] == 0:
-        return n
-    for border in range(T[L.T_PLAYERS] + 1):
-        if not open_border(T, S, W, border):
-            continue
-        row = L.PAD
-        while True:
-            row = next_component(T, W, row)
-            if row < 0:
-                break
-            if not pays_outside(T, S, W, p) or not is_cut_off(T, S, W, border):
-                continue
-            if out.size == 0:
-                return n + 1
-            if not is_known(T, S, W, border):
-                cell = st.cell_at(T, lowest(W[L.W_FOUND + row]) - 1, row - L.PAD)
-                out[n] = T[L.T_REGION] + border * T[L.T_CELLS] + cell
+
+@njit()
+def may_take(T: IntArray, S: IntArray, W: IntArray, p: int, border: int) -> bool:
+    """Whether W_FOUND, a component of the border, is a region that `p` may process."""
+    return pays_outside(T, S, W, p) and is_cut_off(T, S, W, border)
+
+
+@njit()
+def emit_border(
+    T: IntArray, S: IntArray, W: IntArray, p: int, border: int, out: IntArray, n: int
+) -> int:
+    """Appends the regions of one border that no lower border names; returns the new count."""
+    open_border(T, S, W, border)
+    for row in range(T[L.T_ROWS]):
+        i = L.PAD + row
+        while W[u(L.W_REST + i)] != 0:
+            bits = W[u(L.W_REST + i)]
+            first, last = flood(T, W, i, bits & -bits)
+            for j in range(first, last + 1):
+                W[u(L.W_REST + j)] &= ~W[u(L.W_FOUND + j)]
+            if may_take(T, S, W, p, border) and not is_known(T, S, W, border):
+                cell = st.cell_at(T, lowest(bits) - 1, row)
+                out[u(n)] = T[L.T_REGION] + border * T[L.T_CELLS] + cell
                 n += 1
     return n
+
+
+@njit()
+def emit(T: IntArray, S: IntArray, W: IntArray, p: int, out: IntArray, n: int) -> int:
+    """Appends the regions `p` may process to `out`; returns the new count."""
+    for border in range(T[L.T_PLAYERS] + 1):
+        if may_separate(S, border):
+            n = emit_border(T, S, W, p, border, out, n)
+    return n
+
+
+@njit()
+def border_has_region(T: IntArray, S: IntArray, W: IntArray, p: int, border: int) -> bool:
+    """Whether `p` may process a region of one border; notes if the border cuts nothing off."""
+    open_border(T, S, W, border)
+    components = 0
+    for row in range(T[L.T_ROWS]):
+        i = L.PAD + row
+        while W[u(L.W_REST + i)] != 0:
+            bits = W[u(L.W_REST + i)]
+            first, last = flood(T, W, i, bits & -bits)
+            for j in range(first, last + 1):
+                W[u(L.W_REST + j)] &= ~W[u(L.W_FOUND + j)]
+            components += 1
+            if may_take(T, S, W, p, border):
+                return True
+    if components <= 1:
+        S[L.JOINED] |= 1 << border
+    return False
+
+
+@njit()
+def has_region(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
+    """Whether `p` may process a region."""
+    if S[u(L.RINGS + p)] == 0 or S[L.RECOVERED] == 0 and S[u(L.STACKS + p)] == 0:
+        return False
+    for border in range(T[L.T_PLAYERS] + 1):
+        if may_separate(S, border) and border_has_region(T, S, W, p, border):
+            return True
+    return False
 
 
 @njit()
@@ -227,19 +267,19 @@ def find_region(T: IntArray, S: IntArray, W: IntArray, border: int, cell: int) -
 def find_border(T: IntArray, S: IntArray, W: IntArray) -> None:
     """Fills W_BORDER with the markers that fall with the region W_FOUND."""
     for i in range(T[L.T_STRIDE]):
-        W[L.W_BORDER + i] = 0
+        W[u(L.W_BORDER + i)] = 0
     first, last = L.PAD, L.PAD + T[L.T_ROWS]
     for i in range(first, last):
-        W[L.W_BORDER + i] = edge(T, W, i) & marked(T, S, i)
+        W[u(L.W_BORDER + i)] = edge(T, W, i) & marked(T, S, i)
     growing = T[L.T_GROWS] != 0
     while growing:
         growing = False
         for i in range(first, last):
-            near = W[L.W_BORDER + i - 1] | W[L.W_BORDER + i] | W[L.W_BORDER + i + 1]
+            near = W[u(L.W_BORDER + i - 1)] | W[u(L.W_BORDER + i)] | W[u(L.W_BORDER + i + 1)]
             near |= near << 1 | near >> 1
-            fresh = near & marked(T, S, i) & ~W[L.W_FOUND + i] & ~W[L.W_BORDER + i]
+            fresh = near & marked(T, S, i) & ~W[u(L.W_FOUND + i)] & ~W[u(L.W_BORDER + i)]
             if fresh != 0:
-                W[L.W_BORDER + i] |= fresh
+                W[u(L.W_BORDER + i)] |= fresh
                 growing = True
 
 
@@ -250,7 +290,7 @@ def take(T: IntArray, S: IntArray, W: IntArray, border: int, cell: int) -> None:
     find_region(T, S, W, border, cell)
     find_border(T, S, W)
     for row in range(T[L.T_ROWS]):
-        bits = W[L.W_FOUND + L.PAD + row] | W[L.W_BORDER + L.PAD + row]
+        bits = W[u(L.W_FOUND + L.PAD + row)] | W[u(L.W_BORDER + L.PAD + row)]
         while bits != 0:
             at = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -261,7 +301,5 @@ def take(T: IntArray, S: IntArray, W: IntArray, border: int, cell: int) -> None:
                 while ring >= 0:
                     st.credit(T, S, ring, p)
                     ring = st.below(T, S, ring)
-            elif what == L.MARKER:
-                st.remove_marker(T, S, at)
             st.collapse(T, S, at, p)
     S[L.PENDING] = L.BURIED_EXTRACTION if S[L.RECOVERED] else L.CAP_PRICE

@@ -148,6 +148,7 @@ def tables(name: str, players: int) -> IntArray:
     words = _words(t, board)
     _offsets(t, board, players, words)
     _planes(t, board)
+    _surroundings(t, board)
     t.setflags(write=False)
     return t
 
@@ -207,6 +208,7 @@ def _offsets(t: IntArray, board: Board, players: int, words: int) -> None:
     sizes = (
         (L.T_S_CELL, len(board.cells)),
         (L.T_S_BLOCK, words),
+        (L.T_S_COLLAPSED, rows),
         (L.T_S_MARKER, players * rows),
         (L.T_S_CONTROL, players * rows),
         (L.T_S_CAP, 3 * rows),
@@ -245,3 +247,26 @@ def _planes(t: IntArray, board: Board) -> None:
     t[L.T_PLANES] = plane
     t[L.T_GLOBAL] = plane * len(board.cells)
     t[L.T_ACTIONS] = plane * len(board.cells) + L.GLOBALS
+
+
+def _surroundings(t: IntArray, board: Board) -> None:
+    """Fills T_AROUND. Bit k of an index tells whether the k-th cell of `around` is closed."""
+    around = [(dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dx, dy) != (0, 0)]
+    sides = [d for d in board.directions if board.hexagonal or 0 in d]
+    for closed in range(256):
+        left = {cell for k, cell in enumerate(around) if not closed >> k & 1}
+        if board.hexagonal:
+            left &= set(sides)
+        groups = 0
+        neighbours = [cell for cell in sides if cell in left]
+        for start in neighbours:
+            if start in left:
+                groups += 1
+                stack = [start]
+                left.discard(start)
+                while stack:
+                    x, y = stack.pop()
+                    near = {(x + dx, y + dy) for dx, dy in sides} & left
+                    left -= near
+                    stack.extend(near)
+        t[L.T_AROUND + closed] = (groups <= 1) * L.KEEPS_JOINED | (groups > 0) * L.TOUCHES

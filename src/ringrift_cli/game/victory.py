@@ -5,19 +5,20 @@ from __future__ import annotations
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import movement, placement
 from ringrift_cli.game.jit import njit, popcount
+from ringrift_cli.game.state import u
 from ringrift_cli.game.topology import IntArray
 
 
 @njit()
 def is_alive(S: IntArray, p: int) -> bool:
     """Whether `p` has a ring in hand or on the board."""
-    return S[L.HAND + p] + S[L.RINGS + p] > 0  # type: ignore[no-any-return]
+    return S[u(L.HAND + p)] + S[u(L.RINGS + p)] > 0  # type: ignore[no-any-return]
 
 
 @njit()
-def has_real_action(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
+def has_real_action(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has a legal move, capture or placement in this position."""
-    return movement.any_stack_can_move(T, S, p) or placement.has_placement(T, S, W, p)
+    return movement.any_stack_can_move(T, S, p) or placement.has_placement(T, S, p)
 
 
 @njit()
@@ -36,19 +37,19 @@ def controls_all_alone(T: IntArray, S: IntArray) -> int:
             if lone >= 0:
                 return -1
             lone = p
-    if lone >= 0 and S[L.STACKS + lone] == 0:
+    if lone >= 0 and S[u(L.STACKS + lone)] == 0:
         return -1
     return lone
 
 
 @njit()
-def is_stalemate(T: IntArray, S: IntArray, W: IntArray) -> bool:
+def is_stalemate(T: IntArray, S: IntArray) -> bool:
     """No stack on the board, and nobody can place."""
     for p in range(T[L.T_PLAYERS]):
-        if S[L.STACKS + p] > 0:
+        if S[u(L.STACKS + p)] > 0:
             return False
     for p in range(T[L.T_PLAYERS]):
-        if placement.has_placement(T, S, W, p):
+        if placement.has_placement(T, S, p):
             return False
     return True
 
@@ -85,33 +86,33 @@ def stalemate_winner(T: IntArray, S: IntArray) -> int:
 
 
 @njit()
-def ends_game(T: IntArray, S: IntArray, W: IntArray) -> bool:
+def ends_game(T: IntArray, S: IntArray) -> bool:
     """The checks at the end of a turn, in their order; ends the game if one holds.
 
     Only the mover's eliminated rings and territory can have grown in its turn.
     """
     p, players = S[L.SEAT], T[L.T_PLAYERS]
     for q in range(players):
-        if S[L.OUT + q] == 0 and not is_alive(S, q):
-            S[L.OUT + q] = S[L.TURN]
-    if S[L.ELIMINATED + p] >= T[L.T_ELIMINATION]:
+        if S[u(L.OUT + q)] == 0 and not is_alive(S, q):
+            S[u(L.OUT + q)] = S[L.TURN]
+    if S[u(L.ELIMINATED + p)] >= T[L.T_ELIMINATION]:
         finish(S, p, L.RING_ELIMINATION)
         return True
     others = 0
     for q in range(players):
         if q != p:
-            others += S[L.TERRITORY + q]
-    if S[L.TERRITORY + p] >= T[L.T_TERRITORY] and S[L.TERRITORY + p] > others:
+            others += S[u(L.TERRITORY + q)]
+    if S[u(L.TERRITORY + p)] >= T[L.T_TERRITORY] and S[u(L.TERRITORY + p)] > others:
         finish(S, p, L.TERRITORY_CONTROL)
         return True
     lone = controls_all_alone(T, S)
     if lone >= 0:
         finish(S, lone, L.LAST_PLAYER_STANDING)
         return True
-    if is_stalemate(T, S, W):
+    if is_stalemate(T, S):
         for q in range(players):
-            S[L.ELIMINATED + q] += S[L.HAND + q]
-            S[L.HAND + q] = 0
+            S[u(L.ELIMINATED + q)] += S[u(L.HAND + q)]
+            S[u(L.HAND + q)] = 0
         finish(S, stalemate_winner(T, S), L.STALEMATE)
         return True
     return False
@@ -133,7 +134,7 @@ def close_round(T: IntArray, S: IntArray, alive: int) -> None:
 
 
 @njit()
-def begin_turn(T: IntArray, S: IntArray, W: IntArray) -> None:
+def begin_turn(T: IntArray, S: IntArray) -> None:
     """The book-keeping of rounds at the start of the mover's turn; it may end the game."""
     p, players = S[L.SEAT], T[L.T_PLAYERS]
     alive = 0
@@ -153,22 +154,22 @@ def begin_turn(T: IntArray, S: IntArray, W: IntArray) -> None:
         S[L.SEEN] = 0
         S[L.ACTIVE] = 0
     S[L.MOBILE] = movement.any_stack_can_move(T, S, p)
-    real = S[L.MOBILE] != 0 or placement.has_placement(T, S, W, p)
+    real = S[L.MOBILE] != 0 or placement.has_placement(T, S, p)
     S[L.SEEN] |= 1 << p
     if real:
         S[L.ACTIVE] |= 1 << p
     if S[L.STREAK] < 3 or S[L.HOLDER] != p or not real:
         return
     for q in range(players):
-        if q != p and alive >> q & 1 and has_real_action(T, S, W, q):
+        if q != p and alive >> q & 1 and has_real_action(T, S, q):
             return
     finish(S, p, L.LAST_PLAYER_STANDING)
 
 
 @njit()
-def end_turn(T: IntArray, S: IntArray, W: IntArray) -> None:
+def end_turn(T: IntArray, S: IntArray) -> None:
     """Ends the mover's turn: the game is over, or the next seat with a ring begins its turn."""
-    if ends_game(T, S, W):
+    if ends_game(T, S):
         return
     p = S[L.SEAT]
     while True:
@@ -181,4 +182,4 @@ def end_turn(T: IntArray, S: IntArray, W: IntArray) -> None:
     S[L.FOCUS] = -1
     S[L.CHANGED] = 0
     S[L.RECOVERED] = 0
-    begin_turn(T, S, W)
+    begin_turn(T, S)

@@ -1,0 +1,47 @@
+# A clean clone needs Python 3.11 or later with venv, and a package registry; nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+DEMO := runs/demo
+
+.PHONY: demo test test-long bench lint format clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)  ## plays a game, shows it, and verifies the conformance games
+	rm -rf $(DEMO)
+	$(BIN)/ringrift selfplay --policy random --board hex8 --players 2 --games 1 --seed 7 --out $(DEMO)
+	$(BIN)/ringrift show $(DEMO)/*.jsonl
+	$(BIN)/ringrift verify tests/conformance/*.jsonl.gz
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+test-long: $(STAMP)
+	$(BIN)/pytest -m long
+
+bench: $(STAMP)
+	$(BIN)/ringrift bench engine
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# One stamp for the whole environment: it is made again when what it was made from changes.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'make: $(PYTHON) is older than Python 3.11: make PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo 'make: $(PYTHON) cannot make virtual environments: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,127 @@
+"""The command `ringrift`: wiring, and what becomes of an error.
+
+Exit codes: 0 done, 1 failed for a known cause, 2 wrong usage, 130 on Ctrl-C. A cause nobody foresaw
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ringrift_cli.cli import perft, verify
+from ringrift_cli.cli.output import Output
+from ringrift_cli.errors import RingriftError
+from ringrift_cli.version import __version__
+
+INTERRUPTED = 130
+# What a file system answers when the person, not the program, can help it.
+OUTSIDE_CAUSES = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EISDIR,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+# Plain help answers in half the time of rich help, and pastes well.
+app = typer.Typer(
+    name="ringrift",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(perft.perft)
+app.command()(verify.verify)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"ringrift {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def ringrift(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Train AIs for the board game RingRift.
+
+    \b
+    Example:
+      ringrift perft --board hex8 --players 2 --depth 3
+    """
+    if context.invoked_subcommand is None:
+        sys.stderr.write(context.get_help() + "\n")
+        raise typer.Exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line, without the program's name; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name that is no text must not break the report about it.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(args, prog_name="ringrift", standalone_mode=False)
+        sys.stdout.flush()
+    except RingriftError as error:
+        return _fail(args, error.exit_code, error.message, error.hint)
+    except typer.TyperException as error:
+        return _fail(args, error.exit_code, *_usage(error))
+    except typer.Abort:
+        return _fail(args, 1, "Stopped; nothing was done.")
+    except BrokenPipeError:
+        return _reader_left()
+    except OSError as error:
+        if error.errno not in OUTSIDE_CAUSES:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(args, 1, f"{where}{error.strerror}.")
+    if code == INTERRUPTED:
+        return _fail(args, INTERRUPTED, "Interrupted.")
+    return code if isinstance(code, int) else 0
+
+
+def _fail(args: Sequence[str], code: int, sentence: str, hint: str | None = None) -> int:
+    """Says why; under `--json` to the reader of stdout as well."""
+    out = Output(as_json="--json" in args)
+    out.error(sentence, hint)
+    if out.as_json:
+        out.result({"error": sentence, "hint": hint}, "")
+    return code
+
+
+def _usage(error: typer.TyperException) -> tuple[str, str]:
+    """One sentence and the command that explains the usage."""
+    near = getattr(error, "possibilities", None)
+    sentence = error.message if near else error.format_message()
+    if near:
+        sentence += f". Did you mean {' or '.join(near)}?"
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "ringrift"
+    return " ".join(sentence.split()), f"{path} --help"
+
+
+def _reader_left() -> int:
+    """The reader of stdout has gone, as `head` does; what Python still holds goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

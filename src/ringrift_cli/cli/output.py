@@ -1,0 +1,135 @@
+"""All that the command line says: stdout is data, stderr is for people.
+
+`--json` leaves stdout to exactly one JSON document. `-q` silences the notes and the progress, never
+data or an error; `-v` adds details. `NO_COLOR` and a stdout that is no terminal turn colour off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+
+
+class Progress(Protocol):
+    """How far a long step has come."""
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """Adds `amount` of what the total counts; `note` says the rest, as `310 games`."""
+
+
+class _Silent:
+    def advance(self, amount: int, note: str = "") -> None:
+        pass
+
+
+class _Lines:
+    """A plain line every so often: what a log file or a mail from cron can hold."""
+
+    def __init__(self, out: Output, what: str, total: int) -> None:
+        self._out, self._what, self._total = out, what, total
+        self._done = 0
+        self._start = self._said = time.monotonic()
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._said >= LINE_EVERY:
+            self._said = now
+            percent = f"{100 * self._done // max(self._total, 1)} %"
+            seconds = f"{now - self._start:.0f} s"
+            self._out.note(f"{self._what}: {', '.join(filter(None, (percent, note, seconds)))}")
+
+
+class _Bar:
+    def __init__(self, bar: RichProgress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self._bar.update(self._task, advance=amount, note=note)
+
+
+class Output:
+    """Where one command writes. Every command makes one from its `--json`, `-q` and `-v`."""
+
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        self.as_json = as_json
+        self._quiet = quiet
+        self._verbose = verbose
+
+    @property
+    def colour(self) -> bool:
+        """Whether data may carry colour."""
+        return (
+            sys.stdout.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
+
+    def result(self, document: Mapping[str, object], text: str) -> None:
+        """The outcome of the command: the document under `--json`, the text otherwise."""
+        sys.stdout.write((json.dumps(document) if self.as_json else text.rstrip("\n")) + "\n")
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, unless `-q`."""
+        if not self._quiet:
+            self._say(text)
+
+    def detail(self, text: str) -> None:
+        """Something only `-v` asks for."""
+        if self._verbose:
+            self._say(text)
+
+    def error(self, sentence: str, hint: str | None = None) -> None:
+        """Why the command fails, and what to try."""
+        self._say(f"ringrift: {sentence}")
+        if hint:
+            self._say(f"  try: {hint}")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        """A bar on stderr where that is a terminal, else a plain line about every 10 s."""
+        if self._quiet:
+            yield _Silent()
+        elif not sys.stderr.isatty():
+            yield _Lines(self, what, total)
+        else:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+            )
+            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+                yield _Bar(bar, bar.add_task(what, total=total, note=""))
+
+    @contextmanager
+    def loading_rules(self) -> Iterator[None]:
+        """Around the first call of compiled rules: warns when they must be compiled first."""
+        from ringrift_cli.game import jit
+
+        if not jit.is_compiled():
+            self.note("Compiling the rules for this machine, once: it takes about half a minute.")
+        start = time.monotonic()
+        yield
+        self.detail(f"The rules were ready after {time.monotonic() - start:.1f} s.")

@@ -1,0 +1,221 @@
+"""A position in the terminal.
+
+Every cell takes four columns: one for a mark and three for what stands there.
+
+     .   empty      a   marker      [a]  territory      A52  stack of height 5 and cap 2
+
+Letters are players, A for player 1. On a hex board row y is indented by half a cell more than row
+y - 1, so that all six neighbours of a cell lie next to it:
+
+     o   o          (-1,1)  (0,1)
+    o  o  o     (-1,0)  (0,0)  (1,0)
+     o   o          (0,-1)  (1,-1)
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+
+from ringrift_cli.game.notation import PositionText
+from ringrift_cli.game.topology import BOARDS, Board
+
+COLUMNS = 4  # of the terminal, for one cell
+LIST_WIDTH = 96
+SHORT_LIST = 12  # up to so many stacks, all are spelled out
+LETTERS = "ABCD"
+# Blue, red, yellow, teal: of different lightness, so that they differ for colour-blind eyes too
+COLOURS = (33, 203, 220, 80)
+# ANSI parameters by kind of cell: marker, territory in black on the colour, stack in bold
+STYLES = {"m": "38;5;{}", "c": "38;5;16;48;5;{}", "s": "1;38;5;{}"}
+LEGEND = (
+    " .  empty    a  marker of A   [a] territory of A   A52 stack of A: height 5, cap 2 "
+    "(+ is 10 or more)"
+)
+PHASE_WORDS = {
+    "ring_placement": "ring placement",
+    "movement": "movement",
+    "capture": "capture",
+    "chain_capture": "chain capture",
+    "line_processing": "lines",
+    "territory_processing": "territory",
+    "forced_elimination": "forced elimination",
+    "game_over": "game over",
+}
+
+Piece = tuple[int, str, str]  # screen column, text, style: "" or an ANSI parameter
+Paint = Callable[[str, str], str]
+
+
+def draw_text(
+    position: PositionText, *, colour: bool = False, marks: Mapping[int, str] | None = None
+) -> str:
+    """The board with coordinates, a legend, the counts of each player and what stacks hold.
+
+    `marks` puts a character before cells, by cell index. Without `colour` the text is plain ASCII
+    (as long as the marks are). At most 110 columns wide.
+    """
+    board = BOARDS[position.board]
+    paint = _ansi if colour else _plain
+    grid = _hex_rows if board.hexagonal else _square_rows
+    lines = [_row_text(row, paint) for row in grid(board, position, marks or {})]
+    lines += ["", *_legend(position, bool(marks)), "", *_panel(board, position, paint)]
+    stacks = _stack_list(board, position)
+    if stacks:
+        lines += ["", *stacks]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+# ---- the grid ----------------------------------------------------------------------------------
+
+
+def cell_symbol(text: str) -> str:
+    """The three columns of a cell of position text."""
+    if not text:
+        return " . "
+    letter = LETTERS[int(text[-1]) - 1]
+    if text[0] == "m":
+        return f" {letter.lower()} "
+    if text[0] == "c":
+        return f"[{letter.lower()}]"
+    return letter + _digit(len(text) - 1) + _digit(_cap(text))
+
+
+def _cap(stack: str) -> int:
+    """Rings in the run of the top colour."""
+    rings = stack[1:]
+    return len(rings) - len(rings.rstrip(rings[-1]))
+
+
+def _digit(number: int) -> str:
+    return str(number) if number < 10 else "+"
+
+
+def _cell_pieces(text: str, mark: str, column: int) -> list[Piece]:
+    style = "2"
+    if text:
+        style = STYLES[text[0]].format(COLOURS[int(text[-1]) - 1])
+    pieces = [(column + 1, cell_symbol(text), style)]
+    if mark:
+        pieces.insert(0, (column, mark, "1;7"))
+    return pieces
+
+
+def _screen_column(board: Board, column: int, row: int) -> int:
+    """Where a cell begins, counted from the leftmost cell of the board."""
+    if not board.hexagonal:
+        return COLUMNS * column
+    return COLUMNS * column + COLUMNS // 2 * (row - board.origin)
+
+
+def _cell_rows(
+    board: Board, position: PositionText, marks: Mapping[int, str], margin: int
+) -> list[list[Piece]]:
+    """The cells, and y before each row; one list a row, by rising y."""
+    rows: list[list[Piece]] = [[] for _ in range(board.width)]
+    for cell, (column, row) in enumerate(board.cells):
+        at = margin + _screen_column(board, column, row)
+        if not rows[row]:
+            y = str(row - board.origin)
+            rows[row].append((at - 1 - len(y), y, "2"))
+        rows[row] += _cell_pieces(position.cells[cell], marks.get(cell, ""), at)
+    return rows
+
+
+def _square_rows(
+    board: Board, position: PositionText, marks: Mapping[int, str]
+) -> list[list[Piece]]:
+    """Highest y first; x below."""
+    margin = 3
+    rows = _cell_rows(board, position, marks, margin)[::-1]
+    return [*rows, [(margin + COLUMNS * x, f" {x:^3}", "2") for x in range(board.width)]]
+
+
+def _hex_rows(board: Board, position: PositionText, marks: Mapping[int, str]) -> list[list[Piece]]:
+    """Highest y first. Cells of one x climb to the right, and the label `/x` ends their climb.
+
+    Only there is room for it: at the lower end it would meet the y of another row.
+    """
+    margin = 4
+    rows = [*_cell_rows(board, position, marks, margin), []]
+    for column in range(board.width):
+        above = max(row for c, row in board.cells if c == column) + 1
+        at = margin + _screen_column(board, column, above)
+        rows[above].append((at + 1, f"/{column - board.origin}", "2"))
+    return rows[::-1]
+
+
+def _row_text(pieces: list[Piece], paint: Paint) -> str:
+    line, width = "", 0
+    for column, text, style in pieces:
+        line += " " * (column - width) + paint(text, style)
+        width = column + len(text)
+    return line
+
+
+def _plain(text: str, style: str) -> str:
+    return text
+
+
+def _ansi(text: str, style: str) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if style else text
+
+
+# ---- what stands below it ----------------------------------------------------------------------
+
+
+def _legend(position: PositionText, marked: bool) -> list[str]:
+    lines = [LEGEND]
+    if BOARDS[position.board].hexagonal:
+        lines.append("A row has one y, at its left. Cells of one x climb to the right, to /x.")
+    if marked:
+        lines.append("A sign before a cell marks it.")
+    return lines
+
+
+def turn_text(position: PositionText) -> str:
+    """Whose turn it is, and the phase."""
+    if position.phase == "game_over":
+        return "Game over"
+    return f"Player {position.seat} to move: {PHASE_WORDS[position.phase]}"
+
+
+def territory_counts(position: PositionText) -> list[int]:
+    """Collapsed cells by seat."""
+    return [position.cells.count(f"c{seat}") for seat in range(1, position.players + 1)]
+
+
+def _panel(board: Board, position: PositionText, paint: Paint) -> list[str]:
+    rings = board.elimination_threshold(position.players)
+    cells = board.territory_threshold(position.players)
+    lines = [turn_text(position), "", "  player     hand   eliminated    territory"]
+    counts = zip(position.hands, position.eliminated, territory_counts(position), strict=True)
+    for p, (hand, eliminated, territory) in enumerate(counts):
+        to_move = position.seat == p + 1 and position.phase != "game_over"
+        name = paint(f"{LETTERS[p]} player {p + 1}", STYLES["s"].format(COLOURS[p]))
+        lines.append(
+            f"{'>' if to_move else ' '} {name} {hand:>6}"
+            f"{eliminated:>6} of {rings:<3}{territory:>6} of {cells}"
+        )
+    return lines
+
+
+def _stack_list(board: Board, position: PositionText) -> list[str]:
+    """Stacks from bottom to top: all if they are few, else those whose symbol says too little."""
+    stacks = {cell: text for cell, text in enumerate(position.cells) if text.startswith("s")}
+    title = "Stacks, bottom to top:"
+    if len(stacks) > SHORT_LIST:
+        title = "Stacks of several colours or of 10 rings and more, bottom to top:"
+        stacks = {
+            cell: text for cell, text in stacks.items() if len(set(text)) > 2 or len(text) > 10
+        }
+    if not stacks:
+        return []
+    entries = []
+    for cell, text in stacks.items():
+        x, y = board.coordinates(cell)
+        entries.append(f"{x},{y}=" + "".join(LETTERS[int(ring) - 1] for ring in text[1:]))
+    wrapped = textwrap.wrap(
+        " ".join(entries), LIST_WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+    return [title, *("  " + line for line in wrapped)]
