@@ -5,10 +5,16 @@ A flag wins over its `RINGRIFT_*` environment variable, and that over the defaul
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
 
 
 class BoardName(StrEnum):
@@ -27,19 +33,29 @@ BoardOption = Annotated[
     BoardName, typer.Option("--board", help="Board to play on.", envvar="RINGRIFT_BOARD")
 ]
 PlayersOption = Annotated[
-    int, typer.Option("--players", min=2, max=4, help="Players.", envvar="RINGRIFT_PLAYERS")
+    int,
+    typer.Option(
+        "--players", min=2, max=4, metavar="N", help="Players.", envvar="RINGRIFT_PLAYERS"
+    ),
 ]
 PieOption = Annotated[
     bool, typer.Option("--pie", help="With the pie rule: seat 2 may swap once (2 players).")
 ]
 SeedOption = Annotated[
     int,
-    typer.Option("--seed", min=0, help="The same seed, the same games.", envvar="RINGRIFT_SEED"),
+    typer.Option(
+        "--seed", min=0, metavar="N", help="The same seed, the same games.", envvar="RINGRIFT_SEED"
+    ),
 ]
 JobsOption = Annotated[
     int | None,
     typer.Option(
-        "--jobs", min=1, help="Processes.", envvar="RINGRIFT_JOBS", show_default="all cores"
+        "--jobs",
+        min=1,
+        metavar="N",
+        help="Processes.",
+        envvar="RINGRIFT_JOBS",
+        show_default="all cores",
     ),
 ]
 JsonOption = Annotated[

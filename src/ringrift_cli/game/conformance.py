@@ -1,7 +1,7 @@
 """Games recorded by any implementation of the rules, replayed and compared at every step.
 
 One game is one line of JSON; tests/conformance/README.md describes it. `check_game` replays one
-line, `verify` all lines of many files on several cores. The first fault of a game ends its check.
+line; the first fault ends the check of a game.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.result import result_of
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, board_named, tables
+from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, board_named, tables
 
 DIGEST_LENGTH = 12  # hex digits
 JSON_NAMES = {
@@ -74,6 +74,12 @@ class Check:
     fault: Fault | None
 
 
+def load_rules() -> None:
+    """Compiles what `check_game` calls, or loads it from the cache, so that others then find it."""
+    replay = _Replay("square8", 2, False)
+    replay.play(replay.legal()[0])
+
+
 def check_game(line: bytes) -> Check:
     """Replays the game of one line and compares it at every step."""
     game = _parse(line)
@@ -96,9 +102,7 @@ def check_game(line: bytes) -> Check:
     return Check(steps, fault)
 
 
-def _placed(
-    fault: Fault, step: int, previous: str | None, recorded: str | None, own: str
-) -> Fault:
+def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None, own: str) -> Fault:
     return replace(
         fault, step=step, previous_move=previous, recorded_position=recorded, own_position=own
     )
@@ -172,10 +176,17 @@ class _Replay:
         self._S = state.new_row(self._T)
         self._W = state.new_workspace()
         self._out = np.zeros(int(self._T[L.T_MAX_LEGAL]), np.int32)
-        engine.new_game(self._T, self._S, self._W, pie)
+        engine.new_game(self._T, self._S, pie)
 
     def position(self) -> str:
         return str(notation.position_text(self._board, self._T, self._S))
+
+    def legal(self) -> IntArray:
+        """The legal actions, [n]; the next call overwrites them."""
+        return self._out[: engine.legal(self._T, self._S, self._W, self._out)]
+
+    def play(self, action: int) -> None:
+        engine.apply(self._T, self._S, self._W, action)
 
     def _is_over(self) -> bool:
         return bool(self._S[L.PHASE] == L.OVER)
@@ -189,8 +200,7 @@ class _Replay:
             return Fault("position", "the positions differ")
         if step["position_sha1"] != _digest(own):
             return _differ("position_sha1", "digest of the position", step, _digest(own))
-        count = engine.legal(self._T, self._S, self._W, self._out)
-        actions = self._out[:count]
+        actions = self.legal()
         texts = notation.legal_texts(self._board, self._T, self._S, actions)
         fault = _compare_legal(step, sorted(texts))
         if fault is not None:
@@ -198,13 +208,13 @@ class _Replay:
         if move not in texts:
             near = " or ".join(get_close_matches(move, texts)) or "nothing like it"
             return Fault("move", f"the recorded move {move!r} is not legal; near it: {near}")
-        engine.apply(self._T, self._S, self._W, int(actions[texts.index(move)]))
+        self.play(actions[texts.index(move)])
         return None
 
     def conclude(self, game: Mapping[str, Any], own: str) -> Fault | None:
         """Compares the end of the record with the position `own` after its last step."""
         if not self._is_over():
-            count = engine.legal(self._T, self._S, self._W, self._out)
+            count = len(self.legal())
             seat, phase = self._S[L.SEAT] + 1, notation.PHASES[self._S[L.PHASE]]
             return Fault(
                 "end",

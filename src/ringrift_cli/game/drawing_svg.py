@@ -95,7 +95,7 @@ GLYPHS: dict[str, tuple[float, str]] = {
     "D": (4.6, "m0 0v-7h1.6a3 3.5 0 0 1 0 7z"),
     "E": (3.6, "m3.6-7h-3.6v7h3.6m-3.6-3.5h3"),
     "F": (3.6, "m3.6-7h-3.6v7m0-3.5h3"),
-    "G": (4.9, "m4.5-5.9a2.6 3.5 0 1 0 .3 3v-.4h-2.3"),
+    "G": (4.9, "m4.6-5.9a2.7 3.5 0 1 0 .2 4.4v-1.6h-2.2"),
     "H": (4.4, "m0 0v-7m4.4 0v7m-4.4-3.5h4.4"),
     "I": (0, "m0 0v-7"),
     "J": (2.6, "m2.6-7v5q0 2-1.7 2-.6 0-.9-.3"),
@@ -334,19 +334,18 @@ def _ellipse(kind: str, x: float, y: float, rx: float, ry: float, fill: str, mor
 
 
 def _badges(grid: Grid, marks: Mapping[int, str]) -> list[str]:
-    parts = []
-    radius = max(6.0, grid.pitch * 0.14)
+    """An outline of each marked cell, and over all outlines the badges."""
+    outlines, badges = [], []
+    radius = max(6.0, grid.pitch * 0.15)
+    stroke = f'stroke="{INK}" stroke-width="{_n(max(1.2, grid.pitch * 0.035))}"'
     for cell, sign in marks.items():
         x, y = grid.centres[cell]
         outline = _cell_outline(grid, x, y, grid.pitch * 0.95)
-        parts.append(
-            f'<path class="mark" d="{outline}" fill="none" stroke="{INK}" '
-            f'stroke-width="{_n(max(1.2, grid.pitch * 0.035))}" stroke-linejoin="round"/>'
-        )
-        x, y = x - grid.pitch * 0.38, y - grid.pitch * 0.34
-        parts.append(_ellipse("badge", x, y, radius, radius, INK))
-        parts.append(_label(sign, x, y, radius * 0.95, "#ffffff", 1.1))
-    return parts
+        outlines.append(f'<path class="mark" d="{outline}" fill="none" {stroke}/>')
+        x, y = x - grid.pitch * 0.36, y - grid.pitch * 0.34
+        badges.append(_ellipse("badge", x, y, radius, radius, INK))
+        badges.append(_label(sign, x, y, radius * 0.95, "#ffffff", 1.1))
+    return outlines + badges
 
 
 # ---- caption and letters -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ all of them: machine code is reused exactly as long as no rule changed.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from typing import Any, TypeVar, cast
 import llvmlite.ir as ir
 import numba
 from numba import types
-from numba.extending import intrinsic
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,14 +48,14 @@ def is_compiled() -> bool:
     return any(CACHE_DIR.rglob("*.nbc"))
 
 
-def njit(*, parallel: bool = False, nogil: bool = True) -> Callable[[F], F]:
-    """`numba.njit` with the cache of this version of the rules."""
+def njit(*, parallel: bool = False, **flags: bool) -> Callable[[F], F]:
+    """`numba.njit` with the cache of this version of the rules, without the GIL."""
 
     def decorate(function: F) -> F:
         before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
         numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
         try:
-            compiled = numba.njit(cache=True, nogil=nogil, parallel=parallel)(function)
+            compiled = numba.njit(cache=True, nogil=True, parallel=parallel, **flags)(function)
         finally:
             numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
         return cast(F, compiled)
@@ -73,24 +75,89 @@ def _bit_intrinsic(name: str) -> Any:
     return intrinsic(typed)
 
 
+def rule() -> Callable[[F], F]:
+    """For functions that only compiled code calls: no wrapper for Python is built."""
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+class RowType(types.Type):  # type: ignore[misc]
+    """The address of the first item of an int32 array, indexed like the array, items as int64.
+
+    An array is seven values in a call, its indices are tested for being negative, and its items
+    would be of another type than loop counters, so that every rule would be compiled for both. The
+    rules call each other a lot: the drivers hand them addresses.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="row")
+
+
+row_type = RowType()
+
+
+@register_model(RowType)  # type: ignore[untyped-decorator]
+class RowModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, row: Any) -> None:
+        super().__init__(manager, row, ir.IntType(32).as_pointer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def pointer(_typing: Any, array: Any) -> Any:
+    """The row that begins with the first item of a contiguous int32 array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    return row_type(array), generate
+
+
+@infer_global(operator.getitem)  # type: ignore[untyped-decorator]
+class _GetItem(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, _keywords: Any) -> Any:
+        if isinstance(args[0], RowType) and isinstance(args[1], types.Integer):
+            return types.int64(row_type, types.intp)
+        return None
+
+
+@infer_global(operator.setitem)  # type: ignore[untyped-decorator]
+class _SetItem(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, _keywords: Any) -> Any:
+        if isinstance(args[0], RowType) and isinstance(args[1], types.Integer):
+            return types.none(row_type, types.intp, types.int32)
+        return None
+
+
+@lower_builtin(operator.getitem, RowType, types.intp)  # type: ignore[untyped-decorator]
+def _load(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    item = builder.load(builder.gep(args[0], [args[1]]))
+    return builder.sext(item, ir.IntType(64))
+
+
+@lower_builtin(operator.setitem, RowType, types.intp, types.int32)  # type: ignore[untyped-decorator]
+def _store(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    builder.store(args[2], builder.gep(args[0], [args[1]]))
+    return context.get_dummy_value()
+
+
 _cttz = _bit_intrinsic("cttz")
 _ctlz = _bit_intrinsic("ctlz")
 _ctpop = _bit_intrinsic("ctpop")
 
 
-@njit()
+@rule()
 def lowest(x: int) -> int:
     """Index of the lowest set bit of a 32-bit word; 32 for zero."""
     return _cttz(x)  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def highest(x: int) -> int:
     """Index of the highest set bit of a 32-bit word; -1 for zero."""
     return 31 - _ctlz(x)  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def popcount(x: int) -> int:
     """Number of set bits of a 32-bit word."""
     return _ctpop(x)  # type: ignore[no-any-return]
+

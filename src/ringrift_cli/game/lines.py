@@ -4,41 +4,40 @@ from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import state as st
-from ringrift_cli.game.jit import lowest, njit
-from ringrift_cli.game.state import u
+from ringrift_cli.game.jit import lowest, rule
 from ringrift_cli.game.topology import IntArray
 
 
-@njit()
+@rule()
 def marker_at(T: IntArray, S: IntArray, p: int, column: int, row: int) -> int:
     """1 if a marker of `p` stands there; columns and rows one off the board are allowed."""
-    word = S[u(T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD + row)]
+    word = S[T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD + row]
     return word >> (column + 1) & 1  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def has_line(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has a line, by words: a run of `line length` markers along some axis."""
     length = T[L.T_LINE]
-    if S[u(L.MARKERS + p)] < length:
+    if S[L.MARKERS + p] < length:
         return False
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE]
     found = 0
     for axis in range(T[L.T_AXES]):
-        dx, dy = T[u(L.T_DX + axis)], T[u(L.T_DY + axis)]  # dx is never negative along an axis
+        dx, dy = T[L.T_DX + axis], T[L.T_DY + axis]  # dx is never negative along an axis
         for i in range(plane + L.PAD, plane + L.PAD + T[L.T_ROWS]):
-            run = S[u(i)] & S[u(i + dy)] >> dx & S[u(i + 2 * dy)] >> 2 * dx
+            run = S[i] & S[i + dy] >> dx & S[i + 2 * dy] >> 2 * dx
             if length == 4:
-                run &= S[u(i + 3 * dy)] >> 3 * dx
+                run &= S[i + 3 * dy] >> 3 * dx
             found |= run
     return found != 0
 
 
-@njit()
+@rule()
 def run_ahead(T: IntArray, S: IntArray, p: int, cell: int, direction: int) -> int:
     """Markers of `p` that follow each other from the cell next to `cell` on."""
-    dx, dy = T[u(L.T_DX + direction)], T[u(L.T_DY + direction)]
-    column, row = T[u(L.T_COLUMN + cell)] + dx, T[u(L.T_ROW + cell)] + dy
+    dx, dy = T[L.T_DX + direction], T[L.T_DY + direction]
+    column, row = T[L.T_COLUMN + cell] + dx, T[L.T_ROW + cell] + dy
     run = 0
     while marker_at(T, S, p, column, row):
         run += 1
@@ -47,7 +46,7 @@ def run_ahead(T: IntArray, S: IntArray, p: int, cell: int, direction: int) -> in
     return run
 
 
-@njit()
+@rule()
 def emit_line(
     T: IntArray, S: IntArray, p: int, first: int, axis: int, out: IntArray, n: int
 ) -> int:
@@ -56,23 +55,23 @@ def emit_line(
     run = 1 + run_ahead(T, S, p, first, axis)
     if run < length:
         return n
-    out[u(n)] = T[L.T_LINE_ALL] + axis * cells + first
+    out[n] = T[L.T_LINE_ALL] + axis * cells + first
     n += 1
     if run > length:
         for k in range(run - length + 1):
-            out[u(n)] = T[L.T_LINE_PART] + axis * cells + st.step(T, first, axis, k)
+            out[n] = T[L.T_LINE_PART] + axis * cells + st.step(T, first, axis, k)
             n += 1
     return n
 
 
-@njit()
+@rule()
 def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     """Appends the choices of every line of `p`; returns the new count."""
     axes = T[L.T_AXES]
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
     for axis in range(axes):
         for row in range(T[L.T_ROWS]):
-            bits = S[u(plane + row)]
+            bits = S[plane + row]
             while bits != 0:
                 cell = st.cell_at(T, lowest(bits) - 1, row)
                 bits &= bits - 1
@@ -81,7 +80,7 @@ def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     return n
 
 
-@njit()
+@rule()
 def emit_through(T: IntArray, S: IntArray, p: int, cell: int, out: IntArray, n: int) -> int:
     """Appends the choices of the lines of `p` that contain `cell`; returns the new count."""
     axes = T[L.T_AXES]
@@ -92,7 +91,7 @@ def emit_through(T: IntArray, S: IntArray, p: int, cell: int, out: IntArray, n: 
     return n
 
 
-@njit()
+@rule()
 def collapse_run(T: IntArray, S: IntArray, p: int, first: int, axis: int, count: int) -> None:
     """Turns `count` markers of `p` from `first` on into territory of `p`."""
     for k in range(count):

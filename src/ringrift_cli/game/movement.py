@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import state as st
-from ringrift_cli.game.jit import lowest, njit
-from ringrift_cli.game.state import u
+from ringrift_cli.game.jit import lowest, rule
 from ringrift_cli.game.topology import IntArray
 
 
-@njit()
+@rule()
 def first_block(T: IntArray, S: IntArray, cell: int, direction: int) -> int:
     """Steps from `cell` to the first stack, collapsed cell or edge."""
     axes = T[L.T_AXES]
     axis = direction if direction < axes else direction - axes
-    bit = T[u(L.T_BIT + cell * 4 + axis)]
+    bit = T[L.T_BIT + cell * 4 + axis]
     return st.to_block(st.line_word(T, S, cell, axis), bit, direction < axes)
 
 
-@njit()
+@rule()
 def capture_span(
     T: IntArray, S: IntArray, cell: int, direction: int, first: int, h: int, c: int
 ) -> tuple[int, int]:
@@ -26,7 +25,7 @@ def capture_span(
 
     The capturing stack has height `h` and cap `c`. Nearest > farthest when there is none.
     """
-    if first > T[u(L.T_REACH + cell * 8 + direction)]:
+    if first > T[L.T_REACH + cell * 8 + direction]:
         return 1, 0
     word = st.cell_word(T, S, st.step(T, cell, direction, first))
     if st.kind(word) != L.STACK or st.cap(word) > c:
@@ -34,12 +33,12 @@ def capture_span(
     axes = T[L.T_AXES]
     forward = direction < axes
     axis = direction if forward else direction - axes
-    bit = T[u(L.T_BIT + cell * 4 + axis)] + (first if forward else -first)
+    bit = T[L.T_BIT + cell * 4 + axis] + (first if forward else -first)
     second = st.to_block(st.line_word(T, S, cell, axis), bit, forward)
     return max(first + 1, h), first + second - 1
 
 
-@njit()
+@rule()
 def can_capture(T: IntArray, S: IntArray, cell: int, h: int, c: int) -> bool:
     """Whether a stack of height `h` and cap `c` on `cell` has a capture."""
     for direction in range(2 * T[L.T_AXES]):
@@ -50,7 +49,7 @@ def can_capture(T: IntArray, S: IntArray, cell: int, h: int, c: int) -> bool:
     return False
 
 
-@njit()
+@rule()
 def can_move(T: IntArray, S: IntArray, cell: int, h: int, c: int) -> bool:
     """Whether a stack of height `h` and cap `c` on `cell` has a move or a capture."""
     for direction in range(2 * T[L.T_AXES]):
@@ -63,20 +62,20 @@ def can_move(T: IntArray, S: IntArray, cell: int, h: int, c: int) -> bool:
     return False
 
 
-@njit()
+@rule()
 def stack_can_capture(T: IntArray, S: IntArray, cell: int) -> bool:
     word = st.cell_word(T, S, cell)
     return can_capture(T, S, cell, st.height(word), st.cap(word))
 
 
-@njit()
+@rule()
 def any_stack_can_move(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether some stack `p` controls has a move or a capture."""
-    if S[u(L.STACKS + p)] == 0:
+    if S[L.STACKS + p] == 0:
         return False
     control = T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[u(control + row)]
+        bits = S[control + row]
         while bits != 0:
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -86,7 +85,7 @@ def any_stack_can_move(T: IntArray, S: IntArray, p: int) -> bool:
     return False
 
 
-@njit()
+@rule()
 def emit_captures(T: IntArray, S: IntArray, cell: int, out: IntArray, n: int) -> int:
     """Appends the captures of one stack to `out`, which holds `n` actions; returns the new count."""
     word = st.cell_word(T, S, cell)
@@ -96,13 +95,13 @@ def emit_captures(T: IntArray, S: IntArray, cell: int, out: IntArray, n: int) ->
         near, far = capture_span(T, S, cell, direction, first, h, c)
         action = T[L.T_CAPTURE] + (direction * (T[L.T_MAX_DISTANCE] - 1) + near - 2) * cells + cell
         for _ in range(far - near + 1):
-            out[u(n)] = action
+            out[n] = action
             action += cells
             n += 1
     return n
 
 
-@njit()
+@rule()
 def emit_stack(T: IntArray, S: IntArray, cell: int, out: IntArray, n: int) -> int:
     """Appends the moves and captures of one stack to `out`; returns the new count."""
     word = st.cell_word(T, S, cell)
@@ -112,24 +111,24 @@ def emit_stack(T: IntArray, S: IntArray, cell: int, out: IntArray, n: int) -> in
         first = first_block(T, S, cell, direction)
         action = T[L.T_MOVE] + (direction * longest + h - 1) * cells + cell
         for _ in range(first - h):
-            out[u(n)] = action
+            out[n] = action
             action += cells
             n += 1
         near, far = capture_span(T, S, cell, direction, first, h, c)
         action = T[L.T_CAPTURE] + (direction * (longest - 1) + near - 2) * cells + cell
         for _ in range(far - near + 1):
-            out[u(n)] = action
+            out[n] = action
             action += cells
             n += 1
     return n
 
 
-@njit()
+@rule()
 def emit_all(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     """Appends the moves and captures of every stack `p` controls; returns the new count."""
     control = T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[u(control + row)]
+        bits = S[control + row]
         while bits != 0:
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -137,14 +136,14 @@ def emit_all(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     return n
 
 
-@njit()
+@rule()
 def travel(T: IntArray, S: IntArray, start: int, direction: int, distance: int) -> int:
     """Moves the mover's stack, capturing from the stack on its way if any; returns where it lands.
 
     The stack may vanish or change hands on landing: the caller looks at the cell.
     """
     p = S[L.SEAT]
-    word, ends = st.cell_word(T, S, start), S[u(T[L.T_S_ENDS] + start)]
+    word, ends = st.cell_word(T, S, start), S[T[L.T_S_ENDS] + start]
     h, c, top, bottom = st.height(word), st.cap(word), ends & 0xFFFF, ends >> 16
     st.lift(T, S, start)
     st.add_marker(T, S, start, p)
@@ -159,8 +158,8 @@ def travel(T: IntArray, S: IntArray, start: int, direction: int, distance: int) 
                 st.add_marker(T, S, cell, p)
         elif st.kind(between) == L.STACK:
             ring = st.pop_top(T, S, cell)
-            S[u(T[L.T_S_BELOW] + bottom)] = ring
-            S[u(T[L.T_S_BELOW] + ring)] = -1
+            S[T[L.T_S_BELOW] + bottom] = ring
+            S[T[L.T_S_BELOW] + ring] = -1
             bottom = ring
             if c == h and st.ring_owner(T, ring) == p:
                 c += 1

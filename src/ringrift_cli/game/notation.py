@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
 from ringrift_cli.errors import NotationError
 from ringrift_cli.game import layout as L
-from ringrift_cli.game import lines, movement, state, territory
+from ringrift_cli.game import engine, state
 from ringrift_cli.game.topology import BOARDS, PLAYER_COUNTS, Board, IntArray
 
 PHASES = (
@@ -64,25 +65,31 @@ class PositionText:
         return f"{rows} | {self.seat} {self.phase} | {hands} | {out}"
 
 
+@cache
+def _row_spans(name: str) -> tuple[tuple[int, int], ...]:
+    """First cell of each row of a board, and first after it."""
+    rows = [row for _, row in BOARDS[name].cells]
+    firsts = [rows.index(row) for row in range(BOARDS[name].width)]
+    return tuple(pairwise([*firsts, len(rows)]))
+
+
 def rows_text(board: Board, cells: tuple[str, ...] | list[str]) -> str:
     """The ROWS of position text."""
     rows: list[str] = []
-    row_cells: list[str] = []
-    empty = 0
-    for i, cell in enumerate(cells):
-        if cell:
+    for first, end in _row_spans(board.name):
+        tokens: list[str] = []
+        empty = 0
+        for cell in cells[first:end]:
+            if not cell:
+                empty += 1
+                continue
             if empty:
-                row_cells.append(f"{empty}.")
+                tokens.append(f"{empty}.")
                 empty = 0
-            row_cells.append(cell)
-        else:
-            empty += 1
-        if i + 1 == len(cells) or board.cells[i + 1][1] != board.cells[i][1]:
-            if empty:
-                row_cells.append(f"{empty}.")
-                empty = 0
-            rows.append(" ".join(row_cells))
-            row_cells = []
+            tokens.append(cell)
+        if empty:
+            tokens.append(f"{empty}.")
+        rows.append(" ".join(tokens))
     return "/".join(rows)
 
 
@@ -152,22 +159,20 @@ def parse_position(text: str) -> PositionText:
 def cell_texts(T: IntArray, S: IntArray) -> list[str]:
     """Text of each cell, in cell order; "" for an empty one."""
     texts = []
-    offset = int(T[L.T_S_CELL])
-    rings = int(T[L.T_RINGS])
-    links = S[int(T[L.T_S_BELOW]) :]
-    ends = S[int(T[L.T_S_ENDS]) :]
-    for cell, word in enumerate(S[offset : offset + int(T[L.T_CELLS])].tolist()):
-        kind = word >> 2 & 3
-        if kind == L.EMPTY:
+    cells, rings = int(T[L.T_CELLS]), int(T[L.T_RINGS])
+    words, ends = (S[T[at] : T[at] + cells].tolist() for at in (L.T_S_CELL, L.T_S_ENDS))
+    links = S[T[L.T_S_BELOW] : T[L.T_S_BELOW] + T[L.T_PLAYERS] * rings].tolist()
+    for word, end in zip(words, ends, strict=True):
+        if word == 0:
             texts.append("")
-        elif kind == L.STACK:
-            ring, owners = int(ends[cell]) & 0xFFFF, []
+        elif word >> 2 & 3 == L.STACK:
+            ring, owners = end & 0xFFFF, ""
             while ring >= 0:
-                owners.append(str(ring // rings + 1))
-                ring = int(links[ring])
-            texts.append("s" + "".join(reversed(owners)))
+                owners = str(ring // rings + 1) + owners
+                ring = links[ring]
+            texts.append("s" + owners)
         else:
-            texts.append(f"{'m' if kind == L.MARKER else 'c'}{(word & 3) + 1}")
+            texts.append(f"{'m' if word >> 2 & 3 == L.MARKER else 'c'}{(word & 3) + 1}")
     return texts
 
 
@@ -210,11 +215,13 @@ def _run(board: Board, first: int, axis: int, count: int) -> str:
 
 
 @cache
-def _fixed_text(board: Board, players: int, action: int) -> str | None:
-    """Text of an action that does not depend on the position; None for one that does."""
-    from ringrift_cli.game.topology import tables
+def _known_texts(name: str, players: int) -> dict[int, str]:
+    """Texts that do not depend on the position, by action; filled as they are asked for."""
+    return {}
 
-    T = tables(board.name, players)
+
+def _fixed_text(board: Board, T: IntArray, action: int) -> str | None:
+    """Text of an action that does not depend on the position; None for one that does."""
     if action >= T[L.T_GLOBAL]:
         return GLOBAL_NAMES[action - int(T[L.T_GLOBAL])]
     cells = len(board.cells)
@@ -242,7 +249,7 @@ def _fixed_text(board: Board, players: int, action: int) -> str | None:
 def _capture_text(board: Board, T: IntArray, S: IntArray, action: int) -> str:
     plane, cell = divmod(action - int(T[L.T_CAPTURE]), len(board.cells))
     direction, distance = divmod(plane, board.max_distance - 1)
-    over = movement.first_block(T, S, cell, direction)
+    over = engine.first_block(T, S, cell, direction)
     names = _names(board)
     word = "chain" if S[L.PHASE] == L.CHAIN else "capture"
     target, landing = (_away(board, cell, direction, d) for d in (over, distance + 2))
@@ -254,8 +261,8 @@ def _line_text(board: Board, T: IntArray, S: IntArray, action: int) -> str:
     whole = action < T[L.T_LINE_PART]
     base = int(T[L.T_LINE_ALL] if whole else T[L.T_LINE_PART])
     axis, first = divmod(action - base, len(board.cells))
-    back = lines.run_ahead(T, S, p, first, axis + len(board.axes))
-    run = back + 1 + lines.run_ahead(T, S, p, first, axis)
+    back = engine.run_ahead(T, S, p, first, axis + len(board.axes))
+    run = back + 1 + engine.run_ahead(T, S, p, first, axis)
     start = _away(board, first, axis + len(board.axes), back)
     collapsed = "all" if whole else _run(board, first, axis, length)
     return f"line {_run(board, start, axis, run)} {collapsed}"
@@ -265,16 +272,13 @@ def region_cells(board: Board, T: IntArray, S: IntArray, action: int) -> list[in
     """Cells of the region that an action names, by rising y, then x."""
     W = state.new_workspace()
     border, cell = divmod(action - int(T[L.T_REGION]), len(board.cells))
-    territory.find_region(T, S, W, border, cell)
+    engine.find_region(T, S, W, border, cell)
     found = W[L.W_FOUND + L.PAD : L.W_FOUND + L.PAD + board.width].tolist()
     return [i for i, (column, row) in enumerate(board.cells) if found[row] >> (column + 1) & 1]
 
 
-def move_text(board: Board, T: IntArray, S: IntArray, action: int) -> str:
-    """Text of an action that is legal in the row."""
-    fixed = _fixed_text(board, int(T[L.T_PLAYERS]), action)
-    if fixed is not None:
-        return fixed
+def _text_here(board: Board, T: IntArray, S: IntArray, action: int) -> str:
+    """Text of an action that takes the position to tell."""
     if action < T[L.T_RECOVER]:
         return _capture_text(board, T, S, action)
     if action < T[L.T_ELIMINATE]:
@@ -284,8 +288,24 @@ def move_text(board: Board, T: IntArray, S: IntArray, action: int) -> str:
 
 
 def legal_texts(board: Board, T: IntArray, S: IntArray, actions: IntArray) -> list[str]:
-    """Texts of legal actions, in their order."""
-    return [move_text(board, T, S, action) for action in actions.tolist()]
+    """Texts of actions that are legal in the row, in their order."""
+    known = _known_texts(board.name, int(T[L.T_PLAYERS]))
+    texts = []
+    for action in actions.tolist():
+        text = known.get(action)
+        if text is None:
+            text = _fixed_text(board, T, action)
+            if text is None:
+                text = _text_here(board, T, S, action)
+            else:
+                known[action] = text
+        texts.append(text)
+    return texts
+
+
+def move_text(board: Board, T: IntArray, S: IntArray, action: int) -> str:
+    """Text of an action that is legal in the row."""
+    return legal_texts(board, T, S, np.array([action], np.int32))[0]
 
 
 def as_row(values: list[int]) -> IntArray:

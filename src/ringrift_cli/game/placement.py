@@ -18,32 +18,31 @@ from __future__ import annotations
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import movement
 from ringrift_cli.game import state as st
-from ringrift_cli.game.jit import lowest, njit
-from ringrift_cli.game.state import u
+from ringrift_cli.game.jit import lowest, rule
 from ringrift_cli.game.topology import IntArray
 
 
-@njit()
+@rule()
 def occupied(T: IntArray, S: IntArray, row: int) -> int:
     """Row word of all stacks, for a padded row."""
     bits, at = 0, T[L.T_S_CONTROL] + row
     for _ in range(T[L.T_PLAYERS]):
-        bits |= S[u(at)]
+        bits |= S[at]
         at += T[L.T_STRIDE]
     return bits
 
 
-@njit()
+@rule()
 def marked(T: IntArray, S: IntArray, row: int) -> int:
     """Row word of all markers, for a padded row."""
     bits, at = 0, T[L.T_S_MARKER] + row
     for _ in range(T[L.T_PLAYERS]):
-        bits |= S[u(at)]
+        bits |= S[at]
         at += T[L.T_STRIDE]
     return bits
 
 
-@njit()
+@rule()
 def may_stack(T: IntArray, S: IntArray, cell: int, p: int) -> bool:
     """Whether one ring of `p` on top of the stack on `cell` is no dead placement."""
     word = st.cell_word(T, S, cell)
@@ -51,28 +50,28 @@ def may_stack(T: IntArray, S: IntArray, cell: int, p: int) -> bool:
     return movement.can_move(T, S, cell, st.height(word) + 1, c)
 
 
-@njit()
+@rule()
 def free_ahead(S: IntArray, at: int, dy: int, left: int, right: int, k: int) -> int:
     """f(k) for the row whose blockers are at `at`."""
-    return (S[u(at + k * dy)] ^ L.FULL) << k * left >> k * right  # type: ignore[no-any-return]
+    return (S[at + k * dy] ^ L.FULL) << k * left >> k * right  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def stack_ahead(S: IntArray, at: int, dy: int, left: int, right: int, k: int) -> int:
     """t(n, k) for the row whose stacks with a cap of at most n are at `at`."""
-    return S[u(at + k * dy)] << k * left >> k * right  # type: ignore[no-any-return]
+    return S[at + k * dy] << k * left >> k * right  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def placeable(T: IntArray, S: IntArray, i: int) -> tuple[int, int, int]:
     """Row words of the empty cells of a padded row that take 1, 2 and 3 rings."""
     at = T[L.T_S_BLOCK] + i
-    empty = (S[u(at)] ^ L.FULL) & ~marked(T, S, i)
+    empty = (S[at] ^ L.FULL) & ~marked(T, S, i)
     if empty == 0:
         return 0, 0, 0
     one, two, three = 0, 0, 0
     for direction in range(2 * T[L.T_AXES]):
-        dx, dy = T[u(L.T_DX + direction)], T[u(L.T_DY + direction)]
+        dx, dy = T[L.T_DX + direction], T[L.T_DY + direction]
         left, right = dx < 0, dx > 0
         run = free_ahead(S, at, dy, left, right, 1)
         one |= run
@@ -84,7 +83,7 @@ def placeable(T: IntArray, S: IntArray, i: int) -> tuple[int, int, int]:
     stride, cap1 = T[L.T_STRIDE], T[L.T_S_CAP] + i
     cap2, cap3 = cap1 + stride, cap1 + 2 * stride
     for direction in range(2 * T[L.T_AXES]):
-        dx, dy = T[u(L.T_DX + direction)], T[u(L.T_DY + direction)]
+        dx, dy = T[L.T_DX + direction], T[L.T_DY + direction]
         left, right = dx < 0, dx > 0
         f1 = free_ahead(S, at, dy, left, right, 1)
         f2 = free_ahead(S, at, dy, left, right, 2)
@@ -101,10 +100,10 @@ def placeable(T: IntArray, S: IntArray, i: int) -> tuple[int, int, int]:
     return one & empty, two & empty, three & empty
 
 
-@njit()
+@rule()
 def has_placement(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has a legal placement."""
-    hand = S[u(L.HAND + p)]
+    hand = S[L.HAND + p]
     if hand == 0:
         return False
     for row in range(T[L.T_ROWS]):
@@ -120,20 +119,20 @@ def has_placement(T: IntArray, S: IntArray, p: int) -> bool:
     return False
 
 
-@njit()
+@rule()
 def emit_bits(bits: int, first: int, out: IntArray, n: int) -> int:
     """Appends `first` + index of each set bit; returns the new count."""
     while bits != 0:
-        out[u(n)] = first + lowest(bits)
+        out[n] = first + lowest(bits)
         n += 1
         bits &= bits - 1
     return n
 
 
-@njit()
+@rule()
 def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     """Appends `p`'s placements to `out`, which holds `n` actions; returns the new count."""
-    hand = S[u(L.HAND + p)]
+    hand = S[L.HAND + p]
     if hand == 0:
         return n
     for row in range(T[L.T_ROWS]):
@@ -144,7 +143,7 @@ def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
             if may_stack(T, S, st.cell_at(T, lowest(bits) - 1, row), p):
                 one |= bits & -bits
             bits &= bits - 1
-        first = T[L.T_PLACE] + T[u(L.T_ROW_BASE + row)] - 1
+        first = T[L.T_PLACE] + T[L.T_ROW_BASE + row] - 1
         n = emit_bits(one, first, out, n)
         if hand > 1:
             n = emit_bits(two, first + T[L.T_CELLS], out, n)
@@ -153,22 +152,22 @@ def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     return n
 
 
-@njit()
+@rule()
 def place(T: IntArray, S: IntArray, cell: int, count: int) -> None:
     """The mover places `count` rings on an empty cell, or one on a stack."""
     p = S[L.SEAT]
     word = st.cell_word(T, S, cell)
-    ring = p * T[L.T_RINGS] + T[L.T_RINGS] - S[u(L.HAND + p)]  # the next one in hand
-    S[u(L.HAND + p)] -= count
-    S[u(L.RINGS + p)] += count
+    ring = p * T[L.T_RINGS] + T[L.T_RINGS] - S[L.HAND + p]  # the next one in hand
+    S[L.HAND + p] -= count
+    S[L.RINGS + p] += count
     links = T[L.T_S_BELOW]
     if st.kind(word) == L.STACK:
-        ends = S[u(T[L.T_S_ENDS] + cell)]
-        S[u(links + ring)] = ends & 0xFFFF
+        ends = S[T[L.T_S_ENDS] + cell]
+        S[links + ring] = ends & 0xFFFF
         c = st.cap(word) + 1 if st.owner(word) == p else 1
         st.hide(T, S, cell)
         st.show(T, S, cell, ring, ends >> 16, st.height(word) + 1, c)
         return
     for i in range(count):
-        S[u(links + ring + i)] = ring + i - 1 if i > 0 else -1
+        S[links + ring + i] = ring + i - 1 if i > 0 else -1
     st.drop(T, S, cell, ring + count - 1, ring, count, count)

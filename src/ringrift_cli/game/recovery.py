@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import state as st
-from ringrift_cli.game.jit import lowest, njit
+from ringrift_cli.game.jit import lowest, rule
 from ringrift_cli.game.lines import run_ahead
-from ringrift_cli.game.state import u
 from ringrift_cli.game.topology import IntArray
 
 
-@njit()
+@rule()
 def slide_option(T: IntArray, S: IntArray, p: int, start: int, direction: int) -> int:
     """LINE_SLIDE, FALLBACK or STRIKE by where the marker would go; -1 if it cannot."""
-    if T[u(L.T_REACH + start * 8 + direction)] == 0:
+    if T[L.T_REACH + start * 8 + direction] == 0:
         return -1
     end = st.step(T, start, direction, 1)
     what = st.kind(st.cell_word(T, S, end))
@@ -34,14 +33,14 @@ def slide_option(T: IntArray, S: IntArray, p: int, start: int, direction: int) -
     return L.FALLBACK
 
 
-@njit()
+@rule()
 def may_recover(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has no stack, but a marker that can slide and a buried ring to pay with."""
-    if S[u(L.STACKS + p)] > 0 or S[u(L.MARKERS + p)] == 0 or S[u(L.RINGS + p)] == 0:
+    if S[L.STACKS + p] > 0 or S[L.MARKERS + p] == 0 or S[L.RINGS + p] == 0:
         return False
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[u(plane + row)]
+        bits = S[plane + row]
         while bits != 0:
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -51,13 +50,13 @@ def may_recover(T: IntArray, S: IntArray, p: int) -> bool:
     return False
 
 
-@njit()
+@rule()
 def emit_slides(T: IntArray, S: IntArray, p: int, lines: bool, out: IntArray, n: int) -> int:
     """Appends the line slides of `p`, or all its other slides; returns the new count."""
     directions = 2 * T[L.T_AXES]
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
-        bits = S[u(plane + row)]
+        bits = S[plane + row]
         while bits != 0:
             cell = st.cell_at(T, lowest(bits) - 1, row)
             bits &= bits - 1
@@ -65,12 +64,12 @@ def emit_slides(T: IntArray, S: IntArray, p: int, lines: bool, out: IntArray, n:
                 option = slide_option(T, S, p, cell, direction)
                 if option >= 0 and (option == L.LINE_SLIDE) == lines:
                     slide = option * directions + direction
-                    out[u(n)] = T[L.T_RECOVER] + slide * T[L.T_CELLS] + cell
+                    out[n] = T[L.T_RECOVER] + slide * T[L.T_CELLS] + cell
                     n += 1
     return n
 
 
-@njit()
+@rule()
 def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     """Appends the recoveries of `p`: the line slides, or without any the others."""
     after = emit_slides(T, S, p, True, out, n)
@@ -79,7 +78,7 @@ def emit(T: IntArray, S: IntArray, p: int, out: IntArray, n: int) -> int:
     return after
 
 
-@njit()
+@rule()
 def slide(T: IntArray, S: IntArray, start: int, direction: int, option: int) -> None:
     """The mover recovers; what it owes is left in PENDING."""
     p = S[L.SEAT]
@@ -96,7 +95,7 @@ def slide(T: IntArray, S: IntArray, start: int, direction: int, option: int) -> 
         S[L.FOCUS] = end
 
 
-@njit()
+@rule()
 def can_extract(T: IntArray, S: IntArray, cell: int, p: int, buried: bool) -> bool:
     """Whether the stack on `cell` may pay: with any ring of `p`, or only with a buried one."""
     if buried:

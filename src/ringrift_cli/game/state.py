@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.jit import highest, lowest, njit
+from ringrift_cli.game.jit import highest, lowest, rule
 from ringrift_cli.game.topology import IntArray
 
-u = np.uint64  # an index Numba need not test for being negative
 
-
-@njit()
+@rule()
 def reset(T: IntArray, S: IntArray, pie: bool) -> None:
     """Makes `S` the start of a game: an empty board, all rings in hand, seat 0 to place."""
     players = T[L.T_PLAYERS]
-    S[: T[L.T_ROW_SIZE]] = 0
+    for i in range(T[L.T_ROW_SIZE]):
+        S[i] = 0
     S[L.TURN] = 1
     S[L.FOCUS] = -1
     S[L.PIE] = L.PIE_ON if pie and players == 2 else L.PIE_OFF
@@ -25,13 +24,13 @@ def reset(T: IntArray, S: IntArray, pie: bool) -> None:
     S[L.LAST_ACTOR] = -1
     S[L.JOINED] = (2 << players) - 1
     for p in range(players):
-        S[u(L.HAND + p)] = T[L.T_RINGS]
+        S[L.HAND + p] = T[L.T_RINGS]
     block = T[L.T_S_BLOCK]
     for i in range(T[L.T_WORDS]):
-        S[u(block + i)] = L.FULL
+        S[block + i] = L.FULL
     collapsed = T[L.T_S_COLLAPSED]
     for i in range(T[L.T_STRIDE]):
-        S[u(collapsed + i)] = ~T[u(L.T_ROW_MASK + i)] & L.FULL
+        S[collapsed + i] = ~T[L.T_ROW_MASK + i] & L.FULL
     for cell in range(T[L.T_CELLS]):
         unblock(T, S, cell)
 
@@ -39,69 +38,69 @@ def reset(T: IntArray, S: IntArray, pie: bool) -> None:
 # ---- reading a cell ----------------------------------------------------------------------------
 
 
-@njit()
+@rule()
 def kind(word: int) -> int:
     """EMPTY, MARKER, COLLAPSED or STACK."""
     return (word >> 2) & 3
 
 
-@njit()
+@rule()
 def owner(word: int) -> int:
     """Seat of the marker, the territory or the top ring."""
     return word & 3
 
 
-@njit()
+@rule()
 def cap(word: int) -> int:
     """Rings in the run of the top colour."""
     return (word >> 4) & 255
 
 
-@njit()
+@rule()
 def height(word: int) -> int:
     """Rings in the stack."""
     return word >> 12
 
 
-@njit()
+@rule()
 def cell_word(T: IntArray, S: IntArray, cell: int) -> int:
-    return S[u(T[L.T_S_CELL] + cell)]  # type: ignore[no-any-return]
+    return S[T[L.T_S_CELL] + cell]  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def top_ring(T: IntArray, S: IntArray, cell: int) -> int:
-    return S[u(T[L.T_S_ENDS] + cell)] & 0xFFFF  # type: ignore[no-any-return]
+    return S[T[L.T_S_ENDS] + cell] & 0xFFFF  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def below(T: IntArray, S: IntArray, ring: int) -> int:
     """The ring under `ring`, -1 under the lowest."""
-    return S[u(T[L.T_S_BELOW] + ring)]  # type: ignore[no-any-return]
+    return S[T[L.T_S_BELOW] + ring]  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def ring_owner(T: IntArray, ring: int) -> int:
-    return T[u(L.T_RING_OWNER + ring)]  # type: ignore[no-any-return]
+    return T[L.T_RING_OWNER + ring]  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def cell_at(T: IntArray, column: int, row: int) -> int:
     """Cell of a column and row that are on the board."""
-    return T[u(L.T_ROW_BASE + row)] + column  # type: ignore[no-any-return]
+    return T[L.T_ROW_BASE + row] + column  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def step(T: IntArray, cell: int, direction: int, distance: int) -> int:
     """The cell `distance` steps away; it must be on the board."""
-    row = T[u(L.T_ROW + cell)] + distance * T[u(L.T_DY + direction)]
-    column = T[u(L.T_COLUMN + cell)] + distance * T[u(L.T_DX + direction)]
-    return T[u(L.T_ROW_BASE + row)] + column  # type: ignore[no-any-return]
+    row = T[L.T_ROW + cell] + distance * T[L.T_DY + direction]
+    column = T[L.T_COLUMN + cell] + distance * T[L.T_DX + direction]
+    return T[L.T_ROW_BASE + row] + column  # type: ignore[no-any-return]
 
 
 # ---- rays --------------------------------------------------------------------------------------
 
 
-@njit()
+@rule()
 def to_block(word: int, bit: int, forward: bool) -> int:
     """Steps from `bit` to the next blocker or edge in a line word."""
     if forward:
@@ -109,149 +108,149 @@ def to_block(word: int, bit: int, forward: bool) -> int:
     return bit - highest(word & ((1 << bit) - 1))
 
 
-@njit()
+@rule()
 def line_word(T: IntArray, S: IntArray, cell: int, axis: int) -> int:
     """Blockers of the cell's line along `axis`."""
-    return S[u(T[L.T_S_BLOCK] + T[u(L.T_WORD + cell * 4 + axis)])]  # type: ignore[no-any-return]
+    return S[T[L.T_S_BLOCK] + T[L.T_WORD + cell * 4 + axis]]  # type: ignore[no-any-return]
 
 
 # ---- changing the board --------------------------------------------------------------------------
 
 
-@njit()
+@rule()
 def row_bit(T: IntArray, cell: int) -> int:
-    return 1 << (T[u(L.T_COLUMN + cell)] + 1)
+    return 1 << (T[L.T_COLUMN + cell] + 1)
 
 
-@njit()
+@rule()
 def padded_row(T: IntArray, cell: int) -> int:
-    return T[u(L.T_ROW + cell)] + L.PAD  # type: ignore[no-any-return]
+    return T[L.T_ROW + cell] + L.PAD  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def block(T: IntArray, S: IntArray, cell: int) -> None:
     for axis in range(T[L.T_AXES]):
         at = cell * 4 + axis
-        S[u(T[L.T_S_BLOCK] + T[u(L.T_WORD + at)])] |= 1 << T[u(L.T_BIT + at)]
+        S[T[L.T_S_BLOCK] + T[L.T_WORD + at]] |= 1 << T[L.T_BIT + at]
 
 
-@njit()
+@rule()
 def unblock(T: IntArray, S: IntArray, cell: int) -> None:
     for axis in range(T[L.T_AXES]):
         at = cell * 4 + axis
-        S[u(T[L.T_S_BLOCK] + T[u(L.T_WORD + at)])] &= ~(1 << T[u(L.T_BIT + at)])
+        S[T[L.T_S_BLOCK] + T[L.T_WORD + at]] &= ~(1 << T[L.T_BIT + at])
 
 
-@njit()
+@rule()
 def around(T: IntArray, S: IntArray, cell: int, border: int) -> int:
     """What T_AROUND says of a cell under a border (territory.py)."""
-    low, i = T[u(L.T_COLUMN + cell)], padded_row(T, cell)
+    low, i = T[L.T_COLUMN + cell], padded_row(T, cell)
     at = T[L.T_S_COLLAPSED] + i
-    under, beside, over = S[u(at - 1)], S[u(at)], S[u(at + 1)]
+    under, beside, over = S[at - 1], S[at], S[at + 1]
     if border > 0:
         at = T[L.T_S_MARKER] + (border - 1) * T[L.T_STRIDE] + i
-        under |= S[u(at - 1)]
-        beside |= S[u(at)]
-        over |= S[u(at + 1)]
+        under |= S[at - 1]
+        beside |= S[at]
+        over |= S[at + 1]
     closed = under >> low & 7 | (beside >> low & 1) << 3 | (beside >> low & 4) << 2
-    return T[u(L.T_AROUND + (closed | (over >> low & 7) << 5))]  # type: ignore[no-any-return]
+    return T[L.T_AROUND + (closed | (over >> low & 7) << 5)]  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def wall_up(T: IntArray, S: IntArray, cell: int, border: int) -> None:
     """Notes that `cell` now separates under a border: does it still cut nothing off?"""
     if S[L.JOINED] >> border & 1 and not around(T, S, cell, border) & L.KEEPS_JOINED:
         S[L.JOINED] &= ~(1 << border)
 
 
-@njit()
+@rule()
 def wall_down(T: IntArray, S: IntArray, cell: int, border: int) -> None:
     """Notes that `cell` no longer separates under a border."""
     if S[L.JOINED] >> border & 1 and not around(T, S, cell, border) & L.TOUCHES:
         S[L.JOINED] &= ~(1 << border)
 
 
-@njit()
+@rule()
 def add_marker(T: IntArray, S: IntArray, cell: int, p: int) -> None:
     """A marker of `p` on an empty cell."""
-    S[u(T[L.T_S_CELL] + cell)] = L.MARKER << 2 | p
-    S[u(T[L.T_S_MARKER] + p * T[L.T_STRIDE] + padded_row(T, cell))] |= row_bit(T, cell)
-    S[u(L.MARKERS + p)] += 1
+    S[T[L.T_S_CELL] + cell] = L.MARKER << 2 | p
+    S[T[L.T_S_MARKER] + p * T[L.T_STRIDE] + padded_row(T, cell)] |= row_bit(T, cell)
+    S[L.MARKERS + p] += 1
     wall_up(T, S, cell, 1 + p)
 
 
-@njit()
+@rule()
 def erase_marker(T: IntArray, S: IntArray, cell: int) -> int:
     """Empties the cell of a marker, without a look at the borders; returns its owner."""
     p = owner(cell_word(T, S, cell))
-    S[u(T[L.T_S_CELL] + cell)] = 0
-    S[u(T[L.T_S_MARKER] + p * T[L.T_STRIDE] + padded_row(T, cell))] &= ~row_bit(T, cell)
-    S[u(L.MARKERS + p)] -= 1
+    S[T[L.T_S_CELL] + cell] = 0
+    S[T[L.T_S_MARKER] + p * T[L.T_STRIDE] + padded_row(T, cell)] &= ~row_bit(T, cell)
+    S[L.MARKERS + p] -= 1
     return p
 
 
-@njit()
+@rule()
 def remove_marker(T: IntArray, S: IntArray, cell: int) -> None:
     """Empties the cell of a marker."""
     wall_down(T, S, cell, 1 + erase_marker(T, S, cell))
 
 
-@njit()
+@rule()
 def collapse(T: IntArray, S: IntArray, cell: int, p: int) -> None:
     """An empty cell or a marker becomes territory of `p`."""
     wall = 0
     if kind(cell_word(T, S, cell)) == L.MARKER:
         wall = 1 + erase_marker(T, S, cell)
-    S[u(T[L.T_S_CELL] + cell)] = L.COLLAPSED << 2 | p
-    S[u(L.TERRITORY + p)] += 1
-    S[u(T[L.T_S_COLLAPSED] + padded_row(T, cell))] |= row_bit(T, cell)
+    S[T[L.T_S_CELL] + cell] = L.COLLAPSED << 2 | p
+    S[L.TERRITORY + p] += 1
+    S[T[L.T_S_COLLAPSED] + padded_row(T, cell)] |= row_bit(T, cell)
     block(T, S, cell)
     for border in range(T[L.T_PLAYERS] + 1):
         if border == 0 or border != wall:
             wall_up(T, S, cell, border)
 
 
-@njit()
+@rule()
 def lift(T: IntArray, S: IntArray, cell: int) -> None:
     """Takes a stack off its cell, which becomes empty; its rings stay linked."""
     hide(T, S, cell)
-    S[u(T[L.T_S_CELL] + cell)] = 0
+    S[T[L.T_S_CELL] + cell] = 0
     unblock(T, S, cell)
 
 
-@njit()
+@rule()
 def hide(T: IntArray, S: IntArray, cell: int) -> None:
     """Takes a stack out of the words that depend on its cap and its owner."""
     word = cell_word(T, S, cell)
     p, h = owner(word), cap(word)
     row, bit, stride = padded_row(T, cell), row_bit(T, cell), T[L.T_STRIDE]
-    S[u(T[L.T_S_CONTROL] + p * stride + row)] &= ~bit
-    S[u(L.STACKS + p)] -= 1
+    S[T[L.T_S_CONTROL] + p * stride + row] &= ~bit
+    S[L.STACKS + p] -= 1
     for n in range(max(h - 1, 0), 3):
-        S[u(T[L.T_S_CAP] + n * stride + row)] &= ~bit
+        S[T[L.T_S_CAP] + n * stride + row] &= ~bit
 
 
-@njit()
+@rule()
 def show(T: IntArray, S: IntArray, cell: int, top: int, bottom: int, h: int, c: int) -> None:
     """Writes a stack of height `h` and cap `c`, the opposite of `hide`."""
     p = ring_owner(T, top)
-    S[u(T[L.T_S_CELL] + cell)] = h << 12 | c << 4 | L.STACK << 2 | p
-    S[u(T[L.T_S_ENDS] + cell)] = top | bottom << 16
+    S[T[L.T_S_CELL] + cell] = h << 12 | c << 4 | L.STACK << 2 | p
+    S[T[L.T_S_ENDS] + cell] = top | bottom << 16
     row, bit, stride = padded_row(T, cell), row_bit(T, cell), T[L.T_STRIDE]
-    S[u(T[L.T_S_CONTROL] + p * stride + row)] |= bit
-    S[u(L.STACKS + p)] += 1
+    S[T[L.T_S_CONTROL] + p * stride + row] |= bit
+    S[L.STACKS + p] += 1
     for n in range(c - 1, 3):
-        S[u(T[L.T_S_CAP] + n * stride + row)] |= bit
+        S[T[L.T_S_CAP] + n * stride + row] |= bit
 
 
-@njit()
+@rule()
 def drop(T: IntArray, S: IntArray, cell: int, top: int, bottom: int, h: int, c: int) -> None:
     """Puts a stack on an empty cell."""
     block(T, S, cell)
     show(T, S, cell, top, bottom, h, c)
 
 
-@njit()
+@rule()
 def run_below(T: IntArray, S: IntArray, ring: int) -> int:
     """Length of the run of one colour that starts with `ring` and goes down."""
     p, run = ring_owner(T, ring), 1
@@ -262,17 +261,17 @@ def run_below(T: IntArray, S: IntArray, ring: int) -> int:
     return run
 
 
-@njit()
+@rule()
 def credit(T: IntArray, S: IntArray, ring: int, p: int) -> None:
     """Eliminates a ring that has left its stack, credited to `p`."""
-    S[u(L.ELIMINATED + p)] += 1
-    S[u(L.RINGS + ring_owner(T, ring))] -= 1
+    S[L.ELIMINATED + p] += 1
+    S[L.RINGS + ring_owner(T, ring)] -= 1
 
 
-@njit()
+@rule()
 def pop_top(T: IntArray, S: IntArray, cell: int) -> int:
     """Takes the top ring off a stack and returns it; an emptied cell becomes empty."""
-    word, ends = cell_word(T, S, cell), S[u(T[L.T_S_ENDS] + cell)]
+    word, ends = cell_word(T, S, cell), S[T[L.T_S_ENDS] + cell]
     top, bottom = ends & 0xFFFF, ends >> 16
     if height(word) == 1:
         lift(T, S, cell)
@@ -284,14 +283,14 @@ def pop_top(T: IntArray, S: IntArray, cell: int) -> int:
     return top  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def eliminate_top(T: IntArray, S: IntArray, cell: int, count: int, p: int) -> None:
     """Eliminates the `count` top rings of a stack, credited to `p`."""
     for _ in range(count):
         credit(T, S, pop_top(T, S, cell), p)
 
 
-@njit()
+@rule()
 def lowest_ring_of(T: IntArray, S: IntArray, cell: int, p: int) -> int:
     """How many rings lie above `p`'s bottommost ring in a stack; -1 without one."""
     found, depth, ring = -1, 0, top_ring(T, S, cell)
@@ -303,27 +302,27 @@ def lowest_ring_of(T: IntArray, S: IntArray, cell: int, p: int) -> int:
     return found
 
 
-@njit()
+@rule()
 def has_buried(T: IntArray, S: IntArray, cell: int, p: int) -> bool:
     """Whether `p` has a ring in the stack below its cap run."""
     word = cell_word(T, S, cell)
     return lowest_ring_of(T, S, cell, p) >= cap(word)
 
 
-@njit()
+@rule()
 def extract(T: IntArray, S: IntArray, cell: int, p: int) -> None:
     """Eliminates `p`'s bottommost ring in a stack, credited to `p`."""
     depth = lowest_ring_of(T, S, cell, p)
     if depth == 0:
         eliminate_top(T, S, cell, 1, p)
         return
-    word, ends = cell_word(T, S, cell), S[u(T[L.T_S_ENDS] + cell)]
+    word, ends = cell_word(T, S, cell), S[T[L.T_S_ENDS] + cell]
     top, bottom = ends & 0xFFFF, ends >> 16
     over = top
     for _ in range(depth - 1):
         over = below(T, S, over)
     ring = below(T, S, over)
-    S[u(T[L.T_S_BELOW] + over)] = below(T, S, ring)
+    S[T[L.T_S_BELOW] + over] = below(T, S, ring)
     if ring == bottom:
         bottom = over
     hide(T, S, cell)

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import movement, placement
-from ringrift_cli.game.jit import njit, popcount
-from ringrift_cli.game.state import u
+from ringrift_cli.game.jit import rule, popcount
 from ringrift_cli.game.topology import IntArray
 
 
-@njit()
+@rule()
 def is_alive(S: IntArray, p: int) -> bool:
     """Whether `p` has a ring in hand or on the board."""
-    return S[u(L.HAND + p)] + S[u(L.RINGS + p)] > 0  # type: ignore[no-any-return]
+    return S[L.HAND + p] + S[L.RINGS + p] > 0  # type: ignore[no-any-return]
 
 
-@njit()
+@rule()
 def has_real_action(T: IntArray, S: IntArray, p: int) -> bool:
     """Whether `p` has a legal move, capture or placement in this position."""
     return movement.any_stack_can_move(T, S, p) or placement.has_placement(T, S, p)
 
 
-@njit()
+@rule()
 def finish(S: IntArray, winner: int, reason: int) -> None:
     S[L.WINNER] = winner
     S[L.REASON] = reason
     S[L.PHASE] = L.OVER
 
 
-@njit()
+@rule()
 def controls_all_alone(T: IntArray, S: IntArray) -> int:
     """The player who controls every stack while all others have no ring anywhere; -1."""
     lone = -1
@@ -37,16 +36,16 @@ def controls_all_alone(T: IntArray, S: IntArray) -> int:
             if lone >= 0:
                 return -1
             lone = p
-    if lone >= 0 and S[u(L.STACKS + lone)] == 0:
+    if lone >= 0 and S[L.STACKS + lone] == 0:
         return -1
     return lone
 
 
-@njit()
+@rule()
 def is_stalemate(T: IntArray, S: IntArray) -> bool:
     """No stack on the board, and nobody can place."""
     for p in range(T[L.T_PLAYERS]):
-        if S[u(L.STACKS + p)] > 0:
+        if S[L.STACKS + p] > 0:
             return False
     for p in range(T[L.T_PLAYERS]):
         if placement.has_placement(T, S, p):
@@ -54,28 +53,28 @@ def is_stalemate(T: IntArray, S: IntArray) -> bool:
     return True
 
 
-@njit()
-def keep_best(players: int, candidates: int, values: IntArray) -> int:
-    """Of a bit mask of players, those with the greatest value."""
+@rule()
+def keep_best(S: IntArray, players: int, candidates: int, at: int) -> int:
+    """Of a bit mask of players, those with the greatest of the values from `at` on."""
     best = -1
     kept = 0
     for p in range(players):
         if candidates >> p & 1:
-            if values[p] > best:
-                best, kept = values[p], 0
-            if values[p] == best:
+            if S[at + p] > best:
+                best, kept = S[at + p], 0
+            if S[at + p] == best:
                 kept |= 1 << p
     return kept
 
 
-@njit()
+@rule()
 def stalemate_winner(T: IntArray, S: IntArray) -> int:
     """Each tie-break is asked only among those still tied. Hands are already counted."""
     players = T[L.T_PLAYERS]
     tied = (1 << players) - 1
-    tied = keep_best(players, tied, S[L.TERRITORY :])
-    tied = keep_best(players, tied, S[L.ELIMINATED :])
-    tied = keep_best(players, tied, S[L.MARKERS :])
+    tied = keep_best(S, players, tied, L.TERRITORY)
+    tied = keep_best(S, players, tied, L.ELIMINATED)
+    tied = keep_best(S, players, tied, L.MARKERS)
     last = S[L.LAST_ACTOR]
     if last >= 0 and tied >> last & 1:
         return last  # type: ignore[no-any-return]
@@ -85,7 +84,7 @@ def stalemate_winner(T: IntArray, S: IntArray) -> int:
     return winner
 
 
-@njit()
+@rule()
 def ends_game(T: IntArray, S: IntArray) -> bool:
     """The checks at the end of a turn, in their order; ends the game if one holds.
 
@@ -93,16 +92,16 @@ def ends_game(T: IntArray, S: IntArray) -> bool:
     """
     p, players = S[L.SEAT], T[L.T_PLAYERS]
     for q in range(players):
-        if S[u(L.OUT + q)] == 0 and not is_alive(S, q):
-            S[u(L.OUT + q)] = S[L.TURN]
-    if S[u(L.ELIMINATED + p)] >= T[L.T_ELIMINATION]:
+        if S[L.OUT + q] == 0 and not is_alive(S, q):
+            S[L.OUT + q] = S[L.TURN]
+    if S[L.ELIMINATED + p] >= T[L.T_ELIMINATION]:
         finish(S, p, L.RING_ELIMINATION)
         return True
     others = 0
     for q in range(players):
         if q != p:
-            others += S[u(L.TERRITORY + q)]
-    if S[u(L.TERRITORY + p)] >= T[L.T_TERRITORY] and S[u(L.TERRITORY + p)] > others:
+            others += S[L.TERRITORY + q]
+    if S[L.TERRITORY + p] >= T[L.T_TERRITORY] and S[L.TERRITORY + p] > others:
         finish(S, p, L.TERRITORY_CONTROL)
         return True
     lone = controls_all_alone(T, S)
@@ -111,14 +110,14 @@ def ends_game(T: IntArray, S: IntArray) -> bool:
         return True
     if is_stalemate(T, S):
         for q in range(players):
-            S[u(L.ELIMINATED + q)] += S[u(L.HAND + q)]
-            S[u(L.HAND + q)] = 0
+            S[L.ELIMINATED + q] += S[L.HAND + q]
+            S[L.HAND + q] = 0
         finish(S, stalemate_winner(T, S), L.STALEMATE)
         return True
     return False
 
 
-@njit()
+@rule()
 def close_round(T: IntArray, S: IntArray, alive: int) -> None:
     """Lengthens or clears the streak when the round's first seat is to move again."""
     active = S[L.ACTIVE] & alive
@@ -133,7 +132,7 @@ def close_round(T: IntArray, S: IntArray, alive: int) -> None:
     S[L.HOLDER] = holder
 
 
-@njit()
+@rule()
 def begin_turn(T: IntArray, S: IntArray) -> None:
     """The book-keeping of rounds at the start of the mover's turn; it may end the game."""
     p, players = S[L.SEAT], T[L.T_PLAYERS]
@@ -166,7 +165,7 @@ def begin_turn(T: IntArray, S: IntArray) -> None:
     finish(S, p, L.LAST_PLAYER_STANDING)
 
 
-@njit()
+@rule()
 def end_turn(T: IntArray, S: IntArray) -> None:
     """Ends the mover's turn: the game is over, or the next seat with a ring begins its turn."""
     if ends_game(T, S):

@@ -1,0 +1,161 @@
+"""`ringrift verify`: do these recorded games follow the rules, step by step?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringrift_cli.cli.options import (
+    JobsOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    available_cores,
+)
+from ringrift_cli.cli.output import Output
+
+if TYPE_CHECKING:
+    from ringrift_cli.game.conformance import Fault
+    from ringrift_cli.game.conformance_files import FileReport, Report
+
+LISTED_MOVES = 20  # of those only one side has; --json has them all
+
+
+def verify(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Games as JSON lines, gzip or not.")
+    ],
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Replay recorded games and compare every step with the rules.
+
+    Compares positions, legal moves, the final position and the result, and shows the first fault.
+    Exit code 0 means that everything agrees.
+
+    \b
+    Examples:
+      ringrift verify games.jsonl.gz
+      ringrift verify --json tests/conformance/*.jsonl.gz
+    """
+    from ringrift_cli.game import conformance_files
+
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    size = conformance_files.total_size(files)
+    with out.loading_rules():
+        from ringrift_cli.game.conformance import load_rules
+
+        load_rules()
+    start = time.monotonic()
+    with out.progress("Verifying", size) as progress:
+        report = conformance_files.verify(
+            files, jobs=jobs or available_cores(), advance=progress.advance
+        )
+    seconds = time.monotonic() - start
+    for file in report.files:
+        out.detail(f"{file.path}: {_counts(file)}")
+    out.result(_document(report, seconds), _text(report, seconds, out.colour))
+    faulty = report.first_faulty
+    if faulty is not None and faulty.first is not None:
+        out.error(f"{_place(faulty)}: {faulty.first.sentence}.")
+        raise typer.Exit(1)
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _counts(of: FileReport | Report) -> str:
+    agree = f"{_counted(of.games, 'game')} and {_counted(of.steps, 'step')} agree"
+    return f"{agree}, {_counted(of.faults, 'fault')}" if of.faults else agree
+
+
+def _place(file: FileReport) -> str:
+    step = file.first.step if file.first else None
+    return f"{file.path}, game {file.first_line}" + ("" if step is None else f", step {step}")
+
+
+def _text(report: Report, seconds: float, colour: bool) -> str:
+    files = _counted(len(report.files), "file")
+    lines = [f"{files}: {_counts(report)} ({seconds:.1f} s)"]
+    if len(report.files) > 1:
+        lines += [f"{_place(file)}: {_counts(file)}" for file in report.files if file.faults]
+    faulty = report.first_faulty
+    if faulty is not None and faulty.first is not None:
+        lines += ["", f"First fault: {_place(faulty)}", *_fault_lines(faulty.first, colour)]
+    return "\n".join(lines)
+
+
+def _fault_lines(fault: Fault, colour: bool) -> list[str]:
+    lines = [f"  {fault.sentence}"]
+    if fault.previous_move is not None:
+        lines.append(f"  after the move {fault.previous_move!r}")
+    lines += _positions(fault, colour)
+    for title, moves in (
+        ("Moves only in the record", fault.only_recorded),
+        ("Moves only by the rules", fault.only_own),
+    ):
+        if moves:
+            more = len(moves) - LISTED_MOVES
+            shown = [*map(ascii, moves[:LISTED_MOVES]), *([f"and {more} more"] if more > 0 else [])]
+            lines += ["", f"{title}: {', '.join(shown)}"]
+    return lines
+
+
+def _positions(fault: Fault, colour: bool) -> list[str]:
+    """Both positions drawn, cells that differ marked."""
+    from ringrift_cli.errors import NotationError
+    from ringrift_cli.game.drawing_text import draw_text
+    from ringrift_cli.game.notation import parse_position
+
+    if fault.own_position is None:
+        return []
+    own = parse_position(fault.own_position)
+    if fault.recorded_position is None:
+        lines = ["", "Position in the record: only its digest is there"]
+        return [*lines, "", "Position by the rules:", draw_text(own, colour=colour)]
+    if fault.recorded_position == fault.own_position:
+        return ["", "Position, the same on both sides:", draw_text(own, colour=colour)]
+    lines = ["", "Position in the record:"]
+    marks: dict[int, str] = {}
+    try:
+        recorded = parse_position(fault.recorded_position)
+    except NotationError as error:
+        lines += [f"  {fault.recorded_position!a}", f"  {error.message}"]
+    else:
+        if recorded.board == own.board:
+            pairs = enumerate(zip(recorded.cells, own.cells, strict=True))
+            marks = {cell: "*" for cell, (a, b) in pairs if a != b}
+        lines.append(draw_text(recorded, colour=colour, marks=marks))
+    return [*lines, "", "Position by the rules:", draw_text(own, colour=colour, marks=marks)]
+
+
+# ---- json ----------------------------------------------------------------------------------------
+
+
+def _document(report: Report, seconds: float) -> dict[str, Any]:
+    return {
+        "agrees": report.first_faulty is None,
+        "games": report.games,
+        "steps": report.steps,
+        "faults": report.faults,
+        "seconds": round(seconds, 3),
+        "files": [_file_document(file) for file in report.files],
+    }
+
+
+def _file_document(file: FileReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    first = None if file.first is None else {"game": file.first_line, **asdict(file.first)}
+    counts = {"games": file.games, "steps": file.steps, "faults": file.faults}
+    return {"file": str(file.path), **counts, "first_fault": first}

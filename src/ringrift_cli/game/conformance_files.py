@@ -1,0 +1,180 @@
+"""Files of recorded games, verified on several cores.
+
+Games are handed out one at a time in the order of the files, and their outcomes are taken in that
+order too: whatever the number of processes, the first fault is the same.
+"""
+
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import signal
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from ringrift_cli.errors import RecordError, RingriftError
+from ringrift_cli.game.conformance import Check, Fault, check_game
+
+GZIP_MAGIC = b"\x1f\x8b"
+LONGEST_LINE = 1 << 26  # bytes; the longest games seen take less than 1 MB
+WAITING_GAMES = 4  # per process: enough to keep it busy, little enough to hold in memory
+
+
+@dataclass
+class FileReport:
+    """What the check of one file found. `games` and `steps` count those that agree."""
+
+    path: Path
+    games: int = 0
+    steps: int = 0
+    faults: int = 0
+    first: Fault | None = None
+    first_line: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the check of all files found, in their order."""
+
+    files: Sequence[FileReport] = field(default_factory=list)
+
+    @property
+    def games(self) -> int:
+        return sum(file.games for file in self.files)
+
+    @property
+    def steps(self) -> int:
+        return sum(file.steps for file in self.files)
+
+    @property
+    def faults(self) -> int:
+        return sum(file.faults for file in self.files)
+
+    @property
+    def first_faulty(self) -> FileReport | None:
+        """The first file with a fault, None if all agree."""
+        return next((file for file in self.files if file.faults), None)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A line to check, or the fault that took its place; `read` is how far its file has been read."""
+
+    file: int
+    number: int
+    line: bytes
+    read: int
+    fault: Fault | None = None
+
+
+def total_size(paths: Sequence[Path]) -> int:
+    """Bytes of all files; `RecordError` for one that is not there or is no file."""
+    for path in paths:
+        if not path.exists():
+            raise RecordError(f"{path}: there is no such file.")
+        if not path.is_file():
+            raise RecordError(f"{path}: this is no file of games.")
+    return sum(path.stat().st_size for path in paths)
+
+
+def verify(paths: Sequence[Path], *, jobs: int, advance: Callable[[int, str], None]) -> Report:
+    """Replays every game of the files with `jobs` processes.
+
+    `advance` is told how many more bytes of the files are done, and how many games that makes.
+    """
+    report = Report([FileReport(path) for path in paths])
+    read = [0] * len(paths)
+    for task, check in _in_order(_tasks(paths), jobs):
+        _enter(report.files[task.file], task.number, check)
+        games = report.games + report.faults
+        advance(task.read - read[task.file], f"{games} games")
+        read[task.file] = task.read
+    return report
+
+
+def _enter(file: FileReport, number: int, check: Check) -> None:
+    file.steps += check.steps
+    if check.fault is None:
+        file.games += 1
+        return
+    file.faults += 1
+    if file.first is None:
+        file.first, file.first_line = check.fault, number
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def _tasks(paths: Sequence[Path]) -> Iterator[_Task]:
+    """All lines of all files; a file that cannot be read to its end ends with a fault."""
+    for file, path in enumerate(paths):
+        number = 0
+        size = path.stat().st_size
+        try:
+            for line, read in _lines(path):
+                number += 1
+                yield _Task(file, number, line, read)
+            if number == 0:
+                raise RecordError("the file holds no games")
+        except RecordError as error:
+            yield _Task(file, number + 1, b"", size, Fault("file", error.message))
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Lines of a file, gzip or not, each with the bytes of the file read so far."""
+    with path.open("rb") as raw:
+        packed = raw.peek(2)[:2] == GZIP_MAGIC
+        stream: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if packed else raw
+        try:
+            while line := stream.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise RecordError(f"the line is longer than {LONGEST_LINE >> 20} MiB")
+                yield line, raw.tell()
+        except EOFError as error:
+            raise RecordError("the compressed file is cut short here") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise RecordError(f"the compressed file is damaged here ({error})") from error
+
+
+# ---- working -------------------------------------------------------------------------------------
+
+
+def _check(task: _Task) -> Check:
+    return check_game(task.line) if task.fault is None else Check(0, task.fault)
+
+
+def _in_order(tasks: Iterable[_Task], jobs: int) -> Iterator[tuple[_Task, Check]]:
+    """Every task with its outcome, in the order of the tasks."""
+    if jobs == 1:
+        yield from ((task, _check(task)) for task in tasks)
+        return
+    # Spawned, not forked: numba's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_parent)
+    waiting: deque[tuple[_Task, Future[Check]]] = deque()
+    try:
+        for task in tasks:
+            waiting.append((task, pool.submit(_check, task)))
+            if len(waiting) > WAITING_GAMES * jobs:
+                first, outcome = waiting.popleft()
+                yield first, outcome.result()
+        while waiting:
+            first, outcome = waiting.popleft()
+            yield first, outcome.result()
+    except BrokenProcessPool as error:
+        raise RingriftError(
+            "A process that replayed games was killed, perhaps for lack of memory.",
+            hint="ringrift verify --jobs 1 FILE",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
