@@ -1,0 +1,251 @@
+"""A game row as JSON, complete, and from position text, as far as that goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.errors import NotationError, RulesMismatch
+from ringrift_cli.game import engine, state
+from ringrift_cli.game import layout as L
+from ringrift_cli.game.jit import njit, pointer
+from ringrift_cli.game.movement import any_stack_can_move
+from ringrift_cli.game.notation import (
+    PHASES,
+    REASONS,
+    PositionText,
+    cell_name,
+    cell_texts,
+    parse_rows,
+    rows_text,
+)
+from ringrift_cli.game.topology import PLAYER_COUNTS, Board, IntArray, tables
+from ringrift_cli.game.version import rules_hash
+from ringrift_cli.game.victory import begin_turn
+
+FORMAT = "ringrift-position"
+VERSION = 1
+PENDING = ("nothing", "ring", "cap", "extraction", "buried_extraction", "line")
+PIE = ("off", "on", "swapped")
+COUNTS = (("hands", L.HAND), ("eliminated", L.ELIMINATED), ("out_on_turn", L.OUT))
+SEATS = (
+    ("seat", L.SEAT),
+    ("round_first", L.FIRST),
+    ("streak_holder", L.HOLDER),
+    ("winner", L.WINNER),
+    ("last_actor", L.LAST_ACTOR),
+)
+FLAGS = (("changed", L.CHANGED), ("recovered", L.RECOVERED), ("mobile", L.MOBILE))
+NUMBERS = (("turn", L.TURN), ("ply", L.PLY), ("streak", L.STREAK))
+CHOICES = (
+    ("phase", L.PHASE, PHASES),
+    ("pending", L.PENDING, PENDING),
+    ("pie_rule", L.PIE, PIE),
+    ("reason", L.REASON, REASONS),
+)
+MASKS = (("round_seen", L.SEEN), ("round_active", L.ACTIVE))
+
+
+@njit()
+def _put(T: IntArray, S: IntArray, cell: int, kind: int, p: int) -> None:
+    if kind == L.MARKER:
+        state.add_marker(pointer(T), pointer(S), cell, p)
+    else:
+        state.collapse(pointer(T), pointer(S), cell, p)
+
+
+@njit()
+def _put_stack(
+    T: IntArray, S: IntArray, cell: int, top: int, bottom: int, height: int, cap: int
+) -> None:
+    state.drop(pointer(T), pointer(S), cell, top, bottom, height, cap)
+
+
+@njit()
+def _begin(T: IntArray, S: IntArray) -> None:
+    begin_turn(pointer(T), pointer(S))
+
+
+@njit()
+def _is_mobile(T: IntArray, S: IntArray, p: int) -> bool:
+    return any_stack_can_move(pointer(T), pointer(S), p)
+
+
+def _fill(
+    board: Board, T: IntArray, cells: tuple[str, ...], hands: tuple[int, ...], out: tuple[int, ...]
+) -> IntArray:
+    """A row with these cells, hands and eliminated rings, seat 0 to place; checks the rings."""
+    S = state.new_row(T)
+    engine.new_game(T, S, False)
+    players, rings = int(T[L.T_PLAYERS]), int(T[L.T_RINGS])
+    used = [0] * players
+    for cell, text in enumerate(cells):
+        if text[:1] == "s":
+            owners = [int(c) - 1 for c in text[1:]]
+            below = -1
+            numbers = []
+            for p in owners:
+                if used[p] + hands[p] >= rings:
+                    raise NotationError(
+                        f"Player {p + 1} has more than {rings} rings in hand and on the board."
+                    )
+                ring = p * rings + used[p]
+                used[p] += 1
+                S[int(T[L.T_S_BELOW]) + ring] = below
+                below = ring
+                numbers.append(ring)
+            cap = len(text[1:]) - len(text[1:].rstrip(text[-1]))
+            _put_stack(T, S, cell, numbers[-1], numbers[0], len(owners), cap)
+        elif text:
+            kind = L.MARKER if text[0] == "m" else L.COLLAPSED
+            _put(T, S, cell, kind, int(text[1]) - 1)
+    if sum(used) + sum(hands) + sum(out) != players * rings:
+        raise NotationError(
+            f"The rings do not add up: {sum(used)} on the board, {sum(hands)} in hand and "
+            f"{sum(out)} eliminated are not {players} times {rings}."
+        )
+    for p in range(players):
+        S[L.HAND + p] = hands[p]
+        S[L.RINGS + p] = used[p]
+        S[L.ELIMINATED + p] = out[p]
+    return S
+
+
+def to_json(board: Board, T: IntArray, S: IntArray) -> dict[str, Any]:
+    """The complete state of a row. Seats count from 1; null for none."""
+    players = int(T[L.T_PLAYERS])
+    focus = int(S[L.FOCUS])
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "rules": rules_hash(),
+        "board": board.name,
+        "players": players,
+        "cells": rows_text(board, cell_texts(T, S)),
+        "focus": None if focus < 0 else cell_name(board, focus),
+    }
+    for name, at in COUNTS:
+        document[name] = [int(n) for n in S[at : at + players]]
+    for name, at in SEATS:
+        document[name] = int(S[at]) + 1 or None
+    for name, at in FLAGS:
+        document[name] = bool(S[at])
+    for name, at in NUMBERS:
+        document[name] = int(S[at])
+    for name, at, choices in CHOICES:
+        document[name] = choices[S[at]]
+    for name, at in MASKS:
+        document[name] = [p + 1 for p in range(players) if S[at] >> p & 1]
+    return document
+
+
+def _field(document: dict[str, Any], name: str, kind: type) -> Any:
+    value = document.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        raise NotationError(f"Saved position: {name!r} is {value!r}, expected a {kind.__name__}.")
+    return value
+
+
+def _seat(value: Any, name: str, players: int) -> int:
+    if value is None:
+        return -1
+    if not isinstance(value, int) or not 1 <= value <= players:
+        raise NotationError(f"Saved position: {name!r} is {value!r}, expected 1 to {players}.")
+    return value - 1
+
+
+def _counts(document: dict[str, Any], name: str, players: int) -> tuple[int, ...]:
+    values = _field(document, name, list)
+    if len(values) != players or not all(type(n) is int and n >= 0 for n in values):
+        raise NotationError(f"Saved position: {name!r} is {values!r}, expected {players} counts.")
+    return tuple(values)
+
+
+def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
+    """Board, players and row of a saved position; `NotationError` says what is wrong with it."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise NotationError(f"Not a saved position: its format is not {FORMAT!r}.")
+    if document.get("version") != VERSION or document.get("rules") != rules_hash():
+        raise RulesMismatch(
+            f"Saved position of version {document.get('version')} under rules "
+            f"{document.get('rules')}: this is version {VERSION}, rules {rules_hash()}."
+        )
+    players = _field(document, "players", int)
+    if players not in PLAYER_COUNTS:
+        raise NotationError(f"Saved position: 'players' is {players}, expected 2, 3 or 4.")
+    board, cells = parse_rows(_field(document, "cells", str), players)
+    if board.name != document.get("board"):
+        raise NotationError(f"Saved position: its cells are those of {board.name}.")
+    T = tables(board.name, players)
+    hands, out = (_counts(document, name, players) for name in ("hands", "eliminated"))
+    S = _fill(board, T, cells, hands, out)
+    for name, at in COUNTS:
+        S[at : at + players] = _counts(document, name, players)
+    for name, at in SEATS:
+        S[at] = _seat(document.get(name), name, players)
+    for name, at in FLAGS:
+        S[at] = _field(document, name, bool)
+    for name, at in NUMBERS:
+        S[at] = _field(document, name, int)
+    for name, at, choices in CHOICES:
+        value = document.get(name)
+        if value not in choices:
+            raise NotationError(f"Saved position: {name!r} is {value!r}, expected one of {choices}.")
+        S[at] = choices.index(value)
+    for name, at in MASKS:
+        S[at] = sum(1 << _seat(seat, name, players) for seat in set(_field(document, name, list)))
+    S[L.FOCUS] = _focus(board, document.get("focus"))
+    _check_consistent(T, S)
+    return board, players, S
+
+
+def _focus(board: Board, name: str | None) -> int:
+    if name is None:
+        return -1
+    for cell in range(len(board.cells)):
+        if cell_name(board, cell) == name:
+            return cell
+    raise NotationError(f"There is no cell {name!r} on {board.name}.")
+
+
+def _check_consistent(T: IntArray, S: IntArray) -> None:
+    """A row must rest at a decision: there are legal actions exactly while the game goes on."""
+    over = bool(S[L.PHASE] == L.OVER)
+    if S[L.SEAT] < 0 or over != bool(S[L.WINNER] >= 0):
+        raise NotationError("The position has no seat to move, or a winner without being over.")
+    if S[L.PHASE] in (L.CAPTURE, L.CHAIN) or S[L.PENDING] == L.LINE_CHOICE:
+        if S[L.FOCUS] < 0:
+            raise NotationError(
+                f"In the phase {PHASES[S[L.PHASE]]} the position must say which cell it is about: "
+                "position text does not; give the cell, or use a saved position (JSON)."
+            )
+    if over:
+        return
+    out = np.empty(int(T[L.T_MAX_LEGAL]), np.int32)
+    if engine.legal(T, S, state.new_workspace(), out) == 0:
+        raise NotationError(f"The position has no legal move in its phase {PHASES[S[L.PHASE]]}.")
+
+
+def from_text(board: Board, text: PositionText, focus: str | None) -> IntArray:
+    """A row from position text.
+
+    The text does not say everything. Taken as known: nothing is owed, the pie rule is off, no round
+    is under way, and the turn has changed the board unless its phase is the first or the last. The
+    stack that has to go on is `focus`, "x,y". A finished position has no result and is refused.
+    """
+    T = tables(board.name, text.players)
+    if text.phase == "game_over":
+        raise NotationError("The text of a finished position does not say who won: use its record.")
+    S = _fill(board, T, text.cells, text.hands, text.eliminated)
+    S[L.SEAT] = text.seat - 1
+    S[L.PHASE] = PHASES.index(text.phase)
+    S[L.FOCUS] = _focus(board, focus)
+    S[L.FIRST], S[L.SEEN], S[L.ACTIVE] = -1, 0, 0
+    S[L.CHANGED] = text.phase not in ("ring_placement", "forced_elimination")
+    if text.phase == "ring_placement":
+        _begin(T, S)
+    S[L.MOBILE] = _is_mobile(T, S, int(S[L.SEAT]))
+    engine.resume(T, S, state.new_workspace())
+    _check_consistent(T, S)
+    return S
