@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ringrift_cli.errors import IllegalMove, NotationError
 from ringrift_cli.game import engine, saved, state
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.drawing_svg import draw_svg, svg_to_png
@@ -267,11 +266,3 @@ class Position:
 
     def __repr__(self) -> str:
         return f"<Position {self.board_name} {self}>"
-
-
-def require_legal(position: Position, where: str, move: str | int) -> Position:
-    """`position.play(move)`, with `where` in front of what is wrong."""
-    try:
-        return position.play(move)
-    except (NotationError, IllegalMove) as error:
-        raise type(error)(f"{where}: {error.message}", error.hint) from error

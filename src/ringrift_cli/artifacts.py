@@ -1,0 +1,93 @@
+"""Files that are whole or not there: written beside their place, flushed, then renamed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.errors import OutputError, RecordError
+
+MANIFEST = "manifest.jsonl"
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest of the bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file in one step: whoever looks sees the old one, or the new one complete.
+
+    Raises `OutputError` if it cannot be written; then nothing is left behind.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror}; nothing of it was left there.",
+            hint="df -h, or another --out",
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a folder's manifest; empty if it has none. `RecordError` for a damaged line."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return []
+    entries = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"{path}, line {number} is no JSON ({error}).") from error
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+            raise RecordError(f"{path}, line {number} has no 'sha256'.")
+        entries.append(entry)
+    return entries
+
+
+def add_to_manifest(folder: Path, entry: dict[str, Any]) -> bool:
+    """Adds an entry, named by its `sha256`, unless it is there; whether it was new.
+
+    Safe beside other writers of the same folder.
+    """
+    with (folder / f".{MANIFEST}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entries = read_manifest(folder)
+        if any(known["sha256"] == entry["sha256"] for known in entries):
+            return False
+        lines = [json.dumps(known) + "\n" for known in [*entries, entry]]
+        write_whole(folder / MANIFEST, "".join(lines).encode())
+        return True

@@ -1,0 +1,294 @@
+"""Records of games: a compact form for machines and a readable one for people.
+
+Compact (`.rrg`), any number of games of one board and player count:
+
+    "RINGRIFT-GAMES 1\\n"
+    header as one line of JSON: rules, codec, board, players, pie_rule, made, games, decisions
+    zlib: lengths uint32 [games], winners uint8, reasons uint8, ranks uint8 [games, players],
+          actions uint32 [decisions]; all little-endian
+    SHA-256 of everything before it, 32 bytes
+
+Readable (`.jsonl`, also gzipped), a game a line:
+
+    {"format": "ringrift-game", "version": 1, "rules": …, "board": …, "players": …, "pie_rule": …,
+     "made": {…}, "moves": ["place 0,0 2", …], "result": {"winner": 1, "reason": …, "ranks": […]}}
+
+Reading either one back replays every game, checks every move, and compares the result. The lines
+of the conformance games (conformance.py) can be read as well.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
+from ringrift_cli.game import layout as L
+from ringrift_cli.game import playout
+from ringrift_cli.game.notation import REASONS
+from ringrift_cli.game.position import Position
+from ringrift_cli.game.result import Result, result_of
+from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
+from ringrift_cli.game.version import codec_hash, rules_hash
+
+MAGIC = b"RINGRIFT-GAMES 1\n"
+READABLE = "ringrift-game"
+VERSION = 1
+DIGEST = 32
+
+
+@dataclass(frozen=True)
+class GameRecord:
+    """One finished game. `made` says what made it: policy, seed, number, whatever applies."""
+
+    board: str
+    players: int
+    pie_rule: bool
+    actions: tuple[int, ...]
+    result: Result
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def positions(self) -> Iterator[tuple[Position, int | None]]:
+        """Every position with the action taken there, None at the end.
+
+        Raises `IllegalMove` where an action is not legal.
+        """
+        position = Position.initial(self.board, self.players, pie_rule=self.pie_rule)
+        for action in self.actions:
+            yield position, action
+            position = position.play(action)
+        yield position, None
+
+    def moves(self) -> list[str]:
+        """Texts of the moves."""
+        return [at.move(action) for at, action in self.positions() if action is not None]
+
+
+def _result_json(result: Result) -> dict[str, Any]:
+    return {"winner": result.winner, "reason": result.reason, "ranks": list(result.ranks)}
+
+
+# ---- writing ---------------------------------------------------------------------------------------
+
+
+def to_compact(records: Sequence[GameRecord], made: dict[str, Any]) -> bytes:
+    """A compact file of games that share board, players and pie rule."""
+    first = records[0]
+    kind = (first.board, first.players, first.pie_rule)
+    if any((r.board, r.players, r.pie_rule) != kind for r in records):
+        raise ValueError("a compact file holds games of one board, player count and pie rule")
+    lengths = np.array([len(r.actions) for r in records], "<u4")
+    header = {
+        "rules": rules_hash(),
+        "codec": codec_hash(),
+        "board": first.board,
+        "players": first.players,
+        "pie_rule": first.pie_rule,
+        "made": made,
+        "games": len(records),
+        "decisions": int(lengths.sum()),
+    }
+    body = b"".join(
+        (
+            lengths.tobytes(),
+            bytes(r.result.winner for r in records),
+            bytes(REASONS.index(r.result.reason) for r in records),
+            bytes(rank for r in records for rank in r.result.ranks),
+            np.concatenate([np.array(r.actions, "<u4") for r in records]).tobytes(),
+        )
+    )
+    data = MAGIC + json.dumps(header).encode() + b"\n" + zlib.compress(body)
+    return data + _digest(data)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def to_readable(record: GameRecord) -> dict[str, Any]:
+    """The JSON document of a game in the readable form."""
+    return {
+        "format": READABLE,
+        "version": VERSION,
+        "rules": rules_hash(),
+        "board": record.board,
+        "players": record.players,
+        "pie_rule": record.pie_rule,
+        "made": record.made,
+        "moves": record.moves(),
+        "result": _result_json(record.result),
+    }
+
+
+def readable_lines(records: Sequence[GameRecord]) -> bytes:
+    """A readable file of games."""
+    return b"".join(json.dumps(to_readable(r)).encode() + b"\n" for r in records)
+
+
+def write_records(path: Path, records: Sequence[GameRecord]) -> None:
+    """Writes games, compact if the name ends in `.rrg` and readable if in `.jsonl` or `.jsonl.gz`."""
+    if path.suffix == ".rrg":
+        write_whole(path, to_compact(records, records[0].made))
+    elif path.name.endswith(".jsonl.gz"):
+        write_whole(path, gzip.compress(readable_lines(records), mtime=0))
+    elif path.suffix == ".jsonl":
+        write_whole(path, readable_lines(records))
+    else:
+        raise RecordError(f"{path}: a record ends in .rrg, .jsonl or .jsonl.gz.")
+
+
+# ---- reading ---------------------------------------------------------------------------------------
+
+
+def read_records(path: Path) -> list[GameRecord]:
+    """All games of a file in either form, every move replayed and checked.
+
+    Raises `RecordError` for a damaged file or a game that does not replay, `RulesMismatch` for one
+    made under other rules; both name the file and the place.
+    """
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RecordError(f"{path}: the compressed file is cut short or damaged.") from error
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}.") from error
+    if data.startswith(MAGIC):
+        return _from_compact(path, data)
+    if data.startswith(MAGIC.split(b" ", maxsplit=1)[0]):
+        raise RulesMismatch(f"{path}: a compact record of another version than 1.")
+    return _from_lines(path, data)
+
+
+def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
+    records = []
+    for number, line in enumerate(data.splitlines(), 1):
+        where = f"{path}, line {number}"
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"{where} is no JSON: the file is cut short or damaged.") from error
+        try:
+            records.append(_from_document(document))
+        except RingriftError as error:
+            kind = RulesMismatch if isinstance(error, RulesMismatch) else RecordError
+            raise kind(f"{where}: {error.message}", error.hint) from error
+    if not records:
+        raise RecordError(f"{path}: the file holds no games.")
+    return records
+
+
+def _from_document(document: Any) -> GameRecord:
+    """A game of either readable form, replayed."""
+    if not isinstance(document, dict):
+        raise RecordError("not a JSON object.")
+    if "steps" in document:
+        moves = [step.get("move") for step in document["steps"] if isinstance(step, dict)]
+        made = {"seed": document.get("seed")}
+    else:
+        if document.get("format") != READABLE:
+            raise RecordError(f"neither a record of the format {READABLE!r} nor one with 'steps'.")
+        if document.get("version") != VERSION:
+            raise RulesMismatch(f"a record of version {document.get('version')}, not {VERSION}.")
+        _check_rules(document)
+        moves, made = document.get("moves"), document.get("made", {})
+    board, players, pie = (document.get(key) for key in ("board", "players", "pie_rule"))
+    if board not in BOARD_NAMES or players not in PLAYER_COUNTS or not isinstance(pie, bool):
+        raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
+    if not isinstance(moves, list) or not all(isinstance(move, str) for move in moves):
+        raise RecordError("its moves are no list of texts.")
+    position = Position.initial(board, players, pie_rule=pie)
+    actions = []
+    for ply, move in enumerate(moves):
+        if position.is_over:
+            raise RecordError(f"it goes on with {move!r}, but the game is over.")
+        try:
+            actions.append(position.action(move))
+        except RingriftError as error:
+            raise RecordError(f"decision {ply + 1}: {error.message}", error.hint) from error
+        position = position.play(actions[-1])
+    return GameRecord(board, players, pie, tuple(actions), _settle(position, document), made)
+
+
+def _check_rules(document: dict[str, Any]) -> None:
+    if document.get("rules") != rules_hash():
+        raise RulesMismatch(
+            f"made under the rules {document.get('rules')}, but these are {rules_hash()}."
+        )
+
+
+def _settle(position: Position, document: dict[str, Any]) -> Result:
+    """The result of a replayed game, which must be the recorded one."""
+    result = position.result()
+    if result is None:
+        raise RecordError("its moves end before the game does: the record is cut short.")
+    recorded = document.get("result")
+    if recorded != _result_json(result):
+        raise RecordError(f"its result is {recorded}, but the moves give {_result_json(result)}.")
+    return result
+
+
+def _from_compact(path: Path, data: bytes) -> list[GameRecord]:
+    if len(data) < len(MAGIC) + DIGEST or _digest(data[:-DIGEST]) != data[-DIGEST:]:
+        raise RecordError(f"{path}: the checksum does not fit: the file is cut short or damaged.")
+    end = data.index(b"\n", len(MAGIC))
+    header = json.loads(data[len(MAGIC) : end])
+    try:
+        _check_rules(header)
+        if header["codec"] != codec_hash():
+            raise RulesMismatch(
+                f"its actions are numbered by {header['codec']}, but these by {codec_hash()}."
+            )
+        return _games(header, zlib.decompress(data[end + 1 : -DIGEST]))
+    except RingriftError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
+def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
+    """The games of a compact file, replayed on all cores."""
+    count, players = header["games"], header["players"]
+    lengths = np.frombuffer(body, "<u4", count)
+    at = 4 * count
+    winners, reasons = (np.frombuffer(body, np.uint8, count, at + k * count) for k in range(2))
+    ranks = np.frombuffer(body, np.uint8, players * count, at + 2 * count).reshape(count, players)
+    actions = np.frombuffer(body, "<u4", header["decisions"], at + (2 + players) * count)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    rows = _replay(header, offsets, actions.astype(np.int32))
+    T = tables(header["board"], players)
+    records = []
+    for i in range(count):
+        result = result_of(T, rows[i])
+        recorded = Result(int(winners[i]), REASONS[reasons[i]], tuple(ranks[i].tolist()))
+        if recorded != result:
+            raise RecordError(f"game {i + 1}: its result is {recorded}, the moves give {result}.")
+        moves = tuple(actions[offsets[i] : offsets[i + 1]].tolist())
+        made = {**header["made"], "number": header["made"].get("first", 0) + i}
+        records.append(
+            GameRecord(header["board"], players, header["pie_rule"], moves, result, made)
+        )
+    return records
+
+
+def _replay(header: dict[str, Any], offsets: Any, actions: IntArray) -> IntArray:
+    """Final rows of the games, [games, row size]; `RecordError` for one that does not replay."""
+    count = header["games"]
+    T = tables(header["board"], header["players"])
+    rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
+    failed = np.zeros(count, np.int64)
+    playout.start_all(T, rows, np.ones(count, np.bool_), header["pie_rule"])
+    playout.replay_all(T, rows, offsets, actions, failed)
+    for i in np.flatnonzero(failed >= 0).tolist():
+        ply = int(failed[i])
+        what = "is not legal" if offsets[i] + ply < offsets[i + 1] else "leaves the game unfinished"
+        raise RecordError(f"game {i + 1}: decision {ply + 1} {what}.")
+    return rows
