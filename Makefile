@@ -11,8 +11,8 @@ DEMO := runs/demo
 
 demo: $(STAMP)  ## plays a game, shows it, and verifies the conformance games
 	rm -rf $(DEMO)
-	$(BIN)/ringrift selfplay --policy random --board hex8 --players 2 --games 1 --seed 7 --out $(DEMO)
-	$(BIN)/ringrift show $(DEMO)/*.jsonl
+	$(BIN)/ringrift selfplay --policy random --board hex8 --players 2 --games 1 --seed 7 --readable --out $(DEMO)
+	$(BIN)/ringrift show $(DEMO)/*.games.jsonl
 	$(BIN)/ringrift verify tests/conformance/*.jsonl.gz
 
 test: $(STAMP)

@@ -262,8 +262,7 @@ class Position:
         left = {
             cell
             for cell in self.board.cells
-            if cell not in self.collapsed
-            and (border is None or self.markers.get(cell) != border)
+            if cell not in self.collapsed and (border is None or self.markers.get(cell) != border)
         }
         while left:
             reached = [left.pop()]

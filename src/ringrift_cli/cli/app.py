@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from ringrift_cli.cli import perft, verify
-from ringrift_cli.cli.output import Output
+from ringrift_cli.cli import bench, perft, selfplay, show, verify
+from ringrift_cli.cli.output import Output, discard_stdout
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.version import __version__
 
@@ -42,8 +41,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(perft.perft)
+app.command()(selfplay.selfplay)
+app.command()(show.show)
 app.command()(verify.verify)
+app.command()(perft.perft)
+app.add_typer(bench.app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,18 +81,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that is no text must not break the report about it.
         sys.stdout.reconfigure(errors="backslashreplace")
+    code = _run(args)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_stdout()
+        return code or 1
+    return code
+
+
+def _run(args: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
         code = command.main(args, prog_name="ringrift", standalone_mode=False)
-        sys.stdout.flush()
     except RingriftError as error:
         return _fail(args, error.exit_code, error.message, error.hint)
     except typer.TyperException as error:
         return _fail(args, error.exit_code, *_usage(error))
     except typer.Abort:
         return _fail(args, 1, "Stopped; nothing was done.")
-    except BrokenPipeError:
-        return _reader_left()
     except OSError as error:
         if error.errno not in OUTSIDE_CAUSES:
             raise
@@ -119,9 +128,3 @@ def _usage(error: typer.TyperException) -> tuple[str, str]:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "ringrift"
     return " ".join(sentence.split()), f"{path} --help"
-
-
-def _reader_left() -> int:
-    """The reader of stdout has gone, as `head` does; what Python still holds goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1

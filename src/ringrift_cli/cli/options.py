@@ -6,10 +6,15 @@ A flag wins over its `RINGRIFT_*` environment variable, and that over the defaul
 from __future__ import annotations
 
 import os
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+
+from ringrift_cli.errors import UsageError
+
+# Written here too because the module that defines them loads numpy, which --help cannot wait for.
+BOARDS = ("square8", "square19", "hex8", "hexagonal")
 
 
 def available_cores() -> int:
@@ -17,25 +22,58 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class BoardName(StrEnum):
-    """The boards, as the command line and its completion name them.
+def whole_number(least: int, most: int | None = None) -> Callable[[str | int], int]:
+    """A parser for the whole numbers from `least` to `most`, for `typer.Option(parser=...)`."""
 
-    Listed here too because the module that defines them loads numpy, which `--help` cannot wait for.
-    """
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            limit = f"of {least} or more" if most is None else f"from {least} to {most}"
+            raise typer.BadParameter(f"{text!r} is not a whole number {limit}.")
+        return number
 
-    SQUARE8 = "square8"
-    SQUARE19 = "square19"
-    HEX8 = "hex8"
-    HEXAGONAL = "hexagonal"
+    return parse
+
+
+def board_name(text: str) -> str:
+    """The parser of `--board`."""
+    if text not in BOARDS:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(BOARDS)}.")
+    return text
+
+
+def check_pie(pie: bool, players: int) -> None:
+    """`UsageError` for the pie rule with more than two players."""
+    if pie and players != 2:
+        raise UsageError(f"The pie rule is for 2 players, not {players}.")
+
+
+def _complete_board() -> list[str]:
+    return list(BOARDS)
 
 
 BoardOption = Annotated[
-    BoardName, typer.Option("--board", help="Board to play on.", envvar="RINGRIFT_BOARD")
+    str,
+    typer.Option(
+        "--board",
+        parser=board_name,
+        metavar="NAME",
+        help=f"{', '.join(BOARDS[:-1])} or {BOARDS[-1]}.",
+        envvar="RINGRIFT_BOARD",
+        autocompletion=_complete_board,
+    ),
 ]
 PlayersOption = Annotated[
     int,
     typer.Option(
-        "--players", min=2, max=4, metavar="N", help="Players.", envvar="RINGRIFT_PLAYERS"
+        "--players",
+        parser=whole_number(2, 4),
+        metavar="N",
+        help="2, 3 or 4.",
+        envvar="RINGRIFT_PLAYERS",
     ),
 ]
 PieOption = Annotated[
@@ -44,14 +82,18 @@ PieOption = Annotated[
 SeedOption = Annotated[
     int,
     typer.Option(
-        "--seed", min=0, metavar="N", help="The same seed, the same games.", envvar="RINGRIFT_SEED"
+        "--seed",
+        parser=whole_number(0),
+        metavar="N",
+        help="The same seed, the same games.",
+        envvar="RINGRIFT_SEED",
     ),
 ]
 JobsOption = Annotated[
     int | None,
     typer.Option(
         "--jobs",
-        min=1,
+        parser=whole_number(1),
         metavar="N",
         help="Processes.",
         envvar="RINGRIFT_JOBS",

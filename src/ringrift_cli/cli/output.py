@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from ringrift_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+
+
+def discard_stdout() -> None:
+    """Sends to nowhere what stdout could not take, or Python would try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Progress(Protocol):
@@ -79,8 +87,19 @@ class Output:
         )
 
     def result(self, document: Mapping[str, object], text: str) -> None:
-        """The outcome of the command: the document under `--json`, the text otherwise."""
-        sys.stdout.write((json.dumps(document) if self.as_json else text.rstrip("\n")) + "\n")
+        """The outcome of the command: the document under `--json`, the text otherwise.
+
+        `OutputError` if stdout cannot take it; `BrokenPipeError` if its reader has gone.
+        """
+        try:
+            sys.stdout.write((json.dumps(document) if self.as_json else text.rstrip("\n")) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_stdout()
+            raise
+        except OSError as error:
+            discard_stdout()
+            raise OutputError(f"Cannot write to stdout: {error.strerror}.") from error
 
     def note(self, text: str) -> None:
         """Something worth knowing, unless `-q`."""
@@ -123,13 +142,39 @@ class Output:
             with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
                 yield _Bar(bar, bar.add_task(what, total=total, note=""))
 
-    @contextmanager
-    def loading_rules(self) -> Iterator[None]:
-        """Around the first call of compiled rules: warns when they must be compiled first."""
+    def compile_rules(self) -> None:
+        """Compiles the rules if this machine has not done so yet, and says so."""
         from ringrift_cli.game import jit
 
-        if not jit.is_compiled():
-            self.note("Compiling the rules for this machine, once: it takes about half a minute.")
+        if jit.is_compiled():
+            self.detail(f"Compiled rules: {jit.CACHE_DIR}")
+            return
+        self.note("Compiling the rules for this machine, once: it takes about half a minute.")
+        from ringrift_cli.game.warm import compile_rules
+
         start = time.monotonic()
-        yield
-        self.detail(f"The rules were ready after {time.monotonic() - start:.1f} s.")
+        compile_rules()
+        self.note(f"Compiled in {time.monotonic() - start:.0f} s.")
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Until it ends, Ctrl-C and SIGTERM only set what the yielded function tells.
+
+    The second one ends the program at once.
+    """
+    asked = []
+
+    def ask(number: int, _frame: object) -> None:
+        asked.append(number)
+        for restored, handler in before.items():
+            signal.signal(restored, handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringrift_cli.cli.options import (
-    BoardName,
     BoardOption,
     JsonOption,
     PieOption,
     PlayersOption,
     QuietOption,
     VerboseOption,
+    check_pie,
+    whole_number,
 )
 from ringrift_cli.cli.output import Output
 
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
 
 def perft(
-    board: BoardOption = BoardName.HEX8,
+    board: BoardOption = "hex8",
     players: PlayersOption = 2,
     depth: Annotated[
-        int, typer.Option("--depth", min=1, metavar="N", help="Decisions to look ahead.")
+        int,
+        typer.Option(
+            "--depth", parser=whole_number(1), metavar="N", help="Decisions to look ahead."
+        ),
     ] = 3,
     divide: Annotated[
         bool, typer.Option("--divide", help="Also count each first move by itself.")
@@ -47,10 +51,10 @@ def perft(
       ringrift perft --board square8 --players 3 --depth 2 --divide
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    with out.loading_rules():
-        from ringrift_cli.game.perft import Perft, load_rules
+    check_pie(pie, players)
+    out.compile_rules()
+    from ringrift_cli.game.perft import Perft
 
-        load_rules()
     game = Perft(board, players, pie=pie)
     depths = []
     by_move: dict[str, int] = {}
@@ -59,7 +63,7 @@ def perft(
         by_move = _divide(out, game, level)
         depths.append((level, sum(by_move.values()), time.monotonic() - start))
     document: dict[str, Any] = {
-        "board": str(board),
+        "board": board,
         "players": players,
         "pie_rule": pie,
         "depths": [

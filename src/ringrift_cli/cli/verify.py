@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,10 +48,7 @@ def verify(
 
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     size = conformance_files.total_size(files)
-    with out.loading_rules():
-        from ringrift_cli.game.conformance import load_rules
-
-        load_rules()
+    out.compile_rules()
     start = time.monotonic()
     with out.progress("Verifying", size) as progress:
         report = conformance_files.verify(
@@ -67,7 +64,7 @@ def verify(
         raise typer.Exit(1)
 
 
-# ---- text ----------------------------------------------------------------------------------------
+# ---- text ---------------------------------------------------------------------------------------
 
 
 def _counted(number: int, thing: str) -> str:
@@ -139,7 +136,7 @@ def _positions(fault: Fault, colour: bool) -> list[str]:
     return [*lines, "", "Position by the rules:", draw_text(own, colour=colour, marks=marks)]
 
 
-# ---- json ----------------------------------------------------------------------------------------
+# ---- json ---------------------------------------------------------------------------------------
 
 
 def _document(report: Report, seconds: float) -> dict[str, Any]:
@@ -154,8 +151,6 @@ def _document(report: Report, seconds: float) -> dict[str, Any]:
 
 
 def _file_document(file: FileReport) -> dict[str, Any]:
-    from dataclasses import asdict
-
     first = None if file.first is None else {"game": file.first_line, **asdict(file.first)}
     counts = {"games": file.games, "steps": file.steps, "faults": file.faults}
     return {"file": str(file.path), **counts, "first_fault": first}

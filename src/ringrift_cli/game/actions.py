@@ -47,8 +47,8 @@ KINDS = (
 class Action:
     """What an action number means.
 
-    `cell` is None for a skip or swap. `rings`, `direction`, `distance`, `slide`, `axis` and `border`
-    (0 for none, else a seat) are None where the kind has none.
+    `cell` is None for a skip or swap. `rings`, `direction`, `distance`, `slide`, `axis` and
+    `border` (0 for none, else a seat) are None where the kind has none.
     """
 
     kind: str

@@ -1,13 +1,13 @@
 """Thousands of games at once, in the spirit of Gymnasium and pgx.
 
-    >>> import numpy as np
-    >>> from ringrift_cli.game.batch import PositionBatch
-    >>> batch = PositionBatch("hex8", players=2, size=512)
-    >>> rng = np.random.default_rng(0)
-    >>> while not batch.over.all():
-    ...     batch.step(batch.sample(rng))
-    >>> bool((batch.rewards.sum(axis=1) == 0).all())
-    True
+>>> import numpy as np
+>>> from ringrift_cli.game.batch import PositionBatch
+>>> batch = PositionBatch("hex8", players=2, size=512)
+>>> rng = np.random.default_rng(0)
+>>> while not batch.over.all():
+...     batch.step(batch.sample(rng))
+>>> bool((batch.rewards.sum(axis=1) == 0).all())
+True
 """
 
 from __future__ import annotations

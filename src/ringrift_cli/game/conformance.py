@@ -74,12 +74,6 @@ class Check:
     fault: Fault | None
 
 
-def load_rules() -> None:
-    """Compiles what `check_game` calls, or loads it from the cache, so that others then find it."""
-    replay = _Replay("square8", 2, False)
-    replay.play(replay.legal()[0])
-
-
 def check_game(line: bytes) -> Check:
     """Replays the game of one line and compares it at every step."""
     game = _parse(line)
@@ -108,21 +102,22 @@ def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None,
     )
 
 
-# ---- reading -------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------
 
 
 def _parse(line: bytes) -> dict[str, Any] | Fault:
     """The game of a line, its keys and types checked, or why there is none."""
     if not line.strip():
         return Fault("json", "the line is blank where a game should stand")
+    cut = "" if line.endswith(b"\n") else ": the file is cut short, or is no file of games"
     try:
         game = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        if not line.endswith(b"\n"):
-            return Fault("json", "the last line is cut short, or is no JSON")
-        return Fault("json", f"the line is no JSON ({error})")
+    except json.JSONDecodeError as error:
+        return Fault("json", f"the line stops being JSON at character {error.pos + 1}{cut}")
+    except (ValueError, RecursionError) as error:  # no UTF-8, endless digits or brackets
+        return Fault("json", f"the line is no JSON ({error}){cut}")
     problem = _misshapen(game)
-    return Fault("format", problem) if problem else game  # type: ignore[no-any-return]
+    return Fault("format", problem) if problem else game
 
 
 def _misshapen(game: object) -> str | None:
@@ -160,7 +155,7 @@ def _missing(holder: Mapping[str, object], keys: Mapping[str, type], where: str)
     return None
 
 
-# ---- replaying -----------------------------------------------------------------------------------
+# ---- replaying ----------------------------------------------------------------------------------
 
 
 def _digest(text: str) -> str:

@@ -64,7 +64,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Task:
-    """A line to check, or the fault that took its place; `read` is how far its file has been read."""
+    """A line to check, or the fault in its place; `read` is how far its file has been read."""
 
     file: int
     number: int
@@ -108,7 +108,7 @@ def _enter(file: FileReport, number: int, check: Check) -> None:
         file.first, file.first_line = check.fault, number
 
 
-# ---- reading -------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------
 
 
 def _tasks(paths: Sequence[Path]) -> Iterator[_Task]:
@@ -142,7 +142,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
             raise RecordError(f"the compressed file is damaged here ({error})") from error
 
 
-# ---- working -------------------------------------------------------------------------------------
+# ---- working ------------------------------------------------------------------------------------
 
 
 def _check(task: _Task) -> Check:

@@ -165,7 +165,7 @@ def svg_to_png(svg: str, width: int) -> bytes:
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, skip_system_fonts=True))
 
 
-# ---- places ------------------------------------------------------------------------------------
+# ---- places -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _climb(name: str, x: float, y: float, pitch: float, height: float) -> list[s
     ]
 
 
-# ---- cells and pieces --------------------------------------------------------------------------
+# ---- cells and pieces ---------------------------------------------------------------------------
 
 
 def _cells(position: PositionText, grid: Grid) -> list[str]:
@@ -348,7 +348,7 @@ def _badges(grid: Grid, marks: Mapping[int, str]) -> list[str]:
     return outlines + badges
 
 
-# ---- caption and letters -----------------------------------------------------------------------
+# ---- caption and letters ------------------------------------------------------------------------
 
 
 def _caption(board: Board, position: PositionText, top: float) -> list[str]:

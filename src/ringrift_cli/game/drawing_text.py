@@ -1,6 +1,6 @@
 """A position in the terminal.
 
-Every cell takes four columns: one for a mark and three for what stands there.
+Every cell takes four columns: three for what stands there, and before them one for a mark.
 
      .   empty      a   marker      [a]  territory      A52  stack of height 5 and cap 2
 
@@ -43,7 +43,7 @@ PHASE_WORDS = {
     "game_over": "game over",
 }
 
-Piece = tuple[int, str, str]  # screen column, text, style: "" or an ANSI parameter
+Piece = tuple[int, str, str]  # screen column, text, style as ANSI parameters
 Paint = Callable[[str, str], str]
 
 
@@ -63,13 +63,13 @@ def draw_text(
     stacks = _stack_list(board, position)
     if stacks:
         lines += ["", *stacks]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-# ---- the grid ----------------------------------------------------------------------------------
+# ---- the grid -----------------------------------------------------------------------------------
 
 
-def cell_symbol(text: str) -> str:
+def _cell_symbol(text: str) -> str:
     """The three columns of a cell of position text."""
     if not text:
         return " . "
@@ -95,10 +95,13 @@ def _cell_pieces(text: str, mark: str, column: int) -> list[Piece]:
     style = "2"
     if text:
         style = STYLES[text[0]].format(COLOURS[int(text[-1]) - 1])
-    pieces = [(column + 1, cell_symbol(text), style)]
-    if mark:
-        pieces.insert(0, (column, mark, "1;7"))
-    return pieces
+    piece = _trimmed(column + 1, _cell_symbol(text), style)
+    return [(piece[0] - 1, mark, "1;7"), piece] if mark else [piece]
+
+
+def _trimmed(column: int, text: str, style: str) -> Piece:
+    """A piece without the spaces around its text."""
+    return column + len(text) - len(text.lstrip()), text.strip(), style
 
 
 def _screen_column(board: Board, column: int, row: int) -> int:
@@ -128,7 +131,8 @@ def _square_rows(
     """Highest y first; x below."""
     margin = 3
     rows = _cell_rows(board, position, marks, margin)[::-1]
-    return [*rows, [(margin + COLUMNS * x, f" {x:^3}", "2") for x in range(board.width)]]
+    labels = [_trimmed(margin + COLUMNS * x + 1, f"{x:^3}", "2") for x in range(board.width)]
+    return [*rows, labels]
 
 
 def _hex_rows(board: Board, position: PositionText, marks: Mapping[int, str]) -> list[list[Piece]]:
@@ -158,10 +162,10 @@ def _plain(text: str, style: str) -> str:
 
 
 def _ansi(text: str, style: str) -> str:
-    return f"\x1b[{style}m{text}\x1b[0m" if style else text
+    return f"\x1b[{style}m{text}\x1b[0m"
 
 
-# ---- what stands below it ----------------------------------------------------------------------
+# ---- what stands below it -----------------------------------------------------------------------
 
 
 def _legend(position: PositionText, marked: bool) -> list[str]:

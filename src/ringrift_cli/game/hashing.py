@@ -48,7 +48,7 @@ def hash_row(T: IntArray, S: IntArray) -> np.uint64:
     for at in range(L.HEADER):
         turn_of_swap = at == L.TURN and S[L.PIE] == L.PIE_ON and S[L.TURN] <= 2
         counts = L.HAND <= at < L.TERRITORY
-        names = L.SEAT == at or L.PHASE == at or L.FOCUS <= at <= L.LAST_ACTOR
+        names = at == L.SEAT or at == L.PHASE or L.FOCUS <= at <= L.LAST_ACTOR
         if turn_of_swap or counts or names:
             found ^= feature(3, at, S[at])
     return found

@@ -44,23 +44,24 @@ def cache_dir() -> Path:
 
 
 CACHE_DIR = cache_dir()
+COMPLETE = CACHE_DIR / "complete"  # written once everything is there
 
 
 def is_compiled() -> bool:
-    """Whether an earlier process left machine code of these very sources on this machine."""
-    return any(CACHE_DIR.rglob("*.nbc"))
+    """Whether an earlier process compiled all of these very sources on this machine."""
+    return COMPLETE.exists()
 
 
 def njit(**flags: bool) -> Callable[[F], F]:
     """`numba.njit` with the cache of this version of the rules, without the GIL."""
 
     def decorate(function: F) -> F:
-        before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
-        numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(CACHE_DIR)
         try:
             compiled = numba.njit(cache=True, nogil=True, **flags)(function)
         finally:
-            numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+            numba.config.CACHE_DIR = before
         return cast(F, compiled)
 
     return decorate
@@ -98,7 +99,7 @@ class RowType(types.Type):  # type: ignore[misc]
 row_type = RowType()
 
 
-@register_model(RowType)  # type: ignore[untyped-decorator]
+@register_model(RowType)
 class RowModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, row: Any) -> None:
         super().__init__(manager, row, ir.IntType(32).as_pointer())
@@ -114,7 +115,7 @@ def pointer(_typing: Any, array: Any) -> Any:
     return row_type(array), generate
 
 
-@infer_global(operator.getitem)  # type: ignore[untyped-decorator]
+@infer_global(operator.getitem)
 class _GetItem(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, _keywords: Any) -> Any:
         if isinstance(args[0], RowType) and isinstance(args[1], types.Integer):
@@ -122,7 +123,7 @@ class _GetItem(AbstractTemplate):  # type: ignore[misc]
         return None
 
 
-@infer_global(operator.setitem)  # type: ignore[untyped-decorator]
+@infer_global(operator.setitem)
 class _SetItem(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, _keywords: Any) -> Any:
         if isinstance(args[0], RowType) and isinstance(args[1], types.Integer):
@@ -150,17 +151,16 @@ _ctpop = _bit_intrinsic("ctpop")
 @rule()
 def lowest(x: int) -> int:
     """Index of the lowest set bit of a 32-bit word; 32 for zero."""
-    return _cttz(x)  # type: ignore[no-any-return]
+    return _cttz(x)
 
 
 @rule()
 def highest(x: int) -> int:
     """Index of the highest set bit of a 32-bit word; -1 for zero."""
-    return 31 - _ctlz(x)  # type: ignore[no-any-return]
+    return 31 - _ctlz(x)
 
 
 @rule()
 def popcount(x: int) -> int:
     """Number of set bits of a 32-bit word."""
-    return _ctpop(x)  # type: ignore[no-any-return]
-
+    return _ctpop(x)

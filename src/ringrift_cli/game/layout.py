@@ -17,7 +17,7 @@ MAX_PLAYERS = 4
 PAD = 4
 FULL = 0x7FFFFFFF  # every bit of a word
 
-# ---- T: numbers ------------------------------------------------------------------------------
+# ---- T: numbers ---------------------------------------------------------------------------------
 T_CELLS = 0
 T_PLAYERS = 1
 T_RINGS = 2  # per player
@@ -56,7 +56,7 @@ T_FORCED = 31  # + cell
 T_GLOBAL = 32  # + SKIP_PLACEMENT ... SWAP
 T_ACTIONS = 33
 T_PLANES = 34
-# ---- T: tables, with room for the largest board -----------------------------------------------
+# ---- T: tables, with room for the largest board -------------------------------------------------
 T_DX = 40  # [8]
 T_DY = 48  # [8]
 T_ROW_BASE = 56  # [25] cell = row base + column
@@ -73,7 +73,7 @@ TABLE_SIZE = 9408
 KEEPS_JOINED = 1  # the open cells around touch each other without this one
 TOUCHES = 2  # at least one neighbour is open
 
-# ---- actions without a cell -------------------------------------------------------------------
+# ---- actions without a cell ---------------------------------------------------------------------
 SKIP_PLACEMENT = 0
 SKIP_CAPTURE = 1
 SKIP_RECOVERY = 2
@@ -86,7 +86,7 @@ LINE_SLIDE = 0
 FALLBACK = 1
 STRIKE = 2
 
-# ---- S: header --------------------------------------------------------------------------------
+# ---- S: header ----------------------------------------------------------------------------------
 PHASE = 0
 SEAT = 1  # whose turn it is, from 0
 TURN = 2  # from 1
@@ -150,7 +150,7 @@ MARKER = 1
 COLLAPSED = 2
 STACK = 3
 
-# ---- W: workspace, planes of row words ---------------------------------------------------------
+# ---- W: workspace, planes of row words ----------------------------------------------------------
 W_PASS = 0  # cells a region may contain
 W_FOUND = 40  # the component being filled
 W_REST = 80  # passable cells of no component yet

@@ -12,7 +12,7 @@ from ringrift_cli.game.topology import IntArray
 def marker_at(T: IntArray, S: IntArray, p: int, column: int, row: int) -> int:
     """1 if a marker of `p` stands there; columns and rows one off the board are allowed."""
     word = S[T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD + row]
-    return word >> (column + 1) & 1  # type: ignore[no-any-return]
+    return word >> (column + 1) & 1
 
 
 @rule()

@@ -87,7 +87,7 @@ def any_stack_can_move(T: IntArray, S: IntArray, p: int) -> bool:
 
 @rule()
 def emit_captures(T: IntArray, S: IntArray, cell: int, out: IntArray, n: int) -> int:
-    """Appends the captures of one stack to `out`, which holds `n` actions; returns the new count."""
+    """Appends the captures of one stack to `out`, at `n`; returns the new count."""
     word = st.cell_word(T, S, cell)
     h, c, cells = st.height(word), st.cap(word), T[L.T_CELLS]
     for direction in range(2 * T[L.T_AXES]):

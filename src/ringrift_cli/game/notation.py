@@ -1,6 +1,7 @@
 """Position text and move text.
 
-    ROWS | SEAT PHASE | HANDS | ELIMINATED      5./6./7./8./9./8./7./6./5. | 1 ring_placement | 18,18 | 0,0
+    ROWS | SEAT PHASE | HANDS | ELIMINATED
+    5./6./7./8./9./8./7./6./5. | 1 ring_placement | 18,18 | 0,0
 
 Rows go by rising y, cells in a row by rising x: `m1` a marker of player 1, `c2` a cell collapsed to
 player 2, `s1123` a stack from bottom to top, `k.` a run of k empty cells. Moves are listed in
@@ -18,8 +19,8 @@ from itertools import pairwise
 import numpy as np
 
 from ringrift_cli.errors import NotationError
-from ringrift_cli.game import layout as L
 from ringrift_cli.game import engine, state
+from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import BOARDS, PLAYER_COUNTS, Board, IntArray
 
 PHASES = (
@@ -44,7 +45,7 @@ SLIDES = ("line", "fallback", "strike")
 BOARD_BY_ROWS = {board.width: board for board in BOARDS.values()}
 
 
-# ---- positions ---------------------------------------------------------------------------------
+# ---- positions ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,9 @@ def parse_rows(text: str, players: int) -> tuple[Board, tuple[str, ...]]:
 
 def _numbers(text: str, what: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)+", text):
-        raise NotationError(f"Position has {what} {text!r}: expected one number a player, as 18,18.")
+        raise NotationError(
+            f"Position has {what} {text!r}: expected one number a player, as 18,18."
+        )
     return tuple(int(part) for part in text.split(","))
 
 
@@ -135,7 +138,8 @@ def parse_position(text: str) -> PositionText:
     fields = [field.strip() for field in text.strip().split("|")]
     if len(fields) != 4:
         raise NotationError(
-            f"Position text has {len(fields)} fields: expected ROWS | SEAT PHASE | HANDS | ELIMINATED."
+            f"Position text has {len(fields)} fields: expected "
+            "ROWS | SEAT PHASE | HANDS | ELIMINATED."
         )
     hands, eliminated = _numbers(fields[2], "hands"), _numbers(fields[3], "eliminated rings")
     players = len(hands)
@@ -190,7 +194,7 @@ def position_text(board: Board, T: IntArray, S: IntArray) -> PositionText:
     )
 
 
-# ---- moves -------------------------------------------------------------------------------------
+# ---- moves --------------------------------------------------------------------------------------
 
 
 @cache

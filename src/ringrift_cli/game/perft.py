@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ringrift_cli.errors import UsageError
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.jit import njit
@@ -28,7 +27,7 @@ def _leaves(T: IntArray, rows: IntArray, W: IntArray, lists: IntArray, depth: in
     taken = np.zeros(depth, np.int32)
     sizes[0] = engine.legal(T, rows[0], W, lists[0])
     if depth == 1:
-        return sizes[0]  # type: ignore[no-any-return]
+        return sizes[0]
     total, level = 0, 0
     while level >= 0:
         if taken[level] == sizes[level]:
@@ -48,17 +47,14 @@ def _leaves(T: IntArray, rows: IntArray, W: IntArray, lists: IntArray, depth: in
 
 
 class Perft:
-    """Counts from the start of a game.
+    """Counts from the start of a game; `pie` counts only with two players.
 
-    `UsageError` for an unknown board, another number of players than 2 to 4, or the pie rule with
-    more than two.
+    `UsageError` for an unknown board or another number of players than 2 to 4.
     """
 
     def __init__(self, board: str, players: int, *, pie: bool = False) -> None:
         self._board = board_named(board)
         self._T = tables(board, players)
-        if pie and players != 2:
-            raise UsageError(f"The pie rule is for 2 players, not {players}.")
         self._S = state.new_row(self._T)
         self._W = state.new_workspace()
         engine.new_game(self._T, self._S, pie)
@@ -89,8 +85,3 @@ class Perft:
         rows[0] = self._S
         engine.apply(self._T, rows[0], self._W, action)
         return int(_leaves(self._T, rows, self._W, lists, depth))
-
-
-def load_rules() -> None:
-    """Compiles the counting, or loads it from the cache."""
-    Perft("square8", 2)._below(0, 2)

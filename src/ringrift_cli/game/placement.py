@@ -53,13 +53,13 @@ def may_stack(T: IntArray, S: IntArray, cell: int, p: int) -> bool:
 @rule()
 def free_ahead(S: IntArray, at: int, dy: int, left: int, right: int, k: int) -> int:
     """f(k) for the row whose blockers are at `at`."""
-    return (S[at + k * dy] ^ L.FULL) << k * left >> k * right  # type: ignore[no-any-return]
+    return (S[at + k * dy] ^ L.FULL) << k * left >> k * right
 
 
 @rule()
 def stack_ahead(S: IntArray, at: int, dy: int, left: int, right: int, k: int) -> int:
     """t(n, k) for the row whose stacks with a cap of at most n are at `at`."""
-    return S[at + k * dy] << k * left >> k * right  # type: ignore[no-any-return]
+    return S[at + k * dy] << k * left >> k * right
 
 
 @rule()
@@ -108,7 +108,7 @@ def has_placement(T: IntArray, S: IntArray, p: int) -> bool:
         return False
     for row in range(T[L.T_ROWS]):
         one, two, three = placeable(T, S, L.PAD + row)
-        if one or hand > 1 and two or hand > 2 and three:
+        if one or (hand > 1 and two) or (hand > 2 and three):
             return True
     for row in range(T[L.T_ROWS]):
         bits = occupied(T, S, L.PAD + row)

@@ -54,11 +54,11 @@ def spread(work: Callable[[int, int], None], rows: int, threads: int | None = No
         pass
 
 
-# ---- compiled loops over a block of rows -----------------------------------------------------------
+# ---- compiled loops over a block of rows --------------------------------------------------------
 
 
 @rule()
-def draw(seeds: Seeds, i: int, n: int) -> int:
+def draw(seeds: Seeds, i: int, n: int) -> np.int64:
     """A number below `n` from generator `i`, which steps on.
 
     splitmix64 (Steele, Lea and Flood 2014), scaled to the range by multiplication (Lemire 2019);
@@ -69,7 +69,7 @@ def draw(seeds: Seeds, i: int, n: int) -> int:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x = (x ^ (x >> np.uint64(31))) >> np.uint64(32)
-    return np.int64(x * np.uint64(n) >> np.uint64(32))  # type: ignore[return-value]
+    return np.int64(x * np.uint64(n) >> np.uint64(32))
 
 
 @rule()
@@ -89,9 +89,7 @@ def _start(T: IntArray, rows: IntArray, where: BoolArray, pie: bool) -> None:
 
 
 @njit()
-def _list(
-    T: IntArray, rows: IntArray, only: IntArray, counts: LongArray, room: IntArray
-) -> int:
+def _list(T: IntArray, rows: IntArray, only: IntArray, counts: LongArray, room: IntArray) -> int:
     """Writes the legal actions of the rows one after the other and their numbers to `counts`.
 
     With `only` not empty, stops at the first row i where `only[i]` >= 0 is not legal, and keeps the
@@ -155,7 +153,7 @@ def _replay(
             failed[i] = offsets[i + 1] - offsets[i]
 
 
-# ---- the same over all rows, on all cores ------------------------------------------------------------
+# ---- the same over all rows, on all cores -------------------------------------------------------
 
 
 def start_all(T: IntArray, rows: IntArray, where: BoolArray, pie: bool) -> None:

@@ -1,14 +1,14 @@
 """A position of a game, as a value: playing a move gives a new position.
 
-    >>> from ringrift_cli.game.position import Position
-    >>> start = Position.initial("hex8", players=2)
-    >>> len(start.legal_moves())
-    183
-    >>> after = start.play("place 0,0 2").play("move 0,0 2,0")
-    >>> after.seat, after.phase
-    (2, 'ring_placement')
-    >>> print(after)
-    5./6./7./8./4. m1 1. s11 2./8./7./6./5. | 2 ring_placement | 16,18 | 0,0
+>>> from ringrift_cli.game.position import Position
+>>> start = Position.initial("hex8", players=2)
+>>> len(start.legal_moves())
+183
+>>> after = start.play("place 0,0 2").play("move 0,0 2,0")
+>>> after.seat, after.phase
+(2, 'ring_placement')
+>>> print(after)
+5./6./7./8./4. m1 1. s11 2./8./7./6./5. | 2 ring_placement | 16,18 | 0,0
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ class Position:
         """Winner, reason and ranks; None while the game goes on."""
         return result_of(self._T, self._S) if self.is_over else None
 
-    # ---- as a value --------------------------------------------------------------------------------
+    # ---- as a value -----------------------------------------------------------------------------
 
     @property
     def zobrist(self) -> int:

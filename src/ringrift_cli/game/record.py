@@ -77,7 +77,7 @@ def _result_json(result: Result) -> dict[str, Any]:
     return {"winner": result.winner, "reason": result.reason, "ranks": list(result.ranks)}
 
 
-# ---- writing ---------------------------------------------------------------------------------------
+# ---- writing ------------------------------------------------------------------------------------
 
 
 def to_compact(records: Sequence[GameRecord], made: dict[str, Any]) -> bytes:
@@ -135,7 +135,7 @@ def readable_lines(records: Sequence[GameRecord]) -> bytes:
 
 
 def write_records(path: Path, records: Sequence[GameRecord]) -> None:
-    """Writes games, compact if the name ends in `.rrg` and readable if in `.jsonl` or `.jsonl.gz`."""
+    """Writes games: compact for `.rrg`, readable for `.jsonl` and `.jsonl.gz`."""
     if path.suffix == ".rrg":
         write_whole(path, to_compact(records, records[0].made))
     elif path.name.endswith(".jsonl.gz"):
@@ -146,7 +146,7 @@ def write_records(path: Path, records: Sequence[GameRecord]) -> None:
         raise RecordError(f"{path}: a record ends in .rrg, .jsonl or .jsonl.gz.")
 
 
-# ---- reading ---------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------
 
 
 def read_records(path: Path) -> list[GameRecord]:
@@ -193,8 +193,9 @@ def _from_document(document: Any) -> GameRecord:
     if not isinstance(document, dict):
         raise RecordError("not a JSON object.")
     if "steps" in document:
-        moves = [step.get("move") for step in document["steps"] if isinstance(step, dict)]
-        made = {"seed": document.get("seed")}
+        made: dict[str, Any] = {"seed": document.get("seed")}
+        steps = document["steps"] if isinstance(document["steps"], list) else [None]
+        moves: Any = [step.get("move") if isinstance(step, dict) else None for step in steps]
     else:
         if document.get("format") != READABLE:
             raise RecordError(f"neither a record of the format {READABLE!r} nor one with 'steps'.")

@@ -21,9 +21,9 @@ class Result:
 def result_of(T: IntArray, S: IntArray) -> Result:
     """The result of a row whose game is over.
 
-    Behind the winner: most territory, eliminated rings, markers on the board; then players who still
-    had a ring before those who had none, and of these the later to lose the last one. Equals share
-    a rank, and the next rank is that much lower.
+    Behind the winner: most territory, eliminated rings, markers on the board; then players who
+    still had a ring before those who had none, and of these the later to lose the last one. Equals
+    share a rank, and the next rank is that much lower.
     """
     winner = int(S[L.WINNER])
     keys = []

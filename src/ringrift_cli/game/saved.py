@@ -164,7 +164,7 @@ def _counts(document: dict[str, Any], name: str, players: int) -> tuple[int, ...
 
 def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
     """Board, players and row of a saved position; `NotationError` says what is wrong with it."""
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if document.get("format") != FORMAT:
         raise NotationError(f"Not a saved position: its format is not {FORMAT!r}.")
     if document.get("version") != VERSION or document.get("rules") != rules_hash():
         raise RulesMismatch(
@@ -191,7 +191,9 @@ def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
     for name, at, choices in CHOICES:
         value = document.get(name)
         if value not in choices:
-            raise NotationError(f"Saved position: {name!r} is {value!r}, expected one of {choices}.")
+            raise NotationError(
+                f"Saved position: {name!r} is {value!r}, expected one of {choices}."
+            )
         S[at] = choices.index(value)
     for name, at in MASKS:
         S[at] = sum(1 << _seat(seat, name, players) for seat in set(_field(document, name, list)))
@@ -214,12 +216,12 @@ def _check_consistent(T: IntArray, S: IntArray) -> None:
     over = bool(S[L.PHASE] == L.OVER)
     if S[L.SEAT] < 0 or over != bool(S[L.WINNER] >= 0):
         raise NotationError("The position has no seat to move, or a winner without being over.")
-    if S[L.PHASE] in (L.CAPTURE, L.CHAIN) or S[L.PENDING] == L.LINE_CHOICE:
-        if S[L.FOCUS] < 0:
-            raise NotationError(
-                f"In the phase {PHASES[S[L.PHASE]]} the position must say which cell it is about: "
-                "position text does not; give the cell, or use a saved position (JSON)."
-            )
+    about_one_cell = S[L.PHASE] in (L.CAPTURE, L.CHAIN) or S[L.PENDING] == L.LINE_CHOICE
+    if about_one_cell and S[L.FOCUS] < 0:
+        raise NotationError(
+            f"In the phase {PHASES[S[L.PHASE]]} the position must say which cell it is about: "
+            "position text does not; give the cell, or use a saved position (JSON)."
+        )
     if over:
         return
     out = np.empty(int(T[L.T_MAX_LEGAL]), np.int32)

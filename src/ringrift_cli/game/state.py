@@ -35,7 +35,7 @@ def reset(T: IntArray, S: IntArray, pie: bool) -> None:
         unblock(T, S, cell)
 
 
-# ---- reading a cell ----------------------------------------------------------------------------
+# ---- reading a cell -----------------------------------------------------------------------------
 
 
 @rule()
@@ -64,29 +64,29 @@ def height(word: int) -> int:
 
 @rule()
 def cell_word(T: IntArray, S: IntArray, cell: int) -> int:
-    return S[T[L.T_S_CELL] + cell]  # type: ignore[no-any-return]
+    return S[T[L.T_S_CELL] + cell]
 
 
 @rule()
 def top_ring(T: IntArray, S: IntArray, cell: int) -> int:
-    return S[T[L.T_S_ENDS] + cell] & 0xFFFF  # type: ignore[no-any-return]
+    return S[T[L.T_S_ENDS] + cell] & 0xFFFF
 
 
 @rule()
 def below(T: IntArray, S: IntArray, ring: int) -> int:
     """The ring under `ring`, -1 under the lowest."""
-    return S[T[L.T_S_BELOW] + ring]  # type: ignore[no-any-return]
+    return S[T[L.T_S_BELOW] + ring]
 
 
 @rule()
 def ring_owner(T: IntArray, ring: int) -> int:
-    return T[L.T_RING_OWNER + ring]  # type: ignore[no-any-return]
+    return T[L.T_RING_OWNER + ring]
 
 
 @rule()
 def cell_at(T: IntArray, column: int, row: int) -> int:
     """Cell of a column and row that are on the board."""
-    return T[L.T_ROW_BASE + row] + column  # type: ignore[no-any-return]
+    return T[L.T_ROW_BASE + row] + column
 
 
 @rule()
@@ -94,10 +94,10 @@ def step(T: IntArray, cell: int, direction: int, distance: int) -> int:
     """The cell `distance` steps away; it must be on the board."""
     row = T[L.T_ROW + cell] + distance * T[L.T_DY + direction]
     column = T[L.T_COLUMN + cell] + distance * T[L.T_DX + direction]
-    return T[L.T_ROW_BASE + row] + column  # type: ignore[no-any-return]
+    return T[L.T_ROW_BASE + row] + column
 
 
-# ---- rays --------------------------------------------------------------------------------------
+# ---- rays ---------------------------------------------------------------------------------------
 
 
 @rule()
@@ -111,10 +111,10 @@ def to_block(word: int, bit: int, forward: bool) -> int:
 @rule()
 def line_word(T: IntArray, S: IntArray, cell: int, axis: int) -> int:
     """Blockers of the cell's line along `axis`."""
-    return S[T[L.T_S_BLOCK] + T[L.T_WORD + cell * 4 + axis]]  # type: ignore[no-any-return]
+    return S[T[L.T_S_BLOCK] + T[L.T_WORD + cell * 4 + axis]]
 
 
-# ---- changing the board --------------------------------------------------------------------------
+# ---- changing the board -------------------------------------------------------------------------
 
 
 @rule()
@@ -124,7 +124,7 @@ def row_bit(T: IntArray, cell: int) -> int:
 
 @rule()
 def padded_row(T: IntArray, cell: int) -> int:
-    return T[L.T_ROW + cell] + L.PAD  # type: ignore[no-any-return]
+    return T[L.T_ROW + cell] + L.PAD
 
 
 @rule()
@@ -153,7 +153,7 @@ def around(T: IntArray, S: IntArray, cell: int, border: int) -> int:
         beside |= S[at]
         over |= S[at + 1]
     closed = under >> low & 7 | (beside >> low & 1) << 3 | (beside >> low & 4) << 2
-    return T[L.T_AROUND + (closed | (over >> low & 7) << 5)]  # type: ignore[no-any-return]
+    return T[L.T_AROUND + (closed | (over >> low & 7) << 5)]
 
 
 @rule()
@@ -275,12 +275,12 @@ def pop_top(T: IntArray, S: IntArray, cell: int) -> int:
     top, bottom = ends & 0xFFFF, ends >> 16
     if height(word) == 1:
         lift(T, S, cell)
-        return top  # type: ignore[no-any-return]
+        return top
     hide(T, S, cell)
     under = below(T, S, top)
     c = cap(word) - 1 if cap(word) > 1 else run_below(T, S, under)
     show(T, S, cell, under, bottom, height(word) - 1, c)
-    return top  # type: ignore[no-any-return]
+    return top
 
 
 @rule()

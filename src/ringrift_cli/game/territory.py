@@ -26,7 +26,7 @@ def barrier(T: IntArray, S: IntArray, border: int, i: int) -> int:
     bits = S[T[L.T_S_COLLAPSED] + i]
     if border > 0:
         bits |= S[T[L.T_S_MARKER] + (border - 1) * T[L.T_STRIDE] + i]
-    return bits  # type: ignore[no-any-return]
+    return bits
 
 
 @rule()
@@ -169,7 +169,7 @@ def edge(T: IntArray, W: IntArray, i: int) -> int:
     found = W[L.W_FOUND + i]
     touching = found << 1 | found >> 1
     touching |= to_row_above(T, W[L.W_FOUND + i - 1]) | to_row_below(T, W[L.W_FOUND + i + 1])
-    return touching & ~found  # type: ignore[no-any-return]
+    return touching & ~found
 
 
 @rule()
@@ -186,7 +186,7 @@ def may_separate(S: IntArray, border: int) -> bool:
     """Whether a border may cut something off; one without markers is no border."""
     if S[L.JOINED] >> border & 1:
         return False
-    return border == 0 or S[L.MARKERS + border - 1] > 0  # type: ignore[no-any-return]
+    return border == 0 or S[L.MARKERS + border - 1] > 0
 
 
 @rule()
@@ -247,7 +247,7 @@ def border_has_region(T: IntArray, S: IntArray, W: IntArray, p: int, border: int
 @rule()
 def has_region(T: IntArray, S: IntArray, W: IntArray, p: int) -> bool:
     """Whether `p` may process a region."""
-    if S[L.RINGS + p] == 0 or S[L.RECOVERED] == 0 and S[L.STACKS + p] == 0:
+    if S[L.RINGS + p] == 0 or (S[L.RECOVERED] == 0 and S[L.STACKS + p] == 0):
         return False
     for border in range(T[L.T_PLAYERS] + 1):
         if may_separate(S, border) and border_has_region(T, S, W, p, border):

@@ -23,7 +23,7 @@ def start(T: IntArray, S: IntArray, pie: bool) -> None:
 @rule()
 def may_swap(S: IntArray) -> bool:
     """Section 11: at the start of seat 2's first turn, once."""
-    return S[L.PIE] == L.PIE_ON and S[L.TURN] == 2 and S[L.SEAT] == 1  # type: ignore[no-any-return]
+    return S[L.PIE] == L.PIE_ON and S[L.TURN] == 2 and S[L.SEAT] == 1
 
 
 @rule()
@@ -45,9 +45,7 @@ def emit_controlled(T: IntArray, S: IntArray, p: int, first: int, out: IntArray,
 
 
 @rule()
-def emit_extractions(
-    T: IntArray, S: IntArray, p: int, buried: bool, out: IntArray, n: int
-) -> int:
+def emit_extractions(T: IntArray, S: IntArray, p: int, buried: bool, out: IntArray, n: int) -> int:
     """Appends the stacks that may pay an extraction; returns the new count."""
     for row in range(T[L.T_ROWS]):
         bits = placement.occupied(T, S, L.PAD + row)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import movement, placement
-from ringrift_cli.game.jit import rule, popcount
+from ringrift_cli.game.jit import popcount, rule
 from ringrift_cli.game.topology import IntArray
 
 
 @rule()
 def is_alive(S: IntArray, p: int) -> bool:
     """Whether `p` has a ring in hand or on the board."""
-    return S[L.HAND + p] + S[L.RINGS + p] > 0  # type: ignore[no-any-return]
+    return S[L.HAND + p] + S[L.RINGS + p] > 0
 
 
 @rule()
@@ -77,7 +77,7 @@ def stalemate_winner(T: IntArray, S: IntArray) -> int:
     tied = keep_best(S, players, tied, L.MARKERS)
     last = S[L.LAST_ACTOR]
     if last >= 0 and tied >> last & 1:
-        return last  # type: ignore[no-any-return]
+        return last
     winner = 0
     while not tied >> winner & 1:
         winner += 1

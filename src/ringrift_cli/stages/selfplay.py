@@ -6,7 +6,7 @@ the same shards, so running it again adds nothing twice.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +122,7 @@ def write_shard(
     made: dict[str, Any] = {"policy": setting.policy, "seed": setting.seed, "first": first}
     data = readable_lines(records) if readable else to_compact(records, made)
     digest = sha256(data)
-    path = folder / f"{digest[:16]}.{'jsonl' if readable else 'rrg'}"
+    path = folder / f"{digest[:16]}.{'games.jsonl' if readable else 'rrg'}"
     if not path.exists() or sha256(path.read_bytes()) != digest:
         write_whole(path, data)
     entry = {
@@ -137,6 +137,6 @@ def write_shard(
         "codec": codec_hash(),
         "made": made,
         "host": socket.gethostname(),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     return path, add_to_manifest(folder, entry)

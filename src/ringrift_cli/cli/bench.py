@@ -1,0 +1,107 @@
+"""`ringrift bench`: how fast is this machine?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringrift_cli.cli.options import (
+    BoardOption,
+    JsonOption,
+    PlayersOption,
+    QuietOption,
+    VerboseOption,
+    whole_number,
+)
+from ringrift_cli.cli.output import Output
+
+if TYPE_CHECKING:
+    from ringrift_cli.game.bench import Machine, Speed
+
+app = typer.Typer(
+    name="bench",
+    help="Measure the speed of this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure the speed of this machine.
+
+    \b
+    Example:
+      ringrift bench engine --board hex8 --players 2
+    """
+
+
+@app.command()
+def engine(
+    board: BoardOption = "hex8",
+    players: PlayersOption = 2,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every board and number of players, not just one.")
+    ] = False,
+    seconds: Annotated[
+        int,
+        typer.Option(
+            "--seconds", parser=whole_number(1), metavar="N", help="For each configuration."
+        ),
+    ] = 5,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Random playouts with all legal moves generated at every decision.
+
+    One core and all cores take turns, and the best round of each counts: other programs can only
+    slow a round down.
+
+    \b
+    Examples:
+      ringrift bench engine --board hex8 --players 2 --json
+      ringrift bench engine --all --seconds 10
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    out.compile_rules()
+    from ringrift_cli.game import bench as measure
+    from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
+
+    chosen = [(board, players)]
+    if every:
+        chosen = [(name, n) for name in BOARD_NAMES for n in PLAYER_COUNTS]
+    speeds = []
+    with out.progress("Random playouts", len(chosen)) as progress:
+        for name, n in chosen:
+            speeds.append(measure.measure(name, n, seconds))
+            progress.advance(1, f"{name} {n}p")
+    machine = measure.this_machine()
+    out.result(_document(machine, speeds), _table(machine, speeds))
+
+
+def _document(machine: Machine, speeds: list[Speed]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"machine": asdict(machine), "engine": [speed.document() for speed in speeds]}
+
+
+def _table(machine: Machine, speeds: list[Speed]) -> str:
+    cores = f"{machine.cores} cores"
+    head = (
+        f"{'board':<10}{'players':>8}{'decisions/s':>14}{'games/s':>10}"
+        f"{'on ' + cores:>14}{'games/s':>10}{'ratio':>7}{'per game':>10}{'MB/4096':>9}"
+    )
+    lines = [
+        f"{machine.processor}, {cores}, Python {machine.python}, numba {machine.numba}",
+        "",
+        head,
+    ]
+    lines += [
+        f"{s.board:<10}{s.players:>8}{s.one.decisions:>14,.0f}{s.one.games:>10,.0f}"
+        f"{s.all.decisions:>14,.0f}{s.all.games:>10,.0f}{s.ratio:>7.2f}"
+        f"{s.decisions_per_game:>10.1f}{s.batch_megabytes:>9.1f}"
+        for s in speeds
+    ]
+    return "\n".join(lines)

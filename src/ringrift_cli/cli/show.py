@@ -1,0 +1,251 @@
+"""`ringrift show`: a position or a recorded game, in the terminal or as a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
+from ringrift_cli.cli.output import Output
+from ringrift_cli.errors import NotationError, UsageError
+
+if TYPE_CHECKING:
+    from ringrift_cli.game.notation import PositionText
+    from ringrift_cli.game.record import GameRecord
+
+KEYS = "Enter or n: on   p: back   a number: to that decision   q: leave"
+
+
+def show(
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|TEXT", help="A record, a saved position, or its text.")
+    ],
+    game: Annotated[
+        int, typer.Option("--game", parser=whole_number(1), metavar="N", help="Which game.")
+    ] = 1,
+    ply: Annotated[
+        int | None,
+        typer.Option(
+            "--ply",
+            parser=whole_number(0),
+            metavar="N",
+            help="The position after N decisions.",
+            show_default="step through, or the end where there is no terminal",
+        ),
+    ] = None,
+    moves: Annotated[
+        bool, typer.Option("--moves", help="Also list the moves of the game, or the legal ones.")
+    ] = False,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write the board as SVG.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Write the board as PNG.")
+    ] = None,
+    width: Annotated[
+        int,
+        typer.Option("--width", parser=whole_number(64, 8192), metavar="N", help="Of the picture."),
+    ] = 800,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Draw a position, or step through a recorded game.
+
+    \b
+    Examples:
+      ringrift show runs/demo/*.games.jsonl
+      ringrift show games.rrg --game 3 --ply 20 --svg board.svg
+      ringrift show "5./6./7./8./4. s112 4./8./7./6./5. | 1 ring_placement | 16,17 | 0,0"
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if " | " in what:
+        from ringrift_cli.game.notation import parse_position
+
+        _show_position(out, parse_position(what), svg, png, width, moves=moves)
+        return
+    path = Path(what)
+    if not path.is_file():
+        raise NotationError(
+            f"{what!r} is neither a file nor position text (ROWS | SEAT PHASE | …).",
+            hint="ringrift show --help",
+        )
+    out.compile_rules()
+    from ringrift_cli.game.position import Position
+    from ringrift_cli.game.record import read_records
+
+    saved = _saved_position(path)
+    if saved is not None:
+        position = Position.from_json(saved)
+        _show_position(out, position.text, svg, png, width, moves=moves, state=saved)
+        return
+    records = read_records(path)
+    if game > len(records):
+        raise UsageError(f"{path} holds {len(records)} games: there is no game {game}.")
+    record = records[game - 1]
+    if ply is not None and ply > len(record.actions):
+        raise UsageError(f"Game {game} has {len(record.actions)} decisions: {ply} is past its end.")
+    pictures = svg is not None or png is not None
+    if ply is None and not pictures and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+        _step_through(out, record)
+    else:
+        _show_game(out, record, len(record.actions) if ply is None else ply, svg, png, width, moves)
+
+
+def _saved_position(path: Path) -> dict[str, Any] | None:
+    """The document of a saved position; None for a file of another kind."""
+    from ringrift_cli.game.saved import FORMAT
+
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and document.get("format") == FORMAT else None
+
+
+def _pictures(
+    out: Output, position: PositionText, svg: Path | None, png: Path | None, width: int
+) -> list[str]:
+    """Writes the pictures that are asked for; their paths."""
+    from ringrift_cli.artifacts import write_whole
+    from ringrift_cli.game.drawing_svg import draw_svg, svg_to_png
+
+    written = []
+    drawing = draw_svg(position, size=width)
+    for path in filter(None, (svg, png)):
+        write_whole(path, drawing.encode() if path is svg else svg_to_png(drawing, width))
+        out.note(f"Wrote {path}.")
+        written.append(str(path))
+    return written
+
+
+def _show_position(
+    out: Output,
+    position: PositionText,
+    svg: Path | None,
+    png: Path | None,
+    width: int,
+    *,
+    moves: bool,
+    state: dict[str, Any] | None = None,
+) -> None:
+    from ringrift_cli.game.drawing_text import draw_text
+
+    text = draw_text(position, colour=out.colour)
+    document: dict[str, Any] = {"position": str(position), "board": position.board}
+    if moves:
+        from ringrift_cli.game.position import Position
+
+        known = Position.from_json(state) if state else Position.from_text(str(position))
+        legal = known.legal_moves()
+        document["legal"] = legal
+        text += f"\n{len(legal)} legal moves: {', '.join(legal)}"
+    document["files"] = _pictures(out, position, svg, png, width)
+    out.result(document, text)
+
+
+def _show_game(
+    out: Output,
+    record: GameRecord,
+    ply: int,
+    svg: Path | None,
+    png: Path | None,
+    width: int,
+    moves: bool,
+) -> None:
+    from ringrift_cli.game.drawing_text import draw_text
+
+    played = list(record.positions())
+    texts = [at.move(action) for at, action in played if action is not None]
+    position = played[ply][0].text
+    result = record.result
+    lines = [
+        f"{record.board}, {record.players} players, decision {ply} of {len(texts)}"
+        + (f", after {texts[ply - 1]}" if ply else ""),
+        draw_text(position, colour=out.colour, marks=_marks(record, ply)).rstrip("\n"),
+        f"Player {result.winner} won: {result.reason.replace('_', ' ')}.",
+    ]
+    if moves:
+        lines.append(_move_list(played, texts))
+    document = {
+        "board": record.board,
+        "players": record.players,
+        "pie_rule": record.pie_rule,
+        "ply": ply,
+        "position": str(position),
+        "moves": texts,
+        "winner": result.winner,
+        "reason": result.reason,
+        "ranks": list(result.ranks),
+        "files": _pictures(out, position, svg, png, width) if svg or png else [],
+    }
+    out.result(document, "\n".join(lines))
+
+
+def _move_list(played: Sequence[tuple[Any, int | None]], texts: Sequence[str]) -> str:
+    """The moves, a line a turn."""
+    lines: list[str] = []
+    turn = 0
+    for (position, _), text in zip(played, texts, strict=False):
+        if position.turn != turn:
+            turn = position.turn
+            lines.append(f"{turn:>4}. player {position.seat}: {text}")
+        else:
+            lines[-1] += f", {text}"
+    return "\n".join(lines)
+
+
+def _marks(record: GameRecord, ply: int) -> dict[int, str]:
+    """The cell of the last decision, marked."""
+    from ringrift_cli.game.actions import action_space
+
+    if ply == 0:
+        return {}
+    cell = action_space(record.board).decode(record.actions[ply - 1]).cell
+    return {} if cell is None else {cell: ">"}
+
+
+def _step_through(out: Output, record: GameRecord) -> None:
+    """Draws position after position as the person asks for them."""
+    from ringrift_cli.game.drawing_text import draw_text
+
+    played = list(record.positions())
+    last = len(record.actions)
+    ply = 0
+    while True:
+        position, action = played[ply]
+        before = f"after {_text(played, ply - 1)}" if ply else "the start"
+        after = _text(played, ply) if action is not None else None
+        sys.stdout.write("\033[2J\033[H" if out.colour else "\n")
+        sys.stdout.write(f"Decision {ply} of {last}, {before}\n")
+        sys.stdout.write(
+            draw_text(position.text, colour=out.colour, marks=_marks(record, ply)) + "\n"
+        )
+        if after is None:
+            reason = record.result.reason.replace("_", " ")
+            sys.stdout.write(f"Player {record.result.winner} won: {reason}.\n")
+        else:
+            sys.stdout.write(f"Player {position.seat} now plays {after}.\n")
+        sys.stdout.write(f"{KEYS} > ")
+        sys.stdout.flush()
+        answer = sys.stdin.readline()
+        word = answer.strip().lower()
+        if not answer or word in ("q", "quit"):
+            sys.stdout.write("\n")
+            return
+        if word.isdigit():
+            ply = min(int(word), last)
+        elif word in ("p", "b", "back"):
+            ply = max(ply - 1, 0)
+        else:
+            ply = min(ply + 1, last)
+
+
+def _text(played: Sequence[tuple[Any, int | None]], ply: int) -> str:
+    position, action = played[ply]
+    return str(position.move(action))

@@ -1,0 +1,57 @@
+"""Compiles everything at once, so that no later command waits for a part of it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+
+import numpy as np
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.game import engine, jit, perft, playout, state
+from ringrift_cli.game.position import Position
+from ringrift_cli.game.topology import tables
+
+
+def compile_rules() -> None:
+    """Calls every compiled entry once and marks the cache complete.
+
+    A second process that comes at the same time waits, and then finds everything there.
+    """
+    jit.CACHE_DIR.mkdir(parents=True, exist_ok=True)
+    with (jit.CACHE_DIR / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if jit.is_compiled():
+            return
+        _call_positions()
+        _call_batches()
+        perft.Perft("square8", 2).count(2)
+        write_whole(jit.COMPLETE, b"")
+
+
+def _call_positions() -> None:
+    position = Position.initial("square8", pie_rule=True)
+    for move in ("place 3,3 2", "move 3,3 3,6"):
+        position = position.play(move)
+    copy = Position.from_json(json.loads(json.dumps(position.to_json())))
+    copy = Position.from_text(str(copy))
+    copy.symmetric(1).play(copy.symmetric_action(copy.action("place 0,0 1"), 1))
+    hash(copy)
+    T, row, work = tables("square8", 2), copy.row, state.new_workspace()
+    engine.first_block(T, row, 0, 0)
+    engine.run_ahead(T, row, 0, 0, 0)
+    engine.find_region(T, row, work, 0, 0)
+
+
+def _call_batches() -> None:
+    T = tables("square8", 2)
+    rows = np.zeros((2, len(Position.initial("square8").row)), np.int32)
+    playout.start_all(T, rows, np.ones(2, np.bool_), False)
+    actions, offsets = playout.list_all(T, rows)
+    first = actions[offsets[:-1]]
+    playout.first_illegal(T, rows, first)
+    playout.apply_all(T, rows, first)
+    log, lengths = np.zeros((2, 512), np.int32), np.zeros(2, np.int64)
+    playout.play_random(T, rows, playout.game_seeds(0, 0, 2), log, lengths)
+    playout.start_all(T, rows, np.ones(2, np.bool_), False)
+    playout.replay_all(T, rows, np.array([0, 1, 2]), first, np.zeros(2, np.int64))

@@ -1,0 +1,184 @@
+"""`ringrift verify`: what it prints of games that agree, and of games that do not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Ringrift
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+Game = dict[str, Any]
+
+
+@pytest.fixture
+def games(conformance_files: list[Path]) -> list[Game]:
+    """Three games of hex8 for two."""
+    with gzip.open(conformance_files[0]) as file:
+        return [json.loads(file.readline()) for _ in range(3)]
+
+
+def write(path: Path, games: list[Game]) -> Path:
+    path.write_text("".join(json.dumps(game) + "\n" for game in games))
+    return path
+
+
+def test_games_that_agree(ringrift: Ringrift, tmp_path: Path, games: list[Game]) -> None:
+    steps = sum(len(game["steps"]) for game in games)
+    run = ringrift("verify", "--jobs", 1, write(tmp_path / "games.jsonl", games))
+    assert run.code == 0
+    assert run.out.startswith(f"1 file: 3 games and {steps} steps agree (")
+    assert len(run.out.splitlines()) == 1
+    assert run.err == ""
+
+
+def test_conformance_games_in_a_process(
+    ringrift_process: Ringrift, conformance_files: list[Path]
+) -> None:
+    run = ringrift_process("verify", "--json", *conformance_files[:1], *conformance_files[-1:])
+    document = json.loads(run.out)
+    assert run.code == 0
+    assert document["agrees"] is True
+    assert (document["games"], document["steps"], document["faults"]) == (120, 5_147 + 5_522, 0)
+    assert [file["games"] for file in document["files"]] == [60, 60]
+    assert [file["first_fault"] for file in document["files"]] == [None, None]
+
+
+def test_first_fault_is_placed_and_drawn(
+    ringrift: Ringrift, tmp_path: Path, games: list[Game]
+) -> None:
+    move = games[1]["steps"][0]["move"]
+    other = next(text for text in games[1]["steps"][0]["legal"] if text != move)
+    games[1]["steps"][0]["move"] = other
+    path = write(tmp_path / "games.jsonl", games)
+    run = ringrift("verify", "--jobs", 1, path)
+    assert run.code == 1
+    assert run.err == f"ringrift: {path}, game 2, step 2: the positions differ.\n"
+    assert "2 games and " in run.out
+    assert "agree, 1 fault (" in run.out
+    assert f"First fault: {path}, game 2, step 2\n  the positions differ\n" in run.out
+    assert f"  after the move {other!r}\n" in run.out
+    record, rules = run.out.split("Position in the record:")[1].split("Position by the rules:")
+    assert record.count("player 1") == rules.count("player 1") == 1
+    # The two placements differ in one cell, or in its height.
+    assert record.count("*") == rules.count("*") > 0
+    assert "\x1b" not in run.out
+
+
+def test_moves_of_one_side_alone_are_printed(
+    ringrift: Ringrift, tmp_path: Path, games: list[Game]
+) -> None:
+    legal = games[0]["steps"][0]["legal"]
+    games[0]["steps"][0]["legal"] = [*legal[1:], "pass"]
+    run = ringrift("verify", "--jobs", 1, write(tmp_path / "games.jsonl", games))
+    assert run.code == 1
+    assert "Moves only in the record: 'pass'\n" in run.out
+    assert f"Moves only by the rules: '{legal[0]}'\n" in run.out
+    assert "Position, the same on both sides:" in run.out
+
+
+def test_long_lists_of_moves_are_cut(ringrift: Ringrift, tmp_path: Path, games: list[Game]) -> None:
+    games[0]["steps"][0]["legal"] = []
+    path = write(tmp_path / "games.jsonl", games)
+    assert "and 163 more\n" in ringrift("verify", "--jobs", 1, path).out
+    document = json.loads(ringrift("verify", "--jobs", 1, "--json", path).out)
+    assert len(document["files"][0]["first_fault"]["only_own"]) == 183
+
+
+def test_digest_that_differs(ringrift: Ringrift, tmp_path: Path, games: list[Game]) -> None:
+    step = games[2]["steps"][9]
+    step["position_sha1"] = "000000000000"
+    del step["position"]
+    path = write(tmp_path / "games.jsonl", games)
+    run = ringrift("verify", "--jobs", 1, path)
+    assert run.code == 1
+    assert run.err.startswith(
+        f"ringrift: {path}, game 3, step 10: the digest of the position is '000000000000' in the "
+    )
+    assert "Position in the record: only its digest is there\n" in run.out
+    assert "Position by the rules:\n" in run.out
+
+
+def test_position_text_that_cannot_be_read(
+    ringrift: Ringrift, tmp_path: Path, games: list[Game]
+) -> None:
+    games[0]["steps"][0]["position"] = "\x1b[31m nonsense"
+    run = ringrift("verify", "--jobs", 1, write(tmp_path / "games.jsonl", games))
+    assert run.code == 1
+    assert "'\\x1b[31m nonsense'" in run.out
+    assert "\x1b" not in run.out
+    assert "Position by the rules:" in run.out
+
+
+def test_document_of_a_fault(ringrift: Ringrift, tmp_path: Path, games: list[Game]) -> None:
+    games[0]["result"]["winner"] = 4
+    path = write(tmp_path / "games.jsonl", games)
+    run = ringrift("verify", "--jobs", 1, "--json", path)
+    document = json.loads(run.out)
+    assert run.code == 1
+    assert (document["agrees"], document["games"], document["faults"]) == (False, 2, 1)
+    fault = document["files"][0]["first_fault"]
+    assert document["files"][0]["file"] == str(path)
+    assert (fault["game"], fault["step"], fault["kind"]) == (1, len(games[0]["steps"]), "winner")
+    assert fault["own_position"] == fault["recorded_position"] == games[0]["final"]
+
+
+def test_every_faulty_file_has_a_line(
+    ringrift: Ringrift, tmp_path: Path, games: list[Game]
+) -> None:
+    good = write(tmp_path / "good.jsonl", games)
+    empty = write(tmp_path / "empty.jsonl", [])
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(gzip.compress(good.read_bytes())[:-5])
+    run = ringrift("verify", "--jobs", 1, good, cut, empty, "-v")
+    assert run.code == 1
+    assert f"\n{cut}, game 4: 3 games and " in run.out
+    assert f"\n{empty}, game 1: 0 games and 0 steps agree, 1 fault\n" in run.out
+    assert f"\n{good}" not in run.out
+    assert f"{good}: 3 games and " in run.err
+    said = run.err.splitlines()[-1]
+    assert said == f"ringrift: {cut}, game 4: the compressed file is cut short here."
+
+
+def test_missing_file_is_named_before_any_work(
+    ringrift: Ringrift, tmp_path: Path, games: list[Game]
+) -> None:
+    good = write(tmp_path / "good.jsonl", games)
+    run = ringrift("verify", good, tmp_path / "none.jsonl")
+    assert (run.code, run.out) == (1, "")
+    assert run.err == f"ringrift: {tmp_path / 'none.jsonl'}: there is no such file.\n"
+
+
+def test_file_that_may_not_be_read_is_named(
+    ringrift: Ringrift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret.jsonl"
+    path.touch()
+
+    def refuse(*_args: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    run = ringrift("verify", "--jobs", 1, path)
+    assert (run.code, run.out) == (1, "")
+    assert run.err == f"ringrift: {path}: Permission denied.\n"
+
+
+def test_ctrl_c_stops_all_processes(conformance_files: list[Path]) -> None:
+    command = [sys.executable, "-m", "ringrift_cli", "verify", "-v", "--jobs", "2"]
+    files = [str(path) for path in conformance_files if "hexagonal" in path.name] * 20
+    with subprocess.Popen([*command, *files], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "The rules were ready" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "ringrift: Interrupted.\n"
+    assert process.returncode == 130

@@ -1,0 +1,67 @@
+"""What the tests of every package share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ringrift_cli.cli.app import main
+from ringrift_cli.game.warm import compile_rules
+
+CONFORMANCE = Path(__file__).parent / "conformance"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Ringrift = Callable[..., Run]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_rules() -> None:
+    """The rules compiled and in the cache, so that no command announces that it compiles them."""
+    compile_rules()
+
+
+@pytest.fixture
+def ringrift(capsys: pytest.CaptureFixture[str]) -> Ringrift:
+    """Runs a command line in this process."""
+
+    def run(*args: object) -> Run:
+        capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return Run(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def ringrift_process() -> Ringrift:
+    """Runs a command line in a process of its own, as a shell does."""
+
+    def run(*args: object) -> Run:
+        command = [sys.executable, "-m", "ringrift_cli", *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def conformance_files() -> list[Path]:
+    """The recorded games, one file for each board and number of players."""
+    files = sorted(CONFORMANCE.glob("*.jsonl.gz"))
+    assert len(files) == 12
+    return files
