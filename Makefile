@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
 
-.PHONY: demo test test-long bench lint format clean
+.PHONY: demo test test-long bench gpu-check lint format clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)  ## plays a game, shows it, and verifies the conformance games
@@ -23,6 +23,9 @@ test-long: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/ringrift bench engine
+
+gpu-check: $(STAMP)  ## needs a CUDA GPU: its games must be the CPU's, move for move
+	$(BIN)/python -m ringrift_cli.game.cuda.check
 
 lint: $(STAMP)
 	$(BIN)/ruff check

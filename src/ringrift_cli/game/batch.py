@@ -97,7 +97,7 @@ class PositionBatch:
     def legal_actions(self) -> tuple[IntArray, LongArray]:
         """All legal actions and offsets, [M] and [N + 1].
 
-        Game i may play `actions[offsets[i] : offsets[i + 1]]`, in rising order.
+        Game i may play `actions[offsets[i] : offsets[i + 1]]`, in no particular order.
         """
         return playout.list_all(self._T, self.rows)
 

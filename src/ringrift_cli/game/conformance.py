@@ -203,7 +203,7 @@ class _Replay:
         if move not in texts:
             near = " or ".join(get_close_matches(move, texts)) or "nothing like it"
             return Fault("move", f"the recorded move {move!r} is not legal; near it: {near}")
-        self.play(actions[texts.index(move)])
+        self.play(int(actions[texts.index(move)]))
         return None
 
     def conclude(self, game: Mapping[str, Any], own: str) -> Fault | None:

@@ -16,7 +16,7 @@ from ringrift_cli.game.jit import njit, pointer, rule
 from ringrift_cli.game.topology import IntArray
 
 
-@rule()
+@njit()
 def mix(x: np.uint64) -> np.uint64:
     """The finaliser of splitmix64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -24,7 +24,7 @@ def mix(x: np.uint64) -> np.uint64:
     return x ^ (x >> np.uint64(31))
 
 
-@rule()
+@njit()
 def feature(group: int, at: int, value: int) -> np.uint64:
     """The random word of "in `group`, number `at` has `value`"."""
     number = np.uint64(group << 48 | at << 24 | value & 0xFFFFFF)

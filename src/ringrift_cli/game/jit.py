@@ -80,8 +80,23 @@ def _bit_intrinsic(name: str) -> Any:
 
 
 def rule() -> Callable[[F], F]:
-    """For functions that only compiled code calls: no wrapper for Python is built."""
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    """For functions with rows that only compiled code calls: no wrapper for Python is built.
+
+    That halves the time to compile. A call from Python would jump to the missing wrapper, so it is
+    refused.
+    """
+
+    def decorate(function: F) -> F:
+        compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+        def refuse(*_arguments: object) -> None:
+            name = f"{function.__module__}.{function.__qualname__}"
+            raise TypeError(f"{name} is for compiled code: call it through an entry of engine.py")
+
+        compiled._compile_for_args = refuse  # type: ignore[attr-defined] # noqa: SLF001
+        return compiled
+
+    return decorate
 
 
 class RowType(types.Type):  # type: ignore[misc]
@@ -148,19 +163,19 @@ _ctlz = _bit_intrinsic("ctlz")
 _ctpop = _bit_intrinsic("ctpop")
 
 
-@rule()
+@njit()
 def lowest(x: int) -> int:
     """Index of the lowest set bit of a 32-bit word; 32 for zero."""
     return _cttz(x)
 
 
-@rule()
+@njit()
 def highest(x: int) -> int:
     """Index of the highest set bit of a 32-bit word; -1 for zero."""
     return 31 - _ctlz(x)
 
 
-@rule()
+@njit()
 def popcount(x: int) -> int:
     """Number of set bits of a 32-bit word."""
     return _ctpop(x)

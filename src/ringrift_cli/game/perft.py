@@ -33,8 +33,9 @@ def _leaves(T: IntArray, rows: IntArray, W: IntArray, lists: IntArray, depth: in
         if taken[level] == sizes[level]:
             level -= 1
             continue
-        rows[level + 1] = rows[level]
-        engine.apply(T, rows[level + 1], W, lists[level, taken[level]])
+        for at in range(rows.shape[1]):
+            rows[level + 1, at] = rows[level, at]
+        engine.apply(T, rows[level + 1], W, np.int64(lists[level, taken[level]]))
         taken[level] += 1
         count = engine.legal(T, rows[level + 1], W, lists[level + 1])
         if level + 2 == depth:

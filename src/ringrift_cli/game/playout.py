@@ -101,56 +101,72 @@ def _list(T: IntArray, rows: IntArray, only: IntArray, counts: LongArray, room: 
         n = turn.legal(pointer(T), pointer(rows[i]), pointer(work), pointer(room[at:]))
         counts[i] = n
         if len(only) == 0:
-            room[at : at + n] = np.sort(room[at : at + n])
             at += n
         elif only[i] >= 0 and position_of(room, n, only[i]) < 0:
             return i
     return len(rows)
 
 
-@njit()
-def _apply(T: IntArray, rows: IntArray, actions: IntArray) -> None:
-    work = np.empty(L.WORK, np.int32)
-    for i in range(len(rows)):
-        if actions[i] >= 0:
-            turn.apply(pointer(T), pointer(rows[i]), pointer(work), actions[i])
+@rule()
+def play_row(
+    T: IntArray,
+    row: IntArray,
+    work: IntArray,
+    out: IntArray,
+    seeds: Seeds,
+    i: int,
+    log: IntArray,
+    room: int,
+) -> int:
+    """Plays one game with random actions, at most `room` of them if that is above 0.
+
+    Writes the actions to `log` then, and returns how many were played.
+    """
+    played = 0
+    while row[L.PHASE] != L.OVER and (room == 0 or played < room):
+        action = out[draw(seeds, i, turn.legal(T, row, work, out))]
+        if room > 0:
+            log[played] = action
+        played += 1
+        turn.apply(T, row, work, action)
+    return played
 
 
 @njit()
 def _play(T: IntArray, rows: IntArray, seeds: Seeds, actions: IntArray, lengths: LongArray) -> None:
     out = np.empty(T[L.T_MAX_LEGAL], np.int32)
     work = np.empty(L.WORK, np.int32)
-    room = actions.shape[1]
     for i in range(len(rows)):
-        row = rows[i]
-        played = 0
-        while row[L.PHASE] != L.OVER and (room == 0 or played < room):
-            n = turn.legal(pointer(T), pointer(row), pointer(work), pointer(out))
-            action = out[draw(seeds, i, n)]
-            if room > 0:
-                actions[i, played] = action
-            played += 1
-            turn.apply(pointer(T), pointer(row), pointer(work), action)
-        lengths[i] = played
+        row, log = pointer(rows[i]), pointer(actions[i])
+        lengths[i] = play_row(
+            pointer(T), row, pointer(work), pointer(out), seeds, i, log, actions.shape[1]
+        )
 
 
 @njit()
 def _replay(
-    T: IntArray, rows: IntArray, offsets: LongArray, actions: IntArray, failed: LongArray
+    T: IntArray,
+    rows: IntArray,
+    offsets: LongArray,
+    actions: IntArray,
+    check: bool,
+    failed: LongArray,
 ) -> None:
     out = np.empty(T[L.T_MAX_LEGAL], np.int32)
     work = np.empty(L.WORK, np.int32)
     for i in range(len(rows)):
-        row = rows[i]
+        row = pointer(rows[i])
         failed[i] = -1
         for k in range(offsets[i], offsets[i + 1]):
-            n = turn.legal(pointer(T), pointer(row), pointer(work), pointer(out))
-            if position_of(out, n, actions[k]) < 0:
-                failed[i] = k - offsets[i]
-                break
-            turn.apply(pointer(T), pointer(row), pointer(work), actions[k])
-        if failed[i] < 0 and row[L.PHASE] != L.OVER:
-            failed[i] = offsets[i + 1] - offsets[i]
+            action = np.int64(actions[k])
+            if action < 0:
+                continue
+            if check:
+                n = turn.legal(pointer(T), row, pointer(work), pointer(out))
+                if position_of(out, n, action) < 0:
+                    failed[i] = k - offsets[i]
+                    break
+            turn.apply(pointer(T), row, pointer(work), action)
 
 
 # ---- the same over all rows, on all cores -------------------------------------------------------
@@ -162,7 +178,7 @@ def start_all(T: IntArray, rows: IntArray, where: BoolArray, pie: bool) -> None:
 
 
 def list_all(T: IntArray, rows: IntArray) -> tuple[IntArray, LongArray]:
-    """Legal actions of all rows, [M], and offsets, [N + 1]; those of each row rise."""
+    """Legal actions of all rows, [M], and offsets, [N + 1]; a row's are in the order of the rules."""
     counts = np.zeros(len(rows), np.int64)
     lists: dict[int, list[IntArray]] = {}
     nothing = np.empty(0, np.int32)
@@ -199,7 +215,11 @@ def first_illegal(T: IntArray, rows: IntArray, actions: IntArray) -> int:
 
 def apply_all(T: IntArray, rows: IntArray, actions: IntArray) -> None:
     """Carries out a legal action, [N], in every row; one below 0 leaves its row alone."""
-    spread(lambda a, b: _apply(T, rows[a:b], actions[a:b]), len(rows))
+    each = np.arange(len(rows) + 1)
+    none = np.zeros(len(rows), np.int64)
+    spread(
+        lambda a, b: _replay(T, rows[a:b], each[a : b + 1], actions, False, none[a:b]), len(rows)
+    )
 
 
 def play_random(
@@ -222,15 +242,20 @@ def play_random(
     )
 
 
-def replay_all(
-    T: IntArray, rows: IntArray, offsets: LongArray, actions: IntArray, failed: LongArray
-) -> None:
+def replay_all(T: IntArray, rows: IntArray, offsets: LongArray, actions: IntArray) -> LongArray:
     """Replays game i from its row with `actions[offsets[i] : offsets[i + 1]]`, checking each.
 
-    `failed[i]` becomes the ply of the first action that is not legal, the number of actions if the
-    game is not over after the last, and -1 if all is well.
+    Returns for each game the ply of the first action that is not legal, the number of actions if
+    the game is not over after the last, and -1 if all is well; [N].
     """
-    spread(lambda a, b: _replay(T, rows[a:b], offsets[a : b + 1], actions, failed[a:b]), len(rows))
+    failed = np.zeros(len(rows), np.int64)
+    spread(
+        lambda a, b: _replay(T, rows[a:b], offsets[a : b + 1], actions, True, failed[a:b]),
+        len(rows),
+    )
+    unfinished = (failed < 0) & (rows[:, L.PHASE] != L.OVER)
+    failed[unfinished] = np.diff(offsets)[unfinished]
+    return failed
 
 
 def game_seeds(seed: int, first: int, count: int) -> Seeds:

@@ -285,9 +285,8 @@ def _replay(header: dict[str, Any], offsets: Any, actions: IntArray) -> IntArray
     count = header["games"]
     T = tables(header["board"], header["players"])
     rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
-    failed = np.zeros(count, np.int64)
     playout.start_all(T, rows, np.ones(count, np.bool_), header["pie_rule"])
-    playout.replay_all(T, rows, offsets, actions, failed)
+    failed = playout.replay_all(T, rows, offsets, actions)
     for i in np.flatnonzero(failed >= 0).tolist():
         ply = int(failed[i])
         what = "is not legal" if offsets[i] + ply < offsets[i + 1] else "leaves the game unfinished"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.jit import highest, lowest, rule
+from ringrift_cli.game.jit import highest, lowest, njit, rule
 from ringrift_cli.game.topology import IntArray
 
 
@@ -38,25 +38,25 @@ def reset(T: IntArray, S: IntArray, pie: bool) -> None:
 # ---- reading a cell -----------------------------------------------------------------------------
 
 
-@rule()
+@njit()
 def kind(word: int) -> int:
     """EMPTY, MARKER, COLLAPSED or STACK."""
     return (word >> 2) & 3
 
 
-@rule()
+@njit()
 def owner(word: int) -> int:
     """Seat of the marker, the territory or the top ring."""
     return word & 3
 
 
-@rule()
+@njit()
 def cap(word: int) -> int:
     """Rings in the run of the top colour."""
     return (word >> 4) & 255
 
 
-@rule()
+@njit()
 def height(word: int) -> int:
     """Rings in the stack."""
     return word >> 12

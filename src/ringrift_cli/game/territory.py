@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import state as st
-from ringrift_cli.game.jit import lowest, rule
+from ringrift_cli.game.jit import lowest, njit, rule
 from ringrift_cli.game.placement import marked, occupied
 from ringrift_cli.game.topology import IntArray
 
@@ -29,7 +29,7 @@ def barrier(T: IntArray, S: IntArray, border: int, i: int) -> int:
     return bits
 
 
-@rule()
+@njit()
 def fill_row(seeds: int, mask: int) -> int:
     """The runs of `mask` that contain a seed. Upward by carry, downward by doubling."""
     full = ((mask + seeds) ^ mask | seeds) & mask

@@ -54,4 +54,4 @@ def _call_batches() -> None:
     log, lengths = np.zeros((2, 512), np.int32), np.zeros(2, np.int64)
     playout.play_random(T, rows, playout.game_seeds(0, 0, 2), log, lengths)
     playout.start_all(T, rows, np.ones(2, np.bool_), False)
-    playout.replay_all(T, rows, np.array([0, 1, 2]), first, np.zeros(2, np.int64))
+    playout.replay_all(T, rows, np.array([0, 1, 2]), first)
