@@ -27,7 +27,8 @@ LISTED_MOVES = 20  # of those only one side has; --json has them all
 
 def verify(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Games as JSON lines, gzip or not.")
+        list[Path],
+        typer.Argument(metavar="FILE", help="Games: JSON lines, gzip or not, or .rrg."),
     ],
     jobs: JobsOption = None,
     as_json: JsonOption = False,

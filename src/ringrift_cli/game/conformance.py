@@ -1,7 +1,7 @@
 """Games recorded by any implementation of the rules, replayed and compared at every step.
 
 One game is one line of JSON; tests/conformance/README.md describes it. `check_game` replays one
-line; the first fault ends the check of a game.
+line; the first fault ends the check of a game. Our own records (record.py) are replayed too.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ringrift_cli.errors import RingriftError
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
+from ringrift_cli.game.record import READABLE, from_document, read_records
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, board_named, tables
 
@@ -68,10 +71,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one game: the steps that agree, and what ended the check."""
+    """Outcome of a check: the steps that agree, what ended it, and how many games it was about."""
 
     steps: int
     fault: Fault | None
+    games: int = 1
 
 
 def check_game(line: bytes) -> Check:
@@ -79,6 +83,8 @@ def check_game(line: bytes) -> Check:
     game = _parse(line)
     if isinstance(game, Fault):
         return Check(0, game)
+    if game.get("format") == READABLE:
+        return _check_record(game)
     replay = _Replay(game["board"], game["players"], game["pie_rule"])
     previous: str | None = None
     for number, step in enumerate(game["steps"], 1):
@@ -94,6 +100,24 @@ def check_game(line: bytes) -> Check:
     if fault is not None:
         fault = _placed(fault, steps, previous, game["final"], own)
     return Check(steps, fault)
+
+
+def _check_record(document: dict[str, Any]) -> Check:
+    """Replays a line of our own readable form, which has moves and a result, no positions."""
+    try:
+        record = from_document(document)
+    except RingriftError as error:
+        return Check(0, Fault("record", error.message.rstrip(".")))
+    return Check(len(record.actions), None)
+
+
+def check_compact(path: Path) -> Check:
+    """Replays all games of a compact file."""
+    try:
+        records = read_records(path)
+    except RingriftError as error:
+        return Check(0, Fault("record", error.message.removeprefix(f"{path}: ").rstrip(".")))
+    return Check(sum(len(record.actions) for record in records), None, len(records))
 
 
 def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None, own: str) -> Fault:
@@ -116,6 +140,8 @@ def _parse(line: bytes) -> dict[str, Any] | Fault:
         return Fault("json", f"the line stops being JSON at character {error.pos + 1}{cut}")
     except (ValueError, RecursionError) as error:  # no UTF-8, endless digits or brackets
         return Fault("json", f"the line is no JSON ({error}){cut}")
+    if isinstance(game, dict) and game.get("format") == READABLE:
+        return game
     problem = _misshapen(game)
     return Fault("format", problem) if problem else game
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ringrift_cli.errors import RecordError, RingriftError
-from ringrift_cli.game.conformance import Check, Fault, check_game
+from ringrift_cli.game.conformance import Check, Fault, check_compact, check_game
+from ringrift_cli.game.record import is_compact
 
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE = 1 << 26  # bytes; the longest games seen take less than 1 MB
@@ -64,13 +65,17 @@ class Report:
 
 @dataclass(frozen=True)
 class _Task:
-    """A line to check, or the fault in its place; `read` is how far its file has been read."""
+    """A line or a compact file to check, or the fault in its place.
+
+    `read` is how far its file has been read.
+    """
 
     file: int
     number: int
     line: bytes
     read: int
     fault: Fault | None = None
+    compact: Path | None = None
 
 
 def total_size(paths: Sequence[Path]) -> int:
@@ -101,7 +106,7 @@ def verify(paths: Sequence[Path], *, jobs: int, advance: Callable[[int, str], No
 def _enter(file: FileReport, number: int, check: Check) -> None:
     file.steps += check.steps
     if check.fault is None:
-        file.games += 1
+        file.games += check.games
         return
     file.faults += 1
     if file.first is None:
@@ -116,6 +121,9 @@ def _tasks(paths: Sequence[Path]) -> Iterator[_Task]:
     for file, path in enumerate(paths):
         number = 0
         size = path.stat().st_size
+        if is_compact(path):
+            yield _Task(file, 1, b"", size, compact=path)
+            continue
         try:
             for line, read in _lines(path):
                 number += 1
@@ -146,7 +154,9 @@ def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def _check(task: _Task) -> Check:
-    return check_game(task.line) if task.fault is None else Check(0, task.fault)
+    if task.fault is not None:
+        return Check(0, task.fault)
+    return check_game(task.line) if task.compact is None else check_compact(task.compact)
 
 
 def _in_order(tasks: Iterable[_Task], jobs: int) -> Iterator[tuple[_Task, Check]]:

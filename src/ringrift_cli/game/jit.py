@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 import llvmlite.ir as ir
 import numba
+import numpy as np
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
@@ -179,3 +180,9 @@ def highest(x: int) -> int:
 def popcount(x: int) -> int:
     """Number of set bits of a 32-bit word."""
     return _ctpop(x)
+
+
+@njit()
+def wide(x: int) -> int:
+    """The number as int64: an item of an int32 array would have every rule compiled once more."""
+    return np.int64(x)  # type: ignore[return-value]

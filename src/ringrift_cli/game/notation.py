@@ -126,7 +126,7 @@ def parse_rows(text: str, players: int) -> tuple[Board, tuple[str, ...]]:
 
 
 def _numbers(text: str, what: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+(,\d+)+", text):
+    if not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})+", text):
         raise NotationError(
             f"Position has {what} {text!r}: expected one number a player, as 18,18."
         )
@@ -310,7 +310,3 @@ def legal_texts(board: Board, T: IntArray, S: IntArray, actions: IntArray) -> li
 def move_text(board: Board, T: IntArray, S: IntArray, action: int) -> str:
     """Text of an action that is legal in the row."""
     return legal_texts(board, T, S, np.array([action], np.int32))[0]
-
-
-def as_row(values: list[int]) -> IntArray:
-    return np.array(values, np.int32)

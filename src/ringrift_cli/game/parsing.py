@@ -19,7 +19,7 @@ from ringrift_cli.game.notation import (
 )
 from ringrift_cli.game.topology import Board, IntArray
 
-CELL = re.compile(r"(-?\d+),(-?\d+)")
+CELL = re.compile(r"(0|-?[1-9][0-9]?),(0|-?[1-9][0-9]?)")
 SHAPES = {
     "place": "place CELL n",
     "move": "move FROM TO",
@@ -35,17 +35,18 @@ SHAPES = {
 NEAR = 5  # how many legal moves an error names
 
 
+def _cell(board: Board, text: str, move: str) -> int:
+    match = CELL.fullmatch(text)
+    if match is None:
+        raise NotationError(f"Move {move!r}: {text!r} is not a cell; expected x,y, as -1,3.")
+    cell = board.cell(int(match[1]), int(match[2]))
+    if cell is None:
+        raise NotationError(f"Move {move!r}: there is no cell {text} on {board.name}.")
+    return cell
+
+
 def _cells(board: Board, text: str, move: str) -> list[int]:
-    cells = []
-    for part in text.split(";"):
-        match = CELL.fullmatch(part)
-        if match is None:
-            raise NotationError(f"Move {move!r}: {part!r} is not a cell; expected x,y, as -1,3.")
-        cell = board.cell(int(match[1]), int(match[2]))
-        if cell is None:
-            raise NotationError(f"Move {move!r}: there is no cell {part} on {board.name}.")
-        cells.append(cell)
-    return cells
+    return [_cell(board, part, move) for part in text.split(";")]
 
 
 def _towards(board: Board, start: int, end: int) -> tuple[int, int] | None:
@@ -91,24 +92,27 @@ def _meanings(board: Board, text: str) -> list[Action]:
         raise NotationError(f"Move {text!r} begins with none of {known}.")
     if len(rest) != len(shape.split(",")[0].split(" ")) - 1:
         raise NotationError(f"Move {text!r} is not complete: expected {shape}.")
-    cells = _cells(board, rest[0], text)
+    if word == "line":
+        part = None if rest[1] == "all" else _cells(board, rest[1], text)
+        return _line(board, _cells(board, rest[0], text), part)
+    if word == "region":
+        lowest = min(_cells(board, rest[0], text))
+        return [Action("region", lowest, border=b) for b in range(L.MAX_PLAYERS + 1)]
+    cell = _cell(board, rest[0], text)
     if word == "place":
         if rest[1] not in ("1", "2", "3"):
             raise NotationError(f"Move {text!r}: 1, 2 or 3 rings are placed, not {rest[1]!r}.")
-        return [Action("place", cells[0], rings=int(rest[1]))]
+        return [Action("place", cell, rings=int(rest[1]))]
     if word == "move":
-        return _straight(board, "move", cells[0], _cells(board, rest[1], text)[0])
+        return _straight(board, "move", cell, _cell(board, rest[1], text))
     if word in ("capture", "chain"):
-        return _straight(board, "capture", cells[0], _cells(board, rest[2], text)[0])
+        _cell(board, rest[1], text)
+        return _straight(board, "capture", cell, _cell(board, rest[2], text))
     if word == "recover":
         if rest[2] not in SLIDES:
             raise NotationError(f"Move {text!r} ends with none of {', '.join(SLIDES)}.")
-        return _recover(board, cells[0], _cells(board, rest[1], text)[0], rest[2])
-    if word == "line":
-        return _line(board, cells, None if rest[1] == "all" else _cells(board, rest[1], text))
-    if word == "region":
-        return [Action("region", min(cells), border=b) for b in range(L.MAX_PLAYERS + 1)]
-    return [Action(word, cells[0])]
+        return _recover(board, cell, _cell(board, rest[1], text), rest[2])
+    return [Action(word, cell)]
 
 
 def parse_move(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: str) -> int:
@@ -146,9 +150,9 @@ def _reason(board: Board, T: IntArray, S: IntArray, text: str, texts: list[str])
     if word not in kinds:
         return f"the choice now is between {', '.join(kinds)}"
     if word == "place":
-        return _place_reason(board, T, S, _cells(board, rest[0], text)[0], int(rest[1]))
+        return _place_reason(board, T, S, _cell(board, rest[0], text), int(rest[1]))
     if word in ("move", "capture", "chain"):
-        cells = [_cells(board, part, text)[0] for part in rest]
+        cells = [_cell(board, part, text) for part in rest]
         return _travel_reason(board, T, S, cells)
     if word == "recover":
         slides = {t.split(" ")[-1] for t in texts if t.startswith("recover")}

@@ -12,7 +12,7 @@ import numpy as np
 
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.jit import njit
+from ringrift_cli.game.jit import njit, wide
 from ringrift_cli.game.topology import IntArray, board_named, tables
 
 
@@ -35,7 +35,7 @@ def _leaves(T: IntArray, rows: IntArray, W: IntArray, lists: IntArray, depth: in
             continue
         for at in range(rows.shape[1]):
             rows[level + 1, at] = rows[level, at]
-        engine.apply(T, rows[level + 1], W, np.int64(lists[level, taken[level]]))
+        engine.apply(T, rows[level + 1], W, wide(lists[level, taken[level]]))
         taken[level] += 1
         count = engine.legal(T, rows[level + 1], W, lists[level + 1])
         if level + 2 == depth:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import turn
-from ringrift_cli.game.jit import njit, pointer, rule
+from ringrift_cli.game.jit import njit, pointer, rule, wide
 from ringrift_cli.game.topology import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -158,7 +158,7 @@ def _replay(
         row = pointer(rows[i])
         failed[i] = -1
         for k in range(offsets[i], offsets[i + 1]):
-            action = np.int64(actions[k])
+            action = wide(actions[k])
             if action < 0:
                 continue
             if check:
@@ -178,7 +178,7 @@ def start_all(T: IntArray, rows: IntArray, where: BoolArray, pie: bool) -> None:
 
 
 def list_all(T: IntArray, rows: IntArray) -> tuple[IntArray, LongArray]:
-    """Legal actions of all rows, [M], and offsets, [N + 1]; a row's are in the order of the rules."""
+    """Legal actions of all rows, [M], and offsets, [N + 1]; those of a row in no special order."""
     counts = np.zeros(len(rows), np.int64)
     lists: dict[int, list[IntArray]] = {}
     nothing = np.empty(0, np.int32)

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,7 @@ class Position:
         if isinstance(move, str):
             action = self.action(move)
         else:
-            action = int(move)
+            action = operator.index(move)
             self._check(action)
         row = self._S.copy()
         engine.apply(self._T, row, state.new_workspace(), action)

@@ -170,6 +170,12 @@ def read_records(path: Path) -> list[GameRecord]:
     return _from_lines(path, data)
 
 
+def is_compact(path: Path) -> bool:
+    """Whether a file begins like a compact record, of whatever version."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)).startswith(MAGIC.split(b" ", maxsplit=1)[0])
+
+
 def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
     records = []
     for number, line in enumerate(data.splitlines(), 1):
@@ -179,7 +185,7 @@ def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
         except ValueError as error:
             raise RecordError(f"{where} is no JSON: the file is cut short or damaged.") from error
         try:
-            records.append(_from_document(document))
+            records.append(from_document(document))
         except RingriftError as error:
             kind = RulesMismatch if isinstance(error, RulesMismatch) else RecordError
             raise kind(f"{where}: {error.message}", error.hint) from error
@@ -188,8 +194,8 @@ def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
     return records
 
 
-def _from_document(document: Any) -> GameRecord:
-    """A game of either readable form, replayed."""
+def from_document(document: Any) -> GameRecord:
+    """The game of a line of either readable form, replayed; `RecordError` says what is wrong."""
     if not isinstance(document, dict):
         raise RecordError("not a JSON object.")
     if "steps" in document:

@@ -37,7 +37,7 @@ SEATS = (
     ("last_actor", L.LAST_ACTOR),
 )
 FLAGS = (("changed", L.CHANGED), ("recovered", L.RECOVERED), ("mobile", L.MOBILE))
-NUMBERS = (("turn", L.TURN), ("ply", L.PLY), ("streak", L.STREAK))
+NUMBERS = (("turn", L.TURN, 1), ("ply", L.PLY, 0), ("streak", L.STREAK, 0))  # and the least
 CHOICES = (
     ("phase", L.PHASE, PHASES),
     ("pending", L.PENDING, PENDING),
@@ -79,6 +79,9 @@ def _fill(
     S = state.new_row(T)
     engine.new_game(T, S, False)
     players, rings = int(T[L.T_PLAYERS]), int(T[L.T_RINGS])
+    stacks = "".join(text for text in cells if text[:1] == "s")
+    if any(stacks.count(str(p + 1)) + hands[p] > rings for p in range(players)):
+        raise NotationError(f"A player has more than {rings} rings in hand and on the board.")
     used = [0] * players
     for cell, text in enumerate(cells):
         if text[:1] == "s":
@@ -86,10 +89,6 @@ def _fill(
             below = -1
             numbers = []
             for p in owners:
-                if used[p] + hands[p] >= rings:
-                    raise NotationError(
-                        f"Player {p + 1} has more than {rings} rings in hand and on the board."
-                    )
                 ring = p * rings + used[p]
                 used[p] += 1
                 S[int(T[L.T_S_BELOW]) + ring] = below
@@ -131,7 +130,7 @@ def to_json(board: Board, T: IntArray, S: IntArray) -> dict[str, Any]:
         document[name] = int(S[at]) + 1 or None
     for name, at in FLAGS:
         document[name] = bool(S[at])
-    for name, at in NUMBERS:
+    for name, at, _ in NUMBERS:
         document[name] = int(S[at])
     for name, at, choices in CHOICES:
         document[name] = choices[S[at]]
@@ -150,21 +149,35 @@ def _field(document: dict[str, Any], name: str, kind: type) -> Any:
 def _seat(value: Any, name: str, players: int) -> int:
     if value is None:
         return -1
-    if not isinstance(value, int) or not 1 <= value <= players:
+    if type(value) is not int or not 1 <= value <= players:
         raise NotationError(f"Saved position: {name!r} is {value!r}, expected 1 to {players}.")
     return value - 1
 
 
 def _counts(document: dict[str, Any], name: str, players: int) -> tuple[int, ...]:
     values = _field(document, name, list)
-    if len(values) != players or not all(type(n) is int and n >= 0 for n in values):
+    if len(values) != players or not all(type(n) is int and 0 <= n <= L.FULL for n in values):
         raise NotationError(f"Saved position: {name!r} is {values!r}, expected {players} counts.")
     return tuple(values)
 
 
+def _number(document: dict[str, Any], name: str, least: int) -> int:
+    value: int = _field(document, name, int)
+    if not least <= value <= L.FULL:
+        raise NotationError(f"Saved position: {name!r} is {value!r}, expected {least} or more.")
+    return value
+
+
+def _mask(document: dict[str, Any], name: str, players: int) -> int:
+    seats = _field(document, name, list)
+    if not all(type(seat) is int and 1 <= seat <= players for seat in seats):
+        raise NotationError(f"Saved position: {name!r} is {seats!r}, expected seats.")
+    return sum(1 << (seat - 1) for seat in set(seats))
+
+
 def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
     """Board, players and row of a saved position; `NotationError` says what is wrong with it."""
-    if document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NotationError(f"Not a saved position: its format is not {FORMAT!r}.")
     if document.get("version") != VERSION or document.get("rules") != rules_hash():
         raise RulesMismatch(
@@ -186,8 +199,8 @@ def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
         S[at] = _seat(document.get(name), name, players)
     for name, at in FLAGS:
         S[at] = _field(document, name, bool)
-    for name, at in NUMBERS:
-        S[at] = _field(document, name, int)
+    for name, at, least in NUMBERS:
+        S[at] = _number(document, name, least)
     for name, at, choices in CHOICES:
         value = document.get(name)
         if value not in choices:
@@ -196,7 +209,7 @@ def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
             )
         S[at] = choices.index(value)
     for name, at in MASKS:
-        S[at] = sum(1 << _seat(seat, name, players) for seat in set(_field(document, name, list)))
+        S[at] = _mask(document, name, players)
     S[L.FOCUS] = _focus(board, document.get("focus"))
     _check_consistent(T, S)
     return board, players, S
@@ -211,22 +224,56 @@ def _focus(board: Board, name: str | None) -> int:
     raise NotationError(f"There is no cell {name!r} on {board.name}.")
 
 
+# The phase in which each thing may be owed, and whether in the turn of a recovery
+DUES = {
+    L.RING_PRICE: (L.LINES, None),
+    L.CAP_PRICE: (L.REGIONS, False),
+    L.EXTRACTION: (L.MOVEMENT, True),
+    L.BURIED_EXTRACTION: (L.REGIONS, True),
+    L.LINE_CHOICE: (L.MOVEMENT, True),
+}
+
+
 def _check_consistent(T: IntArray, S: IntArray) -> None:
     """A row must rest at a decision: there are legal actions exactly while the game goes on."""
     over = bool(S[L.PHASE] == L.OVER)
-    if S[L.SEAT] < 0 or over != bool(S[L.WINNER] >= 0):
+    if S[L.SEAT] < 0 or over != bool(S[L.WINNER] >= 0) or over != bool(S[L.REASON]):
         raise NotationError("The position has no seat to move, or a winner without being over.")
-    about_one_cell = S[L.PHASE] in (L.CAPTURE, L.CHAIN) or S[L.PENDING] == L.LINE_CHOICE
-    if about_one_cell and S[L.FOCUS] < 0:
-        raise NotationError(
-            f"In the phase {PHASES[S[L.PHASE]]} the position must say which cell it is about: "
-            "position text does not; give the cell, or use a saved position (JSON)."
-        )
+    phase, recovered = DUES.get(int(S[L.PENDING]), (S[L.PHASE], None))
+    if phase != S[L.PHASE] or recovered not in (None, bool(S[L.RECOVERED])):
+        raise NotationError(f"Nothing like that is owed in the phase {PHASES[S[L.PHASE]]}.")
+    _check_focus(T, S)
     if over:
         return
+    W = state.new_workspace()
     out = np.empty(int(T[L.T_MAX_LEGAL]), np.int32)
-    if engine.legal(T, S, state.new_workspace(), out) == 0:
+    if engine.legal(T, S, W, out) == 0:
         raise NotationError(f"The position has no legal move in its phase {PHASES[S[L.PHASE]]}.")
+    begins = S[L.PHASE] == L.PLACEMENT or (S[L.PHASE] == L.MOVEMENT and S[L.FOCUS] < 0)
+    mobile = _is_mobile(T, S, int(S[L.SEAT]))
+    further = S.copy()
+    engine.resume(T, further, W)
+    if (begins and mobile != bool(S[L.MOBILE])) or further[L.PHASE] != S[L.PHASE]:
+        raise NotationError(f"There is nothing to decide in its phase {PHASES[S[L.PHASE]]}.")
+
+
+def _check_focus(T: IntArray, S: IntArray) -> None:
+    """Whether the position says which cell it is about, where that matters and nowhere else."""
+    phase, focus, seat = int(S[L.PHASE]), int(S[L.FOCUS]), int(S[L.SEAT])
+    slid = S[L.PENDING] == L.LINE_CHOICE
+    moving = phase in (L.MOVEMENT, L.CAPTURE, L.CHAIN) and S[L.PENDING] == L.NOTHING
+    if focus < 0 and (slid or phase in (L.CAPTURE, L.CHAIN)):
+        raise NotationError(
+            f"In the phase {PHASES[phase]} the position must say which cell it is about: "
+            "position text does not; give the cell, or use a saved position (JSON)."
+        )
+    if focus >= 0:
+        word = int(S[T[L.T_S_CELL] + focus])
+        own = (L.MARKER if slid else L.STACK) << 2 | seat
+        if not (slid or moving) or word & 15 != own:
+            raise NotationError(
+                f"In the phase {PHASES[phase]} player {seat + 1} has nothing to go on with there."
+            )
 
 
 def from_text(board: Board, text: PositionText, focus: str | None) -> IntArray:
