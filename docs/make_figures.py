@@ -1,6 +1,7 @@
-"""Draws the figures of rules.md: python docs/make_figures.py
+"""Draws the figures of rules.md and of the README: python docs/make_figures.py
 
-Each figure is a position text; marks are lettered in the order in which rules.md speaks of them.
+Each figure of rules.md is a position text; marks are lettered in the order in which rules.md speaks
+of them. The README shows a position of a recorded game.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from typing import NamedTuple
 
 from ringrift_cli.game.drawing_svg import draw_svg
 from ringrift_cli.game.notation import parse_position
+from ringrift_cli.game.record import read_records
 from ringrift_cli.game.topology import BOARDS
 
-FOLDER = Path(__file__).parent / "images" / "rules"
+IMAGES = Path(__file__).parent / "images"
+FOLDER = IMAGES / "rules"
 WIDTH = 480
+
+# The picture of the README: the position after so many decisions of a game, counted from 1.
+GAMES = Path(__file__).parents[1] / "tests" / "conformance" / "hex8-3p.jsonl.gz"
+GAME, PLY, GAME_WIDTH = 46, 90, 640
 
 
 class Figure(NamedTuple):
@@ -98,10 +105,17 @@ def drawing(figure: Figure) -> str:
     return draw_svg(position, marks=marks, size=WIDTH)
 
 
+def recorded_game() -> str:
+    """The SVG of the README."""
+    positions = [position for position, _ in read_records(GAMES)[GAME - 1].positions()]
+    return positions[PLY].board.svg(GAME_WIDTH)
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, figure in FIGURES.items():
         (FOLDER / f"{name}.svg").write_text(drawing(figure), encoding="utf-8")
+    (IMAGES / "game.svg").write_text(recorded_game(), encoding="utf-8")
 
 
 if __name__ == "__main__":

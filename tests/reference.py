@@ -114,6 +114,15 @@ class ReferenceGame:
 
     # ---- the turn (§3) ----
 
+    def resume(self, seat: int) -> None:
+        """Goes on from what `at` was set to by hand, at the start of the seat's turn.
+
+        No round is under way then, and nobody holds a streak.
+        """
+        self.first_seat, self.record = None, {}
+        self.begin_turn(seat)
+        self.settle()
+
     def begin_turn(self, seat: int) -> None:
         self.seat = seat
         self.turn += 1

@@ -70,7 +70,7 @@ def show(
         _show_position(out, parse_position(what), svg, png, width, moves=moves)
         return
     path = Path(what)
-    if not path.is_file():
+    if not _is_file(path):
         raise NotationError(
             f"{what!r} is neither a file nor position text (ROWS | SEAT PHASE | …).",
             hint="ringrift show --help",
@@ -97,13 +97,20 @@ def show(
         _show_game(out, record, len(record.actions) if ply is None else ply, svg, png, width, moves)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # text too long for the name of a file
+        return False
+
+
 def _saved_position(path: Path) -> dict[str, Any] | None:
     """The document of a saved position; None for a file of another kind."""
     from ringrift_cli.game.saved import FORMAT
 
     try:
         document = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and document.get("format") == FORMAT else None
 
@@ -238,7 +245,7 @@ def _step_through(out: Output, record: GameRecord) -> None:
         if not answer or word in ("q", "quit"):
             sys.stdout.write("\n")
             return
-        if word.isdigit():
+        if word.isdecimal():
             ply = min(int(word), last)
         elif word in ("p", "b", "back"):
             ply = max(ply - 1, 0)

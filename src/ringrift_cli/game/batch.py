@@ -131,13 +131,16 @@ class PositionBatch:
         Raises `IllegalMove` naming the first game whose action is not legal, before any game has
         moved. `check=False` spares that, for actions known to be legal.
         """
-        chosen = np.ascontiguousarray(actions, np.int32)
+        given = np.asarray(actions)
+        chosen = np.ascontiguousarray(given, np.int32)
         if chosen.shape != (len(self),):
             raise ValueError(f"actions have shape {chosen.shape}, expected ({len(self)},)")
         if check:
-            bad = playout.first_illegal(self._T, self.rows, chosen)
+            no_actions = np.flatnonzero((chosen != given) | (chosen < PASS)).tolist()
+            found = [*no_actions[:1], playout.first_illegal(self._T, self.rows, chosen)]
+            bad = min((i for i in found if i >= 0), default=-1)
             if bad >= 0:
-                raise IllegalMove(f"Game {bad}: action {chosen[bad]} is not legal in {self[bad]}")
+                raise IllegalMove(f"Game {bad}: action {given[bad]} is not legal in {self[bad]}")
         playout.apply_all(self._T, self.rows, chosen)
 
     def play_out(self, seed: int) -> LongArray:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -211,7 +211,7 @@ class Position:
         if at == len(legal) or legal[at] != action:
             raise illegal(self._info, self._T, self._S, legal, f"action {action}")
 
-    def play(self, move: str | int) -> Position:
+    def play(self, move: str | SupportsIndex) -> Position:
         """The position after a move, given as text or as an action.
 
         Raises `NotationError` for text that is no move, `IllegalMove` with the reason and the legal

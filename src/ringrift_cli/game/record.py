@@ -34,6 +34,7 @@ from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
+from ringrift_cli.game.actions import action_space
 from ringrift_cli.game.notation import REASONS
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result, result_of
@@ -182,7 +183,7 @@ def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
         where = f"{path}, line {number}"
         try:
             document = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{where} is no JSON: the file is cut short or damaged.") from error
         try:
             records.append(from_document(document))
@@ -209,9 +210,9 @@ def from_document(document: Any) -> GameRecord:
             raise RulesMismatch(f"a record of version {document.get('version')}, not {VERSION}.")
         _check_rules(document)
         moves, made = document.get("moves"), document.get("made", {})
-    board, players, pie = (document.get(key) for key in ("board", "players", "pie_rule"))
-    if board not in BOARD_NAMES or players not in PLAYER_COUNTS or not isinstance(pie, bool):
-        raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
+    board, players, pie = _setting(document)
+    if not isinstance(made, dict):
+        raise RecordError("its 'made' is no JSON object.")
     if not isinstance(moves, list) or not all(isinstance(move, str) for move in moves):
         raise RecordError("its moves are no list of texts.")
     position = Position.initial(board, players, pie_rule=pie)
@@ -225,6 +226,15 @@ def from_document(document: Any) -> GameRecord:
             raise RecordError(f"decision {ply + 1}: {error.message}", error.hint) from error
         position = position.play(actions[-1])
     return GameRecord(board, players, pie, tuple(actions), _settle(position, document), made)
+
+
+def _setting(document: dict[str, Any]) -> tuple[str, int, bool]:
+    """Board, number of players and pie rule; `RecordError` if there are no such games."""
+    board, players, pie = (document.get(key) for key in ("board", "players", "pie_rule"))
+    known = board in BOARD_NAMES and players in PLAYER_COUNTS
+    if known and isinstance(board, str) and type(players) is int and isinstance(pie, bool):
+        return board, players, pie
+    raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
 
 
 def _check_rules(document: dict[str, Any]) -> None:
@@ -248,17 +258,34 @@ def _settle(position: Position, document: dict[str, Any]) -> Result:
 def _from_compact(path: Path, data: bytes) -> list[GameRecord]:
     if len(data) < len(MAGIC) + DIGEST or _digest(data[:-DIGEST]) != data[-DIGEST:]:
         raise RecordError(f"{path}: the checksum does not fit: the file is cut short or damaged.")
-    end = data.index(b"\n", len(MAGIC))
-    header = json.loads(data[len(MAGIC) : end])
     try:
-        _check_rules(header)
-        if header["codec"] != codec_hash():
-            raise RulesMismatch(
-                f"its actions are numbered by {header['codec']}, but these by {codec_hash()}."
-            )
-        return _games(header, zlib.decompress(data[end + 1 : -DIGEST]))
+        return _games(*_unpack(data))
     except RingriftError as error:
         raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
+def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and body. The checksum vouches for the bytes, but not for who wrote them."""
+    line, _, packed = data[len(MAGIC) : -DIGEST].partition(b"\n")
+    try:
+        header, body = json.loads(line), zlib.decompress(packed)
+    except (ValueError, RecursionError, zlib.error) as error:
+        raise RecordError("its header is no JSON, or its body is not compressed.") from error
+    if not isinstance(header, dict):
+        raise RecordError("its header is no JSON object.")
+    _check_rules(header)
+    if header.get("codec") != codec_hash():
+        raise RulesMismatch(
+            f"its actions are numbered by {header.get('codec')}, but these by {codec_hash()}."
+        )
+    _, players, _ = _setting(header)
+    games, decisions = header.get("games"), header.get("decisions")
+    if type(games) is not int or type(decisions) is not int or games < 1 or decisions < 1:
+        raise RecordError(f"it says that it holds {games} games with {decisions} decisions.")
+    size = (6 + players) * games + 4 * decisions
+    if len(body) != size or not isinstance(header.get("made"), dict):
+        raise RecordError(f"its body holds {len(body)} bytes, not {size}, or 'made' is missing.")
+    return header, body
 
 
 def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
@@ -270,12 +297,15 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
     ranks = np.frombuffer(body, np.uint8, players * count, at + 2 * count).reshape(count, players)
     actions = np.frombuffer(body, "<u4", header["decisions"], at + (2 + players) * count)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    if offsets[-1] != len(actions) or actions.max() >= action_space(header["board"]).size:
+        raise RecordError("its games have other lengths in all, or a number is no action.")
     rows = _replay(header, offsets, actions.astype(np.int32))
     T = tables(header["board"], players)
     records = []
     for i in range(count):
         result = result_of(T, rows[i])
-        recorded = Result(int(winners[i]), REASONS[reasons[i]], tuple(ranks[i].tolist()))
+        reason = REASONS[reasons[i]] if reasons[i] < len(REASONS) else str(reasons[i])
+        recorded = Result(int(winners[i]), reason, tuple(ranks[i].tolist()))
         if recorded != result:
             raise RecordError(f"game {i + 1}: its result is {recorded}, the moves give {result}.")
         moves = tuple(actions[offsets[i] : offsets[i + 1]].tolist())

@@ -175,7 +175,7 @@ def _mask(document: dict[str, Any], name: str, players: int) -> int:
     return sum(1 << (seat - 1) for seat in set(seats))
 
 
-def from_json(document: dict[str, Any]) -> tuple[Board, int, IntArray]:
+def from_json(document: Any) -> tuple[Board, int, IntArray]:
     """Board, players and row of a saved position; `NotationError` says what is wrong with it."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NotationError(f"Not a saved position: its format is not {FORMAT!r}.")
@@ -250,10 +250,11 @@ def _check_consistent(T: IntArray, S: IntArray) -> None:
     if engine.legal(T, S, W, out) == 0:
         raise NotationError(f"The position has no legal move in its phase {PHASES[S[L.PHASE]]}.")
     begins = S[L.PHASE] == L.PLACEMENT or (S[L.PHASE] == L.MOVEMENT and S[L.FOCUS] < 0)
-    mobile = _is_mobile(T, S, int(S[L.SEAT]))
+    if begins and _is_mobile(T, S, int(S[L.SEAT])) != bool(S[L.MOBILE]):
+        raise NotationError("Saved position: 'mobile' is not what its cells say.")
     further = S.copy()
     engine.resume(T, further, W)
-    if (begins and mobile != bool(S[L.MOBILE])) or further[L.PHASE] != S[L.PHASE]:
+    if further[L.PHASE] != S[L.PHASE]:
         raise NotationError(f"There is nothing to decide in its phase {PHASES[S[L.PHASE]]}.")
 
 
