@@ -40,7 +40,7 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         raise OutputError(
             f"Cannot write {path}: {error.strerror}; nothing of it was left there.",
-            hint="df -h, or another --out",
+            hint="df -h, or another place",
         ) from error
     finally:
         if temporary is not None:
@@ -78,8 +78,8 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def add_to_manifest(folder: Path, entry: dict[str, Any]) -> bool:
-    """Adds an entry, named by its `sha256`, unless it is there; whether it was new.
+def add_to_manifest(folder: Path, entry: dict[str, Any]) -> None:
+    """Adds an entry, named by its `sha256`, unless it is there.
 
     Safe beside other writers of the same folder.
     """
@@ -87,7 +87,6 @@ def add_to_manifest(folder: Path, entry: dict[str, Any]) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entries = read_manifest(folder)
         if any(known["sha256"] == entry["sha256"] for known in entries):
-            return False
+            return
         lines = [json.dumps(known) + "\n" for known in [*entries, entry]]
         write_whole(folder / MANIFEST, "".join(lines).encode())
-        return True

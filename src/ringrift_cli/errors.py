@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 class RingriftError(Exception):
-    """A failure whose cause is known. `hint` is what to try next, a command if there is one."""
+    """A failure whose cause is known. `hint` is what to try next: a command, or moves."""
 
     exit_code = 1
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,7 +17,7 @@ from typing import Annotated
 import typer
 
 from ringrift_cli.cli import bench, perft, selfplay, show, verify
-from ringrift_cli.cli.output import Output, discard_stdout
+from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.version import __version__
 
@@ -70,9 +72,7 @@ def ringrift(
     Example:
       ringrift perft --board hex8 --players 2 --depth 3
     """
-    if context.invoked_subcommand is None:
-        sys.stderr.write(context.get_help() + "\n")
-        raise typer.Exit(2)
+    need_subcommand(context)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,4 +127,7 @@ def _usage(error: typer.TyperException) -> tuple[str, str]:
         sentence += f". Did you mean {' or '.join(near)}?"
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "ringrift"
+    for name in re.findall(r"\(env var: '(\w+)'\)", sentence):
+        if name not in os.environ:  # it is the flag that is wrong
+            sentence = sentence.replace(f" (env var: '{name}')", "")
     return " ".join(sentence.split()), f"{path} --help"

@@ -14,27 +14,23 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     whole_number,
 )
-from ringrift_cli.cli.output import Output
+from ringrift_cli.cli.output import Output, need_subcommand
 
 if TYPE_CHECKING:
     from ringrift_cli.game.bench import Machine, Speed
 
-app = typer.Typer(
-    name="bench",
-    help="Measure the speed of this machine.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = typer.Typer(name="bench", rich_markup_mode=None)
 
 
-@app.callback()
-def bench() -> None:
+@app.callback(invoke_without_command=True)
+def bench(context: typer.Context) -> None:
     """Measure the speed of this machine.
 
     \b
     Example:
       ringrift bench engine --board hex8 --players 2
     """
+    need_subcommand(context)
 
 
 @app.command()

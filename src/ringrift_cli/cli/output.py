@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import typer
+
 from ringrift_cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 game`, `2,000 games`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def need_subcommand(context: typer.Context) -> None:
+    """Explains a group of commands that was called without one; wrong usage."""
+    if context.invoked_subcommand is None:
+        sys.stderr.write(context.get_help() + "\n")
+        raise typer.Exit(2)
 
 
 def discard_stdout() -> None:
@@ -149,12 +163,9 @@ class Output:
         if jit.is_compiled():
             self.detail(f"Compiled rules: {jit.CACHE_DIR}")
             return
-        self.note("Compiling the rules for this machine, once: it takes about half a minute.")
         from ringrift_cli.game.warm import compile_rules
 
-        start = time.monotonic()
-        compile_rules()
-        self.note(f"Compiled in {time.monotonic() - start:.0f} s.")
+        compile_rules(self.note)
 
 
 @contextmanager

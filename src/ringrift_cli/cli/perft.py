@@ -55,6 +55,7 @@ def perft(
     out.compile_rules()
     from ringrift_cli.game.perft import Perft
 
+    Perft("square8", 2).count(2)  # loads the compiled rules
     game = Perft(board, players, pie=pie)
     depths = []
     by_move: dict[str, int] = {}
@@ -62,6 +63,8 @@ def perft(
         start = time.monotonic()
         by_move = _divide(out, game, level)
         depths.append((level, sum(by_move.values()), time.monotonic() - start))
+        if level < depth:
+            out.note(f"depth {level}: {depths[-1][1]:,}")
     document: dict[str, Any] = {
         "board": board,
         "players": players,

@@ -19,7 +19,7 @@ from ringrift_cli.cli.options import (
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, stop_requested
+from ringrift_cli.cli.output import Output, counted, stop_requested
 
 POLICIES = ("random",)
 
@@ -58,7 +58,7 @@ def selfplay(
 
     Games go to shards named by their content, each entered in manifest.jsonl once it is whole. The
     same seed gives the same games, however many cores play them. Ctrl-C and SIGTERM finish the
-    shard in hand.
+    shard in hand; the same command then goes on behind it, as it does with a greater --games.
 
     \b
     Examples:
@@ -71,15 +71,19 @@ def selfplay(
     from ringrift_cli.stages import selfplay as stage
 
     setting = stage.Setting(board, players, games, seed, pie, policy)
+    known = stage.recorded(out_folder, setting, readable=readable)
+    stage.play_random(stage.Setting(board, players, 1, 0), 0, 1)  # loads the compiled rules
     start = time.monotonic()
-    with out.progress(f"Self-play {board} {players}p", games) as progress, stop_requested() as stop:
-        done = [0, 0]
+    to_play = max(games - known, 0)
+    title = f"Self-play {board} {players}p"
+    with out.progress(title, to_play) as progress, stop_requested() as stop:
+        played = 0
 
-        def advance(more: int, decisions: int) -> None:
-            done[0] += more
-            done[1] += decisions
-            rate = done[0] / (time.monotonic() - start)
-            progress.advance(more, f"{done[0]:,} games, {rate:,.0f} games/s")
+        def advance(more: int, _decisions: int) -> None:
+            nonlocal played
+            played += more
+            rate = played / (time.monotonic() - start)
+            progress.advance(more, f"{counted(played, 'game')}, {rate:,.0f} games/s")
 
         summary = stage.run(
             setting, out_folder, readable=readable, advance=advance, should_stop=stop
@@ -92,20 +96,22 @@ def selfplay(
         "seed": seed,
         "pie_rule": pie,
         "games": summary.games,
+        "known_games": summary.known,
         "decisions": summary.decisions,
         "seconds": round(seconds, 3),
         "games_per_second": round(summary.games / seconds, 1),
         "stopped": summary.stopped,
-        "new_shards": summary.new_shards,
         "shards": [str(path) for path in summary.shards],
     }
-    known = len(summary.shards) - summary.new_shards
     text = (
-        f"{summary.games:,} games, {summary.decisions:,} decisions in {seconds:.1f} s "
-        f"({summary.games / seconds:,.0f} games/s): {len(summary.shards)} shards in {out_folder}"
-        + (f", {known} of them there already" if known else "")
+        f"{counted(summary.games, 'game')}, {counted(summary.decisions, 'decision')} in "
+        f"{seconds:.1f} s ({summary.games / seconds:,.0f} games/s): "
+        f"{counted(len(summary.shards), 'shard')} in {out_folder}"
     )
+    if summary.known:
+        text += f"\n{counted(summary.known, 'game')} of this run were there already"
     out.result(document, text)
     if summary.stopped:
-        out.note(f"Stopped after {summary.games:,} of {games:,} games; all of them are recorded.")
+        done = summary.known + summary.games
+        out.note(f"Stopped after {done:,} of {games:,} games: the same command goes on there.")
         raise typer.Exit(130)

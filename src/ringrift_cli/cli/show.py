@@ -26,8 +26,15 @@ def show(
         str, typer.Argument(metavar="FILE|TEXT", help="A record, a saved position, or its text.")
     ],
     game: Annotated[
-        int, typer.Option("--game", parser=whole_number(1), metavar="N", help="Which game.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--game",
+            parser=whole_number(1),
+            metavar="N",
+            help="Which game of a record.",
+            show_default="the first",
+        ),
+    ] = None,
     ply: Annotated[
         int | None,
         typer.Option(
@@ -49,7 +56,9 @@ def show(
     ] = None,
     width: Annotated[
         int,
-        typer.Option("--width", parser=whole_number(64, 8192), metavar="N", help="Of the picture."),
+        typer.Option(
+            "--width", parser=whole_number(64, 8192), metavar="N", help="Pixels of a picture."
+        ),
     ] = 800,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -59,12 +68,13 @@ def show(
 
     \b
     Examples:
-      ringrift show runs/demo/*.games.jsonl
+      ringrift show tests/conformance/hex8-2p.jsonl.gz
       ringrift show games.rrg --game 3 --ply 20 --svg board.svg
       ringrift show "5./6./7./8./4. s112 4./8./7./6./5. | 1 ring_placement | 16,17 | 0,0"
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if " | " in what:
+        _refuse_game(game, ply)
         from ringrift_cli.game.notation import parse_position
 
         _show_position(out, parse_position(what), svg, png, width, moves=moves)
@@ -81,10 +91,12 @@ def show(
 
     saved = _saved_position(path)
     if saved is not None:
+        _refuse_game(game, ply)
         position = Position.from_json(saved)
         _show_position(out, position.text, svg, png, width, moves=moves, state=saved)
         return
     records = read_records(path)
+    game = game or 1
     if game > len(records):
         raise UsageError(f"{path} holds {len(records)} games: there is no game {game}.")
     record = records[game - 1]
@@ -95,6 +107,11 @@ def show(
         _step_through(out, record)
     else:
         _show_game(out, record, len(record.actions) if ply is None else ply, svg, png, width, moves)
+
+
+def _refuse_game(game: int | None, ply: int | None) -> None:
+    if game is not None or ply is not None:
+        raise UsageError("A position has no --game and no --ply: they are for records of games.")
 
 
 def _is_file(path: Path) -> bool:
@@ -171,10 +188,10 @@ def _show_game(
     texts = [at.move(action) for at, action in played if action is not None]
     position = played[ply][0].text
     result = record.result
+    last = texts[ply - 1] if ply else None
     lines = [
-        f"{record.board}, {record.players} players, decision {ply} of {len(texts)}"
-        + (f", after {texts[ply - 1]}" if ply else ""),
-        draw_text(position, colour=out.colour, marks=_marks(record, ply)).rstrip("\n"),
+        _headline(record, ply, last),
+        draw_text(position, colour=out.colour, marks=_marks(record, last)).rstrip("\n"),
         f"Player {result.winner} won: {result.reason.replace('_', ' ')}.",
     ]
     if moves:
@@ -207,13 +224,21 @@ def _move_list(played: Sequence[tuple[Any, int | None]], texts: Sequence[str]) -
     return "\n".join(lines)
 
 
-def _marks(record: GameRecord, ply: int) -> dict[int, str]:
-    """The cell of the last decision, marked."""
-    from ringrift_cli.game.actions import action_space
+def _headline(record: GameRecord, ply: int, last: str | None) -> str:
+    place = f"decision {ply} of {len(record.actions)}"
+    after = f", after {last}" if last else ""
+    return f"{record.board}, {record.players} players, {place}{after}"
 
-    if ply == 0:
+
+def _marks(record: GameRecord, last: str | None) -> dict[int, str]:
+    """The cell where the last decision ended, marked."""
+    from ringrift_cli.game.topology import board_named
+
+    cells = [part for part in (last or "").split(" ") if "," in part and ";" not in part]
+    if not cells:
         return {}
-    cell = action_space(record.board).decode(record.actions[ply - 1]).cell
+    x, y = map(int, cells[-1].split(","))
+    cell = board_named(record.board).cell(x, y)
     return {} if cell is None else {cell: ">"}
 
 
@@ -222,37 +247,36 @@ def _step_through(out: Output, record: GameRecord) -> None:
     from ringrift_cli.game.drawing_text import draw_text
 
     played = list(record.positions())
-    last = len(record.actions)
-    ply = 0
-    while True:
-        position, action = played[ply]
-        before = f"after {_text(played, ply - 1)}" if ply else "the start"
-        after = _text(played, ply) if action is not None else None
+    texts = [at.move(action) for at, action in played if action is not None]
+    ply: int | None = 0
+    while ply is not None:
+        position = played[ply][0]
+        last = texts[ply - 1] if ply else None
+        board = draw_text(position.text, colour=out.colour, marks=_marks(record, last))
         sys.stdout.write("\033[2J\033[H" if out.colour else "\n")
-        sys.stdout.write(f"Decision {ply} of {last}, {before}\n")
-        sys.stdout.write(
-            draw_text(position.text, colour=out.colour, marks=_marks(record, ply)) + "\n"
-        )
-        if after is None:
+        sys.stdout.write(f"{_headline(record, ply, last)}\n{board}\n")
+        if ply == len(texts):
             reason = record.result.reason.replace("_", " ")
             sys.stdout.write(f"Player {record.result.winner} won: {reason}.\n")
         else:
-            sys.stdout.write(f"Player {position.seat} now plays {after}.\n")
+            sys.stdout.write(f"Player {position.seat} now plays {texts[ply]}.\n")
+        ply = _next_ply(ply, len(texts))
+
+
+def _next_ply(ply: int, last: int) -> int | None:
+    """Asks where to go; None to leave."""
+    while True:
         sys.stdout.write(f"{KEYS} > ")
         sys.stdout.flush()
         answer = sys.stdin.readline()
         word = answer.strip().lower()
-        if not answer or word in ("q", "quit"):
+        if not answer or word == "q":
             sys.stdout.write("\n")
-            return
+            return None
+        if word in ("", "n"):
+            return min(ply + 1, last)
+        if word == "p":
+            return max(ply - 1, 0)
         if word.isdecimal():
-            ply = min(int(word), last)
-        elif word in ("p", "b", "back"):
-            ply = max(ply - 1, 0)
-        else:
-            ply = min(ply + 1, last)
-
-
-def _text(played: Sequence[tuple[Any, int | None]], ply: int) -> str:
-    position, action = played[ply]
-    return str(position.move(action))
+            return min(int(word), last)
+        sys.stdout.write(f"{word!r} is none of these.\n")

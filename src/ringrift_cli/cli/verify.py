@@ -16,7 +16,7 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     available_cores,
 )
-from ringrift_cli.cli.output import Output
+from ringrift_cli.cli.output import Output, counted
 
 if TYPE_CHECKING:
     from ringrift_cli.game.conformance import Fault
@@ -68,22 +68,19 @@ def verify(
 # ---- text ---------------------------------------------------------------------------------------
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def _counts(of: FileReport | Report) -> str:
-    agree = f"{_counted(of.games, 'game')} and {_counted(of.steps, 'step')} agree"
-    return f"{agree}, {_counted(of.faults, 'fault')}" if of.faults else agree
+    agree = f"{counted(of.games, 'game')} and {counted(of.steps, 'step')} agree"
+    return f"{agree}, {counted(of.faults, 'fault')}" if of.faults else agree
 
 
 def _place(file: FileReport) -> str:
     step = file.first.step if file.first else None
-    return f"{file.path}, game {file.first_line}" + ("" if step is None else f", step {step}")
+    game = f", game {file.first_line}" if file.first_line else ""
+    return f"{file.path}{game}" + ("" if step is None else f", step {step}")
 
 
 def _text(report: Report, seconds: float, colour: bool) -> str:
-    files = _counted(len(report.files), "file")
+    files = counted(len(report.files), "file")
     lines = [f"{files}: {_counts(report)} ({seconds:.1f} s)"]
     if len(report.files) > 1:
         lines += [f"{_place(file)}: {_counts(file)}" for file in report.files if file.faults]
@@ -152,6 +149,6 @@ def _document(report: Report, seconds: float) -> dict[str, Any]:
 
 
 def _file_document(file: FileReport) -> dict[str, Any]:
-    first = None if file.first is None else {"game": file.first_line, **asdict(file.first)}
+    first = None if file.first is None else {"game": file.first_line or None, **asdict(file.first)}
     counts = {"games": file.games, "steps": file.steps, "faults": file.faults}
     return {"file": str(file.path), **counts, "first_fault": first}

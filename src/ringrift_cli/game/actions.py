@@ -92,10 +92,18 @@ class ActionSpace:
         return _decode(self, action)
 
     def encode(self, meaning: Action) -> int:
-        """The number of a meaning, the inverse of `decode`."""
-        if meaning.cell is None:
-            return self.planes * self.cells + GLOBAL_NAMES.index(meaning.kind)
-        return self.first(meaning.kind) + self._plane(meaning) * self.cells + meaning.cell
+        """The number of a meaning, the inverse of `decode`; `ValueError` if it has none."""
+        try:
+            if meaning.cell is None:
+                action = self.planes * self.cells + GLOBAL_NAMES.index(meaning.kind)
+            else:
+                plane = self._plane(meaning)
+                action = self.first(meaning.kind) + plane * self.cells + meaning.cell
+            if self.decode(action) == meaning:
+                return action
+        except (KeyError, IndexError, ValueError):
+            pass
+        raise ValueError(f"no action of {self.board} is {meaning}")
 
     def _plane(self, meaning: Action) -> int:
         board = board_named(self.board)

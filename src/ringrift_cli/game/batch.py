@@ -12,6 +12,9 @@ True
 
 from __future__ import annotations
 
+import operator
+from typing import SupportsIndex
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +24,7 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.actions import ActionSpace, action_space
 from ringrift_cli.game.playout import BoolArray, LongArray
 from ringrift_cli.game.position import Position
-from ringrift_cli.game.topology import IntArray, board_named, check_players, tables
+from ringrift_cli.game.topology import IntArray, board_named, check_pie, check_players, tables
 
 PASS = -1
 
@@ -39,16 +42,16 @@ class PositionBatch:
             raise UsageError(f"A batch has at least one game, not {size}.")
         self._info = board_named(board)
         self._T = tables(self._info.name, check_players(players))
-        self.pie_rule = pie_rule
+        self.pie_rule = check_pie(players, pie_rule)
         self.rows: IntArray = np.zeros((size, int(self._T[L.T_ROW_SIZE])), np.int32)
         self.reset()
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> Position:
+    def __getitem__(self, i: SupportsIndex) -> Position:
         """A copy of game i."""
-        return Position(self._info, self.players, self.rows[i].copy())
+        return Position(self._info, self.players, self.rows[operator.index(i)].copy())
 
     @property
     def players(self) -> int:

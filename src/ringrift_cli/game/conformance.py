@@ -150,6 +150,8 @@ def _misshapen(game: object) -> str | None:
     """What a decoded line lacks to be a game."""
     if not isinstance(game, dict):
         return "the line is no JSON object"
+    if "sha256" in game:
+        return "the line is an entry of a manifest, not a game"
     problem = _missing(game, GAME_KEYS, "the game") or _missing(
         game["result"], RESULT_KEYS, "the result"
     )

@@ -36,7 +36,7 @@ class FileReport:
     steps: int = 0
     faults: int = 0
     first: Fault | None = None
-    first_line: int = 0
+    first_line: int = 0  # 0 where the whole file is at fault
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _tasks(paths: Sequence[Path]) -> Iterator[_Task]:
         number = 0
         size = path.stat().st_size
         if is_compact(path):
-            yield _Task(file, 1, b"", size, compact=path)
+            yield _Task(file, 0, b"", size, compact=path)  # the fault of a whole file
             continue
         try:
             for line, read in _lines(path):

@@ -1,9 +1,10 @@
-"""Zobrist hashing: one 64-bit number for everything that bears on the rest of a game.
+"""Zobrist hashing: one 64-bit number for everything that bears on what may be played and who wins.
 
 Zobrist (1970) xors one random word per feature of a position. The words are not stored but made by
 the finaliser of splitmix64 (Steele, Lea and Flood 2014) from the number of the feature, so no table
 is needed for stacks without a maximum height. Two positions with the same future hash alike however
-they came about: the turn number, the ply and the order in which rings were numbered do not count.
+they came about: the turn number, the ply, the order in which rings were numbered and the turns on
+which players lost their last ring (they only rank the losers) do not count.
 """
 
 from __future__ import annotations

@@ -44,8 +44,15 @@ def cache_dir() -> Path:
     return root / "ringrift" / f"rules-{_source_hash()}"
 
 
+def _marker() -> str:
+    """Numba keeps machine code by the place of a source file and its time: so does the marker."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    known = [(str(path), path.stat().st_mtime_ns) for path in files]
+    return f"complete-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}"
+
+
 CACHE_DIR = cache_dir()
-COMPLETE = CACHE_DIR / "complete"  # written once everything is there
+COMPLETE = CACHE_DIR / _marker()  # written once everything is there
 
 
 def is_compiled() -> bool:

@@ -61,7 +61,7 @@ def _towards(board: Board, start: int, end: int) -> tuple[int, int] | None:
 
 def _straight(board: Board, kind: str, start: int, end: int) -> list[Action]:
     line = _towards(board, start, end)
-    if line is None:
+    if line is None or (kind == "capture" and line[1] == 1):
         return []
     return [Action(kind, start, direction=line[0], distance=line[1])]
 
@@ -140,7 +140,7 @@ def illegal(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: str) 
     return IllegalMove(
         f"Illegal move {text!r}: {_reason(board, T, S, text, texts)} "
         f"(player {int(S[L.SEAT]) + 1}, {phase}).",
-        hint=f"{len(texts)} legal moves; near it: {', '.join(near)}",
+        hint=f"{', '.join(near)} ({len(texts)} legal in all)",
     )
 
 

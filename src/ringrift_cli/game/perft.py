@@ -13,7 +13,7 @@ import numpy as np
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.jit import njit, wide
-from ringrift_cli.game.topology import IntArray, board_named, tables
+from ringrift_cli.game.topology import IntArray, board_named, check_pie, tables
 
 
 @njit()
@@ -58,7 +58,7 @@ class Perft:
         self._T = tables(board, players)
         self._S = state.new_row(self._T)
         self._W = state.new_workspace()
-        engine.new_game(self._T, self._S, pie)
+        engine.new_game(self._T, self._S, check_pie(players, pie))
         out = np.zeros(int(self._T[L.T_MAX_LEGAL]), np.int32)
         self._actions = out[: engine.legal(self._T, self._S, self._W, out)]
 

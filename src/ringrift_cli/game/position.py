@@ -35,7 +35,14 @@ from ringrift_cli.game.notation import (
 from ringrift_cli.game.parsing import illegal, parse_move
 from ringrift_cli.game.result import Result, result_of
 from ringrift_cli.game.symmetry import cells_array, symmetries, transform_action, transform_row
-from ringrift_cli.game.topology import Board, IntArray, board_named, check_players, tables
+from ringrift_cli.game.topology import (
+    Board,
+    IntArray,
+    board_named,
+    check_pie,
+    check_players,
+    tables,
+)
 
 
 class BoardView:
@@ -84,11 +91,11 @@ class Position:
 
     @classmethod
     def initial(cls, board: str, players: int = 2, *, pie_rule: bool = False) -> Position:
-        """The start of a game; `UsageError` for an unknown board or number of players."""
+        """The start of a game; `UsageError` for an unknown board or a wrong number of players."""
         info = board_named(board)
         T = tables(info.name, check_players(players))
         row = state.new_row(T)
-        engine.new_game(T, row, pie_rule)
+        engine.new_game(T, row, check_pie(players, pie_rule))
         return cls(info, players, row)
 
     @classmethod

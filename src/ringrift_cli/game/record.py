@@ -81,12 +81,13 @@ def _result_json(result: Result) -> dict[str, Any]:
 # ---- writing ------------------------------------------------------------------------------------
 
 
-def to_compact(records: Sequence[GameRecord], made: dict[str, Any]) -> bytes:
-    """A compact file of games that share board, players and pie rule."""
+def to_compact(records: Sequence[GameRecord]) -> bytes:
+    """A compact file of games; `RecordError` if they do not share all that its header says."""
     first = records[0]
     kind = (first.board, first.players, first.pie_rule)
     if any((r.board, r.players, r.pie_rule) != kind for r in records):
-        raise ValueError("a compact file holds games of one board, player count and pie rule")
+        raise RecordError("A compact record holds games of one board, player count and pie rule.")
+    made = _shared_made(records)
     lengths = np.array([len(r.actions) for r in records], "<u4")
     header = {
         "rules": rules_hash(),
@@ -109,6 +110,20 @@ def to_compact(records: Sequence[GameRecord], made: dict[str, Any]) -> bytes:
     )
     data = MAGIC + json.dumps(header).encode() + b"\n" + zlib.compress(body)
     return data + _digest(data)
+
+
+def _shared_made(records: Sequence[GameRecord]) -> dict[str, Any]:
+    """What made all the games; numbers that count up become the `first` of them."""
+    made = dict(records[0].made)
+    start = made.pop("number", None)
+    for i, record in enumerate(records):
+        if record.made != (made if start is None else {**made, "number": start + i}):
+            raise RecordError(
+                "A compact record holds games made alike, with numbers that count up; "
+                f"game {i + 1} differs.",
+                hint="a readable record, .jsonl, holds any games",
+            )
+    return made if start is None else {**made, "first": start}
 
 
 def _digest(data: bytes) -> bytes:
@@ -138,7 +153,7 @@ def readable_lines(records: Sequence[GameRecord]) -> bytes:
 def write_records(path: Path, records: Sequence[GameRecord]) -> None:
     """Writes games: compact for `.rrg`, readable for `.jsonl` and `.jsonl.gz`."""
     if path.suffix == ".rrg":
-        write_whole(path, to_compact(records, records[0].made))
+        write_whole(path, to_compact(records))
     elif path.name.endswith(".jsonl.gz"):
         write_whole(path, gzip.compress(readable_lines(records), mtime=0))
     elif path.suffix == ".jsonl":
@@ -233,7 +248,7 @@ def _setting(document: dict[str, Any]) -> tuple[str, int, bool]:
     board, players, pie = (document.get(key) for key in ("board", "players", "pie_rule"))
     known = board in BOARD_NAMES and players in PLAYER_COUNTS
     if known and isinstance(board, str) and type(players) is int and isinstance(pie, bool):
-        return board, players, pie
+        return board, players, pie and players == 2  # the rule is for two players
     raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
 
 
@@ -300,6 +315,8 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
     if offsets[-1] != len(actions) or actions.max() >= action_space(header["board"]).size:
         raise RecordError("its games have other lengths in all, or a number is no action.")
     rows = _replay(header, offsets, actions.astype(np.int32))
+    shared = dict(header["made"])
+    start = shared.pop("first", None)
     T = tables(header["board"], players)
     records = []
     for i in range(count):
@@ -309,7 +326,7 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
         if recorded != result:
             raise RecordError(f"game {i + 1}: its result is {recorded}, the moves give {result}.")
         moves = tuple(actions[offsets[i] : offsets[i + 1]].tolist())
-        made = {**header["made"], "number": header["made"].get("first", 0) + i}
+        made = shared if start is None else {**shared, "number": start + i}
         records.append(
             GameRecord(header["board"], players, header["pie_rule"], moves, result, made)
         )

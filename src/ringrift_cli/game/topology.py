@@ -138,6 +138,13 @@ def check_players(players: int) -> int:
     return players
 
 
+def check_pie(players: int, pie_rule: bool) -> bool:
+    """`pie_rule` if the game has one; `UsageError` with more than two players."""
+    if pie_rule and players != 2:
+        raise UsageError(f"The pie rule is for 2 players, not {players}.")
+    return pie_rule
+
+
 @cache
 def tables(name: str, players: int) -> IntArray:
     """The table row `T` of a board and player count, [layout.TABLE_SIZE] int32, read-only."""

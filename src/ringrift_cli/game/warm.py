@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,20 +15,29 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 
 
-def compile_rules() -> None:
-    """Calls every compiled entry once and marks the cache complete.
+def compile_rules(tell: Callable[[str], None] = lambda sentence: None) -> None:
+    """Calls every compiled entry once, unless that is done; `tell` hears what happens.
 
     A second process that comes at the same time waits, and then finds everything there.
     """
+    if jit.is_compiled():
+        return
     jit.CACHE_DIR.mkdir(parents=True, exist_ok=True)
     with (jit.CACHE_DIR / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if jit.is_compiled():
-            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("Another process is compiling the rules: waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if jit.is_compiled():
+                return
+        tell("Compiling the rules for this machine, once: it takes about half a minute.")
+        start = time.monotonic()
         _call_positions()
         _call_batches()
         perft.Perft("square8", 2).count(2)
         write_whole(jit.COMPLETE, b"")
+        tell(f"Compiled in {time.monotonic() - start:.0f} s.")
 
 
 def _call_positions() -> None:

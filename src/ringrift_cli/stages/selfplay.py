@@ -1,7 +1,8 @@
 """Self-play: games played, recorded in shards, and the shards entered in the folder's manifest.
 
-A shard is a file of games named by the SHA-256 of its bytes; it never changes. The same run writes
-the same shards, so running it again adds nothing twice.
+A shard is a file of games named by the SHA-256 of its bytes; it never changes. A run is a sequence
+of games that its setting and seed decide. Whatever stopped it, running it again, or for more games,
+goes on behind the games that whole shards of the folder already hold.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.artifacts import add_to_manifest, sha256, write_whole
+from ringrift_cli.artifacts import add_to_manifest, read_manifest, sha256, write_whole
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -43,12 +44,12 @@ class Setting:
 
 @dataclass
 class Summary:
-    """What a run left: `shards` holds the paths, new ones or found there from before."""
+    """What a run did: games and decisions played, the new shards, and the games it found there."""
 
+    known: int
     games: int
     decisions: int
     shards: list[Path]
-    new_shards: int
     stopped: bool
 
 
@@ -78,6 +79,23 @@ def play_random(setting: Setting, first: int, count: int) -> list[GameRecord]:
     ]
 
 
+def recorded(folder: Path, setting: Setting, *, readable: bool) -> int:
+    """How many games of the run, from its first on, whole shards of the folder hold."""
+    spans: dict[int, int] = {}
+    for entry in read_manifest(folder):
+        path = folder / str(entry.get("file"))
+        made = _entry(setting, entry.get("made", {}).get("first", 0))
+        if path.name.endswith(_ending(readable)) and made.items() <= entry.items():
+            first, games = made["made"]["first"], entry["games"]
+            whole = path.is_file() and sha256(path.read_bytes()) == entry["sha256"]
+            if whole and games > spans.get(first, 0):
+                spans[first] = games
+    known = 0
+    while known in spans:
+        known += spans[known]
+    return known
+
+
 def run(
     setting: Setting,
     folder: Path,
@@ -86,18 +104,18 @@ def run(
     advance: Callable[[int, int], None] = lambda games, decisions: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Plays the games of a setting and writes their shards to a folder.
+    """Plays the games of a run that the folder does not hold yet and writes them in shards.
 
     `advance` is told of games and decisions played. When `should_stop` says so, the shard in hand
     is written with the games it has, and the summary says `stopped`.
     """
     if setting.policy != "random":
         raise UsageError(f"Unknown policy {setting.policy!r}: expected random.")
-    summary = Summary(0, 0, [], 0, False)
+    first = recorded(folder, setting, readable=readable)
+    summary = Summary(min(first, setting.games), 0, 0, [], False)
     cells = int(tables(setting.board, setting.players)[L.T_CELLS])
     chunk = max(16, CHUNK_DECISIONS // cells)  # a game has about as many decisions as cells
-    while summary.games < setting.games and not summary.stopped:
-        first = summary.games
+    while first < setting.games and not summary.stopped:
         target = min(SHARD_GAMES, setting.games - first)
         records: list[GameRecord] = []
         while len(records) < target and not summary.stopped:
@@ -108,35 +126,44 @@ def run(
             advance(len(more), decisions)
             summary.stopped = should_stop()
         summary.games += len(records)
-        path, new = write_shard(folder, setting, first, records, readable=readable)
-        summary.shards.append(path)
-        summary.new_shards += new
-    summary.stopped = summary.stopped and summary.games < setting.games
+        summary.shards.append(write_shard(folder, setting, first, records, readable=readable))
+        first += len(records)
+    summary.stopped = summary.stopped and first < setting.games
     return summary
 
 
-def write_shard(
-    folder: Path, setting: Setting, first: int, records: list[GameRecord], *, readable: bool
-) -> tuple[Path, bool]:
-    """Writes a shard and its manifest entry; path, and whether it is new."""
-    made: dict[str, Any] = {"policy": setting.policy, "seed": setting.seed, "first": first}
-    data = readable_lines(records) if readable else to_compact(records, made)
-    digest = sha256(data)
-    path = folder / f"{digest[:16]}.{'games.jsonl' if readable else 'rrg'}"
-    if not path.exists() or sha256(path.read_bytes()) != digest:
-        write_whole(path, data)
-    entry = {
-        "sha256": digest,
-        "file": path.name,
-        "games": len(records),
-        "decisions": sum(len(record.actions) for record in records),
+def _ending(readable: bool) -> str:
+    return ".games.jsonl" if readable else ".rrg"
+
+
+def _entry(setting: Setting, first: int) -> dict[str, Any]:
+    """What the manifest says of a shard because of its setting."""
+    return {
         "board": setting.board,
         "players": setting.players,
         "pie_rule": setting.pie_rule,
         "rules": rules_hash(),
         "codec": codec_hash(),
-        "made": made,
+        "made": {"policy": setting.policy, "seed": setting.seed, "first": first},
+    }
+
+
+def write_shard(
+    folder: Path, setting: Setting, first: int, records: list[GameRecord], *, readable: bool
+) -> Path:
+    """Writes a shard and its manifest entry; its path."""
+    data = readable_lines(records) if readable else to_compact(records)
+    digest = sha256(data)
+    path = folder / f"{digest[:16]}{_ending(readable)}"
+    write_whole(path, data)
+    entry = {
+        "sha256": digest,
+        "file": path.name,
+        "games": len(records),
+        "decisions": sum(len(record.actions) for record in records),
+        **_entry(setting, first),
         "host": socket.gethostname(),
         "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    return path, add_to_manifest(folder, entry)
+    add_to_manifest(folder, entry)
+    return path
