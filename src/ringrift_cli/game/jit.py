@@ -27,13 +27,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 CACHE_VARIABLE = "RINGRIFT_CACHE_DIR"
 
 
+def _compiled_sources() -> list[Path]:
+    """Every file with compiled functions, and that of the offsets compiled into them."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    marks = (b"\n@rule(", b"\n@njit(")
+    return [
+        path
+        for path in files
+        if path.name == "layout.py" or any(mark in path.read_bytes() for mark in marks)
+    ]
+
+
 def _source_hash() -> str:
-    """Of every file with compiled functions, and of the offsets compiled into them."""
     digest = hashlib.sha256(f"{numba.__version__} {sys.version_info[:2]}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        source = path.read_bytes()
-        if b"\n@rule(" in source or b"\n@njit(" in source or path.name == "layout.py":
-            digest.update(source)
+    for path in _compiled_sources():
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -46,8 +54,7 @@ def cache_dir() -> Path:
 
 def _marker() -> str:
     """Numba keeps machine code by the place of a source file and its time: so does the marker."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    known = [(str(path), path.stat().st_mtime_ns) for path in files]
+    known = [(str(path), path.stat().st_mtime_ns) for path in _compiled_sources()]
     return f"complete-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}"
 
 

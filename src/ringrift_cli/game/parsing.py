@@ -144,6 +144,27 @@ def illegal(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: str) 
     )
 
 
+def illegal_action(
+    board: Board, T: IntArray, S: IntArray, legal: IntArray, action: int
+) -> IllegalMove:
+    """The error for a number that is no legal action here."""
+    space = action_space(board.name)
+    if not 0 <= action < space.size:
+        return IllegalMove(
+            f"There is no action {action} on {board.name}: they are 0 to {space.size - 1}."
+        )
+    if len(legal) == 0:
+        return IllegalMove(f"Illegal action {action}: the game is over.")
+    meaning = space.decode(action)
+    where = "" if meaning.cell is None else f" at {cell_name(board, meaning.cell)}"
+    kinds = ", ".join(sorted({space.decode(a).kind for a in legal.tolist()}))
+    return IllegalMove(
+        f"Illegal action {action} ({meaning.kind}{where}): player {int(S[L.SEAT]) + 1} has "
+        f"{len(legal)} others, of the kinds {kinds}.",
+        hint=move_text(board, T, S, int(legal[0])),
+    )
+
+
 def _reason(board: Board, T: IntArray, S: IntArray, text: str, texts: list[str]) -> str:
     word, *rest = text.split(" ")
     kinds = sorted({t.split(" ")[0] for t in texts})

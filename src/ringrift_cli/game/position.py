@@ -32,7 +32,7 @@ from ringrift_cli.game.notation import (
     parse_position,
     position_text,
 )
-from ringrift_cli.game.parsing import illegal, parse_move
+from ringrift_cli.game.parsing import illegal_action, parse_move
 from ringrift_cli.game.result import Result, result_of
 from ringrift_cli.game.symmetry import cells_array, symmetries, transform_action, transform_row
 from ringrift_cli.game.topology import (
@@ -216,7 +216,7 @@ class Position:
         legal = self.legal_actions()
         at = int(np.searchsorted(legal, action))
         if at == len(legal) or legal[at] != action:
-            raise illegal(self._info, self._T, self._S, legal, f"action {action}")
+            raise illegal_action(self._info, self._T, self._S, legal, action)
 
     def play(self, move: str | SupportsIndex) -> Position:
         """The position after a move, given as text or as an action.
