@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -27,6 +28,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     temporary: str | None = None
     try:
+        if path.exists() and not path.is_file():  # a device or pipe would be replaced by a file
+            raise OSError(errno.EEXIST, "something that is no plain file is there")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
@@ -70,7 +73,7 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}, line {number} is no JSON ({error}).") from error
         if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
             raise RecordError(f"{path}, line {number} has no 'sha256'.")

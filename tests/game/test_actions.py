@@ -107,6 +107,31 @@ def test_numbers_outside_the_space_are_refused(action: int) -> None:
         action_space("hex8").decode(action)
 
 
+@pytest.mark.parametrize(
+    "meaning",
+    [
+        Action("castle"),
+        Action("place", 0),
+        Action("place", 61, rings=1),
+        Action("place", -1, rings=1),
+        Action("place", 0, rings=4),
+        Action("place", 0, rings=0),
+        Action("move", 0, direction=6, distance=1),
+        Action("move", 0, direction=0, distance=9),
+        Action("move", 0, direction=0, distance=0),
+        Action("capture", 0, direction=0, distance=1),
+        Action("recover", 0, direction=0, slide="sideways"),
+        Action("line_all", 0, axis=3),
+        Action("region", 0, border=5),
+        Action("swap", 0),
+        Action("forced", 0, rings=1),
+    ],
+)
+def test_meanings_without_a_number_are_refused(meaning: Action) -> None:
+    with pytest.raises(ValueError, match="no action of hex8"):
+        action_space("hex8").encode(meaning)
+
+
 def test_unknown_board_is_named() -> None:
     with pytest.raises(UsageError, match="'chess'"):
         action_space("chess")

@@ -244,7 +244,7 @@ def chooser(rng: np.random.Generator, players: int, ghost: bool) -> Callable[[Re
 
 def play_game(board: str, players: int, seed: int, plies: int = 100_000) -> Counter[str]:
     rng = np.random.default_rng([seed, players, len(board)])
-    pie_rule = seed % 2 == 1
+    pie_rule = players == 2 and seed % 2 == 1
     choose = chooser(rng, players, ghost=seed % 3 == 2)
     fast = Fast(Position.initial(board, players, pie_rule=pie_rule))
     slow = ReferenceGame(board, players, pie_rule)

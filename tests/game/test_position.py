@@ -38,6 +38,8 @@ def test_boards_and_players_that_there_are_not() -> None:
     for players in (1, 5, 0, -2):
         with pytest.raises(UsageError, match=f"2, 3 or 4 players, not {players}"):
             Position.initial("hex8", players)
+    with pytest.raises(UsageError, match="for 2 players, not 3"):
+        Position.initial("hex8", 3, pie_rule=True)
 
 
 def test_moves_are_given_as_text_or_number() -> None:
@@ -168,8 +170,8 @@ def test_illegal_move_is_told_why_and_what_is_near(
     assert reason in message
     assert f"(player 1, {position.phase})" in message
     assert hint is not None
-    count, _, near = hint.partition(" legal moves; near it: ")
-    assert int(count) == len(position.legal_moves())
+    near, _, count = hint.partition(" (")
+    assert count == f"{len(position.legal_moves())} legal in all)"
     assert near
     assert all(text in position.legal_moves() for text in near.split(", "))
 

@@ -113,8 +113,7 @@ def test_swap_is_offered_once_at_the_start_of_seat_twos_first_turn() -> None:
 def test_swap_is_not_offered_later_or_without_the_pie_rule_or_to_more_than_two() -> None:
     opening = ("place 0,0 1", "move 0,0 1,0")
     assert legal(play(Position.initial("hex8"), *opening), "swap") == []
-    three = play(Position.initial("hex8", 3, pie_rule=True), *opening)
-    assert legal(three, "swap") == []
+    assert legal(play(Position.initial("hex8", 3), *opening), "swap") == []
     pie = play(Position.initial("hex8", pie_rule=True), *opening)
     later = play(pie, "place -3,0 1", "move -3,0 -3,1", "place 0,4 1", "move 0,4 0,3")
     assert (later.seat, legal(later, "swap")) == (2, [])

@@ -105,8 +105,8 @@ def _run(args: list[str]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _fail(args, 1, f"{where}{error.strerror}.")
-    if code == INTERRUPTED:
-        return _fail(args, INTERRUPTED, "Interrupted.")
+    if code == INTERRUPTED:  # a command that stopped in order has printed its document already
+        Output().error("Interrupted.")
     return code if isinstance(code, int) else 0
 
 

@@ -83,13 +83,15 @@ def recorded(folder: Path, setting: Setting, *, readable: bool) -> int:
     """How many games of the run, from its first on, whole shards of the folder hold."""
     spans: dict[int, int] = {}
     for entry in read_manifest(folder):
+        made, games = entry.get("made"), entry.get("games")
+        first = made.get("first") if isinstance(made, dict) else None
+        if type(first) is not int or type(games) is not int or games <= spans.get(first, 0):
+            continue
         path = folder / str(entry.get("file"))
-        made = _entry(setting, entry.get("made", {}).get("first", 0))
-        if path.name.endswith(_ending(readable)) and made.items() <= entry.items():
-            first, games = made["made"]["first"], entry["games"]
-            whole = path.is_file() and sha256(path.read_bytes()) == entry["sha256"]
-            if whole and games > spans.get(first, 0):
-                spans[first] = games
+        ours = path.name.endswith(_ending(readable)) and path.is_file()
+        ours = ours and _entry(setting, first).items() <= entry.items()
+        if ours and sha256(path.read_bytes()) == entry["sha256"]:
+            spans[first] = games
     known = 0
     while known in spans:
         known += spans[known]
