@@ -255,7 +255,8 @@ def apply_cell(T: IntArray, S: IntArray, W: IntArray, action: int) -> None:
         territory.take(T, S, W, (action - T[L.T_REGION]) // cells, cell)
     else:
         st.eliminate_top(T, S, cell, st.cap(st.cell_word(T, S, cell)), S[L.SEAT])
-    S[L.CHANGED] = 1
+    if action < T[L.T_LINE_ALL] or action >= T[L.T_REGION]:  # section 9 names no line and no price
+        S[L.CHANGED] = 1
     S[L.LAST_ACTOR] = S[L.SEAT]
 
 
