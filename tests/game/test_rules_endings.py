@@ -176,6 +176,17 @@ def test_nothing_is_forced_after_a_region() -> None:
     assert after.seat == 2
 
 
+def test_a_line_spares_nobody_a_forced_elimination() -> None:
+    board = {**STUCK, "3,3": "s2", "1,5 2,5 3,5 4,5 5,5": "m1"}
+    position = set_up("square8", 2, board, hands=(0, 4))
+    assert position.phase == "line_processing"
+    run = "1,5;2,5;3,5;4,5;5,5"
+    for moves in ([f"line {run} 1,5;2,5;3,5;4,5"], [f"line {run} all", "eliminate 0,0"]):
+        after = play(position, *moves)
+        assert legal(after) == ["forced 0,0", "forced 7,7"]
+        assert after.play("forced 7,7").seat == 2
+
+
 # ---- the end of a turn --------------------------------------------------------------------------
 
 

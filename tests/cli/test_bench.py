@@ -1,0 +1,78 @@
+"""`ringrift bench engine`: figures that can be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ringrift_cli.cli.options import available_cores
+from tests.conftest import Ringrift
+from tests.walks import CONFIGURATIONS
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+
+def check_figures(speed: dict[str, Any]) -> None:
+    """What holds on the slowest machine that is busy with something else."""
+    for cores in ("one_core", "all_cores"):
+        rates = speed[cores]
+        assert 1_000 < rates["decisions_per_s"] < 1e9
+        per_game = rates["decisions_per_s"] / rates["games_per_s"]
+        assert per_game == pytest.approx(speed["decisions_per_game"])
+    ratio = speed["all_cores"]["decisions_per_s"] / speed["one_core"]["decisions_per_s"]
+    assert speed["ratio"] == pytest.approx(ratio)
+    assert 0.2 < ratio < 2 * available_cores()
+    assert 20 < speed["decisions_per_game"] < 3_000
+    assert 1 < speed["batch_4096_megabytes"] < 500
+
+
+def test_document(ringrift: Ringrift) -> None:
+    run = ringrift("bench", "engine", "--seconds", 1, "--json")
+    document = json.loads(run.out)
+    assert (run.code, run.err) == (0, "")
+    (speed,) = document["engine"]
+    assert (speed["board"], speed["players"]) == ("hex8", 2)
+    check_figures(speed)
+    assert 60 < speed["decisions_per_game"] < 100
+    machine = document["machine"]
+    assert machine["cores"] == available_cores()
+    assert machine["processor"]
+    assert machine["python"].startswith("3.")
+
+
+def test_table(ringrift: Ringrift) -> None:
+    run = ringrift("bench", "engine", "--board", "square8", "--players", 3, "--seconds", 1)
+    assert run.code == 0
+    machine, blank, head, row = run.out.splitlines()
+    assert f"{available_cores()} core" in machine
+    assert blank == ""
+    assert head.split()[:2] == ["board", "players"]
+    board, players, decisions, *rest = row.split()
+    assert (board, players) == ("square8", "3")
+    assert int(decisions.replace(",", "")) > 1_000
+    assert len(rest) == 6
+
+
+@pytest.mark.long
+def test_all_configurations(ringrift: Ringrift) -> None:
+    run = ringrift("bench", "engine", "--all", "--seconds", 1, "--json")
+    speeds = json.loads(run.out)["engine"]
+    assert [(speed["board"], speed["players"]) for speed in speeds] == CONFIGURATIONS
+    for speed in speeds:
+        check_figures(speed)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("bench engine --seconds 0", "'0' is not a whole number of 1 or more"),
+        ("bench engine --board hex9", "'hex9' is not one of"),
+        ("bench engin", "No such command 'engin'"),
+    ],
+)
+def test_wrong_usage(ringrift: Ringrift, line: str, sentence: str) -> None:
+    run = ringrift(*line.split())
+    assert (run.code, run.out) == (2, "")
+    assert sentence in run.err.splitlines()[0]

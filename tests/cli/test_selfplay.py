@@ -1,0 +1,284 @@
+"""`ringrift selfplay`: what it prints, and what it leaves however it ends."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrift_cli.artifacts import MANIFEST, read_manifest, sha256
+from ringrift_cli.game.record import read_records
+from tests.conftest import Ringrift
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+PROCESS = [sys.executable, "-m", "ringrift_cli", "selfplay"]
+ENDLESS = 10**7  # games: more than any test waits for
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")
+    }
+
+
+def check_shards(folder: Path) -> int:
+    """Asserts that the manifest and the shards fit each other; how many games there are."""
+    entries = read_manifest(folder)
+    assert set(visible(folder)) == {MANIFEST, *(entry["file"] for entry in entries)}
+    for entry in entries:
+        assert sha256((folder / entry["file"]).read_bytes()) == entry["sha256"]
+    read_records(folder / entries[-1]["file"])
+    return sum(entry["games"] for entry in entries)
+
+
+# ---- what it prints -----------------------------------------------------------------------------
+
+
+def test_a_run_in_words(ringrift: Ringrift, tmp_path: Path) -> None:
+    run = ringrift("selfplay", "--games", 30, "--seed", 2, "--out", tmp_path)
+    assert (run.code, run.err) == (0, "")
+    assert run.out.startswith("30 games, ")
+    assert " decisions in " in run.out
+    assert run.out.endswith(f"1 shard in {tmp_path}\n")
+    assert len(run.out.splitlines()) == 1
+    assert check_shards(tmp_path) == 30
+    again = ringrift("selfplay", "--games", 30, "--seed", 2, "--out", tmp_path)
+    assert again.code == 0
+    assert "30 games of this run were there already" in again.out
+    assert check_shards(tmp_path) == 30
+
+
+def test_a_run_as_a_document(ringrift: Ringrift, tmp_path: Path) -> None:
+    line = ["selfplay", "--board", "square8", "--players", 3, "--games", 20, "--json"]
+    run = ringrift(*line, "--seed", 5, "--out", tmp_path, "-q")
+    document = json.loads(run.out)
+    assert (run.code, run.err) == (0, "")
+    assert {key: document[key] for key in ("board", "players", "policy", "seed", "games")} == {
+        "board": "square8",
+        "players": 3,
+        "policy": "random",
+        "seed": 5,
+        "games": 20,
+    }
+    assert (document["pie_rule"], document["stopped"], document["known_games"]) == (False, False, 0)
+    (shard,) = document["shards"]
+    records = read_records(Path(shard))
+    assert sum(len(record.actions) for record in records) == document["decisions"]
+    assert document["games_per_second"] > 0
+
+
+def test_defaults_and_environment(
+    ringrift: Ringrift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RINGRIFT_OUT", "from environment")
+    monkeypatch.setenv("RINGRIFT_SEED", "77")
+    assert ringrift("selfplay", "--games", 2).code == 0
+    (entry,) = read_manifest(tmp_path / "from environment")
+    assert (entry["made"]["seed"], entry["board"], entry["players"]) == (77, "hex8", 2)
+    assert ringrift("selfplay", "--games", 2, "--seed", 1, "--out", "flag").code == 0
+    assert read_manifest(tmp_path / "flag")[0]["made"]["seed"] == 1
+    monkeypatch.delenv("RINGRIFT_OUT")
+    assert ringrift("selfplay", "--games", 2).code == 0
+    assert check_shards(tmp_path / "runs" / "selfplay") == 2
+
+
+def test_readable_games_with_the_pie_rule(ringrift: Ringrift, tmp_path: Path) -> None:
+    run = ringrift("selfplay", "--games", 12, "--pie", "--readable", "--out", tmp_path, "--json")
+    (shard,) = json.loads(run.out)["shards"]
+    games = [json.loads(line) for line in Path(shard).read_text().splitlines()]
+    assert all(game["pie_rule"] for game in games)
+    assert all(game["moves"][0].startswith("place ") for game in games)
+    assert [game["made"]["number"] for game in games] == list(range(12))
+
+
+def test_verify_takes_the_shards(ringrift: Ringrift, tmp_path: Path) -> None:
+    for form in ([], ["--readable"]):
+        assert ringrift("selfplay", "--games", 5, "--out", tmp_path, *form).code == 0
+    shards = [path for path in tmp_path.iterdir() if path.suffix in (".rrg", ".jsonl")]
+    games = [path for path in shards if path.name != MANIFEST]
+    assert len(games) == 2
+    run = ringrift("verify", "--jobs", 1, "--json", *games)
+    assert (run.code, json.loads(run.out)["games"]) == (0, 10)
+
+
+def test_the_same_seed_gives_the_same_shards(ringrift: Ringrift, tmp_path: Path) -> None:
+    shards = []
+    for folder in ("one", "two"):
+        ringrift("selfplay", "--games", 9, "--seed", 4, "--out", tmp_path / folder)
+        found = visible(tmp_path / folder)
+        del found[MANIFEST]
+        shards.append(found)
+    assert shards[0] == shards[1]
+    ringrift("selfplay", "--games", 9, "--seed", 5, "--out", tmp_path / "three")
+    assert not set(visible(tmp_path / "three")) & set(shards[0])
+
+
+def test_progress_on_a_terminal_names_the_speed(tmp_path: Path) -> None:
+    leader, follower = os.openpty()
+    command = [*PROCESS, "--games", "2000", "--out", str(tmp_path)]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run(
+        command, stderr=follower, stdout=subprocess.PIPE, env=environment, check=True
+    )
+    os.close(follower)
+    shown = os.read(leader, 1 << 20).decode()
+    os.close(leader)
+    assert "games/s" in shown
+    assert "Self-play hex8 2p" in shown
+    assert done.stdout.count(b"\n") == 1
+
+
+# ---- wrong usage and failures -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("--games 0", "'0' is not a whole number of 1 or more"),
+        ("--games many", "'many' is not a whole number of 1 or more"),
+        ("--seed -1", "'-1' is not a whole number of 0 or more"),
+        ("--policy best", "'best' is not one of random"),
+        ("--pie --players 3", "The pie rule is for 2 players, not 3"),
+        ("--board hex9", "'hex9' is not one of"),
+        ("--players 6", "'6' is not a whole number from 2 to 4"),
+    ],
+)
+def test_wrong_usage(ringrift: Ringrift, tmp_path: Path, line: str, sentence: str) -> None:
+    run = ringrift("selfplay", "--out", tmp_path, *line.split())
+    assert (run.code, run.out) == (2, "")
+    assert sentence in run.err.splitlines()[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_is_a_file(ringrift: Ringrift, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("in the way")
+    for folder in (path, path / "below"):
+        run = ringrift("selfplay", "--games", 3, "--out", folder)
+        assert (run.code, run.out) == (1, "")
+        assert run.err.startswith("ringrift: ")
+        assert str(path) in run.err
+        assert "Traceback" not in run.err
+    assert path.read_text() == "in the way"
+
+
+def test_full_disk_is_one_sentence(
+    ringrift: Ringrift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    run = ringrift("selfplay", "--games", 3, "--out", tmp_path)
+    assert (run.code, run.out) == (1, "")
+    sentence, *rest = run.err.splitlines()
+    assert sentence.startswith(f"ringrift: Cannot write {tmp_path}")
+    assert "No space left on device" in sentence
+    assert all(line.startswith("  try: ") for line in rest)
+    assert visible(tmp_path) == {}
+    document = json.loads(ringrift("selfplay", "--games", 3, "--out", tmp_path, "--json").out)
+    assert "No space left on device" in document["error"]
+
+
+def test_damaged_manifest_is_one_sentence(ringrift: Ringrift, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text('{"sha256": ')
+    run = ringrift("selfplay", "--games", 3, "--out", tmp_path)
+    assert (run.code, run.out) == (1, "")
+    assert f"{tmp_path / MANIFEST}, line 1 is no JSON" in run.err
+    assert list(visible(tmp_path)) == [MANIFEST]
+
+
+# ---- stopped from outside -----------------------------------------------------------------------
+
+
+def started(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """An endless run in a process of its own that has written its first shard."""
+    command = [*PROCESS, "--games", str(ENDLESS), "--out", str(folder), *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not (folder / MANIFEST).exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_finishes_the_shard_in_hand(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert len(out.splitlines()) == 1
+    games = check_shards(tmp_path)
+    assert out.startswith(f"{games:,} games, ")
+    assert err.splitlines()[0].startswith(f"Stopped after {games:,} of {ENDLESS:,} games")
+    assert err.splitlines()[-1] == "ringrift: Interrupted."
+
+
+def test_stopped_run_prints_one_document(tmp_path: Path) -> None:
+    with started(tmp_path, "--json", "-q") as process:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=120)
+    document: dict[str, Any] = json.loads(out)
+    assert process.returncode == 130
+    assert document["stopped"] is True
+    assert document["games"] == check_shards(tmp_path)
+    assert {Path(shard).name for shard in document["shards"]} == {
+        entry["file"] for entry in read_manifest(tmp_path)
+    }
+
+
+def test_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
+    """In the first shard of a large board, which would take some more seconds."""
+    line = ["--board", "hexagonal", "--players", "4", "--games", str(ENDLESS)]
+    command = [*PROCESS, *line, "--out", str(tmp_path), "-v"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "Compiled rules" not in process.stderr.readline():
+            pass
+        time.sleep(1)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGTERM
+    assert visible(tmp_path) == {}
+
+
+def test_killed_run_leaves_whole_shards_and_can_go_on(ringrift: Ringrift, tmp_path: Path) -> None:
+    with started(tmp_path, "--seed", "6") as process:
+        time.sleep(0.3)
+        process.kill()
+        process.communicate()
+    entries = read_manifest(tmp_path)
+    assert entries
+    for path in tmp_path.glob("*.rrg"):  # all that has a name is whole, in the manifest or not
+        assert path.name.startswith(sha256(path.read_bytes())[:16])
+    listed = sum(entry["games"] for entry in entries)
+    run = ringrift("selfplay", "--games", listed + 10, "--seed", 6, "--out", tmp_path, "--json")
+    document = json.loads(run.out)
+    assert (run.code, document["known_games"], document["games"]) == (0, listed, 10)
+    assert len({entry["sha256"] for entry in read_manifest(tmp_path)}) == len(entries) + 1
+
+
+def test_several_processes_share_a_folder(tmp_path: Path) -> None:
+    runs = [
+        subprocess.Popen(
+            [*PROCESS, "--games", "60", "--seed", str(seed), "--out", str(tmp_path)],
+            stdout=subprocess.DEVNULL,
+        )
+        for seed in (0, 0, 1, 2)
+    ]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0, 0, 0]
+    assert check_shards(tmp_path) == 3 * 60
