@@ -14,6 +14,8 @@ from typing import Any
 from ringrift_cli.errors import OutputError, RecordError
 
 MANIFEST = "manifest.jsonl"
+UMASK = os.umask(0o077)  # it can only be read by setting it, for all threads: so once, at the start
+os.umask(UMASK)
 
 
 def sha256(data: bytes) -> str:
@@ -36,7 +38,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~UMASK)
         Path(temporary).replace(path)
         temporary = None
         _sync_folder(path.parent)
@@ -48,12 +50,6 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -270,7 +270,12 @@ def test_first_compilation_is_announced(
 
     compiled: list[int] = []
     monkeypatch.setattr("ringrift_cli.game.jit.is_compiled", lambda: bool(compiled))
-    monkeypatch.setattr("ringrift_cli.game.warm.compile_rules", lambda: compiled.append(1))
+
+    def compile_rules(tell: Callable[[str], None]) -> None:
+        tell("Compiling the rules for this machine, once")
+        compiled.append(1)
+
+    monkeypatch.setattr("ringrift_cli.game.warm.compile_rules", compile_rules)
     Output().compile_rules()
     Output().compile_rules()
     captured = capsys.readouterr()

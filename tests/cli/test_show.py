@@ -243,9 +243,9 @@ def test_damaged_record_is_named(ringrift: Ringrift, record: Path) -> None:
 
 
 def test_game_and_decision_that_are_not_there(ringrift: Ringrift, games: Path) -> None:
-    said = one_sentence(ringrift, games, "--game", 3, code=2)
+    said = one_sentence(ringrift, games, "--game", 3)
     assert "holds 2 games: there is no game 3" in said
-    said = one_sentence(ringrift, games, "--ply", 9_999, code=2)
+    said = one_sentence(ringrift, games, "--ply", 9_999)
     assert f"Game 1 has {len(RECORDS[0].actions)} decisions" in said
     for option in ("--game", "--ply"):
         assert "A position has no --game" in one_sentence(ringrift, TEXT, option, 1, code=2)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from numba import cuda, types
 
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.cuda import playout
 
 ROW = types.int32[::1]
@@ -36,5 +36,5 @@ def test_kernels_compile_without_a_gpu(
 
 @pytest.mark.skipif(cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_driver_says_so() -> None:
-    with pytest.raises(UsageError, match="no CUDA GPU"):
+    with pytest.raises(RingriftError, match="no CUDA GPU"):
         playout.play_random("hex8", 2, 0, 1, log=0)

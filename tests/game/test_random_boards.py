@@ -146,5 +146,5 @@ def test_both_play_on_alike_on_large_boards(board: str, players: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
 def test_both_play_on_alike_long(board: str, players: int) -> None:
-    boards = 3_000 if (board, players) in SMALL else 150
+    boards = 1_000 if (board, players) in SMALL else 60
     assert explore(board, players, range(1_000, 1_000 + boards)) > boards

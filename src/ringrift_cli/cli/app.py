@@ -22,20 +22,8 @@ from ringrift_cli.errors import RingriftError
 from ringrift_cli.version import __version__
 
 INTERRUPTED = 130
-# What a file system answers when the person, not the program, can help it.
-OUTSIDE_CAUSES = frozenset(
-    {
-        errno.EACCES,
-        errno.EDQUOT,
-        errno.EISDIR,
-        errno.ENOENT,
-        errno.ENOSPC,
-        errno.ENOTDIR,
-        errno.EPERM,
-        errno.EROFS,
-    }
-)
-
+TERMINATED = 143
+FULL = (errno.ENOSPC, errno.EDQUOT)  # told without the name of a file
 # Plain help answers in half the time of rich help, and pastes well.
 app = typer.Typer(
     name="ringrift",
@@ -101,12 +89,12 @@ def _run(args: list[str]) -> int:
     except typer.Abort:
         return _fail(args, 1, "Stopped; nothing was done.")
     except OSError as error:
-        if error.errno not in OUTSIDE_CAUSES:
+        if error.filename is None and error.errno not in FULL:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _fail(args, 1, f"{where}{error.strerror}.")
-    if code == INTERRUPTED:  # a command that stopped in order has printed its document already
-        Output().error("Interrupted.")
+    if code in (INTERRUPTED, TERMINATED):  # a command that stopped in order has said the rest
+        Output().error("Interrupted." if code == INTERRUPTED else "Terminated.")
     return code if isinstance(code, int) else 0
 
 

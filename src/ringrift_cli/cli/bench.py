@@ -14,7 +14,8 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, need_subcommand
+from ringrift_cli.cli.output import Output, need_subcommand, was_typed
+from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.game.bench import Machine, Speed
@@ -35,6 +36,7 @@ def bench(context: typer.Context) -> None:
 
 @app.command()
 def engine(
+    context: typer.Context,
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
     every: Annotated[
@@ -61,6 +63,8 @@ def engine(
       ringrift bench engine --all --seconds 10
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if every and any(was_typed(context, name) for name in ("board", "players")):
+        raise UsageError("--all measures every board and number of players: leave out the others.")
     out.compile_rules()
     from ringrift_cli.game import bench as measure
     from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS

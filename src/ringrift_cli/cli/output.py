@@ -38,6 +38,12 @@ def need_subcommand(context: typer.Context) -> None:
         raise typer.Exit(2)
 
 
+def was_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, not only in the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def discard_stdout() -> None:
     """Sends to nowhere what stdout could not take, or Python would try again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -169,12 +175,12 @@ class Output:
 
 
 @contextmanager
-def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Until it ends, Ctrl-C and SIGTERM only set what the yielded function tells.
+def stop_requested() -> Iterator[Callable[[], int]]:
+    """Until it ends, Ctrl-C and SIGTERM only set what the yielded function tells: 0, or the signal.
 
     The second one ends the program at once.
     """
-    asked = []
+    asked: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
         asked.append(number)
@@ -185,7 +191,7 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     for number in before:
         signal.signal(number, ask)
     try:
-        yield lambda: bool(asked)
+        yield lambda: asked[0] if asked else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

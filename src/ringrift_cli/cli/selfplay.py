@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from ringrift_cli.cli.options import (
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested
+
+if TYPE_CHECKING:
+    from ringrift_cli.stages.selfplay import Setting, Summary
 
 POLICIES = ("random",)
 
@@ -57,8 +60,9 @@ def selfplay(
     """Play games on all cores and record them.
 
     Games go to shards named by their content, each entered in manifest.jsonl once it is whole. The
-    same seed gives the same games, however many cores play them. Ctrl-C and SIGTERM finish the
-    shard in hand; the same command then goes on behind it, as it does with a greater --games.
+    same seed gives the same games, however many cores play them. Ctrl-C and SIGTERM
+    write the games played so far; the same command then goes on behind them, as it does with a
+    greater --games.
 
     \b
     Examples:
@@ -71,8 +75,8 @@ def selfplay(
     from ringrift_cli.stages import selfplay as stage
 
     setting = stage.Setting(board, players, games, seed, pie, policy)
-    known = stage.recorded(out_folder, setting, readable=readable)
     stage.play_random(stage.Setting(board, players, 1, 0), 0, 1)  # loads the compiled rules
+    known = stage.recorded(out_folder, setting, readable=readable)
     start = time.monotonic()
     to_play = max(games - known, 0)
     title = f"Self-play {board} {players}p"
@@ -86,15 +90,28 @@ def selfplay(
             progress.advance(more, f"{counted(played, 'game')}, {rate:,.0f} games/s")
 
         summary = stage.run(
-            setting, out_folder, readable=readable, advance=advance, should_stop=stop
+            setting,
+            out_folder,
+            known=known,
+            readable=readable,
+            advance=advance,
+            should_stop=lambda: stop() != 0,
         )
-    seconds = time.monotonic() - start
+    _report(out, setting, summary, out_folder, time.monotonic() - start)
+    if summary.stopped:
+        done = summary.known + summary.games
+        out.note(f"Stopped after {done:,} of {games:,} games: the same command goes on there.")
+        raise typer.Exit(128 + stop())
+
+
+def _report(out: Output, setting: Setting, summary: Summary, folder: Path, seconds: float) -> None:
+    """Prints what a run did."""
     document: dict[str, Any] = {
-        "board": board,
-        "players": players,
-        "policy": policy,
-        "seed": seed,
-        "pie_rule": pie,
+        "board": setting.board,
+        "players": setting.players,
+        "policy": setting.policy,
+        "seed": setting.seed,
+        "pie_rule": setting.pie_rule,
         "games": summary.games,
         "known_games": summary.known,
         "decisions": summary.decisions,
@@ -106,12 +123,8 @@ def selfplay(
     text = (
         f"{counted(summary.games, 'game')}, {counted(summary.decisions, 'decision')} in "
         f"{seconds:.1f} s ({summary.games / seconds:,.0f} games/s): "
-        f"{counted(len(summary.shards), 'shard')} in {out_folder}"
+        f"{counted(len(summary.shards), 'shard')} in {folder}"
     )
     if summary.known:
         text += f"\n{counted(summary.known, 'game')} of this run were there already"
     out.result(document, text)
-    if summary.stopped:
-        done = summary.known + summary.games
-        out.note(f"Stopped after {done:,} of {games:,} games: the same command goes on there.")
-        raise typer.Exit(130)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
-from ringrift_cli.cli.output import Output
-from ringrift_cli.errors import NotationError, UsageError
+from ringrift_cli.cli.output import Output, counted
+from ringrift_cli.errors import NotationError, RecordError, UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.game.notation import PositionText
@@ -75,9 +75,7 @@ def show(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if " | " in what:
         _refuse_game(game, ply)
-        from ringrift_cli.game.notation import parse_position
-
-        _show_position(out, parse_position(what), svg, png, width, moves=moves)
+        _show_text(out, what, svg, png, width, moves=moves)
         return
     path = Path(what)
     if not _is_file(path):
@@ -86,27 +84,34 @@ def show(
             hint="ringrift show --help",
         )
     out.compile_rules()
-    from ringrift_cli.game.position import Position
-    from ringrift_cli.game.record import read_records
-
     saved = _saved_position(path)
     if saved is not None:
+        from ringrift_cli.game.position import Position
+
         _refuse_game(game, ply)
-        position = Position.from_json(saved)
-        _show_position(out, position.text, svg, png, width, moves=moves, state=saved)
+        position = Position.from_json(saved).text
+        _show_position(out, position, svg, png, width, moves=moves, state=saved)
         return
-    records = read_records(path)
-    game = game or 1
-    if game > len(records):
-        raise UsageError(f"{path} holds {len(records)} games: there is no game {game}.")
-    record = records[game - 1]
-    if ply is not None and ply > len(record.actions):
-        raise UsageError(f"Game {game} has {len(record.actions)} decisions: {ply} is past its end.")
-    pictures = svg is not None or png is not None
-    if ply is None and not pictures and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+    record = _chosen(path, game or 1, ply)
+    listing = svg is not None or png is not None or as_json or moves
+    if ply is None and not listing and sys.stdin.isatty() and sys.stdout.isatty():
         _step_through(out, record)
     else:
         _show_game(out, record, len(record.actions) if ply is None else ply, svg, png, width, moves)
+
+
+def _chosen(path: Path, game: int, ply: int | None) -> GameRecord:
+    """A game of a file, which must have as many decisions as `ply`."""
+    from ringrift_cli.game.record import read_records
+
+    records = read_records(path)
+    if game > len(records):
+        raise RecordError(f"{path} holds {counted(len(records), 'game')}: there is no game {game}.")
+    record = records[game - 1]
+    if ply is not None and ply > len(record.actions):
+        decisions = counted(len(record.actions), "decision")
+        raise RecordError(f"Game {game} has {decisions}: {ply} is past its end.")
+    return record
 
 
 def _refuse_game(game: int | None, ply: int | None) -> None:
@@ -139,13 +144,26 @@ def _pictures(
     from ringrift_cli.artifacts import write_whole
     from ringrift_cli.game.drawing_svg import draw_svg, svg_to_png
 
-    written = []
+    written: list[str] = []
+    if svg is None and png is None:
+        return written
     drawing = draw_svg(position, size=width)
     for path in filter(None, (svg, png)):
         write_whole(path, drawing.encode() if path is svg else svg_to_png(drawing, width))
         out.note(f"Wrote {path}.")
         written.append(str(path))
     return written
+
+
+def _show_text(
+    out: Output, text: str, svg: Path | None, png: Path | None, width: int, *, moves: bool
+) -> None:
+    from ringrift_cli.game.notation import parse_position
+
+    position = parse_position(text)
+    if moves:
+        out.compile_rules()
+    _show_position(out, position, svg, png, width, moves=moves)
 
 
 def _show_position(
@@ -206,7 +224,7 @@ def _show_game(
         "winner": result.winner,
         "reason": result.reason,
         "ranks": list(result.ranks),
-        "files": _pictures(out, position, svg, png, width) if svg or png else [],
+        "files": _pictures(out, position, svg, png, width),
     }
     out.result(document, "\n".join(lines))
 

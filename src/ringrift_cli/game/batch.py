@@ -34,7 +34,7 @@ class PositionBatch:
 
     Seats count from 0 here, as array indices do. Games that are over stay as they are: `step` takes
     `PASS` for them, and `reset` starts them anew. `rows`, [N, row size], are the game rows
-    (layout.py).
+    (layout.py); the rules trust them, so a row written by hand can corrupt memory.
     """
 
     def __init__(self, board: str, players: int = 2, size: int = 1, *, pie_rule: bool = False):

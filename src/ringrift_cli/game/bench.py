@@ -101,7 +101,9 @@ class _Playouts:
 
 def measure(board: str, players: int, seconds: float) -> Speed:
     """Plays rounds for about so many seconds, on one core and on all in turn."""
-    decisions, took = _Playouts(board, players, 64).play(1)
+    trial = _Playouts(board, players, 64)
+    trial.play(1)  # loads the compiled rules
+    _, took = trial.play(1)
     games = max(64, int(64 * ROUND / took))
     playouts = _Playouts(board, players, games)
     best = {1: 0.0, playout.available_threads(): 0.0}

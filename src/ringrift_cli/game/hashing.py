@@ -2,8 +2,8 @@
 
 Zobrist (1970) xors one random word per feature of a position. The words are not stored but made by
 the finaliser of splitmix64 (Steele, Lea and Flood 2014) from the number of the feature, so no table
-is needed for stacks without a maximum height. Two positions with the same future hash alike however
-they came about: the turn number, the ply, the order in which rings were numbered and the turns on
+is needed for stacks without a maximum height. Positions that came about in different ways hash
+alike: the turn number, the ply, the order in which rings were numbered and the turns on
 which players lost their last ring (they only rank the losers) do not count.
 """
 

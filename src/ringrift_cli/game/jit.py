@@ -7,6 +7,7 @@ all of them: machine code is reused exactly as long as no rule changed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import operator
 import os
@@ -15,12 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding as llvm
 import llvmlite.ir as ir
 import numba
 import numpy as np
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from ringrift_cli.errors import OutputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,12 +57,27 @@ def cache_dir() -> Path:
 
 
 def _marker() -> str:
-    """Numba keeps machine code by the place of a source file and its time: so does the marker."""
+    """Numba keeps machine code by processor, and by place and time of a source: so does this."""
     known = [(str(path), path.stat().st_mtime_ns) for path in _compiled_sources()]
-    return f"complete-{hashlib.sha256(repr(known).encode()).hexdigest()[:16]}"
+    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    return f"complete-{hashlib.sha256(repr((known, processor)).encode()).hexdigest()[:16]}"
 
 
-CACHE_DIR = cache_dir()
+def _usable(folder: Path) -> Path:
+    """The folder, made; Numba would quietly take another one if it could not write there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise OutputError(
+            f"Cannot keep compiled rules in {folder}: {error.strerror}.",
+            hint=f"{CACHE_VARIABLE}=/another/folder ringrift …",
+        ) from error
+    return folder
+
+
+CACHE_DIR = _usable(cache_dir())
 COMPLETE = CACHE_DIR / _marker()  # written once everything is there
 
 
@@ -106,7 +125,9 @@ def rule() -> Callable[[F], F]:
 
         def refuse(*_arguments: object) -> None:
             name = f"{function.__module__}.{function.__qualname__}"
-            raise TypeError(f"{name} is for compiled code: call it through an entry of engine.py")
+            raise TypeError(
+                f"{name} is for compiled code: Python calls entries, such as those of engine.py"
+            )
 
         compiled._compile_for_args = refuse  # type: ignore[attr-defined] # noqa: SLF001
         return compiled

@@ -48,9 +48,10 @@ def _leaves(T: IntArray, rows: IntArray, W: IntArray, lists: IntArray, depth: in
 
 
 class Perft:
-    """Counts from the start of a game; `pie` counts only with two players.
+    """Counts from the start of a game.
 
-    `UsageError` for an unknown board or another number of players than 2 to 4.
+    `UsageError` for an unknown board, another number of players than 2 to 4, or the pie rule with
+    more than 2.
     """
 
     def __init__(self, board: str, players: int, *, pie: bool = False) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +40,13 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="ringrift-rules")
 
 
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has the pool, but no threads
+
+
 def spread(work: Callable[[int, int], None], rows: int, threads: int | None = None) -> None:
     """Calls `work(first, end)` for blocks that cover `rows` rows, on `threads` threads (all cores).
 
-    Returns when all are done; the first error of a block is raised here.
+    Returns, or raises the first error of a block, when no block is being worked on any more.
     """
     threads = threads or available_threads()
     blocks = max(1, min(rows // SMALLEST_BLOCK, threads * BLOCKS_PER_THREAD))
@@ -50,8 +54,15 @@ def spread(work: Callable[[int, int], None], rows: int, threads: int | None = No
         work(0, rows)
         return
     bounds = [rows * block // blocks for block in range(blocks + 1)]
-    for _ in _pool(threads).map(work, bounds[:-1], bounds[1:]):
-        pass
+    pool = _pool(threads)
+    futures = [pool.submit(work, a, b) for a, b in pairwise(bounds)]
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 # ---- compiled loops over a block of rows --------------------------------------------------------

@@ -116,6 +116,8 @@ def _shared_made(records: Sequence[GameRecord]) -> dict[str, Any]:
     """What made all the games; numbers that count up become the `first` of them."""
     made = dict(records[0].made)
     start = made.pop("number", None)
+    if "first" in made or not (start is None or type(start) is int):
+        raise RecordError("A compact record holds whole numbers of games, and names none 'first'.")
     for i, record in enumerate(records):
         if record.made != (made if start is None else {**made, "number": start + i}):
             raise RecordError(
@@ -151,7 +153,9 @@ def readable_lines(records: Sequence[GameRecord]) -> bytes:
 
 
 def write_records(path: Path, records: Sequence[GameRecord]) -> None:
-    """Writes games: compact for `.rrg`, readable for `.jsonl` and `.jsonl.gz`."""
+    """Writes games, at least one: compact for `.rrg`, readable for `.jsonl` and `.jsonl.gz`."""
+    if not records:
+        raise RecordError(f"{path}: there are no games to record.")
     if path.suffix == ".rrg":
         write_whole(path, to_compact(records))
     elif path.name.endswith(".jsonl.gz"):
@@ -187,9 +191,14 @@ def read_records(path: Path) -> list[GameRecord]:
 
 
 def is_compact(path: Path) -> bool:
-    """Whether a file begins like a compact record, of whatever version."""
+    """Whether a file, gzip or not, begins like a compact record of whatever version."""
     with path.open("rb") as file:
-        return file.read(len(MAGIC)).startswith(MAGIC.split(b" ", maxsplit=1)[0])
+        packed = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return file.read(len(MAGIC)).startswith(MAGIC.split(b" ", maxsplit=1)[0])
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
 
 
 def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
@@ -293,13 +302,16 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise RulesMismatch(
             f"its actions are numbered by {header.get('codec')}, but these by {codec_hash()}."
         )
-    _, players, _ = _setting(header)
+    _, players, header["pie_rule"] = _setting(header)
     games, decisions = header.get("games"), header.get("decisions")
     if type(games) is not int or type(decisions) is not int or games < 1 or decisions < 1:
         raise RecordError(f"it says that it holds {games} games with {decisions} decisions.")
     size = (6 + players) * games + 4 * decisions
-    if len(body) != size or not isinstance(header.get("made"), dict):
-        raise RecordError(f"its body holds {len(body)} bytes, not {size}, or 'made' is missing.")
+    if len(body) != size:
+        raise RecordError(f"its body holds {len(body)} bytes, not {size}.")
+    made = header.get("made")
+    if not isinstance(made, dict) or type(made.get("first", 0)) is not int:
+        raise RecordError(f"its 'made' is {made!r}.")
     return header, body
 
 
@@ -341,7 +353,8 @@ def _replay(header: dict[str, Any], offsets: Any, actions: IntArray) -> IntArray
     playout.start_all(T, rows, np.ones(count, np.bool_), header["pie_rule"])
     failed = playout.replay_all(T, rows, offsets, actions)
     for i in np.flatnonzero(failed >= 0).tolist():
-        ply = int(failed[i])
-        what = "is not legal" if offsets[i] + ply < offsets[i + 1] else "leaves the game unfinished"
-        raise RecordError(f"game {i + 1}: decision {ply + 1} {what}.")
+        ply, length = int(failed[i]), int(offsets[i + 1] - offsets[i])
+        if ply == length:
+            raise RecordError(f"game {i + 1}: it stops after {length} decisions, unfinished.")
+        raise RecordError(f"game {i + 1}: decision {ply + 1} is not legal.")
     return rows

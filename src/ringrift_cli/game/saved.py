@@ -282,7 +282,8 @@ def from_text(board: Board, text: PositionText, focus: str | None) -> IntArray:
 
     The text does not say everything. Taken as known: nothing is owed, the pie rule is off, no round
     is under way, and the turn has changed the board unless its phase is the first or the last. The
-    stack that has to go on is `focus`, "x,y". A finished position has no result and is refused.
+    stack that has to go on is `focus`, "x,y". As in play, phases with nothing to decide are passed
+    through. A finished position has no result and is refused.
     """
     T = tables(board.name, text.players)
     if text.phase == "game_over":

@@ -331,7 +331,7 @@ def extract(T: IntArray, S: IntArray, cell: int, p: int) -> None:
 
 
 def new_row(T: IntArray) -> IntArray:
-    """An uninitialised game row, [row size] int32."""
+    """A game row of zeros, [row size] int32: `reset` makes it a game."""
     return np.zeros(int(T[L.T_ROW_SIZE]), np.int32)
 
 

@@ -95,7 +95,7 @@ class Board:
         return self.rings * (players + 1) // 3
 
     def territory_threshold(self, players: int) -> int:
-        """Section 10.2: half of a fair share per player is not enough: cells // players + 1."""
+        """Section 10.2: one cell more than a fair share, cells // players + 1."""
         return len(self.cells) // players + 1
 
 

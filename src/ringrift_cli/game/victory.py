@@ -86,24 +86,23 @@ def stalemate_winner(T: IntArray, S: IntArray) -> int:
 
 @rule()
 def ends_game(T: IntArray, S: IntArray) -> bool:
-    """The checks at the end of a turn, in their order; ends the game if one holds.
-
-    Only the mover's eliminated rings and territory can have grown in its turn.
-    """
-    p, players = S[L.SEAT], T[L.T_PLAYERS]
+    """The checks at the end of a turn, in their order; ends the game if one holds."""
+    players = T[L.T_PLAYERS]
     for q in range(players):
         if S[L.OUT + q] == 0 and not is_alive(S, q):
             S[L.OUT + q] = S[L.TURN]
-    if S[L.ELIMINATED + p] >= T[L.T_ELIMINATION]:
-        finish(S, p, L.RING_ELIMINATION)
-        return True
-    others = 0
     for q in range(players):
-        if q != p:
-            others += S[L.TERRITORY + q]
-    if S[L.TERRITORY + p] >= T[L.T_TERRITORY] and S[L.TERRITORY + p] > others:
-        finish(S, p, L.TERRITORY_CONTROL)
-        return True
+        if S[L.ELIMINATED + q] >= T[L.T_ELIMINATION]:
+            finish(S, q, L.RING_ELIMINATION)
+            return True
+    everyone = 0
+    for q in range(players):
+        everyone += S[L.TERRITORY + q]
+    for q in range(players):
+        own = S[L.TERRITORY + q]
+        if own >= T[L.T_TERRITORY] and own > everyone - own:
+            finish(S, q, L.TERRITORY_CONTROL)
+            return True
     lone = controls_all_alone(T, S)
     if lone >= 0:
         finish(S, lone, L.LAST_PLAYER_STANDING)

@@ -22,15 +22,14 @@ def compile_rules(tell: Callable[[str], None] = lambda sentence: None) -> None:
     """
     if jit.is_compiled():
         return
-    jit.CACHE_DIR.mkdir(parents=True, exist_ok=True)
     with (jit.CACHE_DIR / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             tell("Another process is compiling the rules: waiting for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if jit.is_compiled():
-                return
+        if jit.is_compiled():
+            return
         tell("Compiling the rules for this machine, once: it takes about half a minute.")
         start = time.monotonic()
         _call_positions()

@@ -93,8 +93,9 @@ def recorded(folder: Path, setting: Setting, *, readable: bool) -> int:
         if ours and sha256(path.read_bytes()) == entry["sha256"]:
             spans[first] = games
     known = 0
-    while known in spans:
-        known += spans[known]
+    for first, games in sorted(spans.items()):
+        if first <= known:
+            known = max(known, first + games)
     return known
 
 
@@ -102,18 +103,20 @@ def run(
     setting: Setting,
     folder: Path,
     *,
+    known: int | None = None,
     readable: bool = False,
     advance: Callable[[int, int], None] = lambda games, decisions: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Plays the games of a run that the folder does not hold yet and writes them in shards.
+    """Plays the games of a run behind the first `known` and writes them in shards.
 
+    `known` is what `recorded` answers, which is asked if it is not given.
     `advance` is told of games and decisions played. When `should_stop` says so, the shard in hand
     is written with the games it has, and the summary says `stopped`.
     """
     if setting.policy != "random":
         raise UsageError(f"Unknown policy {setting.policy!r}: expected random.")
-    first = recorded(folder, setting, readable=readable)
+    first = recorded(folder, setting, readable=readable) if known is None else known
     summary = Summary(min(first, setting.games), 0, 0, [], False)
     cells = int(tables(setting.board, setting.players)[L.T_CELLS])
     chunk = max(16, CHUNK_DECISIONS // cells)  # a game has about as many decisions as cells

@@ -66,7 +66,8 @@ def compare(board: str, players: int) -> Outcome:
 def main() -> int:
     """Prints a table; 0 if every game of every configuration is the same."""
     failed = 0
-    sys.stdout.write(f"{cuda.get_current_device().name.decode()}\n")
+    play_random("square8", 2, SEED, 1, log=0)  # compiles the kernels, or says why it cannot
+    sys.stdout.write(f"{cuda.get_current_device().name}\n")
     head = f"{'board':<10}{'players':>8}{'games':>8}{'differ':>8}"
     sys.stdout.write(f"{head}{'CPU games/s':>13}{'GPU games/s':>13}\n")
     for board in BOARD_NAMES:
@@ -83,8 +84,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        if not cuda.is_available():
-            raise RingriftError("There is no CUDA GPU here that numba can use.")
         sys.exit(main())
     except RingriftError as error:
         sys.exit(f"ringrift: {error.message}")
