@@ -229,8 +229,7 @@ def test_ctrl_c_stops_a_long_command() -> None:
     command = [*PROCESS, "perft", "--board", "hexagonal", "--depth", "9", "-v"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        while "Compiled rules" not in process.stderr.readline():
-            pass
+        assert "Compiled rules" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == "ringrift: Interrupted.\n"
     assert process.returncode == 130

@@ -177,8 +177,7 @@ def test_ctrl_c_stops_all_processes(conformance_files: list[Path]) -> None:
     files = [str(path) for path in conformance_files if "hexagonal" in path.name] * 20
     with subprocess.Popen([*command, *files], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        while "The rules were ready" not in process.stderr.readline():
-            pass
+        assert "Compiled rules" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == "ringrift: Interrupted.\n"
     assert process.returncode == 130

@@ -119,7 +119,7 @@ def own_rings(position: Position) -> list[int]:
     return [int(row[L.HAND + p] + row[L.RINGS + p]) for p in range(position.players)]
 
 
-@examples(100)
+@examples(200)
 @given(GAMES)
 def test_every_move_conserves_rings_and_brings_the_end_nearer(
     game: tuple[tuple[str, int], int],
@@ -128,7 +128,7 @@ def test_every_move_conserves_rings_and_brings_the_end_nearer(
         check_step(before, action, after)
 
 
-@examples(40)
+@examples(80)
 @given(GAMES)
 def test_legal_moves_are_some_until_the_end_and_then_none(
     game: tuple[tuple[str, int], int],

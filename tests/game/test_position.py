@@ -191,12 +191,18 @@ def test_near_moves_are_near() -> None:
 
 def test_numbers_that_are_no_legal_action() -> None:
     start = Position.initial("hex8")
-    for action in (-1, 10**9, 10**30, start.legal_actions()[-1] + 1, -(2**31)):
-        for call in (start.play, start.move):
-            with pytest.raises(IllegalMove, match=f"action {action}'"):
+    for call in (start.play, start.move):
+        for action in (-1, 7_630, 10**9, 10**30, -(2**31), -(2**70)):
+            with pytest.raises(
+                IllegalMove, match=f"no action {action} on hex8: they are 0 to 7629"
+            ):
                 call(action)
-        with pytest.raises(IllegalMove):
-            start.symmetric_action(action, 1)
+        with pytest.raises(
+            IllegalMove, match=r"action 183 \(move at 0,-4\): .* of the kinds place"
+        ):
+            call(183)
+    with pytest.raises(IllegalMove, match="no action 7630"):
+        start.symmetric_action(7_630, 1)
 
 
 def test_nothing_is_legal_when_the_game_is_over() -> None:
