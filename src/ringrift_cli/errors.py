@@ -6,6 +6,7 @@ RingriftError            a known cause; the command line prints it and exits wit
 ├── IllegalMove          a well-formed move that the rules do not allow here
 ├── RecordError          a file of games that cannot be read or does not replay
 │   └── RulesMismatch    a record made under other rules, or by another version of the format
+├── PlayerError          a player that crashed, kept silent or named no legal move
 └── OutputError          a result that could not be written whole
 """
 
@@ -43,6 +44,10 @@ class RecordError(RingriftError):
 
 class RulesMismatch(RecordError):
     """A record made under other rules or in another version of the format."""
+
+
+class PlayerError(RingriftError):
+    """A player did not answer with a legal move; it names the player and the position."""
 
 
 class OutputError(RingriftError):

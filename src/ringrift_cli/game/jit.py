@@ -1,8 +1,9 @@
 """Compilation of the rules: one `njit` for the whole package, and the bit operations Python lacks.
 
 Numba's own cache notices a change in the file of the function it compiled, but not in the files of
-the functions that one calls. The rules span many files, so their cache folder is named by a hash of
-all of them: machine code is reused exactly as long as no rule changed.
+the functions that one calls. Compiled code spans many files, so the cache folder of a package is
+named by a hash of all that its functions may call: machine code is reused exactly as long as none
+of that changed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import operator
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,11 +32,27 @@ from ringrift_cli.errors import OutputError
 F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_VARIABLE = "RINGRIFT_CACHE_DIR"
+COMPILED = ("game", "search", "players")  # packages with compiled functions; each calls those before
 
 
-def _compiled_sources() -> list[Path]:
-    """Every file with compiled functions, and that of the offsets compiled into them."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+@dataclass(frozen=True)
+class MachineCode:
+    """Where the compiled functions of one package of ringrift_cli are kept."""
+
+    package: str
+    folder: Path
+    complete: Path  # written once everything is there
+
+    def exists(self) -> bool:
+        """Whether an earlier process compiled all of these very sources on this machine."""
+        return self.complete.exists()
+
+
+def _compiled_sources(package: str) -> list[Path]:
+    """Files whose functions end up in the package's machine code: its own, those below, offsets."""
+    root = Path(__file__).parents[1]
+    folders = COMPILED[: COMPILED.index(package) + 1]
+    files = sorted(path for name in folders for path in (root / name).rglob("*.py"))
     marks = (b"\n@rule(", b"\n@njit(")
     return [
         path
@@ -42,23 +61,22 @@ def _compiled_sources() -> list[Path]:
     ]
 
 
-def _source_hash() -> str:
+def _source_hash(sources: list[Path]) -> str:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version_info[:2]}".encode())
-    for path in _compiled_sources():
+    for path in sources:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_dir() -> Path:
-    """Folder of this version's machine code; `RINGRIFT_CACHE_DIR` moves it."""
+def cache_root() -> Path:
+    """Folder of all machine code; `RINGRIFT_CACHE_DIR` moves it."""
     base = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME")
-    root = Path(base) if base else Path.home() / ".cache"
-    return root / "ringrift" / f"rules-{_source_hash()}"
+    return (Path(base) if base else Path.home() / ".cache") / "ringrift"
 
 
-def _marker() -> str:
+def _marker(sources: list[Path]) -> str:
     """Numba keeps machine code by processor, and by place and time of a source: so does this."""
-    known = [(str(path), path.stat().st_mtime_ns) for path in _compiled_sources()]
+    known = [(str(path), path.stat().st_mtime_ns) for path in sources]
     processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
     return f"complete-{hashlib.sha256(repr((known, processor)).encode()).hexdigest()[:16]}"
 
@@ -77,21 +95,21 @@ def _usable(folder: Path) -> Path:
     return folder
 
 
-CACHE_DIR = _usable(cache_dir())
-COMPLETE = CACHE_DIR / _marker()  # written once everything is there
-
-
-def is_compiled() -> bool:
-    """Whether an earlier process compiled all of these very sources on this machine."""
-    return COMPLETE.exists()
+@cache
+def machine_code(package: str) -> MachineCode:
+    """The machine code of a package of `COMPILED`; its folder is made if need be."""
+    sources = _compiled_sources(package)
+    folder = _usable(cache_root() / f"{package}-{_source_hash(sources)}")
+    return MachineCode(package, folder, folder / _marker(sources))
 
 
 def njit(**flags: bool) -> Callable[[F], F]:
-    """`numba.njit` with the cache of this version of the rules, without the GIL."""
+    """`numba.njit` with the cache of this version of the package, without the GIL."""
 
     def decorate(function: F) -> F:
+        package = function.__module__.split(".")[1]
         before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(CACHE_DIR)
+        numba.config.CACHE_DIR = str(machine_code(package).folder)
         try:
             compiled = numba.njit(cache=True, nogil=True, **flags)(function)
         finally:

@@ -15,28 +15,40 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 
 
-def compile_rules(tell: Callable[[str], None] = lambda sentence: None) -> None:
-    """Calls every compiled entry once, unless that is done; `tell` hears what happens.
+def compile_package(
+    code: jit.MachineCode, what: str, call: Callable[[], None], tell: Callable[[str], None]
+) -> None:
+    """Lets `call` call every compiled entry of a package once, unless that is done.
 
-    A second process that comes at the same time waits, and then finds everything there.
+    `tell` hears what happens. A second process that comes at the same time waits, and then finds
+    everything there.
     """
-    if jit.is_compiled():
+    if code.exists():
         return
-    with (jit.CACHE_DIR / "lock").open("w") as lock:
+    with (code.folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell("Another process is compiling the rules: waiting for it.")
+            tell(f"Another process is compiling {what}: waiting for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if jit.is_compiled():
+        if code.exists():
             return
-        tell("Compiling the rules for this machine, once: it takes about half a minute.")
+        tell(f"Compiling {what} for this machine, once: it takes about half a minute.")
         start = time.monotonic()
-        _call_positions()
-        _call_batches()
-        perft.Perft("square8", 2).count(2)
-        write_whole(jit.COMPLETE, b"")
+        call()
+        write_whole(code.complete, b"")
         tell(f"Compiled in {time.monotonic() - start:.0f} s.")
+
+
+def compile_rules(tell: Callable[[str], None] = lambda sentence: None) -> None:
+    """Compiles the rules, unless that is done; `tell` hears what happens."""
+    compile_package(jit.machine_code("game"), "the rules", _call_all, tell)
+
+
+def _call_all() -> None:
+    _call_positions()
+    _call_batches()
+    perft.Perft("square8", 2).count(2)
 
 
 def _call_positions() -> None:

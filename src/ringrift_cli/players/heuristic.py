@@ -1,0 +1,89 @@
+"""The heuristic player: the legal action whose position has the greatest weighted advantage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ringrift_cli.game import playout
+from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.game.playout import LongArray
+from ringrift_cli.players import scoring
+from ringrift_cli.players.features import units
+from ringrift_cli.players.player import Choices, Decisions, identity_of
+from ringrift_cli.players.profiles import FEATURES_VERSION, Profile
+from ringrift_cli.players.scoring import FloatArray
+
+CHANCE_SCALE = 6.0  # advantage that multiplies the odds by e; docs/performance.md
+
+
+@dataclass(frozen=True)
+class Carelessness:
+    """How a weaker player errs: noise on the scores, and moves that are drawn at random."""
+
+    noise: float = 0.0  # scale of the logistic noise
+    blunder: float = 0.0  # probability of a uniformly random action
+
+
+class HeuristicPlayer:
+    """Plays by a profile; see scoring.py."""
+
+    def __init__(self, spec: str, profile: Profile, careless: Carelessness) -> None:
+        self.spec = spec
+        self.profile = profile
+        self._careless = careless
+        self._weights = effective_weights(profile)[None]
+        self.identity = identity_of(
+            {
+                "kind": "heuristic",
+                "features": FEATURES_VERSION,
+                "weights": profile.array.tolist(),
+                "noise": careless.noise,
+                "blunder": careless.blunder,
+            }
+        )
+
+    def choose(self, asked: Decisions) -> Choices:
+        actions, offsets = playout.list_all(asked.T, asked.rows)
+        which = np.zeros(len(asked), np.int64)
+        scores, sums = scoring.score_all(
+            asked.T, asked.rows, actions, offsets, self._weights, which
+        )
+        noise = np.full(len(asked), self._careless.noise)
+        blunder = np.full(len(asked), self._careless.blunder)
+        chosen = scoring.pick_all(scores, offsets, asked.seeds, noise, blunder)
+        return Choices(actions[chosen], chances(sums))
+
+    def close(self) -> None:
+        pass
+
+
+def effective_weights(profile: Profile) -> FloatArray:
+    """The weights by which whole counts are multiplied, [features]: units included."""
+    return profile.array * units(tables(profile.board, profile.players))
+
+
+def chances(sums: FloatArray) -> FloatArray:
+    """Each seat's chance to win, [N, players], from the weighted sums: a softmax."""
+    scaled = sums / CHANCE_SCALE
+    odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    shares: FloatArray = odds / odds.sum(axis=1, keepdims=True)
+    return shares
+
+
+class HeuristicEvaluator:
+    """The heuristic as a search sees it: priors by a softmax of the scores, and chances to win."""
+
+    def __init__(self, profile: Profile, temperature: float) -> None:
+        self._T = tables(profile.board, profile.players)
+        self._weights = effective_weights(profile)[None]
+        self._temperature = temperature
+
+    def evaluate(
+        self, rows: IntArray, actions: IntArray, offsets: LongArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Logits of the legal actions, [M], and chances to win by seat, [N, players]."""
+        which = np.zeros(len(rows), np.int64)
+        scores, sums = scoring.score_all(self._T, rows, actions, offsets, self._weights, which)
+        return scores / self._temperature, chances(sums)

@@ -1,0 +1,122 @@
+"""Weights of the heuristic: readable YAML files, one for each board and number of players.
+
+    board: hex8
+    players: 2
+    features: 1          # version of the features that the weights were made for
+    about: how the weights came to be
+    weights:
+      stacks: 1.0
+      …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.errors import UsageError
+from ringrift_cli.players.features import FEATURES, NAMES
+from ringrift_cli.players.scoring import FloatArray
+
+FEATURES_VERSION = 1  # grows when a feature comes, goes or counts something else
+DEFAULT = "default"
+TUNED = "tuned"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Weights by feature name, and where they come from."""
+
+    name: str
+    board: str
+    players: int
+    weights: Mapping[str, float]
+    about: str = ""
+
+    @property
+    def array(self) -> FloatArray:
+        """The weights in the order of the features, [features]."""
+        return np.array([self.weights[name] for name in NAMES])
+
+
+def profile_named(name: str, board: str, players: int) -> Profile:
+    """A profile by name or file.
+
+    The name is `default` (one set of weights for all boards, which never changes: the anchor of all
+    ratings), `tuned` (found by `ringrift cmaes` and shipped for some boards), or empty: the tuned
+    one where there is one, else the default. Anything else is a YAML file. `UsageError` names what
+    is wrong with it.
+    """
+    if name == DEFAULT:
+        return _parse(_shipped(f"{DEFAULT}.yaml").read_text(), DEFAULT, board, players)
+    if name in ("", TUNED):
+        file = _shipped(f"{board}-{players}p.yaml")
+        if file.is_file():
+            return _parse(file.read_text(), TUNED, board, players)
+        if not name:
+            return profile_named(DEFAULT, board, players)
+        raise UsageError(
+            f"No tuned weights are shipped for {board} with {players} players.",
+            hint=f"heuristic:default, or ringrift cmaes --board {board} --players {players}",
+        )
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(
+            f"No heuristic profile {name!r}: expected default, tuned or a YAML file ({reason}).",
+            hint="heuristic:default",
+        ) from error
+    return _parse(text, name, board, players)
+
+
+def _shipped(file: str) -> Any:
+    return resources.files("ringrift_cli.players").joinpath("profiles", file)
+
+
+def _parse(text: str, name: str, board: str, players: int) -> Profile:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"Profile {name!r} is no YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(document, dict) or not isinstance(document.get("weights"), dict):
+        raise UsageError(f"Profile {name!r} has no table 'weights'.")
+    for field, ours in (("board", board), ("players", players), ("features", FEATURES_VERSION)):
+        theirs = document.get(field, "any")
+        if theirs not in (ours, "any"):
+            raise UsageError(f"Profile {name!r} is for {field} {theirs}, not {ours}.")
+    weights = document["weights"]
+    unknown, missing = sorted(set(weights) - set(NAMES)), sorted(set(NAMES) - set(weights))
+    if unknown or missing:
+        what = f"unknown: {', '.join(map(str, unknown))}" if unknown else ""
+        lacks = f"missing: {', '.join(missing)}" if missing else ""
+        raise UsageError(f"Profile {name!r}: weights {'; '.join(filter(None, (what, lacks)))}.")
+    for feature, weight in weights.items():
+        number = type(weight) in (int, float)
+        if not number or not np.isfinite(weight):
+            raise UsageError(f"Profile {name!r}: {feature} is {weight!r}, expected a number.")
+    about = str(document.get("about", ""))
+    return Profile(name, board, players, {f: float(weights[f]) for f in NAMES}, about)
+
+
+def write_profile(path: Path, profile: Profile) -> None:
+    """Writes a profile so that `profile_named` reads the very same weights."""
+    lines = [
+        f"board: {profile.board}",
+        f"players: {profile.players}",
+        f"features: {FEATURES_VERSION}",
+        "about: " + yaml.safe_dump(profile.about, width=1000).partition("\n")[0],
+        "weights:",
+    ]
+    width = max(len(name) for name in NAMES) + 1
+    for name, _, meaning in FEATURES:
+        weight = repr(float(profile.weights[name]))
+        lines.append(f"  {name + ':':<{width}} {weight:<22} # {meaning}")
+    write_whole(path, ("\n".join(lines) + "\n").encode())

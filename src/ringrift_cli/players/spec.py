@@ -1,0 +1,91 @@
+"""Players by name: `KIND[:ARGUMENT,…]`.
+
+    random
+    heuristic[:PROFILE][,noise=X][,blunder=P]     PROFILE: default, tuned or a YAML file
+    mcts[:sims=N|seconds=S][,profile=PROFILE]     search with the heuristic as its evaluator
+    exec:COMMAND                                  a program that speaks docs/protocol.md
+
+`blunder` is the probability of a random move, `noise` the scale of noise on the scores.
+"""
+
+from __future__ import annotations
+
+from ringrift_cli.errors import UsageError
+from ringrift_cli.game.topology import board_named, check_players
+from ringrift_cli.players.heuristic import Carelessness, HeuristicPlayer
+from ringrift_cli.players.player import Player
+from ringrift_cli.players.profiles import profile_named
+from ringrift_cli.players.uniform import RandomPlayer
+
+KINDS = ("random", "heuristic", "mcts", "exec")
+
+
+def make_player(spec: str, board: str, players: int) -> Player:
+    """The player of a spec for a board and number of players; `UsageError` if there is none."""
+    board = board_named(board).name
+    check_players(players)
+    kind, _, rest = spec.partition(":")
+    if kind == "exec":
+        from ringrift_cli.players.external import ExternalPlayer
+
+        return ExternalPlayer(spec, rest, board, players)
+    if kind not in KINDS:
+        raise UsageError(
+            f"Unknown player {spec!r}: expected one of {', '.join(KINDS)}.", hint="heuristic:default"
+        )
+    arguments = _Arguments(spec, rest)
+    player: Player
+    if kind == "random":
+        player = RandomPlayer()
+    elif kind == "heuristic":
+        profile = profile_named(arguments.first(), board, players)
+        careless = Carelessness(
+            arguments.number("noise", 0.0), arguments.number("blunder", 0.0, most=1.0)
+        )
+        player = HeuristicPlayer(spec, profile, careless)
+    else:
+        player = _searcher(spec, arguments, board, players)
+    arguments.check_all_used()
+    return player
+
+
+class _Arguments:
+    """The part of a spec behind the colon."""
+
+    def __init__(self, spec: str, text: str) -> None:
+        self._spec = spec
+        parts = text.split(",") if text else []
+        self._first = parts.pop(0) if parts and "=" not in parts[0] else ""
+        self._named: dict[str, str] = {}
+        for part in parts:
+            name, equals, value = part.partition("=")
+            if not equals or not name or name in self._named:
+                raise UsageError(f"Player {spec!r}: {part!r} is not one NAME=VALUE.")
+            self._named[name] = value
+
+    def first(self) -> str:
+        value, self._first = self._first, ""
+        return value
+
+    def text(self, name: str, default: str) -> str:
+        return self._named.pop(name, default)
+
+    def number(self, name: str, default: float, *, most: float = float("inf")) -> float:
+        text = self._named.pop(name, None)
+        if text is None:
+            return default
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= most or number == float("inf"):
+            limit = f"from 0 to {most:g}" if most < float("inf") else "of 0 or more"
+            raise UsageError(f"Player {self._spec!r}: {name} is {text!r}, not a number {limit}.")
+        return number
+
+    def check_all_used(self) -> None:
+        left = [*filter(None, [self._first]), *self._named]
+        if left:
+            raise UsageError(
+                f"Player {self._spec!r}: no argument {left[0]!r}.", hint="ringrift eval --help"
+            )
