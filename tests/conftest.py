@@ -12,6 +12,7 @@ import pytest
 
 from ringrift_cli.cli.app import main
 from ringrift_cli.game.warm import compile_rules
+from ringrift_cli.players.warm import compile_players
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -30,8 +31,9 @@ Ringrift = Callable[..., Run]
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_rules() -> None:
-    """The rules compiled and in the cache, so that no command announces that it compiles them."""
+    """All that is compiled, in the cache, so that no command announces that it compiles."""
     compile_rules()
+    compile_players()
 
 
 @pytest.fixture

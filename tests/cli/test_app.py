@@ -268,7 +268,7 @@ def test_first_compilation_is_announced(
     from ringrift_cli.cli.output import Output
 
     compiled: list[int] = []
-    monkeypatch.setattr("ringrift_cli.game.jit.is_compiled", lambda: bool(compiled))
+    monkeypatch.setattr("ringrift_cli.game.jit.MachineCode.exists", lambda _code: bool(compiled))
 
     def compile_rules(tell: Callable[[str], None]) -> None:
         tell("Compiling the rules for this machine, once")

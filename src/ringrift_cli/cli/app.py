@@ -16,7 +16,8 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli.cli import bench, perft, selfplay, show, verify
+from ringrift_cli.cli import bench, engine, perft, play, selfplay, show, verify
+from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.version import __version__
@@ -34,8 +35,11 @@ app = typer.Typer(
 app.command()(selfplay.selfplay)
 app.command()(show.show)
 app.command()(verify.verify)
+app.command()(play.play)
 app.command()(perft.perft)
+app.command()(engine.engine)
 app.add_typer(bench.app)
+app.add_typer(evaluation.app)
 
 
 def _print_version(wanted: bool) -> None:

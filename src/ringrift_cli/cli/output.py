@@ -166,12 +166,26 @@ class Output:
         """Compiles the rules if this machine has not done so yet, and says so."""
         from ringrift_cli.game import jit
 
-        if jit.is_compiled():
-            self.detail(f"Compiled rules: {jit.CACHE_DIR}")
+        code = jit.machine_code("game")
+        if code.exists():
+            self.detail(f"Compiled rules: {code.folder}")
             return
         from ringrift_cli.game.warm import compile_rules
 
         compile_rules(self.note)
+
+    def compile_players(self) -> None:
+        """Compiles the rules and the players if this machine has not done so yet, and says so."""
+        self.compile_rules()
+        from ringrift_cli.game import jit
+
+        code = jit.machine_code("players")
+        if code.exists():
+            self.detail(f"Compiled players: {code.folder}")
+            return
+        from ringrift_cli.players.warm import compile_players
+
+        compile_players(self.note)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ y - 1, so that all six neighbours of a cell lie next to it:
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ringrift_cli.game.notation import PositionText
 from ringrift_cli.game.topology import BOARDS, Board
@@ -47,6 +48,17 @@ Piece = tuple[int, str, str]  # screen column, text, style as ANSI parameters
 Paint = Callable[[str, str], str]
 
 
+@dataclass(frozen=True)
+class BoardText:
+    """A drawing in its parts, lines each."""
+
+    grid: Sequence[str]  # the cells and their coordinates
+    legend: Sequence[str]
+    turn: str
+    counts: Sequence[str]  # of each player, with a heading
+    stacks: Sequence[str]  # what stacks hold; none if there is nothing to say
+
+
 def draw_text(
     position: PositionText, *, colour: bool = False, marks: Mapping[int, str] | None = None
 ) -> str:
@@ -55,15 +67,32 @@ def draw_text(
     `marks` puts a character before cells, by cell index. Without `colour` the text is plain ASCII
     (as long as the marks are). At most 110 columns wide.
     """
+    parts = draw_parts(position, colour=colour, marks=marks)
+    lines = [*parts.grid, "", *parts.legend, "", parts.turn, "", *parts.counts]
+    if parts.stacks:
+        lines += ["", *parts.stacks]
+    return "\n".join(lines) + "\n"
+
+
+def draw_parts(
+    position: PositionText,
+    *,
+    colour: bool = False,
+    marks: Mapping[int, str] | None = None,
+    names: Sequence[str] | None = None,
+) -> BoardText:
+    """The parts of `draw_text`, for another arrangement; `names` of the players, by seat."""
     board = BOARDS[position.board]
     paint = _ansi if colour else _plain
     grid = _hex_rows if board.hexagonal else _square_rows
-    lines = [_row_text(row, paint) for row in grid(board, position, marks or {})]
-    lines += ["", *_legend(position, bool(marks)), "", *_panel(board, position, paint)]
-    stacks = _stack_list(board, position)
-    if stacks:
-        lines += ["", *stacks]
-    return "\n".join(lines) + "\n"
+    seats = range(1, position.players + 1)
+    return BoardText(
+        [_row_text(row, paint) for row in grid(board, position, marks or {})],
+        _legend(position, bool(marks)),
+        turn_text(position),
+        _counts(board, position, paint, names or [f"player {seat}" for seat in seats]),
+        _stack_list(board, position),
+    )
 
 
 # ---- the grid -----------------------------------------------------------------------------------
@@ -189,14 +218,15 @@ def territory_counts(position: PositionText) -> list[int]:
     return [position.cells.count(f"c{seat}") for seat in range(1, position.players + 1)]
 
 
-def _panel(board: Board, position: PositionText, paint: Paint) -> list[str]:
+def _counts(board: Board, position: PositionText, paint: Paint, names: Sequence[str]) -> list[str]:
     rings = board.elimination_threshold(position.players)
     cells = board.territory_threshold(position.players)
-    lines = [turn_text(position), "", "  player     hand   eliminated    territory"]
+    width = max(map(len, names))
+    lines = [f"  {'player':<{width + 2}} hand   eliminated    territory"]
     counts = zip(position.hands, position.eliminated, territory_counts(position), strict=True)
     for p, (hand, eliminated, territory) in enumerate(counts):
         to_move = position.seat == p + 1 and position.phase != "game_over"
-        name = paint(f"{LETTERS[p]} player {p + 1}", STYLES["s"].format(COLOURS[p]))
+        name = paint(f"{LETTERS[p]} {names[p]:<{width}}", STYLES["s"].format(COLOURS[p]))
         lines.append(
             f"{'>' if to_move else ' '} {name} {hand:>6}"
             f"{eliminated:>6} of {rings:<3}{territory:>6} of {cells}"

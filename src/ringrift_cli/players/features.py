@@ -50,7 +50,8 @@ FEATURES = (
     ("gaps", "cells", "places for a line that lack one marker"),
     ("anchored", "cells", "its markers at territory or the edge of the board"),
     ("closing", "cells", "open cells where one more marker of it would close a passage"),
-    ("enclosed", "cells", "cells it would cut off by closing all of these, with no stack of it"),
+    ("closable", "cells", "most cells it could take after closing a single one"),
+    ("enclosed", "cells", "cells it could take after closing them all"),
     ("caught", "rings", "stacks of others there"),
     ("endangered", "rings", "its stacks in what others would cut off in this way"),
     ("regions", "cells", "cells of disconnected regions that it could take"),
@@ -63,21 +64,30 @@ FEATURES = (
     ("recovery", "flat", "then: markers and buried rings to recover with, up to 3"),
     ("tempo", "flat", "it is its turn"),
     ("debt", "flat", "and it owes a ring, a cap or an extraction"),
+    ("next_captures", "rings", "captures, counted on its own turn only"),
+    ("next_threatened", "rings", "threatened, the same"),
+    ("next_gaps", "cells", "gaps, the same"),
+    ("next_closing", "cells", "closing, the same"),
+    ("next_closable", "cells", "closable, the same"),
+    ("next_caught", "rings", "caught, the same"),
+    ("next_regions", "cells", "regions, the same"),
 )
 NAMES = tuple(name for name, _, _ in FEATURES)
 N = len(FEATURES)
 (
-    STACKS, HEIGHT, CAPS, THIN, BURIED, HAND, ELIMINATED, TERRITORY, MARKERS, CENTRE, MOVES, BLOCKED,
-    CAPTURES, THREATENED, OVERTAKES, REACH, HARVEST, EXPOSED, PAIRS, TRIPLES, GAPS, ANCHORED,
-    CLOSING, ENCLOSED, CAUGHT, ENDANGERED, REGIONS, NEAR_ELIMINATION, NEAR_TERRITORY, LEADER,
-    LAST_STANDING, FORCED, STRANDED, RECOVERY, TEMPO, DEBT,
+    STACKS, HEIGHT, CAPS, THIN, BURIED, HAND, ELIMINATED, TERRITORY, MARKERS, CENTRE, MOVES,
+    BLOCKED, CAPTURES, THREATENED, OVERTAKES, REACH, HARVEST, EXPOSED, PAIRS, TRIPLES, GAPS,
+    ANCHORED, CLOSING, CLOSABLE, ENCLOSED, CAUGHT, ENDANGERED, REGIONS, NEAR_ELIMINATION,
+    NEAR_TERRITORY, LEADER, LAST_STANDING, FORCED, STRANDED, RECOVERY, TEMPO, DEBT, NEXT_CAPTURES,
+    NEXT_THREATENED, NEXT_GAPS, NEXT_CLOSING, NEXT_CLOSABLE, NEXT_CAUGHT, NEXT_REGIONS,
 ) = range(N)  # fmt: skip
 
 PLANE = 40  # words of a plane of row words in Z
 Z_THREAT = 0  # stacks that someone can capture
 Z_SEEN = PLANE  # [4 planes] cells in sight of each player's stacks
-Z_MOBILE = 5 * PLANE  # [4] stacks that can move or capture
-SCRATCH = 5 * PLANE + 8
+Z_GAPS = 5 * PLANE  # cells whose closing would part what is around them
+Z_MOBILE = 6 * PLANE  # [4] stacks that can move or capture
+SCRATCH = 6 * PLANE + 8
 
 
 def units(T: IntArray) -> npt.NDArray[np.float64]:
@@ -105,21 +115,32 @@ def count(T: IntArray, S: IntArray, W: IntArray, Z: IntArray, X: IntArray) -> No
         count_stacks(T, S, Z, X, p)
         count_sight(T, S, Z, p)
     for p in range(players):
-        x = p * N
         count_held(T, S, X, p)
         count_seen(T, S, Z, X, p)
         count_lines(T, S, X, p)
         if S[L.MARKERS + p] > 1:
-            count_closing(T, S, W, X, p)
+            count_closing(T, S, W, Z, X, p)
     for border in range(players + 1):
         if territory.may_separate(S, border):
             count_regions(T, S, W, X, border)
     for p in range(players):
         count_prospects(T, S, Z, X, p)
-        x = p * N
-        if S[L.SEAT] == p:
-            X[x + TEMPO] = 1
-            X[x + DEBT] = 1 if S[L.PENDING] != L.NOTHING else 0
+    count_turn(S, X)
+
+
+@rule()
+def count_turn(S: IntArray, X: IntArray) -> None:
+    """What only the seat has whose turn it is."""
+    x = S[L.SEAT] * N
+    X[x + TEMPO] = 1
+    X[x + DEBT] = 1 if S[L.PENDING] != L.NOTHING else 0
+    X[x + NEXT_CAPTURES] = X[x + CAPTURES]
+    X[x + NEXT_THREATENED] = X[x + THREATENED]
+    X[x + NEXT_GAPS] = X[x + GAPS]
+    X[x + NEXT_CLOSING] = X[x + CLOSING]
+    X[x + NEXT_CLOSABLE] = X[x + CLOSABLE]
+    X[x + NEXT_CAUGHT] = X[x + CAUGHT]
+    X[x + NEXT_REGIONS] = X[x + REGIONS]
 
 
 @rule()
@@ -296,42 +317,69 @@ def passages(T: IntArray, W: IntArray, i: int) -> int:
 
 
 @rule()
-def count_closing(T: IntArray, S: IntArray, W: IntArray, X: IntArray, p: int) -> None:
-    """Closes all passages in the border of a seat and weighs what that would cut off."""
-    x, rows, players = p * N, T[L.T_ROWS], T[L.T_PLAYERS]
+def count_closing(T: IntArray, S: IntArray, W: IntArray, Z: IntArray, X: IntArray, p: int) -> None:
+    """Closes all passages in the border of a seat and weighs the parts that they leave."""
+    x, rows = p * N, T[L.T_ROWS]
     territory.open_border(T, S, W, p + 1)
-    closing = 0
+    closing, cells = 0, 0
     for row in range(rows):
         gaps = passages(T, W, L.PAD + row)
+        Z[Z_GAPS + L.PAD + row] = gaps
         closing += popcount(gaps)
-        W[L.W_REST + L.PAD + row] &= ~gaps
+        cells += popcount(W[L.W_PASS + L.PAD + row])
     if closing == 0 and S[L.JOINED] >> (p + 1) & 1:
         return
     X[x + CLOSING] = closing
     for row in range(rows):
+        W[L.W_REST + L.PAD + row] &= ~Z[Z_GAPS + L.PAD + row]
         W[L.W_PASS + L.PAD + row] = W[L.W_REST + L.PAD + row]
     for row in range(rows):
         i = L.PAD + row
         while W[L.W_REST + i] != 0:
             bits = W[L.W_REST + i]
             first, last = territory.flood(T, W, i, bits & -bits)
-            cells = 0
-            for j in range(first, last + 1):
-                cells += popcount(W[L.W_FOUND + j])
-                W[L.W_REST + j] &= ~W[L.W_FOUND + j]
-            if 2 * cells > T[L.T_CELLS]:
-                continue
-            inside, own = 0, 0
-            for q in range(players):
-                stacks = found_stacks(T, S, W, q, first, last)
-                if q == p:
-                    own = stacks
-                else:
-                    inside += stacks
-                    X[q * N + ENDANGERED] += stacks
-            if own == 0:
-                X[x + ENCLOSED] += cells
-                X[x + CAUGHT] += inside
+            weigh_part(T, S, W, Z, X, p, first, last, cells)
+
+
+@rule()
+def weigh_part(
+    T: IntArray,
+    S: IntArray,
+    W: IntArray,
+    Z: IntArray,
+    X: IntArray,
+    p: int,
+    first: int,
+    last: int,
+    cells: int,
+) -> None:
+    """Counts one part, W_FOUND, that closed passages leave of `cells` open cells."""
+    x, size, gaps = p * N, 0, 0
+    for j in range(first, last + 1):
+        size += popcount(W[L.W_FOUND + j])
+        W[L.W_REST + j] &= ~W[L.W_FOUND + j]
+    for j in range(max(first - 1, L.PAD), min(last + 2, L.PAD + T[L.T_ROWS])):
+        gaps += popcount(territory.edge(T, W, j) & Z[Z_GAPS + j])
+    inside, outside, caught = 0, 0, 0  # players who control a stack there; stacks of others
+    own = found_stacks(T, S, W, p, first, last)
+    for q in range(T[L.T_PLAYERS]):
+        stacks = found_stacks(T, S, W, q, first, last)
+        if stacks > 0:
+            inside += 1
+        if S[L.STACKS + q] > stacks:
+            outside += 1
+        if q != p:
+            caught += stacks
+            if 2 * size < cells:
+                X[q * N + ENDANGERED] += stacks
+    owners = territory.ring_owners(T, S)
+    if inside < owners and own < S[L.STACKS + p]:
+        X[x + ENCLOSED] += size
+        X[x + CAUGHT] += caught
+        if gaps == 1:
+            X[x + CLOSABLE] = max(X[x + CLOSABLE], size)
+    if gaps == 1 and outside < owners and own > 0:
+        X[x + CLOSABLE] = max(X[x + CLOSABLE], cells - size)
 
 
 @rule()
@@ -393,4 +441,4 @@ def count_prospects(T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int) 
         X[x + FORCED] = 1
     elif victory.is_alive(S, p):
         X[x + STRANDED] = 1
-        X[x + RECOVERY] = min(3, min(S[L.MARKERS + p], S[L.RINGS + p]))
+        X[x + RECOVERY] = min(3, S[L.MARKERS + p], S[L.RINGS + p])

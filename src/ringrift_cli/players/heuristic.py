@@ -1,4 +1,4 @@
-"""The heuristic player: the legal action whose position has the greatest weighted advantage."""
+"""The heuristic player: the legal action that leads to the greatest weighted advantage."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ringrift_cli.game import playout
-from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.playout import LongArray
+from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players import scoring
 from ringrift_cli.players.features import units
 from ringrift_cli.players.player import Choices, Decisions, identity_of
 from ringrift_cli.players.profiles import FEATURES_VERSION, Profile
 from ringrift_cli.players.scoring import FloatArray
 
-CHANCE_SCALE = 6.0  # advantage that multiplies the odds by e; docs/performance.md
+WIDTH = 24  # unfinished turns that are thought to their end; docs/lab-notes.md
+CHANCE_SCALE = 24.0  # advantage that multiplies the odds by e; docs/lab-notes.md
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class Carelessness:
 class HeuristicPlayer:
     """Plays by a profile; see scoring.py."""
 
-    def __init__(self, spec: str, profile: Profile, careless: Carelessness) -> None:
+    def __init__(self, spec: str, profile: Profile, careless: Carelessness, width: int) -> None:
         self.spec = spec
         self.profile = profile
         self._careless = careless
+        self._width = width
         self._weights = effective_weights(profile)[None]
         self.identity = identity_of(
             {
@@ -41,6 +43,7 @@ class HeuristicPlayer:
                 "weights": profile.array.tolist(),
                 "noise": careless.noise,
                 "blunder": careless.blunder,
+                "width": width,
             }
         )
 
@@ -48,7 +51,7 @@ class HeuristicPlayer:
         actions, offsets = playout.list_all(asked.T, asked.rows)
         which = np.zeros(len(asked), np.int64)
         scores, sums = scoring.score_all(
-            asked.T, asked.rows, actions, offsets, self._weights, which
+            asked.T, asked.rows, actions, offsets, self._weights, which, self._width
         )
         noise = np.full(len(asked), self._careless.noise)
         blunder = np.full(len(asked), self._careless.blunder)
@@ -75,15 +78,27 @@ def chances(sums: FloatArray) -> FloatArray:
 class HeuristicEvaluator:
     """The heuristic as a search sees it: priors by a softmax of the scores, and chances to win."""
 
-    def __init__(self, profile: Profile, temperature: float) -> None:
+    def __init__(self, profile: Profile, temperature: float, width: int) -> None:
         self._T = tables(profile.board, profile.players)
         self._weights = effective_weights(profile)[None]
         self._temperature = temperature
+        self._width = width
+        self.identity = identity_of(
+            {
+                "kind": "heuristic",
+                "features": FEATURES_VERSION,
+                "weights": profile.array.tolist(),
+                "temperature": temperature,
+                "width": width,
+            }
+        )
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
     ) -> tuple[FloatArray, FloatArray]:
         """Logits of the legal actions, [M], and chances to win by seat, [N, players]."""
         which = np.zeros(len(rows), np.int64)
-        scores, sums = scoring.score_all(self._T, rows, actions, offsets, self._weights, which)
+        scores, sums = scoring.score_all(
+            self._T, rows, actions, offsets, self._weights, which, self._width
+        )
         return scores / self._temperature, chances(sums)

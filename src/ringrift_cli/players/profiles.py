@@ -1,12 +1,12 @@
 """Weights of the heuristic: readable YAML files, one for each board and number of players.
 
-    board: hex8
-    players: 2
-    features: 1          # version of the features that the weights were made for
-    about: how the weights came to be
-    weights:
-      stacks: 1.0
-      …
+board: hex8
+players: 2
+features: 1          # version of the features that the weights were made for
+about: how the weights came to be
+weights:
+  stacks: 1.0
+  …
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ringrift_cli.players.scoring import FloatArray
 
 FEATURES_VERSION = 1  # grows when a feature comes, goes or counts something else
 DEFAULT = "default"
+BEGINNER = "beginner"
 TUNED = "tuned"
 
 
@@ -50,12 +51,12 @@ def profile_named(name: str, board: str, players: int) -> Profile:
     """A profile by name or file.
 
     The name is `default` (one set of weights for all boards, which never changes: the anchor of all
-    ratings), `tuned` (found by `ringrift cmaes` and shipped for some boards), or empty: the tuned
-    one where there is one, else the default. Anything else is a YAML file. `UsageError` names what
-    is wrong with it.
+    ratings), `beginner` (the same for someone who sees little), `tuned` (found by `ringrift cmaes`
+    and shipped for some boards), or empty: the tuned one where there is one, else the default.
+    Anything else is a YAML file. `UsageError` names what is wrong with it.
     """
-    if name == DEFAULT:
-        return _parse(_shipped(f"{DEFAULT}.yaml").read_text(), DEFAULT, board, players)
+    if name in (DEFAULT, BEGINNER):
+        return _parse(_shipped(f"{name}.yaml").read_text(), name, board, players)
     if name in ("", TUNED):
         file = _shipped(f"{board}-{players}p.yaml")
         if file.is_file():
@@ -71,7 +72,8 @@ def profile_named(name: str, board: str, players: int) -> Profile:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(
-            f"No heuristic profile {name!r}: expected default, tuned or a YAML file ({reason}).",
+            f"No heuristic profile {name!r} ({reason}): expected default, tuned, beginner or a YAML"
+            " file.",
             hint="heuristic:default",
         ) from error
     return _parse(text, name, board, players)
@@ -85,7 +87,9 @@ def _parse(text: str, name: str, board: str, players: int) -> Profile:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"Profile {name!r} is no YAML ({' '.join(str(error).split())}).") from error
+        raise UsageError(
+            f"Profile {name!r} is no YAML ({' '.join(str(error).split())})."
+        ) from error
     if not isinstance(document, dict) or not isinstance(document.get("weights"), dict):
         raise UsageError(f"Profile {name!r} has no table 'weights'.")
     for field, ours in (("board", board), ("players", players), ("features", FEATURES_VERSION)):

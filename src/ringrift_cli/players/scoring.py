@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import turn
 from ringrift_cli.game.jit import njit, pointer, rule, wide
-from ringrift_cli.game.playout import LongArray, Seeds, draw, spread
+from ringrift_cli.game.playout import BoolArray, LongArray, Seeds, draw, spread
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.players.features import SCRATCH, N, count
 
@@ -55,6 +55,105 @@ def advantage(players: int, sums: FloatArray, p: int) -> float:
     return sums[p] - others / (players - 1)
 
 
+@rule()
+def in_turn(row: IntArray, p: int, number: int) -> bool:
+    """Whether the turn `number` of seat `p` still goes on."""
+    return row[L.PHASE] != L.OVER and row[L.SEAT] == p and row[L.TURN] == number
+
+
+@rule()
+def copy(size: int, source: IntArray, target: IntArray) -> None:
+    for i in range(size):
+        target[i] = source[i]
+
+
+@rule()
+def complete(
+    T: IntArray,
+    S: IntArray,
+    R: IntArray,
+    W: IntArray,
+    Z: IntArray,
+    X: IntArray,
+    out: IntArray,
+    weights: FloatArray,
+    sums: FloatArray,
+) -> float:
+    """Plays the rest of the mover's turn in `S`, each time the best action; the advantage then.
+
+    `R` is room for a row, `out` for the legal actions. The sums of the last position are in `sums`.
+    """
+    players, p, number = T[L.T_PLAYERS], S[L.SEAT], S[L.TURN]
+    best = -np.inf
+    while in_turn(S, p, number):
+        best, chosen = -np.inf, -1
+        for k in range(turn.legal(T, S, W, out)):
+            copy(T[L.T_ROW_SIZE], S, R)
+            turn.apply(T, R, W, out[k])
+            weigh(T, R, W, Z, X, weights, sums)
+            score = advantage(players, sums, p)
+            if score > best:
+                best, chosen = score, out[k]
+        turn.apply(T, S, W, chosen)
+    weigh(T, S, W, Z, X, weights, sums)
+    return best
+
+
+@rule()
+def keep_sums(players: int, now: FloatArray, sums: FloatArray) -> None:
+    for q in range(players):
+        sums[q] = now[q]
+
+
+@rule()
+def score_row(
+    T: IntArray,
+    start: IntArray,
+    R: IntArray,
+    R2: IntArray,
+    W: IntArray,
+    Z: IntArray,
+    X: IntArray,
+    out: IntArray,
+    actions: IntArray,
+    weights: FloatArray,
+    width: int,
+    now: FloatArray,
+    waiting: BoolArray,
+    scores: FloatArray,
+    sums: FloatArray,
+) -> None:
+    """Scores the actions of one position; see `score_all`."""
+    size, players = T[L.T_ROW_SIZE], T[L.T_PLAYERS]
+    p, number, best = start[L.SEAT], start[L.TURN], -np.inf
+    for k in range(len(actions)):
+        copy(size, start, R)
+        turn.apply(T, R, W, wide(actions[k]))
+        weigh(T, R, W, Z, X, weights, now)
+        scores[k] = advantage(players, now, p)
+        waiting[k] = width > 0 and in_turn(R, p, number)
+        if not waiting[k] and scores[k] > best:
+            best = scores[k]
+            keep_sums(players, now, sums)
+    for _ in range(width):
+        chosen = -1
+        for k in range(len(actions)):
+            if waiting[k] and (chosen < 0 or scores[k] > scores[chosen]):
+                chosen = k
+        if chosen < 0:
+            break
+        waiting[chosen] = False
+        copy(size, start, R)
+        turn.apply(T, R, W, wide(actions[chosen]))
+        scores[chosen] = complete(T, R, R2, W, Z, X, out, weights, now)
+        if scores[chosen] > best:
+            best = scores[chosen]
+            keep_sums(players, now, sums)
+    for k in range(len(actions)):
+        if waiting[k]:
+            scores[k] = -np.inf
+
+
 @njit()
 def _score(
     T: IntArray,
@@ -63,35 +162,32 @@ def _score(
     offsets: LongArray,
     weights: FloatArray,
     which: LongArray,
+    width: int,
     scores: FloatArray,
     sums: FloatArray,
 ) -> None:
-    size = T[L.T_ROW_SIZE]
-    row = np.empty(size, np.int32)
+    row, room = np.empty(T[L.T_ROW_SIZE], np.int32), np.empty(T[L.T_ROW_SIZE], np.int32)
     work, scratch = np.empty(L.WORK, np.int32), np.empty(SCRATCH, np.int32)
-    counts = np.empty(L.MAX_PLAYERS * N, np.int32)
-    now = np.empty(L.MAX_PLAYERS, np.float64)
-    players = wide(T[L.T_PLAYERS])
+    counts, out = np.empty(L.MAX_PLAYERS * N, np.int32), np.empty(T[L.T_MAX_LEGAL], np.int32)
+    now, waiting = np.empty(L.MAX_PLAYERS, np.float64), np.empty(T[L.T_MAX_LEGAL], np.bool_)
     for i in range(len(rows)):
-        p = wide(rows[i, L.SEAT])
-        best = -np.inf
-        for k in range(offsets[i], offsets[i + 1]):
-            row[:] = rows[i]
-            turn.apply(pointer(T), pointer(row), pointer(work), wide(actions[k]))
-            weigh(
-                pointer(T),
-                pointer(row),
-                pointer(work),
-                pointer(scratch),
-                pointer(counts),
-                weights[which[i]],
-                now,
-            )
-            scores[k] = advantage(players, now, p)
-            if scores[k] > best:
-                best = scores[k]
-                for q in range(players):
-                    sums[i, q] = now[q]
+        score_row(
+            pointer(T),
+            pointer(rows[i]),
+            pointer(row),
+            pointer(room),
+            pointer(work),
+            pointer(scratch),
+            pointer(counts),
+            pointer(out),
+            actions[offsets[i] : offsets[i + 1]],
+            weights[which[i]],
+            width,
+            now,
+            waiting,
+            scores[offsets[i] : offsets[i + 1]],
+            sums[i],
+        )
 
 
 @njit()
@@ -138,17 +234,19 @@ def score_all(
     offsets: LongArray,
     weights: FloatArray,
     which: LongArray,
+    width: int = 0,
 ) -> tuple[FloatArray, FloatArray]:
     """Scores of the actions, [M], and sums by seat after the best one of each row, [N, players].
 
     Row i may play `actions[offsets[i] : offsets[i + 1]]` and is weighed with `weights[which[i]]`,
-    a row of [K, features] that already contains the units.
+    a row of [K, features] that already contains the units. With `width` above 0, actions that leave
+    the turn unfinished are scored by its end: the best `width` of them, the others by -inf.
     """
     scores = np.empty(len(actions))
     sums = np.zeros((len(rows), int(T[L.T_PLAYERS])))
     spread(
         lambda a, b: _score(
-            T, rows[a:b], actions, offsets[a : b + 1], weights, which[a:b], scores, sums[a:b]
+            T, rows[a:b], actions, offsets[a : b + 1], weights, which[a:b], width, scores, sums[a:b]
         ),
         len(rows),
     )

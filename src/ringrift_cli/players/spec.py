@@ -1,22 +1,32 @@
 """Players by name: `KIND[:ARGUMENT,…]`.
 
     random
-    heuristic[:PROFILE][,noise=X][,blunder=P]     PROFILE: default, tuned or a YAML file
-    mcts[:sims=N|seconds=S][,profile=PROFILE]     search with the heuristic as its evaluator
+    heuristic[:PROFILE][,noise=X][,blunder=P][,width=W]
+                                                  PROFILE: default, tuned or a YAML file
+    mcts:sims=N|seconds=S[,profile=PROFILE]       search with the heuristic as its evaluator
     exec:COMMAND                                  a program that speaks docs/protocol.md
 
-`blunder` is the probability of a random move, `noise` the scale of noise on the scores.
+`blunder` is the probability of a random move, `noise` the scale of noise on the scores, `width` how
+many unfinished turns are thought to their end.
 """
 
 from __future__ import annotations
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game.topology import board_named, check_players
-from ringrift_cli.players.heuristic import Carelessness, HeuristicPlayer
+from ringrift_cli.players.heuristic import (
+    WIDTH,
+    Carelessness,
+    HeuristicEvaluator,
+    HeuristicPlayer,
+)
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.profiles import profile_named
+from ringrift_cli.players.searcher import Effort, SearchPlayer
 from ringrift_cli.players.uniform import RandomPlayer
+from ringrift_cli.search.puct import EXPLORATION
 
+PRIOR_TEMPERATURE = 3.0  # of the softmax that makes priors of heuristic scores
 KINDS = ("random", "heuristic", "mcts", "exec")
 
 
@@ -31,7 +41,8 @@ def make_player(spec: str, board: str, players: int) -> Player:
         return ExternalPlayer(spec, rest, board, players)
     if kind not in KINDS:
         raise UsageError(
-            f"Unknown player {spec!r}: expected one of {', '.join(KINDS)}.", hint="heuristic:default"
+            f"Unknown player {spec!r}: expected one of {', '.join(KINDS)}.",
+            hint="heuristic:default",
         )
     arguments = _Arguments(spec, rest)
     player: Player
@@ -42,11 +53,29 @@ def make_player(spec: str, board: str, players: int) -> Player:
         careless = Carelessness(
             arguments.number("noise", 0.0), arguments.number("blunder", 0.0, most=1.0)
         )
-        player = HeuristicPlayer(spec, profile, careless)
+        width = arguments.whole("width", WIDTH)
+        player = HeuristicPlayer(spec, profile, careless, width)
     else:
         player = _searcher(spec, arguments, board, players)
     arguments.check_all_used()
     return player
+
+
+def _searcher(spec: str, arguments: _Arguments, board: str, players: int) -> Player:
+    profile = profile_named(arguments.text("profile", ""), board, players)
+    temperature = arguments.number("temperature", PRIOR_TEMPERATURE)
+    seconds = arguments.number("seconds", 0.0)
+    simulations = arguments.number("sims", 0.0)
+    if (simulations > 0) == (seconds > 0) or simulations != int(simulations):
+        raise UsageError(
+            f"Player {spec!r}: expected either sims=N, a whole number, or seconds=S, above 0.",
+            hint="mcts:sims=200",
+        )
+    width = arguments.whole("width", WIDTH)
+    evaluator = HeuristicEvaluator(profile, temperature, width)
+    effort = Effort(int(simulations), seconds)
+    exploration = arguments.number("exploration", EXPLORATION)
+    return SearchPlayer(spec, evaluator, evaluator.identity, effort, exploration)
 
 
 class _Arguments:
@@ -82,6 +111,12 @@ class _Arguments:
             limit = f"from 0 to {most:g}" if most < float("inf") else "of 0 or more"
             raise UsageError(f"Player {self._spec!r}: {name} is {text!r}, not a number {limit}.")
         return number
+
+    def whole(self, name: str, default: int) -> int:
+        text = self._named.pop(name, str(default))
+        if not text.isdecimal():
+            raise UsageError(f"Player {self._spec!r}: {name} is {text!r}, not a whole number.")
+        return int(text)
 
     def check_all_used(self) -> None:
         left = [*filter(None, [self._first]), *self._named]

@@ -1,0 +1,75 @@
+"""`ringrift engine`: a player for other programs, by lines on stdin and stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import product
+from typing import Annotated
+
+import typer
+
+from ringrift_cli.cli.options import SeedOption, VerboseOption
+from ringrift_cli.cli.output import Output
+from ringrift_cli.errors import UsageError
+
+
+def engine(
+    player: Annotated[
+        str,
+        typer.Option(
+            "--player",
+            metavar="SPEC",
+            help="Who plays: random, heuristic[:PROFILE], mcts:sims=N, mcts:seconds=S.",
+            envvar="RINGRIFT_PLAYER",
+        ),
+    ] = "heuristic",
+    seed: SeedOption = 0,
+    verbose: VerboseOption = False,
+) -> None:
+    """Play for another program, which sends lines to stdin and reads the answers on stdout.
+
+    The protocol is that of docs/protocol.md, modelled on UCI. A line that means nothing is answered
+    with an error line. The end of the input, or quit, ends the engine.
+
+    \b
+    Examples:
+      ringrift engine --player mcts:sims=400
+      ringrift engine --player heuristic:my-weights.yaml --seed 7
+    """
+    out = Output(verbose=verbose)
+    out.compile_rules()
+    from ringrift_cli.players.engine import GREATEST_SEED, Engine, lines_of
+
+    if seed > GREATEST_SEED:
+        raise UsageError(f"The seed {seed} is greater than {GREATEST_SEED}.")
+    _check(player)
+    if sys.stdin is not None and sys.stdin.isatty():
+        out.note("Waiting for lines of docs/protocol.md: rri tells who plays, quit ends.")
+
+    def read() -> Iterator[bytes]:
+        for line in lines_of(sys.stdin.fileno()) if sys.stdin is not None else ():
+            out.detail(f"< {line.decode('utf-8', 'backslashreplace')}")
+            yield line
+
+    def write(line: str) -> None:
+        out.detail(f"> {line}")
+        out.result({}, line)
+
+    Engine(read(), write, player, seed=seed).run()
+
+
+def _check(spec: str) -> None:
+    """`UsageError` for a player that no `newgame` could make; a program is not started for that."""
+    from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
+    from ringrift_cli.players.spec import make_player
+
+    reason: UsageError | None = None
+    for board, players in product(() if spec.startswith("exec:") else BOARD_NAMES, PLAYER_COUNTS):
+        try:
+            make_player(spec, board, players).close()
+            return
+        except UsageError as error:
+            reason = reason or error
+    if reason is not None:
+        raise reason

@@ -1,0 +1,233 @@
+"""Matches: games between players, many at once, in blocks that are fair to all.
+
+A block is one random legal opening, played with every seating: entrant i sits in seat i in the
+first game, and each further game moves everybody one seat on. Two players play two games of a
+block, A against B and B against A; four entrants play four. With fewer entrants than seats the last
+one takes the seats that are left.
+
+What a match plays is decided by its setting alone: game r of block b has its own opening and its
+own random numbers, whatever else is played at the same time, and wherever it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.errors import PlayerError, UsageError
+from ringrift_cli.game import layout as L
+from ringrift_cli.game import playout
+from ringrift_cli.game.notation import REASONS
+from ringrift_cli.game.position import Position
+from ringrift_cli.game.topology import IntArray, board_named, tables
+from ringrift_cli.game.version import rules_hash
+from ringrift_cli.players.player import Decisions, Player
+from ringrift_cli.stages.results import PlayedGame, Pool, Results
+
+OPENING_SALT = 0x6F70656E696E67  # openings and play draw from different numbers
+LONGEST_OPENING = 64  # decisions, whatever the turns
+CONCURRENT = 256
+
+
+@dataclass(frozen=True)
+class Match:
+    """Who plays whom, and how: two entrants or more, for a board and number of players."""
+
+    pool: Pool
+    entrants: tuple[Player, ...]
+    seed: int = 0
+    opening_turns: int | None = None  # None: two for each player, or one under the pie rule
+
+    def __post_init__(self) -> None:
+        most = self.pool.players
+        if not 2 <= len(self.entrants) <= most:
+            raise UsageError(
+                f"A game of {most} takes 2 to {most} different players, not {len(self.entrants)}."
+                if most > 2
+                else f"A game of 2 takes 2 players, not {len(self.entrants)}."
+            )
+
+    @property
+    def turns(self) -> int:
+        """Random turns before the players take over."""
+        if self.opening_turns is not None:
+            return self.opening_turns
+        return 1 if self.pool.pie_rule else 2 * self.pool.players
+
+    @property
+    def rotations(self) -> int:
+        """Games of a block."""
+        return self.pool.players
+
+    def seating(self, rotation: int) -> tuple[int, ...]:
+        """Entrant of each seat."""
+        n, last = self.pool.players, len(self.entrants) - 1
+        return tuple(min((seat - rotation) % n, last) for seat in range(n))
+
+    def setting(self) -> dict[str, Any]:
+        """All that decides the games; the id of the match is its hash."""
+        return {
+            "board": self.pool.board,
+            "players": self.pool.players,
+            "pie_rule": self.pool.pie_rule,
+            "rules": rules_hash(),
+            "entrants": [entrant.identity for entrant in self.entrants],
+            "seed": self.seed,
+            "opening_turns": self.turns,
+        }
+
+    def enter(self, results: Results) -> str:
+        """The id of the match in the results."""
+        specs = {entrant.identity: entrant.spec for entrant in self.entrants}
+        return results.begin(self.setting(), specs)
+
+    def close(self) -> None:
+        for entrant in self.entrants:
+            entrant.close()
+
+
+@dataclass
+class _Table:
+    """The games being played."""
+
+    rows: IntArray  # [C, row size]
+    seeds: playout.Seeds  # [C]
+    entrant: IntArray  # [C, players] who sits where
+    task: list[tuple[int, int]] = field(default_factory=list)  # [C] block, rotation
+    history: list[list[int]] = field(default_factory=list)  # [C] actions so far
+
+    def keep(self, slots: list[int]) -> None:
+        """Forgets all other games."""
+        self.rows, self.seeds = self.rows[slots], self.seeds[slots]
+        self.entrant = self.entrant[slots]
+        self.task = [self.task[i] for i in slots]
+        self.history = [self.history[i] for i in slots]
+
+    def add(self, other: _Table) -> None:
+        self.rows = np.concatenate([self.rows, other.rows])
+        self.seeds = np.concatenate([self.seeds, other.seeds])
+        self.entrant = np.concatenate([self.entrant, other.entrant])
+        self.task += other.task
+        self.history += other.history
+
+
+def play(
+    match: Match,
+    tasks: Iterable[tuple[int, int]],
+    *,
+    concurrent: int = CONCURRENT,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[list[PlayedGame]]:
+    """Plays games (block, rotation) of a match; yields finished ones as they come, some at a time.
+
+    After `should_stop` no game is begun or played on. `PlayerError` if a player fails: then the
+    game it failed in has no result, and neither has anything that was not yielded before.
+    """
+    waiting = iter(tasks)
+    table = _begin(match, _take(waiting, concurrent))
+    while table.task and not should_stop():
+        _decide(match, table, should_stop)
+        over = np.flatnonzero(table.rows[:, L.PHASE] == L.OVER).tolist()
+        if over:
+            finished = [_finished(match, table, i) for i in over]
+            left = sorted(set(range(len(table.task))) - set(over))
+            table.keep(left)
+            table.add(_begin(match, _take(waiting, concurrent - len(left))))
+            yield finished
+
+
+def _take(tasks: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    taken = []
+    for _, task in zip(range(most), tasks, strict=False):
+        taken.append(task)
+    return taken
+
+
+def _begin(match: Match, tasks: list[tuple[int, int]]) -> _Table:
+    """Sets up games behind their openings."""
+    pool = match.pool
+    T = tables(pool.board, pool.players)
+    openings = {block: _opening(match, T, block) for block, _ in tasks}
+    rows = np.zeros((len(tasks), int(T[L.T_ROW_SIZE])), np.int32)
+    seeds = np.zeros(len(tasks), np.uint64)
+    entrant = np.zeros((len(tasks), pool.players), np.int32)
+    for i, (block, rotation) in enumerate(tasks):
+        rows[i] = openings[block][0]
+        seeds[i] = playout.game_seeds(match.seed, block * pool.players + rotation, 1)[0]
+        entrant[i] = match.seating(rotation)
+    return _Table(rows, seeds, entrant, list(tasks), [list(openings[b][1]) for b, _ in tasks])
+
+
+def _opening(match: Match, T: IntArray, block: int) -> tuple[IntArray, list[int]]:
+    """The row behind the random turns of a block, and their actions."""
+    seeds = playout.game_seeds(match.seed ^ OPENING_SALT, block, 1)
+    row = np.zeros((1, int(T[L.T_ROW_SIZE])), np.int32)
+    playout.start_all(T, row, np.ones(1, np.bool_), match.pool.pie_rule)
+    actions: list[int] = []
+    log, length = np.zeros((1, 1), np.int32), np.zeros(1, np.int64)
+    while row[0, L.TURN] <= match.turns and len(actions) < LONGEST_OPENING:
+        before = row.copy()
+        playout.play_random(T, row, seeds, log, length)
+        if row[0, L.PHASE] == L.OVER:  # the players begin before such an end
+            return before[0], actions
+        actions.append(int(log[0, 0]))
+    return row[0], actions
+
+
+def _decide(match: Match, table: _Table, should_stop: Callable[[], bool]) -> None:
+    """One decision in every game: each entrant is shown all of its positions at once."""
+    pool = match.pool
+    T = tables(pool.board, pool.players)
+    to_move = table.entrant[np.arange(len(table.rows)), table.rows[:, L.SEAT]]
+    actions = np.full(len(table.rows), -1, np.int32)
+    for index, entrant in enumerate(match.entrants):
+        where = np.flatnonzero(to_move == index)
+        if len(where) == 0:
+            continue
+        seeds = table.seeds[where]
+        asked = Decisions(
+            pool.board,
+            pool.players,
+            table.rows[where],
+            seeds,
+            [table.history[i] for i in where.tolist()],
+            pool.pie_rule,
+            should_stop,
+        )
+        actions[where] = entrant.choose(asked).actions
+        table.seeds[where] = seeds
+    bad = playout.first_illegal(T, table.rows, np.where(actions < 0, T[L.T_ACTIONS], actions))
+    if bad >= 0:
+        raise _illegal(match, table, bad, int(actions[bad]), int(to_move[bad]))
+    swaps = actions == T[L.T_GLOBAL] + L.SWAP
+    table.entrant[swaps] = table.entrant[swaps][:, ::-1]
+    playout.apply_all(T, table.rows, actions)
+    for history, action in zip(table.history, actions.tolist(), strict=True):
+        history.append(action)
+
+
+def _illegal(match: Match, table: _Table, i: int, action: int, entrant: int) -> PlayerError:
+    pool, (block, rotation) = match.pool, table.task[i]
+    position = Position(board_named(pool.board), pool.players, table.rows[i].copy())
+    return PlayerError(
+        f"Player {match.entrants[entrant].spec!r} chose action {action}, which is not legal in"
+        f" {position} (block {block + 1}, game {rotation + 1}); the game is void."
+    )
+
+
+def _finished(match: Match, table: _Table, i: int) -> PlayedGame:
+    block, rotation = table.task[i]
+    winner = int(table.rows[i, L.WINNER])
+    seats = table.entrant[i].tolist()
+    return PlayedGame(
+        block,
+        rotation,
+        tuple(match.entrants[e].identity for e in seats),
+        winner,
+        seats[winner],
+        REASONS[table.rows[i, L.REASON]],
+        tuple(table.history[i]),
+    )

@@ -1,0 +1,135 @@
+"""Likelihood of who won, and where it is greatest.
+
+In a game with one winner a player wins with probability exp(θ) / Σ exp(θ of each seat): Bradley and
+Terry's model for two seats, the first place of Plackett and Luce's for more. θ is the natural
+logarithm of a player's worth; only differences matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+STEPS = 200
+CLOSE = 1e-8  # Newton's next step is then less than rounding errors
+ENOUGH = 1e-4  # share of the promised rise that a step must keep
+ROUNDING = 1e-12  # relative, of the log-likelihood
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results of games among players 0 to `size` - 1; the number `size` marks an empty seat."""
+
+    seats: IntArray  # [R, S]
+    winner: IntArray  # [R] a player
+    count: FloatArray  # [R] how many games ended so
+    block: IntArray  # [R] games with the same number depend on each other; -1 for independent ones
+    size: int
+
+    def among(self, members: IntArray) -> Table:
+        """What tells the `members` apart if all others are infinitely better or worse.
+
+        Games that another player won say nothing of them; in those that a member won, the others
+        had no chance. Members are renumbered in their order.
+        """
+        number = np.full(self.size + 1, len(members))
+        number[members] = np.arange(len(members))
+        rows = number[self.winner] < len(members)
+        return Table(
+            number[self.seats[rows]],
+            number[self.winner[rows]],
+            self.count[rows],
+            self.block[rows],
+            len(members),
+        )
+
+    def without_blocks(self) -> Table:
+        """The same games in as few rows as possible, in no order of seats."""
+        keys = np.column_stack([np.sort(self.seats, axis=1), self.winner])
+        rows, place = np.unique(keys, axis=0, return_inverse=True)
+        count = np.bincount(place.ravel(), self.count, len(rows)).astype(np.float64)
+        return Table(rows[:, :-1], rows[:, -1], count, np.full(len(rows), -1), self.size)
+
+    def beats(self) -> BoolArray:
+        """[size, size] whether the first has won a game in which the second took part."""
+        table = np.zeros((self.size + 1, self.size + 1), np.bool_)
+        table[self.winner[:, None], self.seats] = True
+        return table[:-1, :-1]
+
+    def log_likelihood(self, worth: FloatArray) -> float:
+        logits = np.append(worth, -np.inf)[self.seats]
+        top = logits.max(1)
+        norm = top + np.log(np.exp(logits - top[:, None]).sum(1))
+        return float(self.count @ (worth[self.winner] - norm))
+
+    def gradient(self, worth: FloatArray) -> FloatArray:
+        """Derivative of the log-likelihood by θ [size]: games won less games expected to be won."""
+        expected = self.count[:, None] * chances(self.seats, worth)
+        lost = np.bincount(self.seats.ravel(), expected.ravel(), self.size + 1)[:-1]
+        return np.asarray(np.bincount(self.winner, self.count, self.size) - lost)
+
+    def information(self, worth: FloatArray) -> FloatArray:
+        """Observed information [size, size]: minus the second derivative of the log-likelihood."""
+        shares = chances(self.seats, worth)
+        side = self.size + 1
+        flat = np.zeros(side * side)
+        for a in range(self.seats.shape[1]):
+            weight = self.count * shares[:, a]
+            flat += np.bincount(self.seats[:, a] * (side + 1), weight, side * side)
+            for b in range(self.seats.shape[1]):
+                cells = self.seats[:, a] * side + self.seats[:, b]
+                flat -= np.bincount(cells, weight * shares[:, b], side * side)
+        return flat.reshape(side, side)[:-1, :-1]
+
+
+def chances(seats: IntArray, worth: FloatArray) -> FloatArray:
+    """Each seat's probability to win [R, S] if players have these θ [N]; N is an empty seat."""
+    logits = np.append(worth, -np.inf)[seats]
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(weights / weights.sum(1, keepdims=True))
+
+
+def maximum(table: Table, start: FloatArray, free: IntArray) -> FloatArray:
+    """θ [size] of greatest likelihood, the players `free` moved and the others as in `start`.
+
+    Newton's method with a line search. The likelihood is concave, and the caller sees to it that
+    the maximum is finite (L. R. Ford, Solution of a Ranking Problem from Binary Comparisons,
+    American Mathematical Monthly 64, 1957; D. R. Hunter, MM algorithms for generalized
+    Bradley-Terry models, Annals of Statistics 32, 2004, assumption 1).
+    """
+    worth = start.copy()
+    if not len(free):
+        return worth
+    value = table.log_likelihood(worth)
+    for _ in range(STEPS):
+        slope = table.gradient(worth)[free]
+        step = np.linalg.solve(table.information(worth)[np.ix_(free, free)], slope)
+        length = 1.0
+        while True:
+            tried = worth.copy()
+            tried[free] += length * step
+            if np.abs(length * step).max() < CLOSE:
+                return tried
+            risen = table.log_likelihood(tried)
+            promised = ENOUGH * length * float(slope @ step)
+            if risen >= value + promised + ROUNDING * value:  # values are negative
+                break
+            length /= 2
+        worth, value = tried, risen
+    raise ArithmeticError(f"no maximum of the likelihood found in {STEPS} steps")
+
+
+def reachable(beats: BoolArray) -> BoolArray:
+    """[N, N] whether a chain of wins, perhaps of length 0, leads from the first to the second."""
+    reach = beats | np.eye(len(beats), dtype=np.bool_)
+    while True:
+        wider = (reach.astype(np.float32) @ reach.astype(np.float32)) > 0
+        if (wider == reach).all():
+            return reach
+        reach = wider

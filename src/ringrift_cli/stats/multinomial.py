@@ -1,0 +1,79 @@
+"""The likeliest distribution of block scores under a hypothesis about their mean.
+
+Both the sequential test (sprt.py) and the intervals (elo.py) ask for it: among all distributions on
+the possible block scores that have a given mean, which one makes the observed scores likeliest?
+Many rows are solved at once, so that a whole series of results costs little more than one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+STEPS = 200  # more halvings than a double has bits
+PRECISION = 1e-15
+
+
+def likeliest_with_mean_zero(shares: FloatArray, values: FloatArray) -> FloatArray:
+    """Among probabilities [..., C] on `values` [..., C] with mean zero, the likeliest ones.
+
+    `shares` [..., C] are the observed frequencies, with sum 1; some may be zero. Some value must be
+    negative and some positive.
+
+    The maximum of Σ share·log p under Σ p = 1 and Σ p·value = 0 is p = share / (1 + x·value), with
+    x the root of Σ share·value / (1 + x·value), which falls steadily between the poles -1/max and
+    -1/min. Sources: M. Van den Bergh, Fishtest's support_MLE_multinomial.pdf, proposition 1.1;
+    A. B. Owen, Empirical Likelihood (2001), section 2.9.
+
+    Where the outermost value was never observed there is no pole, and there may be no root: then x
+    is at that end, and what Σ p lacks belongs to that value.
+    """
+    shares, values = np.broadcast_arrays(shares, values)
+    top, bottom = values.argmax(-1)[..., None], values.argmin(-1)[..., None]
+    low = -1 / np.take_along_axis(values, top, -1)
+    high = -1 / np.take_along_axis(values, bottom, -1)
+    # Ends without a pole, at which the root would lie or beyond: the bracket shrinks to them.
+    no_low_pole = np.take_along_axis(shares, top, -1) == 0
+    no_high_pole = np.take_along_axis(shares, bottom, -1) == 0
+    at_low = no_low_pole & (_secular(shares, values, np.where(no_low_pole, low, 0))[0] <= 0)
+    at_high = no_high_pole & (_secular(shares, values, np.where(no_high_pole, high, 0))[0] >= 0)
+    low, high = np.where(at_high, high, low), np.where(at_low, low, high)
+    x = _root(shares, values, low, high)
+    p = shares * _reciprocal(shares, values, x)
+    outermost = np.where(x < 0, top, bottom)
+    rest = np.take_along_axis(p, outermost, -1) + (1 - p.sum(-1, keepdims=True))
+    np.put_along_axis(p, outermost, np.maximum(rest, 0), -1)
+    return p
+
+
+def _reciprocal(shares: FloatArray, values: FloatArray, x: FloatArray) -> FloatArray:
+    """1 / (1 + x·value) [..., C]; 0 for values that were not observed, which may be poles."""
+    return np.divide(1, 1 + x * values, out=np.zeros(shares.shape), where=shares > 0)
+
+
+def _secular(
+    shares: FloatArray, values: FloatArray, x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Σ share·value / (1 + x·value) [..., 1], and its slope, which is negative."""
+    terms = values * _reciprocal(shares, values, x)
+    f = (shares * terms).sum(-1, keepdims=True)
+    return f, -(shares * terms**2).sum(-1, keepdims=True)
+
+
+def _root(shares: FloatArray, values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """The x [..., 1] in [low, high] where the function of `_secular` is zero."""
+    close = PRECISION * np.minimum(np.abs(low), np.abs(high))
+    x = np.clip(np.zeros(low.shape), low, high)
+    for _ in range(STEPS):
+        f, slope = _secular(shares, values, x)
+        low, high = np.where(f >= 0, x, low), np.where(f <= 0, x, high)
+        newton = x - np.divide(f, slope, out=np.full(f.shape, np.inf), where=slope < 0)
+        # Newton's step where it stays inside the bracket, and the middle of the bracket elsewhere.
+        following = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        done = np.abs(following - x) <= close + PRECISION * np.abs(x)
+        x = following
+        if done.all():
+            break
+    return x

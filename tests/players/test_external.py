@@ -1,0 +1,425 @@
+"""Programs as players: ours in whole games, and small ones that do everything wrong."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ringrift_cli.errors import PlayerError, RingriftError, UsageError
+from ringrift_cli.game.position import Position
+from ringrift_cli.players.external import TIMEOUT_VARIABLE, ExternalPlayer
+from ringrift_cli.players.player import Choices, Decisions
+from ringrift_cli.players.spec import make_player
+from tests.walks import Walk
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+ENGINE = shlex.join([sys.executable, "-m", "ringrift_cli", "engine"])
+Start = Callable[..., ExternalPlayer]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Makes players of commands, and closes them when the test is over."""
+    made: list[ExternalPlayer] = []
+
+    def make(command: str, board: str = "hex8", players: int = 2) -> ExternalPlayer:
+        player = make_player(f"exec:{command}", board, players)
+        assert isinstance(player, ExternalPlayer)
+        made.append(player)
+        return player
+
+    yield make
+    for player in made:
+        player.close()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a program of a few lines, and gives the command for it.
+
+    It leaves the number of its process in the file `pid`, and knows the line `line`, whose first
+    word is `word`, when it comes to the code in the loop.
+    """
+
+    def write(code: str, name: str = "program.py") -> str:
+        path = tmp_path / name
+        head = (
+            "import os, subprocess, sys, time\n"
+            f"with open({str(tmp_path / 'pid')!r}, 'w') as file:\n"
+            "    file.write(str(os.getpid()))\n"
+            "def say(text):\n"
+            "    sys.stdout.write(text + '\\n')\n"
+            "    sys.stdout.flush()\n"
+        )
+        path.write_text(head + code)
+        return shlex.join([sys.executable, "-S", "-E", str(path)])
+
+    return write
+
+
+def knowing(line: str) -> str:
+    """Code of a program that says a line, and then that it knows the protocol."""
+    return answering("0", on_rri=f"say({line!r}); say('rriok')")
+
+
+def answering(on_go: str, *, on_rri: str = "say('rriok')", first: str = "pass") -> str:
+    """Code of a program that is in order but for what it does on `rri` and on `go`."""
+    return f"""{first}
+for line in sys.stdin:
+    word = line.split()[0]
+    if word == 'rri':
+        {on_rri}
+    elif word == 'isready':
+        say('readyok')
+    elif word == 'go':
+        {on_go}
+    elif word == 'quit':
+        break
+"""
+
+
+def decisions(*positions: Position, seed: int = 0) -> Decisions:
+    """These positions, whose course is not known."""
+    seeds = np.arange(seed, seed + len(positions), dtype=np.uint64)
+    rows = np.array([position.row for position in positions])
+    first = positions[0]
+    return Decisions(first.board_name, first.players, rows, seeds, [None] * len(positions))
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# ---- games ---------------------------------------------------------------------------------------
+
+
+def play_game(
+    seats: list[ExternalPlayer], position: Position, *, pie_rule: bool = False, seed: int = 1
+) -> list[int]:
+    """The actions of a game; the players take turns by seat, each decision as `eval` asks it."""
+    actions: list[int] = []
+    seeds = np.array([seed], np.uint64)
+    board, players = position.board_name, position.players
+    while not position.is_over:
+        asked = Decisions(board, players, position.row[None], seeds, [actions], pie_rule)
+        choices = seats[position.seat - 1].choose(asked)
+        actions.append(int(choices.actions[0]))
+        position = position.play(actions[-1])
+        if choices.values is not None:
+            assert choices.values.shape == (1, players)
+    return actions
+
+
+@pytest.mark.parametrize(
+    ("board", "players", "pie_rule"),
+    [("hex8", 2, False), ("hex8", 3, False), ("square8", 2, True), ("square8", 4, False)],
+)
+def test_our_engine_plays_itself(start: Start, board: str, players: int, pie_rule: bool) -> None:
+    heuristic = start(f"{ENGINE} --player heuristic:default,noise=2", board, players)
+    others = start(f"{ENGINE} --player random", board, players)
+    seats = [heuristic, *[others] * (players - 1)]
+    begin = Position.initial(board, players, pie_rule=pie_rule)
+    games = [play_game(seats, begin, pie_rule=pie_rule, seed=seed) for seed in (1, 2, 1)]
+    assert games[0] == games[2] != games[1]
+
+
+def test_the_same_game_from_other_processes(start: Start) -> None:
+    begin = Position.initial("hex8")
+    commands = [f"{ENGINE} --player random --seed {seed}" for seed in (1, 2)]
+    games = [play_game([start(command)] * 2, begin) for command in commands]
+    assert games[0] == games[1]  # what each is told before a decision outweighs its own seed
+
+
+def test_the_engine_of_the_document_plays(start: Start, tmp_path: Path) -> None:
+    code = re.search(r"```python\n(import sys\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert code is not None
+    (tmp_path / "first.py").write_text(code[1])
+    player = start(shlex.join([sys.executable, str(tmp_path / "first.py")]), "square8")
+    begin = position = Position.initial("square8", pie_rule=True)
+    actions = play_game([player] * 2, begin, pie_rule=True)
+    for action in actions:
+        assert action == position.legal_actions()[0]
+        position = position.play(action)
+    assert position.is_over
+
+
+def test_many_positions_at_once_with_and_without_their_course(start: Start) -> None:
+    player = start(f"{ENGINE} --player heuristic:default")
+    positions, histories = [], []
+    for seed in (2, 4, 6):
+        walk = Walk("hex8", 2, seed)
+        histories.append([action for _, action, _ in walk.steps(10 * seed)])
+        positions.append(walk.position)
+    alone = decisions(*positions)
+    asked = Decisions("hex8", 2, alone.rows, alone.seeds.copy(), [histories[0], None, histories[2]])
+    choices = player.choose(asked)
+    assert choices.values is not None
+    np.testing.assert_allclose(choices.values.sum(axis=1), 1, atol=2e-4)
+    for position, action in zip(positions, choices.actions.tolist(), strict=True):
+        position.play(action)
+    assert len(set(asked.seeds.tolist()) & set(alone.seeds.tolist())) == 0  # they stepped on
+    again = player.choose(asked)
+    assert again.values is not None
+    np.testing.assert_allclose(again.values, choices.values)
+
+
+def test_identity_is_command_files_and_what_the_program_says(
+    start: Start, program: Callable[[str], str]
+) -> None:
+    players = ("random", "random", "heuristic")
+    ours = [start(f"{ENGINE} --player {player}").identity for player in players]
+    assert ours[0] == ours[1] != ours[2]
+    command = program(answering("0"))
+    plain = start(command).identity
+    assert start(command).identity == plain
+    others = {start(f"{command} --fast").identity}
+    for code in (answering("1"), answering("0", on_rri="say('id identity 7'); say('rriok')")):
+        others.add(start(program(code)).identity)
+    assert len(others | {plain}) == 4
+
+
+# ---- what programs do wrong ----------------------------------------------------------------------
+
+SILENT = "did not answer within 0.5 s."
+# What it does on `go`, and how the error ends; … is anything.
+WRONG_AT_GO = {
+    "crash": (
+        "raise ValueError('no rings')",
+        "ended with exit code 1; its stderr ends with '…ValueError: no rings'.",
+    ),
+    "exit": ("sys.exit(7)", "ended with exit code 7."),
+    "signal": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL."),
+    "silence": ("pass", SILENT),
+    "sleep": ("time.sleep(60)", SILENT),
+    "illegal move": (
+        "say('bestmove swap')",
+        "wrote 'bestmove swap': Illegal move 'swap': … (player 1, ring_placement).",
+    ),
+    "no move": (
+        "say('bestmove castle')",
+        "wrote 'bestmove castle': Move 'castle' begins with none of …",
+    ),
+    "empty move": ("say('bestmove')", "wrote 'bestmove ': bestmove names no move."),
+    "chances": (
+        "say('bestmove place 0,0 1 value 2 3')",
+        "wrote 'bestmove place 0,0 1 value 2 3': value is '2 3', expected 2 chances to win.",
+    ),
+    "garbage": (
+        "os.write(1, bytes(range(14, 256)) + bytes([10]))",
+        "wrote '\\x0e…': '\\x0e…' is no line of text.",
+    ),
+    "other words": ("say('hello'); time.sleep(60)", "wrote 'hello'."),
+    "another answer": ("say('readyok')", "wrote 'readyok'."),
+    "error line": ("say('error I give up')", "answered 'error I give up'."),
+    "half a line": (
+        "os.write(1, b'bestmo'); sys.exit(0)",
+        "ended with exit code 0 in the middle of the line 'bestmo'.",
+    ),
+    "line without end": ("[os.write(1, b'x' * 9999) for _ in range(300)]", SILENT),
+    "endless info": ("[say('info ' + 'x' * 999) for _ in iter(int, 1)]", SILENT),
+    "long line": (
+        "say('info ' + 'x' * 2000000)",
+        "wrote 'info x…x': A line has at most 1048576 bytes.",
+    ),
+    "stdout closed": ("os.close(1); time.sleep(60)", "closed its stdout."),
+    "last words": (
+        "sys.stderr.write('x' * 9999 + '\\nso\\nbe\\nit\\n'); sys.exit(1)",
+        "ended with exit code 1; its stderr ends with 'so / be / it'.",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WRONG_AT_GO)
+def test_a_program_that_fails_at_a_decision(
+    way: str,
+    start: Start,
+    program: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code, end = WRONG_AT_GO[way]
+    player = start(program(answering(code)))
+    monkeypatch.setattr(player, "_timeout", 0.5 if end == SILENT else 20.0)
+    begin = Position.initial("hex8")
+    with pytest.raises(PlayerError) as caught:
+        player.choose(decisions(begin))
+    message = caught.value.message
+    whole = f"Player {player.spec!r} was asked 'go' at decision 1 of hex8 and {end}"
+    assert re.fullmatch(".*".join(map(re.escape, whole.split("…"))), message)
+    assert message.isprintable()
+    assert len(message) < 1000
+    assert not is_running(int((tmp_path / "pid").read_text()))
+    with pytest.raises(PlayerError, match=re.escape(message)):  # it gets no second chance
+        player.choose(decisions(begin))
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        ("raise SystemExit('no licence')", "ended with exit code 1; its stderr ends with 'no lic"),
+        ("time.sleep(60)", SILENT),
+        ("sys.stdin.close(); time.sleep(60)", SILENT),
+        ("say('Welcome to chess')", "wrote 'Welcome to chess'."),
+        ("for line in sys.stdin: say(line.rstrip())", "wrote 'rri'."),
+        (knowing("id name"), "wrote 'id name': id: expected a word and a value"),
+        (knowing("option Hash"), "wrote 'option Hash': option: expected name NAME type"),
+        (knowing("error Unknown command"), "answered 'error Unknown command'."),
+    ],
+)
+def test_a_program_that_does_not_know_the_protocol(
+    code: str,
+    end: str,
+    program: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.5" if end == SILENT else "20")
+    command = program(code)
+    with pytest.raises(PlayerError) as caught:
+        make_player(f"exec:{command}", "hex8", 2)
+    assert re.search(f"was asked '(rri|isready)' and {re.escape(end)}", caught.value.message)
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+def test_an_engine_of_ours_that_does_not_start(start: Start) -> None:
+    with pytest.raises(PlayerError, match=r"ended with exit code 2; .*No heuristic profile"):
+        start(f"{ENGINE} --player heuristic:missing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "pattern"),
+    [
+        ("", UsageError, "names no command"),
+        ("python 'x", UsageError, "ends inside quotes"),
+        ("/no/such/program --fast", PlayerError, "cannot be started: No such file or directory"),
+        ("/etc/passwd", PlayerError, "cannot be started: Permission denied"),
+        ("/tmp", PlayerError, "cannot be started: Permission denied"),
+    ],
+)
+def test_a_command_that_cannot_be_started(
+    command: str, kind: type[RingriftError], pattern: str
+) -> None:
+    with pytest.raises(kind, match=pattern):
+        make_player(f"exec:{command}", "hex8", 2)
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_the_timeout_is_a_number_of_seconds(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIMEOUT_VARIABLE, text)
+    with pytest.raises(UsageError, match="not a number of seconds above 0"):
+        make_player("exec:true", "hex8", 2)
+
+
+@pytest.fixture
+def vast(monkeypatch: pytest.MonkeyPatch) -> Position:
+    """A position whose saved form is longer than what a pipe holds."""
+    position = Position.initial("hexagonal")
+    padded = {**position.to_json(), "padding": "x" * 300_000}
+    monkeypatch.setattr(Position, "to_json", lambda _: padded)
+    return position
+
+
+def test_neither_side_waits_for_the_other_with_a_full_pipe(
+    vast: Position, start: Start, program: Callable[[str], str]
+) -> None:
+    echo = "    say('info ' + line.rstrip()); sys.stderr.write(line)\n    word ="
+    code = answering("say('bestmove place 0,0 1')").replace("    word =", echo)
+    player = start(program(code), "hexagonal")
+    for _ in range(3):
+        assert player.choose(decisions(vast)).actions.tolist() == [vast.action("place 0,0 1")]
+
+
+def test_a_program_that_does_not_read(
+    vast: Position, start: Start, program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = answering("0").replace("say('readyok')", "say('readyok'); time.sleep(60)")
+    player = start(program(code), "hexagonal")
+    monkeypatch.setattr(player, "_timeout", 0.5)
+    with pytest.raises(PlayerError, match=re.escape(SILENT)):
+        player.choose(decisions(vast))
+
+
+# ---- the end of a program ------------------------------------------------------------------------
+
+
+def test_stop_reaches_the_program(start: Start, program: Callable[[str], str]) -> None:
+    code = (
+        answering("pass")
+        .replace("word == 'quit'", "word == 'stop'")
+        .replace("break", "say('bestmove place 0,0 3 value 1 0')")
+    )
+    player = start(program(code))
+    asked = decisions(Position.initial("hex8"))
+    begun = time.monotonic()
+    hurried = Decisions(
+        *("hex8", 2, asked.rows, asked.seeds, [[]]),
+        should_stop=lambda: time.monotonic() > begun + 0.2,
+    )
+    choices = player.choose(hurried)
+    assert choices.actions.tolist() == [Position.initial("hex8").action("place 0,0 3")]
+    assert 0.2 <= time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_closing_leaves_no_process(
+    polite: bool, start: Start, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    child = (
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))"
+    )
+    code = answering("0", first=child)
+    player = start(program(code if polite else code.replace("break", "time.sleep(60)")))
+    both = [int((tmp_path / name).read_text()) for name in ("pid", "child")]
+    assert all(map(is_running, both))
+    begun = time.monotonic()
+    player.close()
+    assert time.monotonic() - begun < 3
+    deadline = time.monotonic() + 5  # the child is not ours to wait for
+    while is_running(both[1]) and not is_zombie(both[1]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_running(both[0])
+    assert not is_running(both[1]) or is_zombie(both[1])
+    player.close()
+
+
+def is_zombie(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_player_that_is_forgotten_takes_its_program_along(
+    program: Callable[[str], str], tmp_path: Path
+) -> None:
+    player = ExternalPlayer("exec:x", program(answering("time.sleep(60)")), "hex8", 2)
+    process = int((tmp_path / "pid").read_text())
+    assert is_running(process)
+    del player
+    gc.collect()
+    assert not is_running(process)
+
+
+def test_chances_are_known_for_all_or_not_at_all(
+    start: Start, program: Callable[[str], str]
+) -> None:
+    code = answering(
+        "say('bestmove place 0,0 1' + said); said = ''", first="said = ' value 0.5 0.5'"
+    )
+    player = start(program(code))
+    begin = Position.initial("hex8")
+    first: Choices = player.choose(decisions(begin))
+    assert first.values is not None
+    assert first.values.tolist() == [[0.5, 0.5]]
+    assert player.choose(decisions(begin)).values is None
