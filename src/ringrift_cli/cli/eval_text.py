@@ -63,6 +63,8 @@ def report_document(report: Report) -> dict[str, Any]:
 
 
 def report_text(report: Report) -> str:
+    if not report.standings:
+        return f"{pool_text(report.pool)}: no opening has been played with every seating yet"
     width = max(len(s.spec) for s in report.standings)
     head = f"{'':<{width}}  {'wins':>6}  {'share':>6}  {'95 %':<15}  {'Elo':>6}  {'95 %':<15}  LOS"
     lines = [head]

@@ -17,7 +17,7 @@ from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search import tree
 from ringrift_cli.search.tree import DEEPEST, FloatArray, Trees
 
-EXPLORATION = 0.8
+EXPLORATION = 0.5
 
 
 class Evaluator(Protocol):

@@ -108,16 +108,11 @@ def play_match(
 
 
 def report(match: Match, results: Results, *, stopped: bool = False) -> Report:
-    """What the results say of a match so far; `RingriftError` if no block is complete."""
+    """What the results say of a match so far, nothing of anybody if no block is complete."""
     key = match.enter(results)
     known = results.blocks(key, match.rotations)
-    if not known.winners:
-        raise RingriftError(
-            "No opening has been played with every seating yet, so there is nothing to say.",
-            hint="the same command again: it goes on where it stopped",
-        )
     standings = []
-    for index, entrant in enumerate(match.entrants):
+    for index, entrant in enumerate(match.entrants if known.winners else ()):
         seats = match.seating(0).count(index)
         shares = block_scores(known, index)
         wins = sum(block.count(index) for block in known.winners)

@@ -113,6 +113,7 @@ class Results:
             self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
             with self._writing():
                 self._prepare()
         except sqlite3.DatabaseError as error:

@@ -1,0 +1,175 @@
+"""Matches, tests and ratings from end to end: who wins, and how sure that is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.game import playout
+from ringrift_cli.players.player import Choices, Decisions
+from ringrift_cli.stages import evaluate
+from ringrift_cli.stages.climb import measure_level
+from ringrift_cli.stages.evaluate import judge, new_match, play_match, play_sprt, rate
+from ringrift_cli.stages.match import Match
+from ringrift_cli.stages.results import PlayedGame, Pool, Results
+from ringrift_cli.stats.sprt import Sprt
+
+HEX = Pool("hex8", 2)
+SQUARE = Pool("square8", 2)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Iterator[Results]:
+    with Results(tmp_path / "r.sqlite") as opened:
+        yield opened
+
+
+def test_a_match_says_who_is_stronger(results: Results) -> None:
+    report = play_match(new_match(SQUARE, ("heuristic", "random")), results, 60)
+    strong, weak = report.standings
+    assert (report.games, report.blocks, report.duplicates) == (60, 30, 0)
+    assert strong.wins + weak.wins == 60
+    assert strong.estimate.elo_low > 200
+    assert strong.estimate.los > 0.999
+    assert weak.estimate.elo == pytest.approx(-strong.estimate.elo)
+    assert report.seats == (1, 1)
+
+
+def test_games_are_whole_blocks(results: Results) -> None:
+    report = play_match(new_match(Pool("hex8", 4), ("heuristic", "random")), results, 9)
+    assert (report.games, report.blocks, report.seats) == (12, 3, (1, 3))
+    assert sum(s.wins for s in report.standings) == 12
+
+
+def test_a_match_goes_on_where_it_was(results: Results) -> None:
+    told: list[int] = []
+    match = new_match(SQUARE, ("heuristic", "random"), seed=3)
+    first = play_match(match, results, 20, advance=told.append)
+    again = play_match(match, results, 20, advance=told.append)
+    assert sum(told) == 20
+    assert again == first
+    more = play_match(match, results, 50, advance=told.append)
+    assert sum(told) == more.games == 50
+
+
+def test_a_stopped_match_is_the_same_in_the_end(results: Results, tmp_path: Path) -> None:
+    def stop_soon() -> bool:
+        calls.append(1)
+        return len(calls) > 12
+
+    match = new_match(HEX, ("heuristic:blunder=0.5", "random"), seed=1)
+    calls: list[int] = []
+    nothing = play_match(match, results, 16, should_stop=stop_soon)
+    assert nothing.stopped
+    assert (nothing.games, nothing.standings) == (0, ())
+    calls = []
+    play_match(match, results, 2)
+    assert play_match(match, results, 16, should_stop=stop_soon).stopped
+    finished = play_match(match, results, 16)
+    with Results(tmp_path / "other.sqlite") as other:
+        assert play_match(match, other, 16) == finished
+
+
+class Fixed:
+    """Always the lowest legal action: two of them play one game for ever."""
+
+    def __init__(self, name: str) -> None:
+        self.spec, self.identity = name, name * 16
+
+    def choose(self, asked: Decisions) -> Choices:
+        actions, offsets = playout.list_all(asked.T, asked.rows)
+        chosen = [actions[a:b].min() for a, b in itertools.pairwise(offsets)]
+        return Choices(np.array(chosen, np.int32))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_match_of_repeats_fails(results: Results) -> None:
+    match = Match(HEX, (Fixed("x"), Fixed("y")), opening_turns=0)
+    with pytest.raises(RingriftError, match=r"Only 2 of \d+ games count"):
+        play_match(match, results, 20)
+
+
+def test_equal_players_come_out_even(results: Results) -> None:
+    """Two players that act alike win one game of every opening each."""
+    match = Match(HEX, (Fixed("x"), Fixed("y")))
+    report = play_match(match, results, 40)
+    assert [s.wins for s in report.standings] == [20, 20]
+    assert report.standings[0].estimate.elo == 0
+    verdict = play_sprt(match, results, Sprt(0, 30), 2000)
+    assert verdict.decision == "H0"
+
+
+def enter(results: Results, match: Match, winners: list[tuple[int, int]]) -> None:
+    """Blocks as if they had been played."""
+    key = match.enter(results)
+    for block, entrants in enumerate(winners):
+        for rotation, entrant in enumerate(entrants):
+            order = match.seating(rotation)
+            seats = tuple(match.entrants[e].identity for e in order)
+            actions = (block, rotation)
+            winner = order.index(entrant)
+            game = PlayedGame(block, rotation, seats, winner, entrant, "stalemate", actions)
+            results.add(key, match.pool, [game])
+
+
+def test_a_test_hears_no_block_after_the_deciding_one(results: Results) -> None:
+    match = new_match(HEX, ("heuristic", "random"))
+    sprt = Sprt(0, 50)
+    enter(results, match, [(0, 0)] * 30 + [(1, 1)] * 300)
+    decision, llr, heard = judge(match, results, sprt)
+    assert decision == "H1"
+    assert heard < 30
+    assert llr >= sprt.upper
+
+
+def test_a_test_decides_truthfully_and_resumes(results: Results) -> None:
+    sprt = Sprt(0, 60)
+    match = new_match(SQUARE, ("heuristic", "heuristic:default,blunder=0.4"), seed=2)
+    few = play_sprt(match, results, sprt, 6)
+    assert few.decision is None
+    assert few.report.games == 6
+    verdict = play_sprt(match, results, sprt, 3000)
+    assert verdict.decision == "H1"
+    assert verdict.llr >= verdict.upper
+    again = play_sprt(match, results, sprt, 3000, advance=lambda *_: pytest.fail("played on"))
+    assert again == verdict
+    backwards = new_match(SQUARE, ("heuristic:default,blunder=0.4", "heuristic"), seed=2)
+    assert play_sprt(backwards, results, sprt, 3000).decision == "H0"
+
+
+def test_ratings_put_everybody_on_one_scale(results: Results) -> None:
+    names = ("heuristic:default", "random", "heuristic:default,blunder=0.5")
+    play_match(new_match(SQUARE, names[:2]), results, 200)
+    play_match(new_match(SQUARE, names[1:]), results, 200)
+    play_match(new_match(SQUARE, names[::2]), results, 200)
+    play_match(new_match(HEX, names[:2]), results, 20)  # another pool
+    rated, _ = rate(SQUARE, results)
+    assert [r.spec for r in rated] == [names[0], names[2], names[1]]
+    assert rated[0].rating.rating == evaluate.ANCHOR_RATING
+    assert rated[1].rating.high < 1200
+    assert rated[2].rating.high < rated[1].rating.rating
+    assert sum(r.rating.wins for r in rated) == 600
+    with pytest.raises(UsageError, match="Nobody has played heuristic:default on hex8 with 3"):
+        rate(Pool("hex8", 3), results)
+
+
+def test_levels_are_measured_against_the_one_below(results: Results) -> None:
+    rung = measure_level(SQUARE, 2, results, 60)
+    assert rung.holds
+    assert rung.low > 0.5
+    first = measure_level(SQUARE, 1, results, 60)
+    assert first.level == 1
+    assert first.holds  # a beginner can win
+
+
+def test_levels_of_many_players_are_told_as_of_two(results: Results) -> None:
+    rung = measure_level(Pool("square8", 4), 3, results, 40)
+    share = rung.report.standings[0].estimate.score
+    assert rung.score == pytest.approx(3 * share / (3 * share + 1 - share))
