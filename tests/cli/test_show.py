@@ -365,3 +365,9 @@ def test_a_decision_asked_for_is_drawn_and_not_stepped_through(games: Path) -> N
     with Terminal(games, "--ply", 5) as terminal:
         assert "decision 5 of" in terminal.read("won: ")
         assert terminal.leave() == (0, b"")
+
+
+def test_a_width_without_a_picture_is_refused(ringrift: Ringrift) -> None:
+    run = ringrift("show", TEXT, "--width", 320)
+    assert run.code == 2
+    assert "--width is the size of a picture: add --svg FILE or --png FILE." in run.err

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ringrift_cli.game.notation import PositionText
     from ringrift_cli.game.record import GameRecord
 
+WIDTH = 800  # pixels of a picture
 KEYS = "Enter or n: on   p: back   a number: to that decision   q: leave"
 
 
@@ -54,12 +55,16 @@ def show(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Write the board as PNG.")
     ] = None,
-    width: Annotated[
-        int,
+    wanted_width: Annotated[
+        int | None,
         typer.Option(
-            "--width", parser=whole_number(64, 8192), metavar="N", help="Pixels of a picture."
+            "--width",
+            parser=whole_number(64, 8192),
+            metavar="N",
+            help="Pixels of a picture.",
+            show_default=str(WIDTH),
         ),
-    ] = 800,
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -73,6 +78,9 @@ def show(
       ringrift show "5./6./7./8./4. s112 4./8./7./6./5. | 1 ring_placement | 16,17 | 0,0"
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if wanted_width is not None and svg is None and png is None:
+        raise UsageError("--width is the size of a picture: add --svg FILE or --png FILE.")
+    width = wanted_width or WIDTH
     if " | " in what:
         _refuse_game(game, ply)
         _show_text(out, what, svg, png, width, moves=moves)
