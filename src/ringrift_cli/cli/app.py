@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli.cli import bench, engine, perft, play, selfplay, show, verify
+from ringrift_cli.cli import bench, cmaes, engine, perft, play, selfplay, show, verify
 from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
 from ringrift_cli.errors import RingriftError
@@ -38,6 +38,7 @@ app.command()(verify.verify)
 app.command()(play.play)
 app.command()(perft.perft)
 app.command()(engine.engine)
+app.command()(cmaes.cmaes)
 app.add_typer(bench.app)
 app.add_typer(evaluation.app)
 

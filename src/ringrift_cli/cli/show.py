@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from ringrift_cli.game.record import GameRecord
 
 WIDTH = 800  # pixels of a picture
+WidthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--width",
+        parser=whole_number(64, 8192),
+        metavar="N",
+        help="Pixels of a picture.",
+        show_default=str(WIDTH),
+    ),
+]
 KEYS = "Enter or n: on   p: back   a number: to that decision   q: leave"
 
 
@@ -55,16 +65,7 @@ def show(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Write the board as PNG.")
     ] = None,
-    wanted_width: Annotated[
-        int | None,
-        typer.Option(
-            "--width",
-            parser=whole_number(64, 8192),
-            metavar="N",
-            help="Pixels of a picture.",
-            show_default=str(WIDTH),
-        ),
-    ] = None,
+    wanted_width: WidthOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -78,9 +79,7 @@ def show(
       ringrift show "5./6./7./8./4. s112 4./8./7./6./5. | 1 ring_placement | 16,17 | 0,0"
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    if wanted_width is not None and svg is None and png is None:
-        raise UsageError("--width is the size of a picture: add --svg FILE or --png FILE.")
-    width = wanted_width or WIDTH
+    width = _picture_width(wanted_width, svg, png)
     if " | " in what:
         _refuse_game(game, ply)
         _show_text(out, what, svg, png, width, moves=moves)
@@ -106,6 +105,12 @@ def show(
         _step_through(out, record)
     else:
         _show_game(out, record, len(record.actions) if ply is None else ply, svg, png, width, moves)
+
+
+def _picture_width(wanted: int | None, svg: Path | None, png: Path | None) -> int:
+    if wanted is not None and svg is None and png is None:
+        raise UsageError("--width is the size of a picture: add --svg FILE or --png FILE.")
+    return wanted or WIDTH
 
 
 def _chosen(path: Path, game: int, ply: int | None) -> GameRecord:

@@ -19,7 +19,7 @@ from ringrift_cli.stats.multinomial import FloatArray, likeliest_with_mean_zero
 
 NORMAL = NormalDist()
 Z95 = NORMAL.inv_cdf(0.975)
-HALVINGS = 50
+HALVINGS = 42
 
 
 def fair_share(players: int = 2, seats: int = 1) -> float:

@@ -20,6 +20,8 @@ STEPS = 200
 CLOSE = 1e-8  # Newton's next step is then less than rounding errors
 ENOUGH = 1e-4  # share of the promised rise that a step must keep
 ROUNDING = 1e-12  # relative, of the log-likelihood
+RIDGE = 1e-12
+LONGEST = 5.0  # step: beyond, a quadratic says nothing of the likelihood
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,11 @@ def maximum(table: Table, start: FloatArray, free: IntArray) -> FloatArray:
     value = table.log_likelihood(worth)
     for _ in range(STEPS):
         slope = table.gradient(worth)[free]
-        step = np.linalg.solve(table.information(worth)[np.ix_(free, free)], slope)
+        information = table.information(worth)[np.ix_(free, free)]
+        # Far from the maximum information may vanish; this bends the way there, not the maximum.
+        information[np.diag_indices(len(free))] += RIDGE * table.count.sum()
+        step = np.linalg.solve(information, slope)
+        step *= min(1.0, LONGEST / np.abs(step).max(initial=LONGEST))
         length = 1.0
         while True:
             tried = worth.copy()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 STEPS = 200  # more halvings than a double has bits
-PRECISION = 1e-15
+PRECISION = 1e-14  # of a step of Newton's
 
 
 def likeliest_with_mean_zero(shares: FloatArray, values: FloatArray) -> FloatArray:
@@ -70,10 +70,11 @@ def _root(shares: FloatArray, values: FloatArray, low: FloatArray, high: FloatAr
         f, slope = _secular(shares, values, x)
         low, high = np.where(f >= 0, x, low), np.where(f <= 0, x, high)
         newton = x - np.divide(f, slope, out=np.full(f.shape, np.inf), where=slope < 0)
+        settled = np.abs(newton - x) <= close + PRECISION * np.abs(x)
         # Newton's step where it stays inside the bracket, and the middle of the bracket elsewhere.
         following = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
-        done = np.abs(following - x) <= close + PRECISION * np.abs(x)
-        x = following
-        if done.all():
+        following = np.where(settled, x, following)
+        if np.all(np.abs(following - x) <= close):
             break
+        x = following
     return x
