@@ -32,8 +32,7 @@ def start() -> Iterator[Start]:
     made: list[ExternalPlayer] = []
 
     def make(command: str, board: str = "hex8", players: int = 2) -> ExternalPlayer:
-        player = make_player(f"exec:{command}", board, players)
-        assert isinstance(player, ExternalPlayer)
+        player = ExternalPlayer(f"exec:{command}", command, board, players)
         made.append(player)
         return player
 

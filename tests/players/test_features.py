@@ -9,7 +9,7 @@ import pytest
 
 from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
-from ringrift_cli.game.topology import tables
+from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players import scoring
 from ringrift_cli.players.features import FEATURES, NAMES, N, units
 from ringrift_cli.players.heuristic import effective_weights
@@ -72,7 +72,7 @@ def test_units_make_boards_alike() -> None:
     assert len(FEATURES) == N == len(hex8)
 
 
-def choose(T: playout.IntArray, rows: playout.IntArray, weights: scoring.FloatArray) -> list[int]:
+def choose(T: IntArray, rows: IntArray, weights: scoring.FloatArray) -> list[int]:
     """The best action of each row; the first of equals."""
     actions, offsets = playout.list_all(T, rows)
     which = np.zeros(len(rows), np.int64)

@@ -23,6 +23,7 @@ from ringrift_cli.players.heuristic import (
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.players.searcher import Effort, SearchPlayer
+from ringrift_cli.players.team import Team
 from ringrift_cli.players.uniform import RandomPlayer
 from ringrift_cli.search.puct import EXPLORATION
 
@@ -38,7 +39,7 @@ def make_player(spec: str, board: str, players: int) -> Player:
     if kind == "exec":
         from ringrift_cli.players.external import ExternalPlayer
 
-        return ExternalPlayer(spec, rest, board, players)
+        return Team(lambda: ExternalPlayer(spec, rest, board, players))
     if kind not in KINDS:
         raise UsageError(
             f"Unknown player {spec!r}: expected one of {', '.join(KINDS)}.",

@@ -55,15 +55,15 @@ class GameResult:
 class Rating:
     """What the games say about the strength of one player, in Elo points.
 
-    | status    | rating   | low             | high            |
-    |-----------|----------|-----------------|-----------------|
-    | `anchor`  | as given | rating          | rating          |
-    | `finite`  | likeliest| rating - error  | rating + error  |
-    | `above`   | infinite | a bound         | infinite        |
-    | `below`   | -infinite| -infinite       | a bound         |
-    | `unknown` | NaN      | -infinite       | infinite        |
+    | status    | rating    | low            | high           |
+    |-----------|-----------|----------------|----------------|
+    | `anchor`  | as given  | rating         | rating         |
+    | `finite`  | likeliest | rating - error | rating + error |
+    | `above`   | infinite  | a bound        | infinite       |
+    | `below`   | -infinite | -infinite      | a bound        |
+    | `unknown` | NaN       | -infinite      | infinite       |
 
-    `low` to `high` covers the truth with 95 %.
+    `low` to `high` holds the truth with 95 %, two-sided or one-sided.
     """
 
     player: int
@@ -238,8 +238,8 @@ def _least_difference(
     E. S. Pearson (Biometrika 26, 1934); the χ² limit of the likelihood ratio does not hold at
     infinity and would claim more.
 
-    Only players on chains from `upper` to `lower` matter: with the difference held, the others are
-    still infinitely far.
+    Games count as independent. Only players on chains from `upper` to `lower` matter: with the
+    difference held, the others are still infinitely far.
     """
     between = np.flatnonzero(reach[upper] & reach[:, lower])
     ends = (np.searchsorted(between, upper), np.searchsorted(between, lower))

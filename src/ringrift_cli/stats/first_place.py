@@ -17,7 +17,8 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 STEPS = 200
-CLOSE = 1e-8  # Newton's next step is then less than rounding errors
+CLOSE = 1e-8  # a step; the next one would be about its square
+FLAT = 1e-17  # rise of the log-likelihood that a step promises
 ENOUGH = 1e-4  # share of the promised rise that a step must keep
 ROUNDING = 1e-12  # relative, of the log-likelihood
 RIDGE = 1e-12
@@ -116,17 +117,17 @@ def maximum(table: Table, start: FloatArray, free: IntArray) -> FloatArray:
         information[np.diag_indices(len(free))] += RIDGE * table.count.sum()
         step = np.linalg.solve(information, slope)
         step *= min(1.0, LONGEST / np.abs(step).max(initial=LONGEST))
-        length = 1.0
+        promised = float(slope @ step)
+        last = promised < FLAT
         while True:
             tried = worth.copy()
-            tried[free] += length * step
-            if np.abs(length * step).max() < CLOSE:
+            tried[free] += step
+            if last or np.abs(step).max() < CLOSE:
                 return tried
             risen = table.log_likelihood(tried)
-            promised = ENOUGH * length * float(slope @ step)
-            if risen >= value + promised + ROUNDING * value:  # values are negative
+            if risen >= value + ENOUGH * promised + ROUNDING * value:  # values are negative
                 break
-            length /= 2
+            step, promised = step / 2, promised / 2
         worth, value = tried, risen
     raise ArithmeticError(f"no maximum of the likelihood found in {STEPS} steps")
 
