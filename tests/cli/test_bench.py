@@ -76,3 +76,16 @@ def test_wrong_usage(ringrift: Ringrift, line: str, sentence: str) -> None:
     run = ringrift(*line.split())
     assert (run.code, run.out) == (2, "")
     assert sentence in run.err.splitlines()[0]
+
+
+def test_the_speed_of_a_player(ringrift: Ringrift) -> None:
+    run = ringrift("bench", "player", "heuristic", "--games", 8, "--seconds", 1, "--json")
+    assert run.code == 0
+    [speed] = json.loads(run.out)["players"]
+    assert speed["player"] == "heuristic"
+    assert 10 < speed["decisions_per_game"] < 200
+    for cores in ("one_core", "all_cores"):
+        per_game = speed["decisions_per_game"] * speed[cores]["ms_per_decision"] / 1000
+        assert speed[cores]["games_per_s"] == pytest.approx(1 / per_game)
+    table = ringrift("bench", "player", "random", "--games", 8, "--seconds", 1).out
+    assert table.splitlines()[3].split()[:2] == ["hex8", "2"]

@@ -35,7 +35,7 @@ class Reference:
 
     def ray(self, cell: int, direction: tuple[int, int]) -> list[int]:
         column, row = self.board.cells[cell]
-        found = []
+        found: list[int] = []
         while True:
             column, row = column + direction[0], row + direction[1]
             if (column, row) not in self.board.index:
@@ -66,9 +66,11 @@ class Reference:
         return {cell for ray in rays for cell in self.sight(ray)[0]}
 
     def parts(self, open_cells: Iterable[int]) -> list[set[int]]:
-        near, left, found = neighbours(self.board), set(open_cells), []
+        near, left = neighbours(self.board), set(open_cells)
+        found: list[set[int]] = []
         while left:
-            part, waiting = set(), [left.pop()]
+            part: set[int] = set()
+            waiting = [left.pop()]
             while waiting:
                 cell = waiting.pop()
                 part.add(cell)

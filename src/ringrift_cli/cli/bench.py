@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.game.bench import Machine, Speed
+    from ringrift_cli.players.bench import PlayerSpeed
 
 app = typer.Typer(name="bench", rich_markup_mode=None)
 
@@ -63,28 +65,109 @@ def engine(
       ringrift bench engine --all --seconds 10
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    if every and any(was_typed(context, name) for name in ("board", "players")):
-        raise UsageError("--all measures every board and number of players: leave out the others.")
+    chosen = _configurations(context, every, board, players)
     out.compile_rules()
     from ringrift_cli.game import bench as measure
-    from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
 
-    chosen = [(board, players)]
-    if every:
-        chosen = [(name, n) for name in BOARD_NAMES for n in PLAYER_COUNTS]
     speeds = []
     with out.progress("Random playouts", len(chosen)) as progress:
         for name, n in chosen:
             speeds.append(measure.measure(name, n, seconds))
             progress.advance(1, f"{name} {n}p")
     machine = measure.this_machine()
-    out.result(_document(machine, speeds), _table(machine, speeds))
+    out.result(_document(machine, "engine", speeds), _table(machine, speeds))
 
 
-def _document(machine: Machine, speeds: list[Speed]) -> dict[str, Any]:
+@app.command()
+def player(
+    context: typer.Context,
+    spec: Annotated[str, typer.Argument(metavar="PLAYER", help="Who plays itself.")] = "heuristic",
+    board: BoardOption = "hex8",
+    players: PlayersOption = 2,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every board and number of players, not just one.")
+    ] = False,
+    games: Annotated[
+        int,
+        typer.Option("--games", parser=whole_number(1), metavar="N", help="Played at once."),
+    ] = 128,
+    seconds: Annotated[
+        int,
+        typer.Option(
+            "--seconds", parser=whole_number(1), metavar="N", help="For each configuration."
+        ),
+    ] = 5,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Self-play of a player: time for a decision, games a second.
+
+    One core and all cores take turns, and the best round of each counts.
+
+    \b
+    Examples:
+      ringrift bench player heuristic --board hex8 --players 2
+      ringrift bench player mcts:sims=50 --games 32 --json
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    out.compile_players()
+    from ringrift_cli.game.bench import this_machine
+    from ringrift_cli.players.bench import measure
+
+    chosen = _configurations(context, every, board, players)
+    speeds = []
+    with out.progress(f"Self-play of {spec}", len(chosen)) as progress:
+        for name, n in chosen:
+            speeds.append(measure(spec, name, n, seconds, games))
+            progress.advance(1, f"{name} {n}p")
+    machine = this_machine()
+    out.result(_document(machine, "players", speeds), _player_table(machine, speeds))
+
+
+def _configurations(
+    context: typer.Context, every: bool, board: str, players: int
+) -> list[tuple[str, int]]:
+    """The board and number of players, or all of them."""
+    if not every:
+        return [(board, players)]
+    if any(was_typed(context, name) for name in ("board", "players")):
+        raise UsageError("--all measures every board and number of players: leave out the others.")
+    from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
+
+    return [(name, n) for name in BOARD_NAMES for n in PLAYER_COUNTS]
+
+
+def _document(
+    machine: Machine, what: str, speeds: Sequence[Speed] | Sequence[PlayerSpeed]
+) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"machine": asdict(machine), "engine": [speed.document() for speed in speeds]}
+    return {"machine": asdict(machine), what: [speed.document() for speed in speeds]}
+
+
+def _machine_line(machine: Machine) -> str:
+    cores = f"{machine.cores} cores"
+    return f"{machine.processor}, {cores}, Python {machine.python}, numba {machine.numba}"
+
+
+def _player_table(machine: Machine, speeds: list[PlayerSpeed]) -> str:
+    cores = f"{machine.cores} cores"
+    lines = [
+        _machine_line(machine),
+        "",
+        (
+            f"{'board':<10}{'players':>8}{'ms/decision':>13}{'games/s':>9}"
+            f"{'on ' + cores:>12}{'games/s':>9}{'per game':>10}"
+        ),
+    ]
+    for s in speeds:
+        one, every = s.games_per_second
+        lines.append(
+            f"{s.board:<10}{s.players:>8}{1000 * s.one_core:>13.3f}{one:>9.1f}"
+            f"{1000 * s.all_cores:>12.3f}{every:>9.1f}{s.decisions_per_game:>10.1f}"
+        )
+    return "\n".join(lines)
 
 
 def _table(machine: Machine, speeds: list[Speed]) -> str:
@@ -94,7 +177,7 @@ def _table(machine: Machine, speeds: list[Speed]) -> str:
         f"{'on ' + cores:>14}{'games/s':>10}{'ratio':>7}{'per game':>10}{'MB/4096':>9}"
     )
     lines = [
-        f"{machine.processor}, {cores}, Python {machine.python}, numba {machine.numba}",
+        _machine_line(machine),
         "",
         head,
     ]
