@@ -9,11 +9,17 @@ DEMO := runs/demo
 .PHONY: demo test test-long bench gpu-check lint format clean
 .DELETE_ON_ERROR:
 
-demo: $(STAMP)  ## plays a game, shows it, and verifies the conformance games
+demo: export RINGRIFT_RESULTS = $(DEMO)/results.sqlite
+demo: $(STAMP)  ## verifies the games, tunes the heuristic for a minute, and rates what came out
 	rm -rf $(DEMO)
-	$(BIN)/ringrift selfplay --policy random --board hex8 --players 2 --games 1 --seed 7 --readable --out $(DEMO)
-	$(BIN)/ringrift show $(DEMO)/*.games.jsonl
 	$(BIN)/ringrift verify tests/conformance/*.jsonl.gz
+	$(BIN)/ringrift selfplay --policy random --board square8 --players 2 --games 1 --seed 7 --readable --out $(DEMO)/games
+	$(BIN)/ringrift show $(DEMO)/games/*.games.jsonl
+	$(BIN)/ringrift cmaes --board square8 --players 2 --start beginner --minutes 1 --out $(DEMO)/tuning --write $(DEMO)/tuned.yaml
+	$(BIN)/ringrift eval match heuristic:$(DEMO)/tuned.yaml random --board square8 --games 200
+	$(BIN)/ringrift eval match heuristic:$(DEMO)/tuned.yaml heuristic:beginner --board square8 --games 200
+	$(BIN)/ringrift eval match heuristic:$(DEMO)/tuned.yaml heuristic:default --board square8 --games 200
+	$(BIN)/ringrift eval rate --board square8 --plot $(DEMO)/elo.png
 
 test: $(STAMP)
 	$(BIN)/pytest
