@@ -166,6 +166,32 @@ def test_stopping_begins_and_ends_no_game() -> None:
     assert list(play(match, tasks(match, 5), should_stop=lambda: True)) == []
 
 
+def test_a_decision_that_was_cut_short_counts_for_nothing() -> None:
+    class Asking:
+        """Plays at random, and asks for a stop while it thinks about its 200th position."""
+
+        spec, identity = "asking", "a" * 16
+
+        def __init__(self) -> None:
+            self._random, self.left = make_player("random", "hex8", 2), 200
+
+        def choose(self, asked: Decisions) -> Choices:
+            self.left -= len(asked)
+            return self._random.choose(asked)
+
+        def close(self) -> None:
+            pass
+
+    pool = Pool("hex8", 2)
+    asking = Asking()
+    match = Match(pool, (asking, make_player("random", "hex8", 2)))
+    found = list(play(match, tasks(match, 50), concurrent=4, should_stop=lambda: asking.left <= 0))
+    expected = {(g.block, g.rotation): g for g in played(match, 50)}
+    games = list(itertools.chain(*found))
+    assert 0 < len(games) < 100
+    assert all(expected[game.block, game.rotation] == game for game in games)
+
+
 @pytest.mark.parametrize(
     ("players", "count", "sentence"),
     [

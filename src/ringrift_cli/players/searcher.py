@@ -16,7 +16,10 @@ MOST_SIMULATIONS = 1_000_000  # for a search that only the clock ends
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to think: simulations, or seconds if they are above 0."""
+    """How long to think: simulations, or seconds if they are above 0.
+
+    Positions that are asked together are thought about together, for as long as one by one.
+    """
 
     simulations: int
     seconds: float = 0.0
@@ -53,7 +56,7 @@ class SearchPlayer:
         values = np.full((len(asked), asked.players), 1 / asked.players)
         choice = np.flatnonzero(np.diff(offsets) > 1)
         if len(choice):
-            deadline = time.monotonic() + self._effort.seconds
+            deadline = time.monotonic() + self._effort.seconds * len(choice)
 
             def should_stop() -> bool:
                 late = self._effort.seconds > 0 and time.monotonic() >= deadline

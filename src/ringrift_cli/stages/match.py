@@ -28,7 +28,6 @@ from ringrift_cli.players.player import Decisions, Player
 from ringrift_cli.stages.results import PlayedGame, Pool, Results
 
 OPENING_SALT = 0x6F70656E696E67  # openings and play draw from different numbers
-LONGEST_OPENING = 64  # decisions, whatever the turns
 CONCURRENT = 256
 
 
@@ -130,6 +129,8 @@ def play(
     table = _begin(match, _take(waiting, concurrent))
     while table.task and not should_stop():
         _decide(match, table, should_stop)
+        if should_stop():  # a search may have been cut short: such a decision must not count
+            return
         over = np.flatnonzero(table.rows[:, L.PHASE] == L.OVER).tolist()
         if over:
             finished = [_finished(match, table, i) for i in over]
@@ -168,7 +169,7 @@ def _opening(match: Match, T: IntArray, block: int) -> tuple[IntArray, list[int]
     playout.start_all(T, row, np.ones(1, np.bool_), match.pool.pie_rule)
     actions: list[int] = []
     log, length = np.zeros((1, 1), np.int32), np.zeros(1, np.int64)
-    while row[0, L.TURN] <= match.turns and len(actions) < LONGEST_OPENING:
+    while row[0, L.TURN] <= match.turns:
         before = row.copy()
         playout.play_random(T, row, seeds, log, length)
         if row[0, L.PHASE] == L.OVER:  # the players begin before such an end
