@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ringrift_cli.game.drawing_svg import draw_svg, svg_to_png
-from ringrift_cli.game.drawing_text import draw_text
+from ringrift_cli.game.drawing_text import draw_parts, draw_text
 from ringrift_cli.game.notation import PositionText, parse_position
 from ringrift_cli.game.topology import BOARD_NAMES, BOARDS
 
@@ -162,6 +162,18 @@ def test_the_panel_names_the_turn_and_counts_everything() -> None:
         f"> C player 3 17 3 of 30 {land[2]} of 17".split(),
         f"D player 4 8 0 of 30 {land[3]} of 17".split(),
     ]
+
+
+def test_the_parts_can_be_arranged_anew_and_the_players_named() -> None:
+    position = few()
+    parts = draw_parts(position, marks={0: "*"}, names=["(you)", "(level 10)"])
+    joined = draw_text(position, marks={0: "*"})
+    for lines in (parts.grid, parts.legend, [parts.turn], parts.stacks):
+        assert "\n".join(lines) in joined
+    assert [line.split("  ")[0] for line in parts.counts[1:]] == ["", "> B (level 10)"]
+    assert parts.counts[1].startswith("  A (you)      ")
+    assert len({line.index(" of 18") for line in parts.counts[1:]}) == 1
+    assert draw_parts(position).counts[0] in joined
 
 
 def test_nobody_is_to_move_when_the_game_is_over() -> None:
