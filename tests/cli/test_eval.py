@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.stages.evaluate import new_match
-from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.stages.results import Pool, RatedGame, Results
 from tests.conftest import Ringrift, Run
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -141,10 +141,11 @@ def test_the_ladder_fails_where_a_level_does_not_hold(
     [
         (("match", "heuristic"), 2, "A game of 2 takes 2 players, not 1."),
         (("match", "heuristic", "nobody"), 2, "Unknown player 'nobody'"),
-        (("match", "random", "random", "--games", 0), 2, "'0' is not a whole number"),
-        (("match", "random", "random", "--pie", "--players", 3), 2, "The pie rule is for 2"),
+        (("match", "random", "heuristic", "--games", 0), 2, "'0' is not a whole number"),
+        (("match", "random", "heuristic", "--pie", "--players", 3), 2, "The pie rule is for 2"),
         (("sprt", "random", "heuristic", "--elo0", 30, "--elo1", 0), 2, "elo0 must be less"),
         (("sprt", "random", "heuristic", "--alpha", 0.7), 2, "alpha is 0.7"),
+        (("match", "random", "random"), 2, "are one player"),
         (("rate",), 2, "There is no results file"),
         (("rate", "--plot", "elo.gif"), 2, "ends in .png or .svg"),
         (("ladder", "--level", 11), 2, "'11' is not a whole number from 1 to 10"),
@@ -211,10 +212,10 @@ def count(file: Path) -> int:
         return sum(games for _, games in results.pools())
 
 
-def everything(file: Path, games: int) -> list[tuple[tuple[str, ...], int, str]]:
+def everything(file: Path, games: int) -> list[RatedGame]:
     """Seats, winner and block of every game, in the order of blocks."""
     with Results(file) as results:
-        found = sorted(results.rated_games(Pool("hex8", 2)), key=lambda game: game[2])
+        found = results.rated_games(Pool("hex8", 2))
         key = new_match(Pool("hex8", 2), SLOW).enter(results)
         assert len(results.played(key)) == len(found) == games
         return found

@@ -51,9 +51,11 @@ def test_a_match_goes_on_where_it_was(results: Results) -> None:
     match = new_match(SQUARE, ("heuristic", "random"), seed=3)
     first = play_match(match, results, 20, advance=told.append)
     again = play_match(match, results, 20, advance=told.append)
-    assert sum(told) == 20
     assert again == first
+    assert told[-1] == 20  # what was there already is told at once
+    told.clear()
     more = play_match(match, results, 50, advance=told.append)
+    assert told[0] == 20
     assert sum(told) == more.games == 50
 
 
@@ -123,7 +125,7 @@ def test_a_test_hears_no_block_after_the_deciding_one(results: Results) -> None:
     match = new_match(HEX, ("heuristic", "random"))
     sprt = Sprt(0, 50)
     enter(results, match, [(0, 0)] * 30 + [(1, 1)] * 300)
-    decision, llr, heard = judge(match, results, sprt)
+    decision, llr, heard = judge(results.blocks(match.enter(results), 2), sprt)
     assert decision == "H1"
     assert heard < 30
     assert llr >= sprt.upper
@@ -138,8 +140,11 @@ def test_a_test_decides_truthfully_and_resumes(results: Results) -> None:
     verdict = play_sprt(match, results, sprt, 3000)
     assert verdict.decision == "H1"
     assert verdict.llr >= verdict.upper
-    again = play_sprt(match, results, sprt, 3000, advance=lambda *_: pytest.fail("played on"))
+    told: list[int] = []
+    again = play_sprt(match, results, sprt, 3000, advance=lambda games, _: told.append(games))
+    assert told == [verdict.report.games]  # nothing was played
     assert again == verdict
+    assert not verdict.report.stopped
     backwards = new_match(SQUARE, ("heuristic:default,blunder=0.4", "heuristic"), seed=2)
     assert play_sprt(backwards, results, sprt, 3000).decision == "H0"
 
@@ -156,20 +161,67 @@ def test_ratings_put_everybody_on_one_scale(results: Results) -> None:
     assert rated[1].rating.high < 1200
     assert rated[2].rating.high < rated[1].rating.rating
     assert sum(r.rating.wins for r in rated) == 600
-    with pytest.raises(UsageError, match="Nobody has played heuristic:default on hex8 with 3"):
+    with pytest.raises(RingriftError, match="Nobody has played heuristic:default on hex8 with 3"):
         rate(Pool("hex8", 3), results)
+
+
+def test_ratings_hear_what_the_match_hears(results: Results) -> None:
+    """Short games end first: those of a stopped match would say something else."""
+
+    def stop_midway() -> bool:
+        return len(results.played(key)) > 60
+
+    match = new_match(HEX, ("heuristic:default,blunder=0.3", "heuristic:default"))
+    key = match.enter(results)
+    stopped = play_match(match, results, 256, should_stop=stop_midway)
+    assert stopped.stopped
+    assert len(results.rated_games(HEX)) == stopped.games < len(results.played(key))
+    play_match(match, results, 60)
+    rated, _ = rate(HEX, results)
+    elo = play_match(match, results, 60).standings[0].estimate.elo
+    assert rated[1].rating.rating - 1200 == pytest.approx(elo, abs=1e-3)
+
+
+def test_a_match_does_not_depend_on_others_in_the_file(results: Results) -> None:
+    forth = play_match(new_match(HEX, ("mcts:sims=2", "random")), results, 8)
+    back = play_match(new_match(HEX, ("random", "mcts:sims=2")), results, 8)
+    assert (forth.games, back.games, back.duplicates) == (8, 8, 0)
+    assert forth.standings[0].wins == back.standings[1].wins
+    assert len(results.rated_games(HEX)) <= 8 + back.games
+
+
+def test_the_anchor_keeps_its_name(results: Results) -> None:
+    play_match(new_match(Pool("square19", 2), ("heuristic", "random")), results, 2)
+    play_match(new_match(HEX, ("heuristic", "heuristic:default")), results, 4)
+    rated, _ = rate(HEX, results)
+    assert {r.spec for r in rated} == {"heuristic", "heuristic:default"}
+
+
+def test_a_player_does_not_play_itself() -> None:
+    with pytest.raises(UsageError, match="'heuristic:default,noise=0' are one player"):
+        new_match(HEX, ("heuristic:default", "heuristic:default,noise=0"))
+
+
+def test_a_test_of_repeats_fails(results: Results) -> None:
+    match = Match(HEX, (Fixed("x"), Fixed("y")), opening_turns=0)
+    with pytest.raises(RingriftError, match="repeat earlier ones"):
+        play_sprt(match, results, Sprt(0, 30), 20_000)
 
 
 def test_levels_are_measured_against_the_one_below(results: Results) -> None:
     rung = measure_level(SQUARE, 2, results, 60)
+    assert rung is not None
     assert rung.holds
     assert rung.low > 0.5
     first = measure_level(SQUARE, 1, results, 60)
+    assert first is not None
     assert first.level == 1
     assert first.holds  # a beginner can win
 
 
 def test_levels_of_many_players_are_told_as_of_two(results: Results) -> None:
+    assert measure_level(SQUARE, 4, results, 60, should_stop=lambda: True) is None
     rung = measure_level(Pool("square8", 4), 3, results, 40)
+    assert rung is not None
     share = rung.report.standings[0].estimate.score
     assert rung.score == pytest.approx(3 * share / (3 * share + 1 - share))

@@ -203,11 +203,11 @@ def test_a_decision_that_was_cut_short_counts_for_nothing() -> None:
 def test_a_match_needs_the_right_number(players: int, count: int, sentence: str) -> None:
     pool = Pool("hex8", players)
     with pytest.raises(UsageError, match=sentence):
-        Match(pool, entrants(pool, *["random"] * count))
+        Match(pool, entrants(pool, *[f"mcts:sims={n}" for n in range(1, count + 1)]))
 
 
 def test_seats_win_about_alike_between_equals() -> None:
     pool = Pool("hex8", 2)
-    match = Match(pool, entrants(pool, "random", "random"))
+    match = Match(pool, entrants(pool, "random", "heuristic:default,blunder=1"))
     wins = Counter(game.entrant for game in played(match, 400, concurrent=800))
     assert abs(wins[0] - 400) < 3 * np.sqrt(800) / 2 * 1.2

@@ -64,10 +64,17 @@ def test_a_repeated_game_takes_its_block_out(tmp_path: Path) -> None:
         assert found.numbers == [0, 2]
         assert (found.complete, found.duplicates) == (3, 1)
         other = begin(results, seed=9)
-        results.add(other, POOL, [game(0, 0), game(0, 1, moves=77)])
-        assert results.blocks(other, 2).duplicates == 1  # the first match has it already
-        assert results.blocks(other, 2).numbers == []
-        assert len(results.rated_games(POOL)) == 6
+        results.add(other, POOL, [game(0, 0), game(0, 1, moves=77), game(1, 0), game(1, 1)])
+        assert results.blocks(other, 2).numbers == [0, 1]  # a match stands for itself
+        assert len(results.rated_games(POOL)) == 4 + 2  # but a rating counts no game twice
+
+
+def test_which_game_is_the_repeated_one_does_not_depend_on_who_ended_first(tmp_path: Path) -> None:
+    with Results(tmp_path / "r.sqlite") as results:
+        match = begin(results)
+        results.add(match, POOL, [game(1, 0, moves=0), game(1, 1)])
+        results.add(match, POOL, [game(0, 0), game(0, 1)])
+        assert results.blocks(match, 2).numbers == [0]
 
 
 def test_the_same_moves_in_other_seats_or_pools_are_no_duplicate(tmp_path: Path) -> None:
@@ -114,7 +121,7 @@ def test_a_failed_entry_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         match = begin(results)
         other = sqlite3.connect(tmp_path / "r.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OutputError, match=r"Cannot write .*locked"):
+        with pytest.raises(OutputError, match=r"Cannot use the results file .*locked"):
             results.add(match, POOL, [game(0, 0), game(0, 1)])
         other.execute("ROLLBACK")
         other.close()
@@ -126,8 +133,13 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
     text.write_text("not a database, though long enough to be one " * 40)
     with pytest.raises(RecordError, match="no results file"):
         Results(text)
-    with pytest.raises(RecordError, match="no results file"):
+    with pytest.raises(OutputError, match="Cannot use the results file"):
         Results(tmp_path)
+    foreign = tmp_path / "foreign"
+    with sqlite3.connect(foreign) as db:
+        db.execute("CREATE TABLE stuff (a)")
+    with pytest.raises(RecordError, match="a database of something else"):
+        Results(foreign)
     newer = tmp_path / "newer"
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 99")

@@ -38,7 +38,7 @@ def engine(
       ringrift engine --player heuristic:my-weights.yaml --seed 7
     """
     out = Output(verbose=verbose)
-    out.compile_rules()
+    out.compile_players()
     from ringrift_cli.players.engine import GREATEST_SEED, Engine, lines_of
 
     if seed > GREATEST_SEED:

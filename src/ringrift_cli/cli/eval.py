@@ -243,20 +243,22 @@ def gauntlet(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, False)
-    from ringrift_cli.stages.evaluate import BASELINES, new_match, play_match
+    from ringrift_cli.stages.evaluate import BASELINES, is_same, new_match, play_match
     from ringrift_cli.stages.results import Results
 
-    reports = []
+    reports, skipped = [], 0
     with (
         Results(results_file) as results,
         stop_requested() as signalled,
         out.progress("Gauntlet", games * len(BASELINES)) as progress,
     ):
         for baseline in BASELINES:
+            if is_same(pool, player, baseline):
+                out.note(f"{player} is {baseline}: there is no match of the two.")
+                skipped += 1
+                continue
             match = new_match(pool, (player, baseline), seed=seed)
             try:
-                if match.entrants[0].identity == match.entrants[1].identity:
-                    continue
                 report = play_match(
                     match,
                     results,
@@ -272,7 +274,7 @@ def gauntlet(
         signal = signalled()
     document = {"player": player, "matches": [eval_text.report_document(r) for r in reports]}
     out.result(document, "\n\n".join(eval_text.report_text(r) for r in reports))
-    _stopped(signal, any(r.stopped for r in reports) or len(reports) < len(BASELINES))
+    _stopped(signal, any(r.stopped for r in reports) or len(reports) + skipped < len(BASELINES))
 
 
 @app.command()
@@ -370,17 +372,17 @@ def ladder(
         out.progress("Ladder", games * len(levels)) as progress,
     ):
         for number in levels:
-            rungs.append(
-                measure_level(
-                    pool,
-                    number,
-                    results,
-                    games,
-                    seed=seed,
-                    advance=partial(_advance, progress, f"level {number}"),
-                    should_stop=lambda: bool(signalled()),
-                )
+            rung = measure_level(
+                pool,
+                number,
+                results,
+                games,
+                seed=seed,
+                advance=partial(_advance, progress, f"level {number}"),
+                should_stop=lambda: bool(signalled()),
             )
+            if rung is not None:
+                rungs.append(rung)
             if signalled():
                 break
         signal = signalled()

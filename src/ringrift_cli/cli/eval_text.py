@@ -47,6 +47,7 @@ def report_document(report: Report) -> dict[str, Any]:
             "win_rate_wilson_95": [s.estimate.wilson_low, s.estimate.wilson_high],
             "elo": finite(s.estimate.elo),
             "elo_95": [finite(s.estimate.elo_low), finite(s.estimate.elo_high)],
+            "normalized_elo": s.estimate.nelo,
             "likelihood_of_superiority": s.estimate.los,
         }
         for s in report.standings
@@ -187,7 +188,7 @@ def ladder_document(pool: Pool, rungs: Sequence[Rung]) -> dict[str, Any]:
 
 
 def ladder_text(pool: Pool, rungs: Sequence[Rung]) -> str:
-    width = max(len(rung.spec) for rung in rungs)
+    width = max((len(rung.spec) for rung in rungs), default=0)
     lines = [f"{pool_text(pool)}: each level against the one below, as between two players"]
     for rung in rungs:
         who = "a beginner against it" if rung.level == 1 else f"against level {rung.level - 1}"

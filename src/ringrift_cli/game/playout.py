@@ -43,13 +43,19 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has the pool, but no threads
 
 
-def spread(work: Callable[[int, int], None], rows: int, threads: int | None = None) -> None:
+def spread(
+    work: Callable[[int, int], None],
+    rows: int,
+    threads: int | None = None,
+    smallest: int = SMALLEST_BLOCK,
+) -> None:
     """Calls `work(first, end)` for blocks that cover `rows` rows, on `threads` threads (all cores).
 
+    No block has fewer than `smallest` rows, so that handing over does not cost more than the work.
     Returns, or raises the first error of a block, when no block is being worked on any more.
     """
     threads = threads or available_threads()
-    blocks = max(1, min(rows // SMALLEST_BLOCK, threads * BLOCKS_PER_THREAD))
+    blocks = max(1, min(rows // smallest, threads * BLOCKS_PER_THREAD))
     if threads == 1 or blocks == 1:
         work(0, rows)
         return

@@ -32,7 +32,8 @@ LAST_WORD = 10.0  # seconds that a search may take to stop when the engine ends
 GREATEST_SEED = 2**64 - 1
 AT_ONCE = (b"stop", b"quit", b"isready")  # obeyed during a search; all else waits for its end
 # What an option may name: no program is started and no file is read for who sends lines.
-PLAIN_SPEC = re.compile(r"(?!exec)[a-z]+(:[A-Za-z0-9_.=,-]*)?")
+_VALUE = "(default|beginner|tuned|[0-9.]+(e-?[0-9]+)?)"
+PLAIN_SPEC = re.compile(f"(?!exec)[a-z]+(:([a-z]+=)?{_VALUE}(,[a-z]+={_VALUE})*)?")
 
 
 def lines_of(descriptor: int) -> Iterator[bytes]:
@@ -223,6 +224,8 @@ class Engine:
                     f"Player is {protocol.quoted(value)}, expected one of ours such as "
                     "mcts:sims=100; programs and files are named on the command line."
                 )
+            if self._game is None:  # what it is may be wrong on every board: say so now
+                self._make(value, "hex8", 2).close()
             self._become(value, self._game)
         else:
             raise UsageError(f"No option {protocol.quoted(name)}: expected Player or Seed.")

@@ -88,6 +88,7 @@ class HeuristicEvaluator:
                 "kind": "heuristic",
                 "features": FEATURES_VERSION,
                 "weights": profile.array.tolist(),
+                "chance_scale": CHANCE_SCALE,
                 "temperature": temperature,
                 "width": width,
             }

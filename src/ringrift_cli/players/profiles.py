@@ -26,6 +26,7 @@ from ringrift_cli.players.features import FEATURES, NAMES
 from ringrift_cli.players.scoring import FloatArray
 
 FEATURES_VERSION = 1  # grows when a feature comes, goes or counts something else
+MOST_WEIGHT = 1_000_000
 DEFAULT = "default"
 BEGINNER = "beginner"
 TUNED = "tuned"
@@ -93,19 +94,21 @@ def _parse(text: str, name: str, board: str, players: int) -> Profile:
     if not isinstance(document, dict) or not isinstance(document.get("weights"), dict):
         raise UsageError(f"Profile {name!r} has no table 'weights'.")
     for field, ours in (("board", board), ("players", players), ("features", FEATURES_VERSION)):
-        theirs = document.get(field, "any")
-        if theirs not in (ours, "any"):
+        theirs = document.get(field)
+        if theirs != ours and (theirs != "any" or field == "features"):
             raise UsageError(f"Profile {name!r} is for {field} {theirs}, not {ours}.")
     weights = document["weights"]
-    unknown, missing = sorted(set(weights) - set(NAMES)), sorted(set(NAMES) - set(weights))
+    unknown, missing = sorted(set(weights) - set(NAMES), key=str), sorted(set(NAMES) - set(weights))
     if unknown or missing:
         what = f"unknown: {', '.join(map(str, unknown))}" if unknown else ""
         lacks = f"missing: {', '.join(missing)}" if missing else ""
         raise UsageError(f"Profile {name!r}: weights {'; '.join(filter(None, (what, lacks)))}.")
     for feature, weight in weights.items():
-        number = type(weight) in (int, float)
-        if not number or not np.isfinite(weight):
-            raise UsageError(f"Profile {name!r}: {feature} is {weight!r}, expected a number.")
+        if type(weight) not in (int, float) or not abs(weight) <= MOST_WEIGHT:
+            raise UsageError(
+                f"Profile {name!r}: {feature} is {weight!r}, expected a number from"
+                f" -{MOST_WEIGHT:,} to {MOST_WEIGHT:,}."
+            )
     about = str(document.get("about", ""))
     return Profile(name, board, players, {f: float(weights[f]) for f in NAMES}, about)
 

@@ -18,6 +18,7 @@ from ringrift_cli.players.features import SCRATCH, N, count
 
 FloatArray = npt.NDArray[np.float64]
 
+SMALLEST_BLOCK = 2  # rows; the actions of a position take much longer than handing it over
 WON = 1e6  # the sum of a seat that has won
 
 
@@ -86,8 +87,9 @@ def complete(
     players, p, number = T[L.T_PLAYERS], S[L.SEAT], S[L.TURN]
     best = -np.inf
     while in_turn(S, p, number):
-        best, chosen = -np.inf, -1
-        for k in range(turn.legal(T, S, W, out)):
+        n = turn.legal(T, S, W, out)
+        best, chosen = -np.inf, out[0]
+        for k in range(n):
             copy(T[L.T_ROW_SIZE], S, R)
             turn.apply(T, R, W, out[k])
             weigh(T, R, W, Z, X, weights, sums)
@@ -206,6 +208,7 @@ def _pick(
             chosen[i] = first + draw(seeds, i, end - first)
             continue
         best, ties = -np.inf, 0
+        chosen[i] = first
         for k in range(first, end):
             score = scores[k]
             if noise[i] > 0:
@@ -249,6 +252,7 @@ def score_all(
             T, rows[a:b], actions, offsets[a : b + 1], weights, which[a:b], width, scores, sums[a:b]
         ),
         len(rows),
+        smallest=SMALLEST_BLOCK,
     )
     return scores, sums
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ringrift_cli.game import playout
+from ringrift_cli.game.playout import LongArray
 from ringrift_cli.players.player import Choices, Decisions, identity_of
-from ringrift_cli.search.puct import EXPLORATION, Evaluator, search
+from ringrift_cli.search.puct import EXPLORATION, VERSION, Evaluator, Found, search
 
-MOST_SIMULATIONS = 1_000_000  # for a search that only the clock ends
+MOST_SIMULATIONS = 1_000_000
+MOST_MEMORY = 2e9  # bytes of trees at once; with more, games take turns
+NODES_BY_CLOCK = 2000  # what a tree is taken to need if only the clock ends its search
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class SearchPlayer:
         self._evaluator = evaluator
         self._effort = effort
         self._exploration = exploration
+        self._warm = False
         self.identity = identity_of(
             {
                 "kind": "puct",
+                "version": VERSION,
                 "evaluator": evaluator_identity,
                 "simulations": effort.simulations,
                 "seconds": effort.seconds,
@@ -55,24 +60,38 @@ class SearchPlayer:
         chosen = actions[offsets[:-1]]
         values = np.full((len(asked), asked.players), 1 / asked.players)
         choice = np.flatnonzero(np.diff(offsets) > 1)
-        if len(choice):
-            deadline = time.monotonic() + self._effort.seconds * len(choice)
-
-            def should_stop() -> bool:
-                late = self._effort.seconds > 0 and time.monotonic() >= deadline
-                return late or asked.should_stop()
-
-            found = search(
-                asked.T,
-                asked.rows[choice],
-                self._evaluator,
-                MOST_SIMULATIONS if self._effort.seconds > 0 else self._effort.simulations,
-                exploration=self._exploration,
-                should_stop=should_stop,
-            )
-            chosen[choice] = [f.actions[f.best()] for f in found]
-            values[choice] = [f.root_values for f in found]
+        size = self._batch_size(asked, len(actions) / max(1, len(asked)))
+        for first in range(0, len(choice), size):
+            part = choice[first : first + size]
+            found = self._think(asked, part)
+            chosen[part] = [f.actions[f.best()] for f in found]
+            values[part] = [f.root_values for f in found]
         return Choices(chosen, values)
+
+    def _batch_size(self, asked: Decisions, legal: float) -> int:
+        """How many trees fit into MOST_MEMORY, with so many legal actions in a position."""
+        edge = 16 + 4 * asked.players  # bytes (tree.py)
+        nodes = min(self._effort.simulations or NODES_BY_CLOCK, MOST_SIMULATIONS)
+        return max(1, int(MOST_MEMORY / (2 * nodes * legal * edge)))  # arrays double as they grow
+
+    def _think(self, asked: Decisions, part: LongArray) -> list[Found]:
+        seconds = self._effort.seconds
+        if seconds > 0 and not self._warm:  # loading compiled functions takes long, once
+            search(asked.T, asked.rows[part[:1]], self._evaluator, 2)
+            self._warm = True
+        deadline = time.monotonic() + seconds * len(part)
+
+        def should_stop() -> bool:
+            return (seconds > 0 and time.monotonic() >= deadline) or asked.should_stop()
+
+        return search(
+            asked.T,
+            asked.rows[part],
+            self._evaluator,
+            MOST_SIMULATIONS if seconds > 0 else self._effort.simulations,
+            exploration=self._exploration,
+            should_stop=should_stop,
+        )
 
     def close(self) -> None:
         pass

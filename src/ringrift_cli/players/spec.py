@@ -22,11 +22,14 @@ from ringrift_cli.players.heuristic import (
 )
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.profiles import profile_named
-from ringrift_cli.players.searcher import Effort, SearchPlayer
+from ringrift_cli.players.searcher import MOST_SIMULATIONS, Effort, SearchPlayer
 from ringrift_cli.players.team import Team
 from ringrift_cli.players.uniform import RandomPlayer
 from ringrift_cli.search.puct import EXPLORATION
 
+LEAST_TEMPERATURE = 0.001
+MOST_SECONDS = 86_400.0
+MOST_WIDTH = 1000
 PRIOR_TEMPERATURE = 3.0  # of the softmax that makes priors of heuristic scores
 KINDS = ("random", "heuristic", "mcts", "exec")
 
@@ -54,7 +57,7 @@ def make_player(spec: str, board: str, players: int) -> Player:
         careless = Carelessness(
             arguments.number("noise", 0.0), arguments.number("blunder", 0.0, most=1.0)
         )
-        width = arguments.whole("width", WIDTH)
+        width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
         player = HeuristicPlayer(spec, profile, careless, width)
     else:
         player = _searcher(spec, arguments, board, players)
@@ -65,14 +68,16 @@ def make_player(spec: str, board: str, players: int) -> Player:
 def _searcher(spec: str, arguments: _Arguments, board: str, players: int) -> Player:
     profile = profile_named(arguments.text("profile", ""), board, players)
     temperature = arguments.number("temperature", PRIOR_TEMPERATURE)
-    seconds = arguments.number("seconds", 0.0)
-    simulations = arguments.number("sims", 0.0)
+    if temperature < LEAST_TEMPERATURE:
+        raise UsageError(f"Player {spec!r}: temperature is below {LEAST_TEMPERATURE:g}.")
+    seconds = arguments.number("seconds", 0.0, most=MOST_SECONDS)
+    simulations = arguments.number("sims", 0.0, most=MOST_SIMULATIONS)
     if (simulations > 0) == (seconds > 0) or simulations != int(simulations):
         raise UsageError(
             f"Player {spec!r}: expected either sims=N, a whole number, or seconds=S, above 0.",
             hint="mcts:sims=200",
         )
-    width = arguments.whole("width", WIDTH)
+    width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
     evaluator = HeuristicEvaluator(profile, temperature, width)
     effort = Effort(int(simulations), seconds)
     exploration = arguments.number("exploration", EXPLORATION)
@@ -113,10 +118,12 @@ class _Arguments:
             raise UsageError(f"Player {self._spec!r}: {name} is {text!r}, not a number {limit}.")
         return number
 
-    def whole(self, name: str, default: int) -> int:
+    def whole(self, name: str, default: int, *, most: int) -> int:
         text = self._named.pop(name, str(default))
-        if not text.isdecimal():
-            raise UsageError(f"Player {self._spec!r}: {name} is {text!r}, not a whole number.")
+        if not text.isdecimal() or len(text) > 9 or int(text) > most:
+            raise UsageError(
+                f"Player {self._spec!r}: {name} is {text!r}, not a whole number up to {most}."
+            )
         return int(text)
 
     def check_all_used(self) -> None:

@@ -13,7 +13,7 @@ class RandomPlayer:
 
     def __init__(self) -> None:
         self.spec = "random"
-        self.identity = identity_of({"kind": "random"})
+        self.identity = identity_of({"kind": "random", "version": 1})
 
     def choose(self, asked: Decisions) -> Choices:
         rows = asked.rows.copy()

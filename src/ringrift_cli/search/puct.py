@@ -17,7 +17,9 @@ from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search import tree
 from ringrift_cli.search.tree import DEEPEST, FloatArray, Trees
 
+VERSION = 1  # grows when a search with the same numbers may find something else
 EXPLORATION = 0.5
+SMALLEST_BLOCK = 8  # trees that a thread takes
 
 
 class Evaluator(Protocol):
@@ -111,7 +113,7 @@ class _Batch:
             )  # fmt: skip
             parts[a] = room[: counts[a:b].sum()]
 
-        spread(work, len(self._rows))
+        spread(work, len(self._rows), smallest=SMALLEST_BLOCK)
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return np.concatenate([parts[a] for a in sorted(parts)]), offsets
 
@@ -133,6 +135,7 @@ class _Batch:
                 values[a:b],
             ),
             len(self._rows),
+            smallest=SMALLEST_BLOCK,
         )  # fmt: skip
 
     def found(self, g: int) -> Found:

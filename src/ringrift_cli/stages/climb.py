@@ -45,8 +45,11 @@ def measure_level(
     seed: int = 0,
     advance: Callable[[int], None] = lambda games: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Rung:
-    """Plays one level against the one below, or a beginner against level 1."""
+) -> Rung | None:
+    """Plays one level against the one below, or a beginner against level 1.
+
+    None if it was stopped before there is anything to say.
+    """
     spec = level_spec(level, pool.board, pool.players)
     upper, lower = (BEGINNER, spec) if level == 1 else (spec, _below(pool, level))
     match = new_match(pool, (upper, lower), seed=seed)
@@ -54,6 +57,8 @@ def measure_level(
         report = play_match(match, results, games, advance=advance, should_stop=should_stop)
     finally:
         match.close()
+    if not report.standings:
+        return None
     found = report.standings[0].estimate
     score, low, high = (score_of_elo(e) for e in (found.elo, found.elo_low, found.elo_high))
     return Rung(level, spec, BEGINNER if level == 1 else lower, report, score, low, high)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.errors import RingriftError
+from ringrift_cli.players.player import Player
 from ringrift_cli.players.spec import make_player
 from ringrift_cli.stages import match as matches
 from ringrift_cli.stages.match import Match
-from ringrift_cli.stages.results import Blocks, Pool, Results
+from ringrift_cli.stages.results import Blocks, Pool, RatedGame, Results
 from ringrift_cli.stats.bradley_terry import Fit, GameResult, Rating, fit
 from ringrift_cli.stats.elo import Estimate, estimate
 from ringrift_cli.stats.sprt import Decision, Sprt
@@ -25,7 +26,9 @@ ANCHOR = "heuristic:default"
 ANCHOR_RATING = 1200.0
 BASELINES = ("random", ANCHOR, "mcts:sims=32,profile=default")
 MOST_REPEATS = 4  # so many times the blocks asked for are played before too many are duplicates
+FEWEST_BLOCKS = 10  # of a test, before too many may be duplicates
 SPRT_CONCURRENT = 128  # games begun before the test may stop
+LISTEN_EVERY = 100  # a test of n games looks at its blocks after every n / LISTEN_EVERY games
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,22 @@ def new_match(
     pool: Pool, specs: tuple[str, ...], *, seed: int = 0, opening_turns: int | None = None
 ) -> Match:
     """A match between players by spec; `UsageError` if there is no such player or match."""
-    made = []
+    made: list[Player] = []
     try:
-        made += [make_player(spec, pool.board, pool.players) for spec in specs]
+        made.extend(make_player(spec, pool.board, pool.players) for spec in specs)
         return Match(pool, tuple(made), seed, opening_turns)
     except RingriftError:
         for player in made:
             player.close()
         raise
+
+
+def is_same(pool: Pool, spec: str, other: str) -> bool:
+    """Whether two specs are one player."""
+    made = [make_player(name, pool.board, pool.players) for name in (spec, other)]
+    for player in made:
+        player.close()
+    return made[0].identity == made[1].identity
 
 
 def play_match(
@@ -87,17 +98,13 @@ def play_match(
     key = match.enter(results)
     wanted = -(-games // match.rotations)
     stopped = False
+    advance(min(games, len(results.blocks(key, match.rotations).numbers) * match.rotations))
     while True:
         known = results.blocks(key, match.rotations)
         missing = wanted - len(known.numbers)
         if missing <= 0 or stopped:
             return report(match, results, stopped=missing > 0)
-        if known.complete >= MOST_REPEATS * wanted:
-            raise RingriftError(
-                f"Only {len(known.numbers) * match.rotations} of {known.games} games count; the"
-                " others repeat earlier ones move for move.",
-                hint="more --opening-turns, another --seed, or players that are not the same",
-            )
+        check_repeats(known, match, MOST_REPEATS * wanted)
         played = results.played(key)
         numbers = range(known.complete, known.complete + missing)
         tasks = [(b, r) for b in numbers for r in range(match.rotations) if (b, r) not in played]
@@ -105,6 +112,16 @@ def play_match(
             results.add(key, match.pool, finished)
             advance(len(finished))
         stopped = should_stop()
+
+
+def check_repeats(known: Blocks, match: Match, most: int) -> None:
+    """`RingriftError` if after so many blocks only one in `MOST_REPEATS` counts."""
+    if known.complete >= most and len(known.numbers) * MOST_REPEATS <= known.complete:
+        raise RingriftError(
+            f"Only {len(known.numbers) * match.rotations} of {known.games} games count; the"
+            " others repeat earlier ones move for move.",
+            hint="more --opening-turns, or another --seed",
+        )
 
 
 def report(match: Match, results: Results, *, stopped: bool = False) -> Report:
@@ -147,16 +164,15 @@ class Verdict:
     report: Report
 
 
-def judge(match: Match, results: Results, sprt: Sprt) -> tuple[Decision | None, float, int]:
+def judge(known: Blocks, sprt: Sprt) -> tuple[Decision | None, float, int]:
     """Decision, log-likelihood ratio and number of blocks of a test over the recorded games.
 
     The blocks are heard in their order, and none after the one that decides.
     """
-    known = results.blocks(match.enter(results), match.rotations)
     if not known.winners:
         return None, 0.0, 0
     wins = np.array([block.count(0) for block in known.winners])
-    counts = np.zeros((len(wins), match.rotations + 1))
+    counts = np.zeros((len(wins), len(known.winners[0]) + 1))
     counts[np.arange(len(wins)), wins] = 1
     llrs = sprt.llrs(np.cumsum(counts, axis=0))
     outside = np.flatnonzero((llrs <= sprt.lower) | (llrs >= sprt.upper))
@@ -181,20 +197,32 @@ def play_sprt(
     `advance` is told of games played and the log-likelihood ratio so far.
     """
     key = match.enter(results)
-    decision, llr, heard = judge(match, results, sprt)
+    known = results.blocks(key, match.rotations)
+    decision, llr, heard = judge(known, sprt)
+    advance(known.games, llr)
     played = results.played(key)
     blocks = itertools.takewhile(lambda b: b * match.rotations < most_games, itertools.count())
     tasks = ((b, r) for b in blocks for r in range(match.rotations) if (b, r) not in played)
     if decision is None:
+        unheard = 0
         for finished in matches.play(
             match, tasks, concurrent=SPRT_CONCURRENT, should_stop=should_stop
         ):
             results.add(key, match.pool, finished)
-            decision, llr, heard = judge(match, results, sprt)
+            unheard += len(finished)
             advance(len(finished), llr)
+            if unheard < known.games // LISTEN_EVERY:
+                continue
+            unheard = 0
+            known = results.blocks(key, match.rotations)
+            check_repeats(known, match, MOST_REPEATS * FEWEST_BLOCKS)
+            decision, llr, heard = judge(known, sprt)
             if decision is not None:
                 break
-    return Verdict(decision, llr, sprt.lower, sprt.upper, heard, report(match, results))
+        decision, llr, heard = judge(results.blocks(key, match.rotations), sprt)
+    stopped = decision is None and should_stop()
+    final = report(match, results, stopped=stopped)
+    return Verdict(decision, llr, sprt.lower, sprt.upper, heard, final)
 
 
 @dataclass(frozen=True)
@@ -209,15 +237,16 @@ class Rated:
 def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
     """Ratings of all players of a pool, strongest first; the default heuristic has 1200.
 
-    `UsageError` if nobody has played the anchor, directly or not.
+    `RingriftError` if nobody has played the anchor.
     """
     games = results.rated_games(pool)
     anchor = make_player(ANCHOR, pool.board, pool.players).identity
-    identities = sorted({identity for seats, _, _ in games for identity in seats})
+    identities = sorted({identity for game in games for identity in game.seats})
     if anchor not in identities:
-        raise UsageError(
+        held = [f"{p.board} {p.players}p{' pie' * p.pie_rule}: {n}" for p, n in results.pools()]
+        raise RingriftError(
             f"Nobody has played {ANCHOR} on {pool.board} with {pool.players} players, the anchor of"
-            " the ratings.",
+            f" the ratings; {results.path} holds {', '.join(held) or 'no game'}.",
             hint=f"ringrift eval match {ANCHOR} random --board {pool.board} --players"
             f" {pool.players}",
         )
@@ -228,21 +257,19 @@ def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
         anchor=number[anchor],
         anchor_rating=ANCHOR_RATING,
     )
-    specs = results.specs()
+    specs = results.specs(pool) | {anchor: ANCHOR}
     rated = [Rated(specs[identities[r.player]], identities[r.player], r) for r in found.ratings]
     return sorted(rated, key=_strength, reverse=True), found
 
 
-def _tallied(
-    games: list[tuple[tuple[str, ...], int, str]], number: dict[str, int]
-) -> Iterator[GameResult]:
+def _tallied(games: list[RatedGame], number: dict[str, int]) -> Iterator[GameResult]:
     """Games that are alike, counted together."""
     tally = Counter(
-        (tuple(number[identity] for identity in seats), winner, block)
-        for seats, winner, block in games
+        (tuple(number[identity] for identity in game.seats), game.winner, game.opening)
+        for game in games
     )
-    for (seats, winner, block), count in tally.items():
-        yield GameResult(seats, winner, count, block)
+    for (seats, winner, opening), count in tally.items():
+        yield GameResult(seats, winner, count, opening)
 
 
 def _strength(rated: Rated) -> tuple[float, float]:

@@ -48,6 +48,14 @@ class Match:
                 if most > 2
                 else f"A game of 2 takes 2 players, not {len(self.entrants)}."
             )
+        seen: dict[str, str] = {}
+        for entrant in self.entrants:
+            if entrant.identity in seen:
+                raise UsageError(
+                    f"{seen[entrant.identity]!r} and {entrant.spec!r} are one player: they play"
+                    " alike, and a match of the two would measure nothing."
+                )
+            seen[entrant.identity] = entrant.spec
 
     @property
     def turns(self) -> int:

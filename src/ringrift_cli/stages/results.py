@@ -2,8 +2,10 @@
 
 A *match* is a comparison that its setting decides (match.py): the same command has the same id, and
 finds what an earlier one played. Its games come in blocks: one opening, played with every seating.
-A game counts once: `UNIQUE (match, block, rotation)` holds back what two processes both played, and
-a game with the moves of an earlier one between the same players in the same seats is a duplicate.
+`UNIQUE (match, block, rotation)` holds back what two processes both played.
+
+Which games count is decided when they are read, from the first block on, so that it depends on the
+games and not on the order in which they ended.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,13 +31,10 @@ VERSION = 1
 BUSY = 60.0  # seconds to wait for another writer
 
 SCHEMA = """
-CREATE TABLE players (
-    identity TEXT PRIMARY KEY,          -- content hash
-    spec     TEXT NOT NULL              -- as the user first called it
-) STRICT;
 CREATE TABLE matches (
     id       TEXT PRIMARY KEY,          -- hash of the setting
     setting  TEXT NOT NULL,             -- JSON
+    specs    TEXT NOT NULL,             -- what the user called each identity, JSON
     begun    TEXT NOT NULL
 ) STRICT;
 CREATE TABLE games (
@@ -53,13 +53,14 @@ CREATE TABLE games (
     decisions INTEGER NOT NULL,
     moves     TEXT NOT NULL,            -- hash of the actions
     actions   BLOB NOT NULL,            -- uint32, little-endian, zlib
-    duplicate INTEGER NOT NULL,         -- 1: has the moves of an earlier game of the same seats
     played    TEXT NOT NULL,
     UNIQUE (match, block, rotation)
 ) STRICT;
 CREATE INDEX games_by_pool ON games (board, players, pie_rule, rules);
-CREATE INDEX games_by_moves ON games (moves, seats);
 """
+
+POOL = "board = ? AND players = ? AND pie_rule = ? AND rules = ?"
+Row = tuple[Any, ...]  # match, block, seats, winner, entrant, moves
 
 
 @dataclass(frozen=True)
@@ -94,21 +95,49 @@ class PlayedGame:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The complete blocks of a match that count, in order, and what does not count."""
+    """The blocks of a match that count, in order, and what does not count."""
 
     numbers: list[int]
     winners: list[tuple[int, ...]]  # [blocks][rotations] entrant
-    complete: int  # blocks from the first on without a gap, duplicates among them
-    duplicates: int  # games
+    complete: int  # blocks from the first on without a gap, repeated ones among them
+    duplicates: int  # games of these that repeat an earlier one
     games: int  # all that were played
 
 
+@dataclass(frozen=True)
+class RatedGame:
+    """A game that counts, as ratings see it."""
+
+    seats: tuple[str, ...]  # identities
+    winner: int  # seat, from 0
+    opening: str  # games with the same one are not independent
+
+
+def counting_blocks(
+    rows: Iterable[Row], rotations: int, seen: set[tuple[str, str]]
+) -> Iterator[tuple[int, list[Row], int]]:
+    """The blocks of one match up to its first gap: number, games, and how many repeat earlier ones.
+
+    `rows` are sorted by block and rotation. `seen` holds the (moves, seats) of games before them,
+    and takes those of these.
+    """
+    for expected, (block, group) in enumerate(groupby(rows, key=lambda row: row[1])):
+        games = list(group)
+        if block != expected or len(games) != rotations:
+            return
+        repeats = 0
+        for _, _, seats, _, _, moves in games:
+            repeats += (moves, seats) in seen
+            seen.add((moves, seats))
+        yield block, games, repeats
+
+
 class Results:
-    """The results file; a context manager."""
+    """The results file; a context manager. `RecordError` if it is none, or cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -116,21 +145,19 @@ class Results:
             self._db.execute("PRAGMA foreign_keys = ON")
             with self._writing():
                 self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise RecordError(
-                f"{path} is no results file that can be used: {error}.", hint="--results FILE"
-            ) from error
 
     def _prepare(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema")}
+        if version == 0 and not tables:
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != VERSION:
+        elif version != VERSION or not {"matches", "games"} <= tables:
             raise RecordError(
-                f"{self.path} is of version {version}, this program writes version {VERSION}.",
-                hint="--results FILE",
+                f"{self.path} is a database of something else, or of version {version} where this"
+                f" program writes version {VERSION}.",
+                hint="--results ANOTHER_FILE",
             )
 
     def __enter__(self) -> Self:
@@ -138,6 +165,21 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what SQLite cannot do into a sentence."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(
+                f"Cannot use the results file {self.path}: {error}.",
+                hint="df -h, or --results FILE",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise RecordError(
+                f"{self.path} is no results file that can be used: {error}.", hint="--results FILE"
+            ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -150,113 +192,122 @@ class Results:
             raise
         self._db.execute("COMMIT")
 
-    def begin(self, setting: dict[str, Any], players: dict[str, str]) -> str:
+    def begin(self, setting: dict[str, Any], specs: dict[str, str]) -> str:
         """The id of the match with this setting, entered if it is new.
 
-        `players` are the specs by identity.
+        `specs` is what the user calls each identity.
         """
         text = json.dumps(setting, sort_keys=True, separators=(",", ":"))
         match = hashlib.sha256(text.encode()).hexdigest()[:16]
-        with self._writing():
-            for identity, spec in players.items():
-                self._db.execute("INSERT OR IGNORE INTO players VALUES (?, ?)", (identity, spec))
+        with self._told(), self._writing():
             self._db.execute(
-                "INSERT OR IGNORE INTO matches VALUES (?, ?, ?)", (match, text, _now())
+                "INSERT OR IGNORE INTO matches VALUES (?, ?, ?, ?)",
+                (match, text, json.dumps(specs), _now()),
             )
         return match
 
     def add(self, match: str, pool: Pool, games: Sequence[PlayedGame]) -> None:
         """Enters finished games at once; one that is there already stays as it is."""
-        try:
-            with self._writing():
-                for game in games:
-                    self._add(match, pool, game)
-        except sqlite3.OperationalError as error:
-            raise OutputError(f"Cannot write to {self.path}: {error}.", hint="df -h") from error
-
-    def _add(self, match: str, pool: Pool, game: PlayedGame) -> None:
-        seats = json.dumps(game.seats)
-        seen = self._db.execute(
-            "SELECT 1 FROM games WHERE moves = ? AND seats = ? AND board = ? AND players = ?"
-            " AND pie_rule = ? AND rules = ? AND NOT (match = ? AND block = ? AND rotation = ?)",
-            (game.moves_hash, seats, *pool.key, match, game.block, game.rotation),
-        ).fetchone()
-        self._db.execute(
-            "INSERT OR IGNORE INTO games (board, players, pie_rule, rules, match, block, rotation,"
-            " seats, winner, entrant, reason, decisions, moves, actions, duplicate, played)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *pool.key,
-                match,
-                game.block,
-                game.rotation,
-                seats,
-                game.winner,
-                game.entrant,
-                game.reason,
-                len(game.actions),
-                game.moves_hash,
-                zlib.compress(np.array(game.actions, "<u4").tobytes()),
-                int(seen is not None),
-                _now(),
-            ),
-        )
+        with self._told(), self._writing():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO games (board, players, pie_rule, rules, match, block,"
+                " rotation, seats, winner, entrant, reason, decisions, moves, actions, played)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *pool.key,
+                        match,
+                        game.block,
+                        game.rotation,
+                        json.dumps(game.seats),
+                        game.winner,
+                        game.entrant,
+                        game.reason,
+                        len(game.actions),
+                        game.moves_hash,
+                        zlib.compress(np.array(game.actions, "<u4").tobytes()),
+                        _now(),
+                    )
+                    for game in games
+                ],
+            )
 
     def played(self, match: str) -> set[tuple[int, int]]:
         """(block, rotation) of all games of a match."""
-        rows = self._db.execute("SELECT block, rotation FROM games WHERE match = ?", (match,))
-        return {(block, rotation) for block, rotation in rows}
+        with self._told():
+            rows = self._db.execute("SELECT block, rotation FROM games WHERE match = ?", (match,))
+            return {(block, rotation) for block, rotation in rows}
 
     def blocks(self, match: str, rotations: int) -> Blocks:
         """The blocks of a match.
 
-        A block with a duplicate does not count, for what is left of it would favour a seat. Only
-        blocks before the first gap count: short games finish early, and must not be heard first.
+        A block in which a game repeats an earlier one, move for move between the same players in
+        the same seats, does not count, for what is left of it would favour a seat. Only blocks
+        before the first gap count: short games finish early, and must not be heard first.
         """
-        rows = self._db.execute(
-            "SELECT block, rotation, entrant, duplicate FROM games WHERE match = ?"
-            " ORDER BY block, rotation",
-            (match,),
-        ).fetchall()
-        by_block: dict[int, list[tuple[int, int]]] = {}
-        for block, _, entrant, duplicate in rows:
-            by_block.setdefault(block, []).append((entrant, duplicate))
-        numbers: list[int] = []
-        winners: list[tuple[int, ...]] = []
-        complete = 0
-        while len(by_block.get(complete, ())) == rotations:
-            games = by_block[complete]
-            if not any(duplicate for _, duplicate in games):
-                numbers.append(complete)
-                winners.append(tuple(entrant for entrant, _ in games))
-            complete += 1
-        duplicates = sum(duplicate for *_, duplicate in rows)
-        return Blocks(numbers, winners, complete, duplicates, len(rows))
+        with self._told():
+            rows = self._db.execute(
+                "SELECT match, block, seats, winner, entrant, moves FROM games WHERE match = ?"
+                " ORDER BY block, rotation",
+                (match,),
+            ).fetchall()
+        found = list(counting_blocks(rows, rotations, set()))
+        counted = [(block, games) for block, games, repeats in found if not repeats]
+        return Blocks(
+            [block for block, _ in counted],
+            [tuple(game[4] for game in games) for _, games in counted],
+            len(found),
+            sum(repeats for *_, repeats in found),
+            len(rows),
+        )
 
     def pools(self) -> list[tuple[Pool, int]]:
         """The pools under the rules of this program, with their games."""
-        rows = self._db.execute(
-            "SELECT board, players, pie_rule, COUNT(*) FROM games WHERE rules = ?"
-            " GROUP BY board, players, pie_rule ORDER BY board, players, pie_rule",
-            (rules_hash(),),
-        )
+        with self._told():
+            rows = self._db.execute(
+                "SELECT board, players, pie_rule, COUNT(*) FROM games WHERE rules = ?"
+                " GROUP BY board, players, pie_rule ORDER BY board, players, pie_rule",
+                (rules_hash(),),
+            ).fetchall()
         return [(Pool(board, players, bool(pie)), games) for board, players, pie, games in rows]
 
-    def rated_games(self, pool: Pool) -> list[tuple[tuple[str, ...], int, str]]:
-        """Identities by seat, winning seat and block of every game of a pool that counts."""
-        rows = self._db.execute(
-            "SELECT seats, winner, match, block FROM games WHERE board = ? AND players = ?"
-            " AND pie_rule = ? AND rules = ? AND duplicate = 0 ORDER BY id",
-            pool.key,
-        )
-        return [
-            (tuple(json.loads(seats)), winner, f"{match}/{block}")
-            for seats, winner, match, block in rows
-        ]
+    def rated_games(self, pool: Pool) -> list[RatedGame]:
+        """The games of a pool that count: those of `blocks`, less what repeats another match."""
+        with self._told():
+            settings = {
+                match: json.loads(setting)
+                for match, setting in self._db.execute("SELECT id, setting FROM matches")
+            }
+            rows = self._db.execute(
+                "SELECT match, block, seats, winner, entrant, moves FROM games"
+                f" JOIN matches ON matches.id = match WHERE {POOL}"
+                " ORDER BY matches.rowid, block, rotation",
+                pool.key,
+            ).fetchall()
+        seen: set[tuple[str, str]] = set()
+        rated = []
+        for match, group in groupby(rows, key=lambda row: row[0]):
+            opening = f"{settings[match].get('seed')}/{settings[match].get('opening_turns')}"
+            for block, games, repeats in counting_blocks(group, pool.players, seen):
+                if not repeats:
+                    rated += [
+                        RatedGame(tuple(json.loads(seats)), winner, f"{opening}/{block}")
+                        for _, _, seats, winner, _, _ in games
+                    ]
+        return rated
 
-    def specs(self) -> dict[str, str]:
-        """What each identity was first called."""
-        return dict(self._db.execute("SELECT identity, spec FROM players"))
+    def specs(self, pool: Pool) -> dict[str, str]:
+        """What each identity was first called in a pool."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT specs FROM matches WHERE id IN"
+                f" (SELECT match FROM games WHERE {POOL}) ORDER BY rowid DESC",
+                pool.key,
+            ).fetchall()
+        named: dict[str, str] = {}
+        for (specs,) in rows:
+            named.update(json.loads(specs))
+        return named
 
 
 def _now() -> str:

@@ -1,0 +1,134 @@
+"""Games of many weights at once: the fitness that tuning works with.
+
+A *round* is a number of openings. Every candidate plays every opening in every seat; the other
+seats are all held by the opening's opponent. Openings, opponents and random numbers are the same
+for all candidates, so that they differ by nothing but their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ringrift_cli.game import layout as L
+from ringrift_cli.game import playout
+from ringrift_cli.game.playout import BoolArray, LongArray, Seeds
+from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.players import scoring
+from ringrift_cli.players.heuristic import WIDTH
+from ringrift_cli.players.scoring import FloatArray
+
+OPENING, PLAY = 0, 1  # what the random numbers of a round are for
+
+
+Asked = Callable[[], bool]
+
+
+class Stopped(Exception):
+    """Somebody asked to stop; the games in hand are void."""
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def derived(seed: int, *path: int) -> int:
+    """A seed of its own for each path of a run's seed."""
+    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0])
+
+
+def opening_rows(
+    board: str,
+    players: int,
+    seed: int,
+    first: int,
+    count: int,
+    turns: int | LongArray | None = None,
+) -> IntArray:
+    """Rows behind random turns, [count, row size]: openings `first` and on of a seed.
+
+    `turns`, one for all or [count], are two for each player unless they are given. An opening that
+    would end the game stops one decision before that.
+    """
+    T = tables(board, players)
+    rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
+    playout.start_all(T, rows, np.ones(count, np.bool_), False)
+    last = np.broadcast_to(2 * players if turns is None else turns, (count,))
+    seeds = playout.game_seeds(derived(seed, OPENING), first, count)
+    going = np.arange(count)
+    while len(going):
+        before, numbers = rows[going], seeds[going]
+        after = before.copy()
+        log, lengths = np.zeros((len(going), 1), np.int32), np.zeros(len(going), np.int64)
+        playout.play_random(T, after, numbers, log, lengths)
+        over = after[:, L.PHASE] == L.OVER
+        rows[going], seeds[going] = np.where(over[:, None], before, after), numbers
+        going = going[~over & (after[:, L.TURN] <= last[going])]
+    return rows
+
+
+def play_out(
+    board: str,
+    players: int,
+    rows: IntArray,
+    seats: LongArray,
+    weights: FloatArray,
+    seeds: Seeds,
+    should_stop: Asked = never,
+    watch: Callable[[IntArray], None] = lambda rows: None,
+) -> LongArray:
+    """Plays games to their end, all at once; the seats that won, [N].
+
+    `rows`, [N, row size], are where they begin, `seats`, [N, players], says with which of the
+    `weights`, [K, features], each seat plays, and `seeds`, [N], draw between equal actions. None of
+    them is changed. `watch` is shown the rows before every decision. `Stopped` if `should_stop`
+    says so.
+    """
+    T = tables(board, players)
+    rows, seeds = rows.copy(), seeds.copy()
+    winners = np.full(len(rows), -1, np.int64)
+    games = np.arange(len(rows))
+    while len(games):
+        if should_stop():
+            raise Stopped
+        watch(rows)
+        which = seats[games, rows[:, L.SEAT]]
+        actions, offsets = playout.list_all(T, rows)
+        scores, _ = scoring.score_all(T, rows, actions, offsets, weights, which, WIDTH)
+        none = np.zeros(len(games))
+        chosen = scoring.pick_all(scores, offsets, seeds, none, none)
+        playout.apply_all(T, rows, actions[chosen])
+        over = rows[:, L.PHASE] == L.OVER
+        if over.any():
+            winners[games[over]] = rows[over, L.WINNER]
+            games, rows, seeds = games[~over], rows[~over], seeds[~over]
+    return winners
+
+
+@dataclass(frozen=True)
+class Round:
+    """Openings and who is met there: what all candidates have in common."""
+
+    board: str
+    players: int
+    seed: int
+    opponents: FloatArray  # [P, features]
+    meets: LongArray  # [J] opponent of each opening
+    first: int = 0  # number of the first opening
+
+    def play(self, candidates: FloatArray, should_stop: Asked = never) -> BoolArray:
+        """Which games each candidate, [K, features], won: [K, J, seats]."""
+        n, J, K = self.players, len(self.meets), len(candidates)
+        starts = opening_rows(self.board, n, self.seed, self.first, J)
+        seeds = playout.game_seeds(derived(self.seed, PLAY), self.first * n, J * n)
+        k, j, r = (axis.ravel() for axis in np.indices((K, J, n)))
+        seats = np.repeat(K + self.meets[j][:, None], n, axis=1)
+        seats[np.arange(len(r)), r] = k
+        weights = np.concatenate([candidates, self.opponents])
+        seeds = seeds[j * n + r]
+        winners = play_out(self.board, n, starts[j], seats, weights, seeds, should_stop)
+        won: BoolArray = (winners == r).reshape(K, J, n)
+        return won

@@ -1,0 +1,252 @@
+"""Whether a tuned profile is better than what the run began with: tested on games it never saw.
+
+1. *Re-test.* The last mean, the average of the means of the last third, and the candidates that led
+   their generation by most play a panel with new personas. All of them play the same openings. The
+   one that wins most goes on; that it does so well is partly luck, so its games do not count again.
+2. *Test.* It plays the start in blocks, one opening with every seating, until a sequential test
+   decides. Only H1 makes a profile.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.game import playout
+from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.players.features import NAMES
+from ringrift_cli.players.profiles import TUNED, Profile
+from ringrift_cli.players.scoring import FloatArray, count_all
+from ringrift_cli.stages import tune_panel
+from ringrift_cli.stages.tune import Search
+from ringrift_cli.stages.tune_games import Asked, Round, derived, never, opening_rows, play_out
+from ringrift_cli.stages.tune_journal import Journal
+from ringrift_cli.stages.tune_setting import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, Setting
+from ringrift_cli.stats.elo import estimate
+from ringrift_cli.stats.sprt import Decision
+
+RETEST_GAMES = 400  # of each entrant, or the games of the test if these are fewer
+BEST_SEEN = 2
+BLOCKS = 200  # played between two looks at the test: looking rarely makes no error more likely
+DIGITS = 6  # of a weight that is tested and written
+SCALE_GAMES = 32
+
+Advance = Callable[[int, float], None]
+
+
+@dataclass
+class Verdict:
+    """How far the test is, and what it found: verdict.json."""
+
+    generations: int  # of the search when it was tested
+    training_games: int
+    retest_games: int  # of each entrant
+    entrants: dict[str, float]  # share of them that each won
+    chosen: str
+    weights: dict[str, float]  # its weights
+    against: str  # the start
+    elo0: float
+    elo1: float
+    counts: list[int]  # blocks with 0, 1, … games won
+    blocks: int = 0  # that were played
+    duplicates: int = 0  # of them, those that begin like an earlier one, and do not count
+    llr: float = 0.0
+    lower: float = 0.0
+    upper: float = 0.0
+    decision: Decision | None = None
+    finished: bool = False
+    games: int = 0  # that count
+    share: float | None = None  # of them that were won
+    elo: float | None = None  # None for an infinite one
+    elo_low: float | None = None  # 95 %, from the spread between blocks
+    elo_high: float | None = None
+    date: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        return self.finished and self.decision == "H1"
+
+    @property
+    def elo_text(self) -> str:
+        """`+85 Elo, 95 % from +60 to +111`."""
+        low = "-infinity" if self.elo_low is None else f"{self.elo_low:+.0f}"
+        high = "+infinity" if self.elo_high is None else f"{self.elo_high:+.0f}"
+        elo = (high if self.share else low) if self.elo is None else f"{self.elo:+.0f}"
+        return f"{elo} Elo, 95 % from {low} to {high}"
+
+    @property
+    def array(self) -> FloatArray:
+        """The weights in the order of the features, [features]."""
+        return np.array([self.weights[name] for name in NAMES])
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, with the weights last."""
+        document = {**asdict(self), "accepted": self.accepted}
+        return {**document, "weights": document.pop("weights")}
+
+
+def read(journal: Journal) -> Verdict | None:
+    """The verdict in a run's folder, finished or not; None if there is none, or of another form."""
+    document = journal.verdict()
+    if document is None:
+        return None
+    names = {field.name for field in fields(Verdict)}
+    document.pop("accepted", None)
+    return Verdict(**document) if set(document) == names else None
+
+
+def reach(
+    search: Search,
+    journal: Journal,
+    *,
+    advance: Advance = lambda games, llr: None,
+    should_stop: Asked = never,
+) -> Verdict:
+    """The verdict on a run as it stands; goes on with an unfinished one.
+
+    `advance` is told of games of the test and of its log-likelihood ratio. `Stopped` if
+    `should_stop` says so: what the test has counted stays.
+    """
+    setting = search.setting
+    verdict = read(journal)
+    if verdict is None or verdict.generations != search.generations:
+        verdict = _retest(search, journal, should_stop)
+        journal.write_verdict(verdict.document())
+    advance(verdict.blocks * setting.players, verdict.llr)
+    seen = set(_keys(setting, search.generations, 0, verdict.blocks))
+    while not verdict.finished:
+        before = verdict.blocks
+        _test(setting, verdict, seen, should_stop)
+        journal.write_verdict(verdict.document())
+        advance((verdict.blocks - before) * setting.players, verdict.llr)
+    return verdict
+
+
+def _retest(search: Search, journal: Journal, should_stop: Asked) -> Verdict:
+    """A verdict before the test: who is to take it."""
+    setting, number = search.setting, search.generations
+    found = entrants(search)
+    personas = derived(setting.seed, HELD_OUT_PERSONAS, number)
+    met = tune_panel.panel(setting, [], tune_panel.HELD_OUT_PERSONAS_EACH, personas)
+    games = min(RETEST_GAMES, setting.test_games)
+    meets = met.deal(-(-games // setting.players), 0.5)
+    seed = derived(setting.seed, HELD_OUT, number)
+    held_out = Round(setting.board, setting.players, seed, met.weights * setting.units, meets)
+    won = held_out.play(np.array(list(found.values())) * setting.units, should_stop)
+    shares: list[float] = won.mean(axis=(1, 2)).tolist()
+    best = list(found)[int(np.argmax(shares))]
+    return Verdict(
+        generations=number,
+        training_games=journal.games,
+        retest_games=won[0].size,
+        entrants=dict(zip(found, shares, strict=True)),
+        chosen=best,
+        weights=dict(zip(NAMES, found[best].tolist(), strict=True)),
+        against=setting.start.name,
+        elo0=setting.elo0,
+        elo1=setting.elo1,
+        counts=[0] * (setting.players + 1),
+        lower=setting.sprt.lower,
+        upper=setting.sprt.upper,
+    )
+
+
+def entrants(search: Search) -> dict[str, FloatArray]:
+    """Who is re-tested, with their weights, [features], as they would be written."""
+    last = search.generations
+    tail = max(1, last // 3)
+    average = np.mean(search.means[-tail:], axis=0)
+    late = search.seen[last // 2 :]
+    best = sorted(late, key=lambda seen: seen.lead, reverse=True)[:BEST_SEEN]
+    found = {"mean": search.means[-1], "average": average}
+    found |= {f"best-{seen.generation}": seen.weights for seen in best}
+    weights = presentable(search.setting, np.array(list(found.values())))
+    return dict(zip(found, weights, strict=True))
+
+
+def presentable(setting: Setting, many: FloatArray) -> FloatArray:
+    """Weights, [K, features], on the scale of the default weights each, and rounded.
+
+    Play does not depend on the scale of all weights together, but noise, priors and chances to win
+    do, and were made for that of the default: for how far apart the seats' sums are in its games.
+    """
+    board, n = setting.board, setting.players
+    seed = derived(setting.seed, SCALE)
+    starts = opening_rows(board, n, seed, 0, SCALE_GAMES)
+    seeds = playout.game_seeds(seed, 0, SCALE_GAMES)
+    default = setting.default.array
+    parts: list[IntArray] = []
+    play_out(
+        board,
+        n,
+        starts,
+        np.zeros((SCALE_GAMES, n), np.int64),
+        (default * setting.units)[None],
+        seeds,
+        watch=lambda rows: parts.append(rows.copy()),
+    )
+    counts = count_all(tables(board, n), np.concatenate(parts)) * setting.units
+
+    def spread(weights: FloatArray) -> float:
+        sums = counts @ weights
+        return float(np.abs(sums - sums.mean(axis=1, keepdims=True)).mean())
+
+    wanted = spread(default)
+    scaled = [w * (wanted / spread(w)) if w.any() else w for w in many]
+    return np.array([[float(f"{weight:.{DIGITS}g}") for weight in w.tolist()] for w in scaled])
+
+
+def _test(setting: Setting, verdict: Verdict, seen: set[bytes], should_stop: Asked) -> None:
+    """Plays more blocks of the test, and decides if they do."""
+    first, n = verdict.blocks, setting.players
+    weights = np.array([verdict.array, setting.start.array]) * setting.units
+    seed = derived(setting.seed, TEST, verdict.generations)
+    more = min(BLOCKS, -(-setting.test_games // n) - first)
+    meets = np.zeros(more, np.int64)
+    blocks = Round(setting.board, n, seed, weights[1:], meets, first)
+    wins = blocks.play(weights[:1], should_stop)[0].sum(axis=1).tolist()
+    for key, won in zip(_keys(setting, verdict.generations, first, more), wins, strict=True):
+        if key in seen:
+            verdict.duplicates += 1
+        else:
+            verdict.counts[won] += 1
+        seen.add(key)
+    verdict.blocks += more
+    verdict.llr = setting.sprt.llr(verdict.counts)
+    verdict.decision = setting.sprt.decision(verdict.counts)
+    found = estimate(np.arange(n + 1) / n, verdict.counts, players=n)
+    verdict.games, verdict.share = found.games, found.score
+    verdict.elo, verdict.elo_low, verdict.elo_high = (
+        value if math.isfinite(value) else None
+        for value in (found.elo, found.elo_low, found.elo_high)
+    )
+    verdict.finished = verdict.decision is not None or verdict.blocks * n >= setting.test_games
+    if verdict.finished:
+        verdict.date = dt.datetime.now(dt.UTC).date().isoformat()
+
+
+def _keys(setting: Setting, generations: int, first: int, count: int) -> list[bytes]:
+    """The positions that blocks of the test begin with.
+
+    Blocks that begin with the same one would be the same games.
+    """
+    seed = derived(setting.seed, TEST, generations)
+    rows = opening_rows(setting.board, setting.players, seed, first, count)
+    return [row.tobytes() for row in rows]
+
+
+def accepted_profile(setting: Setting, verdict: Verdict) -> Profile:
+    """The profile of an accepted verdict, with the evidence."""
+    about = (
+        f"{verdict.date}, ringrift cmaes --board {setting.board} --players {setting.players}"
+        f" --seed {setting.seed} --start {setting.start.name}: {verdict.chosen} of"
+        f" {verdict.generations} generations, {verdict.training_games} games;"
+        f" {verdict.elo_text} against heuristic:{setting.start.name} in {verdict.games} games"
+        f" with other seeds (SPRT of {setting.elo0:g} and {setting.elo1:g} Elo accepted)"
+    )
+    return setting.profile(TUNED, verdict.array, about)
