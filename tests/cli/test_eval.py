@@ -182,7 +182,7 @@ def test_our_engine_plays_a_match_through_its_protocol(ringrift: Ringrift, file:
 
 # ---- kill -9 ------------------------------------------------------------------------------------
 
-SLOW = ("mcts:sims=12,profile=default", "heuristic:default")
+SLOW = ("mcts:sims=8,profile=default", "heuristic:default")
 
 
 def kill_midway(file: Path, command: list[str], games: int) -> int:

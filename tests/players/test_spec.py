@@ -13,7 +13,6 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 from ringrift_cli.players.features import NAMES
-from ringrift_cli.players.heuristic import HeuristicPlayer
 from ringrift_cli.players.ladder import LEVELS, level_spec
 from ringrift_cli.players.player import Decisions
 from ringrift_cli.players.profiles import Profile, profile_named, write_profile
@@ -176,6 +175,14 @@ def test_files_that_are_no_profiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
 def test_the_ladder_has_a_player_for_every_level(board: str, players: int) -> None:
     made = [make_player(level_spec(level, board, players), board, players) for level in LEVELS]
-    assert made[0].spec == "random" or isinstance(made[0], HeuristicPlayer)
+    assert len({player.identity for player in made}) == len(LEVELS)
     with pytest.raises(UsageError, match="levels go from 1 to 10"):
         level_spec(11, board, players)
+
+
+@pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
+def test_tuned_weights_are_shipped_and_say_where_they_come_from(board: str, players: int) -> None:
+    tuned = profile_named("tuned", board, players)
+    assert tuned == profile_named("", board, players)
+    assert tuned.weights != profile_named("default", board, players).weights
+    assert "docs/results.md" in tuned.about

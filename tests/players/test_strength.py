@@ -37,10 +37,12 @@ def test_the_heuristic_is_far_above_its_fair_share(
     assert found.estimate.score_low > 1 / players
 
 
-@pytest.mark.parametrize("players", [2, 3])
-def test_search_beats_the_heuristic_it_searches_with(players: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("players", "games"), [(2, 24), (3, 48)])
+def test_search_beats_the_heuristic_it_searches_with(
+    players: int, games: int, tmp_path: Path
+) -> None:
     specs = ("mcts:sims=40,profile=default", "heuristic:default")
-    found = standing(tmp_path, "hex8", players, specs, 24)
+    found = standing(tmp_path, "hex8", players, specs, games)
     assert found.estimate.score_low > 1 / players
 
 

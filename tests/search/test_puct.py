@@ -95,7 +95,7 @@ def test_a_win_is_found_where_there_is_one(board: str, players: int) -> None:
             [found] = search(
                 tables(board, players), before.row[None], Uniform(players), 20 * len(legal)
             )
-            assert found.values[found.best(), before.seat - 1] > 0.8
+            assert found.values[found.best(), before.seat - 1] > 0.6
             tried += 1
         if tried == 10:
             return

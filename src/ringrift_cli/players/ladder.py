@@ -24,5 +24,4 @@ def level_spec(level: int, board: str, players: int) -> str:
     """The player of a level, from 1; `UsageError` for a level there is not."""
     if level not in LEVELS:
         raise UsageError(f"There is no level {level}: levels go from 1 to {LEVELS[-1]}.")
-    tables = _tables()
-    return str(tables.get(f"{board}-{players}p", tables["any"])[level])
+    return str(_tables()[f"{board}-{players}p"][level])

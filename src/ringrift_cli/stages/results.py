@@ -118,17 +118,17 @@ def counting_blocks(
 ) -> Iterator[tuple[int, list[Row], int]]:
     """The blocks of one match up to its first gap: number, games, and how many repeat earlier ones.
 
-    `rows` are sorted by block and rotation. `seen` holds the (moves, seats) of games before them,
-    and takes those of these.
+    `rows` are sorted by block and rotation. `seen` holds the (moves, seats) of the games that count
+    so far, and takes those of the blocks that do.
     """
     for expected, (block, group) in enumerate(groupby(rows, key=lambda row: row[1])):
         games = list(group)
         if block != expected or len(games) != rotations:
             return
-        repeats = 0
-        for _, _, seats, _, _, moves in games:
-            repeats += (moves, seats) in seen
-            seen.add((moves, seats))
+        keys = {(moves, seats) for _, _, seats, _, _, moves in games}
+        repeats = len(games) - len(keys - seen)
+        if not repeats:
+            seen |= keys
         yield block, games, repeats
 
 
