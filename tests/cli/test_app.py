@@ -84,7 +84,7 @@ def test_nothing_asked_is_answered_with_the_help(ringrift: Ringrift) -> None:
 def test_typer_runner_sees_the_same_help() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    assert "Train AIs for the board game RingRift." in result.stdout
+    assert "The board game RingRift: play it, build players" in result.stdout
 
 
 def test_completion_offers_boards() -> None:

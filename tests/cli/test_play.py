@@ -260,7 +260,7 @@ def test_undo_takes_back_to_the_last_decision(play: Play) -> None:
 def test_resigning_ends_and_undo_takes_it_back(play: Play) -> None:
     run = play(*AGAINST, "--json", typed=[*OPENING, "resign"])
     document = outcome(run)
-    assert (document["over"], document["resigned"], document["winner"]) == (True, 1, None)
+    assert (document["over"], document["resigned"], document["winner"]) == (True, 1, 2)
     assert "Game over. You (A) resigned: B (random) won." in run.err
     shown = play("--resume", document["kept"], typed=["save x.jsonl", "undo", "resign", "hint"])
     assert "this one was given up" in shown.out

@@ -59,11 +59,13 @@ def ringrift(
         ),
     ] = False,
 ) -> None:
-    """Train AIs for the board game RingRift.
+    """The board game RingRift: play it, build players, and measure which is stronger.
 
     \b
-    Example:
-      ringrift perft --board hex8 --players 2 --depth 3
+    Examples:
+      ringrift play --board hex8 --level 2
+      ringrift eval match heuristic random --board hex8 --games 200
+      ringrift cmaes --board hex8 --players 2 --minutes 10
     """
     need_subcommand(context)
 

@@ -30,8 +30,9 @@ def bench(context: typer.Context) -> None:
     """Measure the speed of this machine.
 
     \b
-    Example:
+    Examples:
       ringrift bench engine --board hex8 --players 2
+      ringrift bench player heuristic --board hex8
     """
     need_subcommand(context)
 

@@ -300,6 +300,16 @@ def _where(keeping: Keeping) -> str:
     return f"The game is kept in {keeping.path}: {_resume(keeping)}"
 
 
+def _winner(session: Session) -> int | None:
+    """The seat that won, also because the only opponent resigned."""
+    result = session.position.result()
+    if result is not None:
+        return result.winner
+    if session.resigned is not None and session.setting.players == 2:
+        return 3 - session.resigned
+    return None
+
+
 def _report(out: Output, session: Session, keeping: Keeping) -> None:
     """How the game stands when it is left."""
     position, setting = session.position, session.setting
@@ -314,7 +324,7 @@ def _report(out: Output, session: Session, keeping: Keeping) -> None:
         "position": str(position),
         "over": session.is_over,
         "resigned": session.resigned,
-        "winner": result.winner if result else None,
+        "winner": _winner(session),
         "reason": result.reason if result else None,
         "ranks": list(result.ranks) if result else None,
         "kept": str(keeping.path) if keeping.is_kept else None,
