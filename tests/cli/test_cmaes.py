@@ -236,6 +236,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: int) -> None:
         (("--board", "hex9"), "'hex9' is not one of"),
         (("--plot", "run.jpg"), "--plot run.jpg: expected a name that ends in .png or .svg"),
         (("--elo0", 30), "elo0 must be less than elo1"),
+        (("--elo0", -300, "--elo1", -100), "no stronger than the start"),
     ],
 )
 def test_wrong_usage(

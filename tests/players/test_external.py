@@ -305,7 +305,7 @@ def test_an_engine_of_ours_that_does_not_start(start: Start) -> None:
         ("python 'x", UsageError, "ends inside quotes"),
         ("/no/such/program --fast", PlayerError, "cannot be started: No such file or directory"),
         ("/etc/passwd", PlayerError, "cannot be started: Permission denied"),
-        ("/tmp", PlayerError, "cannot be started: Permission denied"),
+        ("/", PlayerError, "cannot be started: Permission denied"),
     ],
 )
 def test_a_command_that_cannot_be_started(

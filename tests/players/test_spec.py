@@ -115,7 +115,7 @@ def test_a_wrong_spec_is_told(spec: str, sentence: str) -> None:
 def test_profiles_are_read_back_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     weights = {name: float(w) for name, w in zip(NAMES, rng.normal(size=len(NAMES)), strict=True)}
-    written = Profile("x", "hex8", 3, weights, "found: by 'chance'")
+    written = Profile("x", "hex8", 3, weights, " ".join(["found: by 'chance'"] * 200))
     write_profile(tmp_path / "x.yaml", written)
     read = profile_named(str(tmp_path / "x.yaml"), "hex8", 3)
     assert read.weights == written.weights

@@ -23,7 +23,7 @@ from ringrift_cli.players.player import Choices, Decisions, Player
 from ringrift_cli.players.spec import make_player
 from ringrift_cli.stages.play import Saved, Session, Setting, Sitter, is_record, read_game
 
-PERSON, RANDOM, GOOD = Sitter(), Sitter("random"), Sitter("heuristic", 7)
+PERSON, RANDOM, GOOD = Sitter(), Sitter("random"), Sitter("heuristic:default", 6)
 GAMES = [
     Setting("hex8", (PERSON, GOOD), 1, pie_rule=True),
     Setting("hex8", (RANDOM, PERSON, GOOD), 2),

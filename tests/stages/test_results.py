@@ -145,3 +145,17 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(RecordError, match="of version 99"):
         Results(newer)
+
+
+def _open(path: Path) -> None:
+    Results(path).__exit__()
+
+
+def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    makers = [context.Process(target=_open, args=(tmp_path / "r.sqlite",)) for _ in range(6)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join(60)
+        assert maker.exitcode == 0

@@ -248,6 +248,8 @@ def _work(out: Output, setting: Setting, wanted: _Wanted) -> None:
         )
         raise typer.Exit(SIGNALLED + signal)
     if not verdict.accepted:
+        if wanted.write.exists():
+            out.note(f"{wanted.write} is what an earlier test accepted; it stays as it is.")
         out.error(
             "Nothing better was found; no profile was written.",
             hint=f"--generations {2 * search.generations} --resume, more --games or another --seed",

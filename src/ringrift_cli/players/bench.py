@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ringrift_cli.errors import UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.topology import tables
@@ -80,6 +81,8 @@ def measure(spec: str, board: str, players: int, seconds: float, games: int) -> 
 
     A round on one core and one on all play the same games, at least one of each.
     """
+    if spec.startswith("exec:"):
+        raise UsageError("Programs choose their cores themselves: only our own players are timed.")
     player = make_player(spec, board, players)
     self_play(player, board, players, 2, 0)  # loads the compiled functions
     best = {1: float("inf"), playout.available_threads(): float("inf")}

@@ -119,7 +119,7 @@ def write_profile(path: Path, profile: Profile) -> None:
         f"board: {profile.board}",
         f"players: {profile.players}",
         f"features: {FEATURES_VERSION}",
-        "about: " + yaml.safe_dump(profile.about, width=1000).partition("\n")[0],
+        "about: " + yaml.safe_dump(profile.about, width=float("inf")).partition("\n")[0],
         "weights:",
     ]
     width = max(len(name) for name in NAMES) + 1

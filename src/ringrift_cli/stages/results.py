@@ -14,6 +14,7 @@ import datetime as dt
 import hashlib
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -140,11 +141,24 @@ class Results:
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._use_wal()
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
             with self._writing():
                 self._prepare()
+
+    def _use_wal(self) -> None:
+        """Turns WAL on; while another process does that, SQLite does not wait by itself."""
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _prepare(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -171,6 +185,10 @@ class Results:
         """Turns what SQLite cannot do into a sentence."""
         try:
             yield
+        except OSError as error:
+            raise OutputError(
+                f"Cannot use the results file {self.path}: {error.strerror}.", hint="--results FILE"
+            ) from error
         except sqlite3.OperationalError as error:
             raise OutputError(
                 f"Cannot use the results file {self.path}: {error}.",

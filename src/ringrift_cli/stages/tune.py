@@ -122,7 +122,8 @@ def _next(search: Search, should_stop: Asked) -> Generation:
     candidates = setting.weights(x) * setting.units
     personas = derived(setting.seed, PERSONAS, number)
     met = tune_panel.panel(setting, search.winners, tune_panel.PERSONAS_EACH, personas)
-    openings = round(setting.openings * optimiser.effort)
+    effort = optimiser.effort
+    openings = round(setting.openings * effort)
     seed = derived(setting.seed, TRAINING, number)
     meets = met.deal(openings, np.random.default_rng(seed).random())
     board, players, opponents = setting.board, setting.players, met.weights * setting.units
@@ -143,7 +144,7 @@ def _next(search: Search, should_stop: Asked) -> Generation:
         time.monotonic() - began,
         {str(kind): float(won[:, kinds == kind].mean()) for kind in np.unique(kinds)},
         optimiser.sigma,
-        optimiser.effort,
+        effort,
         optimiser.noise,
         optimiser.digest(),
     )

@@ -59,6 +59,11 @@ class Setting:
                 f"sigma is {self.sigma:g}, expected a number above 0, at most 10.",
                 hint="0.3 lets every weight change by about a third at first",
             )
+        if self.elo0 < 0:
+            raise UsageError(
+                f"elo0 is {self.elo0:g}: accepted would be what is no stronger than the start.",
+                hint="--elo0 0 --elo1 20",
+            )
         Sprt(self.elo0, self.elo1, players=self.players)  # refuses impossible bounds
 
     @property
