@@ -141,8 +141,10 @@ class Engine:
                 pass
         finally:
             self._ending = True
-            if self._search is not None and self._search.thread is not None:
-                self._search.thread.join(1.0)  # it may still use what is closed now
+            # An interrupt may fall into the start of a search: one that has not begun never does.
+            search, self._search = self._search, None
+            if search is not None and search.thread is not None and search.thread.is_alive():
+                search.thread.join(1.0)  # it may still use what is closed now
             self._close_players()
 
     # ---- events ----------------------------------------------------------------------------------
@@ -294,6 +296,8 @@ class Engine:
 
     def _think(self, player: Player, asked: Decisions) -> None:
         """The thread of a search. Whatever happens, its outcome is told, or all would wait."""
+        if self._search is None:  # the engine has ended, and closed the player
+            return
         result: Choices | RingriftError | None = None
         try:
             result = player.choose(asked)
