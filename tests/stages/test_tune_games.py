@@ -95,12 +95,6 @@ def test_openings_are_numbered_and_behind_two_turns_of_each() -> None:
     assert (opening_rows("hex8", 3, 10, 0, 40) != rows).any(axis=1).all()
 
 
-def test_openings_stop_before_the_end_of_a_game() -> None:
-    rows = opening_rows("square8", 2, 0, 0, 8, 10**6)
-    assert (rows[:, L.PHASE] != L.OVER).all()
-    assert (rows[:, L.TURN] > 10).all()
-
-
 def test_paths_have_seeds_of_their_own() -> None:
     seeds = {derived(0), derived(1), derived(0, 1), derived(0, 1, 2), derived(0, 12), derived(1, 2)}
     assert len(seeds) == 6

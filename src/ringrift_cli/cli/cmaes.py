@@ -18,9 +18,10 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SeedOption,
     VerboseOption,
+    check_picture,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, counted, stop_requested
+from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ringrift_cli.stages.tune_setting import Setting
     from ringrift_cli.stages.tune_verdict import Verdict
 
-SIGNALLED = 128  # exit code of a command that a signal stopped, less the signal
 GENERATIONS = 80
 PROFILE = "profile.yaml"
 
@@ -188,8 +188,7 @@ def cmaes(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if generations is not None and minutes is not None:
         raise UsageError("Expected --generations or --minutes, not both.")
-    if plot is not None and plot.suffix not in (".png", ".svg"):
-        raise UsageError(f"--plot {plot}: expected a name that ends in .png or .svg.")
+    check_picture(plot)
     if minutes is None and generations is None:
         generations = GENERATIONS
     folder = out_folder or Path("runs/cmaes") / f"{board}-{players}p"
@@ -246,7 +245,7 @@ def _work(out: Output, setting: Setting, wanted: _Wanted) -> None:
             f"Stopped after {counted(search.generations, 'generation')}:"
             " the same command with --resume goes on there."
         )
-        raise typer.Exit(SIGNALLED + signal)
+        raise stopped(signal)
     if not verdict.accepted:
         if wanted.write.exists():
             out.note(f"{wanted.write} is what an earlier test accepted; it stays as it is.")

@@ -17,16 +17,15 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SeedOption,
     VerboseOption,
+    check_picture,
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, Progress, need_subcommand, stop_requested
+from ringrift_cli.cli.output import Output, Progress, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.results import Pool
-
-SIGNALLED = 128  # exit code of a command that a signal stopped, less the signal
 
 app = typer.Typer(name="eval", rich_markup_mode=None)
 
@@ -148,7 +147,7 @@ def _advance(progress: Progress, note: str, games: int) -> None:
 def _stopped(signal: int, unfinished: bool) -> None:
     """Ends a command that a signal stopped before it was done."""
     if signal and unfinished:
-        raise typer.Exit(SIGNALLED + signal)
+        raise stopped(signal)
 
 
 @app.command()
@@ -243,7 +242,7 @@ def gauntlet(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, False)
-    from ringrift_cli.stages.evaluate import BASELINES, is_same, new_match, play_match
+    from ringrift_cli.stages.evaluate import BASELINES, identity, new_match, play_match
     from ringrift_cli.stages.results import Results
 
     reports, skipped = [], 0
@@ -252,8 +251,9 @@ def gauntlet(
         stop_requested() as signalled,
         out.progress("Gauntlet", games * len(BASELINES)) as progress,
     ):
+        own = identity(pool, player)
         for baseline in BASELINES:
-            if is_same(pool, player, baseline):
+            if identity(pool, baseline) == own:
                 out.note(f"{player} is {baseline}: there is no match of the two.")
                 skipped += 1
                 continue
@@ -304,8 +304,7 @@ def rate(
       ringrift eval rate --board hex8 --csv elo.csv --plot elo.png
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    if plot is not None and plot.suffix not in (".png", ".svg"):
-        raise UsageError(f"--plot {plot}: expected a name that ends in .png or .svg.")
+    check_picture(plot)
     if not results_file.exists():
         raise UsageError(
             f"There is no results file {results_file}.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,12 @@ def check_pie(pie: bool, players: int) -> None:
     """`UsageError` for the pie rule with more than two players."""
     if pie and players != 2:
         raise UsageError(f"The pie rule is for 2 players, not {players}.")
+
+
+def check_picture(path: Path | None) -> None:
+    """`UsageError` for a `--plot` of a form that is not drawn."""
+    if path is not None and path.suffix not in (".png", ".svg"):
+        raise UsageError(f"--plot {path}: expected a name that ends in .png or .svg.")
 
 
 def _complete_board() -> list[str]:

@@ -188,6 +188,11 @@ class Output:
         compile_players(self.note)
 
 
+def stopped(number: int) -> typer.Exit:
+    """How a command ends that a signal stopped in order: with the exit code that shells expect."""
+    return typer.Exit(128 + number)
+
+
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], int]]:
     """Until it ends, Ctrl-C and SIGTERM only set what the yielded function tells: 0, or the signal.

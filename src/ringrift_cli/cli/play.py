@@ -22,7 +22,7 @@ from ringrift_cli.cli.options import (
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, counted, discard_stdout, was_typed
+from ringrift_cli.cli.output import Output, counted, discard_stdout, stopped, was_typed
 from ringrift_cli.errors import PlayerError, UsageError
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def _signals_raise() -> Iterator[None]:
     """SIGTERM and a closed terminal end the program in order, with their exit codes."""
 
     def leave(number: int, _frame: object) -> None:
-        raise typer.Exit(128 + number)
+        raise stopped(number)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -19,7 +19,7 @@ from ringrift_cli.cli.options import (
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, counted, stop_requested
+from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.selfplay import Setting, Summary
@@ -101,7 +101,7 @@ def selfplay(
     if summary.stopped:
         done = summary.known + summary.games
         out.note(f"Stopped after {done:,} of {games:,} games: the same command goes on there.")
-        raise typer.Exit(128 + stop())
+        raise stopped(stop())
 
 
 def _report(out: Output, setting: Setting, summary: Summary, folder: Path, seconds: float) -> None:

@@ -53,12 +53,6 @@ class Report:
     duplicates: int
     stopped: bool  # before all games were played
 
-    @property
-    def seats(self) -> tuple[int, ...]:
-        """Seats that each entrant holds in a game."""
-        rest = self.pool.players - len(self.standings) + 1
-        return (*[1] * (len(self.standings) - 1), rest)
-
 
 def new_match(
     pool: Pool, specs: tuple[str, ...], *, seed: int = 0, opening_turns: int | None = None
@@ -74,12 +68,11 @@ def new_match(
         raise
 
 
-def is_same(pool: Pool, spec: str, other: str) -> bool:
-    """Whether two specs are one player."""
-    made = [make_player(name, pool.board, pool.players) for name in (spec, other)]
-    for player in made:
-        player.close()
-    return made[0].identity == made[1].identity
+def identity(pool: Pool, spec: str) -> str:
+    """The identity of the player that a spec names in a pool."""
+    player = make_player(spec, pool.board, pool.players)
+    player.close()
+    return player.identity
 
 
 def play_match(
@@ -126,8 +119,7 @@ def check_repeats(known: Blocks, match: Match, most: int) -> None:
 
 def report(match: Match, results: Results, *, stopped: bool = False) -> Report:
     """What the results say of a match so far, nothing of anybody if no block is complete."""
-    key = match.enter(results)
-    known = results.blocks(key, match.rotations)
+    known = results.blocks(match.key, match.rotations)
     standings = []
     for index, entrant in enumerate(match.entrants if known.winners else ()):
         seats = match.seating(0).count(index)
@@ -138,7 +130,7 @@ def report(match: Match, results: Results, *, stopped: bool = False) -> Report:
     blocks = len(known.winners)
     return Report(
         match.pool,
-        key,
+        match.key,
         tuple(standings),
         blocks * match.rotations,
         blocks,
@@ -240,8 +232,8 @@ def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
     `RingriftError` if nobody has played the anchor.
     """
     games = results.rated_games(pool)
-    anchor = make_player(ANCHOR, pool.board, pool.players).identity
-    identities = sorted({identity for game in games for identity in game.seats})
+    anchor = identity(pool, ANCHOR)
+    identities = sorted({seat for game in games for seat in game.seats})
     if anchor not in identities:
         held = [f"{p.board} {p.players}p{' pie' * p.pie_rule}: {n}" for p, n in results.pools()]
         raise RingriftError(
@@ -250,7 +242,7 @@ def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
             hint=f"ringrift eval match {ANCHOR} random --board {pool.board} --players"
             f" {pool.players}",
         )
-    number = {identity: i for i, identity in enumerate(identities)}
+    number = {name: i for i, name in enumerate(identities)}
     found = fit(
         list(_tallied(games, number)),
         len(identities),
@@ -265,8 +257,7 @@ def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
 def _tallied(games: list[RatedGame], number: dict[str, int]) -> Iterator[GameResult]:
     """Games that are alike, counted together."""
     tally = Counter(
-        (tuple(number[identity] for identity in game.seats), game.winner, game.opening)
-        for game in games
+        (tuple(number[seat] for seat in game.seats), game.winner, game.opening) for game in games
     )
     for (seats, winner, opening), count in tally.items():
         yield GameResult(seats, winner, count, opening)

@@ -25,7 +25,8 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray, board_named, tables
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Decisions, Player
-from ringrift_cli.stages.results import PlayedGame, Pool, Results
+from ringrift_cli.stages.openings import play_openings
+from ringrift_cli.stages.results import PlayedGame, Pool, Results, match_id
 
 OPENING_SALT = 0x6F70656E696E67  # openings and play draw from different numbers
 CONCURRENT = 256
@@ -86,8 +87,13 @@ class Match:
             "opening_turns": self.turns,
         }
 
-    def enter(self, results: Results) -> str:
+    @property
+    def key(self) -> str:
         """The id of the match in the results."""
+        return match_id(self.setting())
+
+    def enter(self, results: Results) -> str:
+        """Enters the match in the results, if it is new; its id."""
         specs = {entrant.identity: entrant.spec for entrant in self.entrants}
         return results.begin(self.setting(), specs)
 
@@ -158,32 +164,20 @@ def _take(tasks: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:
 def _begin(match: Match, tasks: list[tuple[int, int]]) -> _Table:
     """Sets up games behind their openings."""
     pool = match.pool
-    T = tables(pool.board, pool.players)
-    openings = {block: _opening(match, T, block) for block, _ in tasks}
-    rows = np.zeros((len(tasks), int(T[L.T_ROW_SIZE])), np.int32)
-    seeds = np.zeros(len(tasks), np.uint64)
+    blocks = sorted({block for block, _ in tasks})
+    seeds = np.zeros(len(blocks), np.uint64)
+    for i, block in enumerate(blocks):
+        seeds[i] = playout.game_seeds(match.seed ^ OPENING_SALT, block, 1)[0]
+    starts, actions = play_openings(
+        pool.board, pool.players, seeds, match.turns, pie_rule=pool.pie_rule
+    )
+    at = [blocks.index(block) for block, _ in tasks]
+    own = np.zeros(len(tasks), np.uint64)
     entrant = np.zeros((len(tasks), pool.players), np.int32)
     for i, (block, rotation) in enumerate(tasks):
-        rows[i] = openings[block][0]
-        seeds[i] = playout.game_seeds(match.seed, block * pool.players + rotation, 1)[0]
+        own[i] = playout.game_seeds(match.seed, block * pool.players + rotation, 1)[0]
         entrant[i] = match.seating(rotation)
-    return _Table(rows, seeds, entrant, list(tasks), [list(openings[b][1]) for b, _ in tasks])
-
-
-def _opening(match: Match, T: IntArray, block: int) -> tuple[IntArray, list[int]]:
-    """The row behind the random turns of a block, and their actions."""
-    seeds = playout.game_seeds(match.seed ^ OPENING_SALT, block, 1)
-    row = np.zeros((1, int(T[L.T_ROW_SIZE])), np.int32)
-    playout.start_all(T, row, np.ones(1, np.bool_), match.pool.pie_rule)
-    actions: list[int] = []
-    log, length = np.zeros((1, 1), np.int32), np.zeros(1, np.int64)
-    while row[0, L.TURN] <= match.turns:
-        before = row.copy()
-        playout.play_random(T, row, seeds, log, length)
-        if row[0, L.PHASE] == L.OVER:  # the players begin before such an end
-            return before[0], actions
-        actions.append(int(log[0, 0]))
-    return row[0], actions
+    return _Table(starts[at], own, entrant, list(tasks), [list(actions[i]) for i in at])
 
 
 def _decide(match: Match, table: _Table, should_stop: Callable[[], bool]) -> None:

@@ -215,12 +215,11 @@ class Results:
 
         `specs` is what the user calls each identity.
         """
-        text = json.dumps(setting, sort_keys=True, separators=(",", ":"))
-        match = hashlib.sha256(text.encode()).hexdigest()[:16]
+        match = match_id(setting)
         with self._told(), self._writing():
             self._db.execute(
                 "INSERT OR IGNORE INTO matches VALUES (?, ?, ?, ?)",
-                (match, text, json.dumps(specs), _now()),
+                (match, _canonical(setting), json.dumps(specs), _now()),
             )
         return match
 
@@ -326,6 +325,15 @@ class Results:
         for (specs,) in rows:
             named.update(json.loads(specs))
         return named
+
+
+def match_id(setting: dict[str, Any]) -> str:
+    """The id of the match with this setting, 16 hexadecimal digits."""
+    return hashlib.sha256(_canonical(setting).encode()).hexdigest()[:16]
+
+
+def _canonical(setting: dict[str, Any]) -> str:
+    return json.dumps(setting, sort_keys=True, separators=(",", ":"))
 
 
 def _now() -> str:

@@ -19,6 +19,7 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players import scoring
 from ringrift_cli.players.heuristic import WIDTH
 from ringrift_cli.players.scoring import FloatArray
+from ringrift_cli.stages.openings import play_openings
 
 OPENING, PLAY = 0, 1  # what the random numbers of a round are for
 
@@ -40,34 +41,13 @@ def derived(seed: int, *path: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0])
 
 
-def opening_rows(
-    board: str,
-    players: int,
-    seed: int,
-    first: int,
-    count: int,
-    turns: int | LongArray | None = None,
-) -> IntArray:
-    """Rows behind random turns, [count, row size]: openings `first` and on of a seed.
+def opening_rows(board: str, players: int, seed: int, first: int, count: int) -> IntArray:
+    """Rows behind two random turns of each player, [count, row size].
 
-    `turns`, one for all or [count], are two for each player unless they are given. An opening that
-    would end the game stops one decision before that.
+    They are openings `first` and on of a seed.
     """
-    T = tables(board, players)
-    rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
-    playout.start_all(T, rows, np.ones(count, np.bool_), False)
-    last = np.broadcast_to(2 * players if turns is None else turns, (count,))
     seeds = playout.game_seeds(derived(seed, OPENING), first, count)
-    going = np.arange(count)
-    while len(going):
-        before, numbers = rows[going], seeds[going]
-        after = before.copy()
-        log, lengths = np.zeros((len(going), 1), np.int32), np.zeros(len(going), np.int64)
-        playout.play_random(T, after, numbers, log, lengths)
-        over = after[:, L.PHASE] == L.OVER
-        rows[going], seeds[going] = np.where(over[:, None], before, after), numbers
-        going = going[~over & (after[:, L.TURN] <= last[going])]
-    return rows
+    return play_openings(board, players, seeds, 2 * players)[0]
 
 
 def play_out(
