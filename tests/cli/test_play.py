@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -24,10 +21,10 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import read_records
 from ringrift_cli.players.player import Choices, Decisions
-from ringrift_cli.players.warm import compile_players
 from ringrift_cli.stages.play import Sitter, read_game
 from ringrift_cli.stages.play_choices import choices, effects, question
 from tests.conftest import Ringrift, Run
+from tests.terminal import Terminal
 from tests.walks import SMALL, Walk
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -35,12 +32,6 @@ pytestmark = pytest.mark.usefixtures("compiled_rules")
 Play = Callable[..., Run]
 OPENING = ["0,0 3", "3,0"]  # two decisions of the first player on hex8
 AGAINST = ("--opponent", "random", "--hint", "heuristic:default", "--seed", 7)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled() -> None:
-    """The players compiled, so that no command announces that it compiles them."""
-    compile_players()
 
 
 @pytest.fixture(autouse=True)
@@ -547,83 +538,11 @@ def test_save_writes_copies_and_over_no_other_file(play: Play) -> None:
 # ---- in a terminal ------------------------------------------------------------------------------
 
 
-PATIENCE = 10  # seconds for anything to appear, or to end
-
-
-class Terminal:
-    """`ringrift play` with a terminal at its standard input and output."""
-
-    def __init__(self, *line: object, **environment: str) -> None:
-        self._leader, follower = pty.openpty()
-        self._open = True
-        self._unread = ""
-        base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ringrift_cli", "play", *map(str, line)],
-            stdin=follower,
-            stdout=follower,
-            stderr=subprocess.PIPE,
-            env={**base, "TERM": "xterm-256color", **environment},
-            start_new_session=True,
-        )
-        os.close(follower)
-
-    def _more(self, end: float) -> str:
-        """What the program has written; nothing when it has closed its side."""
-        ready, _, _ = select.select([self._leader], [], [], max(0, end - time.monotonic()))
-        if not ready:
-            return ""
-        try:
-            return os.read(self._leader, 1 << 16).decode()
-        except OSError:
-            return ""
-
-    def read(self, until: str) -> str:
-        """What appears on the screen, up to the text that is waited for."""
-        end = time.monotonic() + PATIENCE
-        while until not in self._unread:
-            more = self._more(end)
-            assert more, f"{until!r} did not appear in {self._unread!r}"
-            self._unread += more
-        shown, _, self._unread = self._unread.partition(until)
-        return (shown + until).replace("\r\n", "\n")
-
-    def keys(self, keys: str) -> None:
-        os.write(self._leader, keys.encode())
-
-    def type(self, line: str, until: str) -> str:
-        """Types a line, and reads what appears then."""
-        self.keys(f"{line}\n")
-        return self.read(until)
-
-    def hang_up(self) -> None:
-        """Closes the terminal."""
-        if self._open:
-            os.close(self._leader)
-            self._open = False
-
-    def end(self) -> tuple[int, bytes]:
-        """Exit code and what was said on stderr; reads on, or the program waits for that."""
-        end = time.monotonic() + PATIENCE
-        while self._open and self.process.poll() is None and time.monotonic() < end:
-            self._more(min(end, time.monotonic() + 0.1))
-        _, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, err
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self.hang_up()
-
-
 ASKED = "rules, help, quit"  # ends a question
 
 
 def test_a_person_plays_in_a_terminal() -> None:
-    with Terminal(*AGAINST) as terminal:
+    with Terminal("play", *AGAINST) as terminal:
         shown = terminal.read("A > ")
         assert "\x1b[1mYour turn (A): place rings." in shown
         assert "At 0,0" in terminal.type("0,0", "A 0,0 > ")
@@ -646,14 +565,14 @@ def test_a_person_plays_in_a_terminal() -> None:
 
 
 def test_a_game_can_be_thrown_away_unless_its_file_was_named() -> None:
-    with Terminal(*AGAINST) as terminal:
+    with Terminal("play", *AGAINST) as terminal:
         terminal.read("A > ")
         terminal.type("0,0 3", "A > ")
         terminal.type("quit", "[Y/n] > ")
         terminal.type("n", "The game is not kept.")
         assert terminal.end() == (0, b"")
     assert list(Path("runs/play").iterdir()) == []
-    with Terminal(*AGAINST, "--save", "game.json") as terminal:
+    with Terminal("play", *AGAINST, "--save", "game.json") as terminal:
         terminal.read("A > ")
         terminal.type("0,0 3", "A > ")
         terminal.type("quit", "The game is kept in game.json")
@@ -670,7 +589,7 @@ def test_a_game_can_be_thrown_away_unless_its_file_was_named() -> None:
     ],
 )
 def test_whatever_ends_it_the_game_is_kept(stop: int, code: int, said: bytes) -> None:
-    with Terminal(*AGAINST, "--save", "game.json") as terminal:
+    with Terminal("play", *AGAINST, "--save", "game.json") as terminal:
         terminal.read("A > ")
         terminal.type("0,0 3", "A > ")
         terminal.keys("3,")  # half a line
@@ -682,13 +601,13 @@ def test_whatever_ends_it_the_game_is_kept(stop: int, code: int, said: bytes) ->
 
 
 def test_the_keys_that_leave() -> None:
-    with Terminal(*AGAINST, "--save", "game.json") as terminal:
+    with Terminal("play", *AGAINST, "--save", "game.json") as terminal:
         terminal.read("A > ")
         terminal.type("0,0 3", "A > ")
         terminal.keys("\x04")
         terminal.read("The game is kept in game.json")
         assert terminal.end() == (0, b"")
-    with Terminal("--resume", "game.json") as terminal:
+    with Terminal("play", "--resume", "game.json") as terminal:
         terminal.read("The game goes on after 1 decision.")
         terminal.read("A > ")
         terminal.hang_up()
@@ -698,7 +617,7 @@ def test_the_keys_that_leave() -> None:
 
 @pytest.mark.parametrize("veto", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_colour_where_it_is_refused(veto: dict[str, str]) -> None:
-    with Terminal(*AGAINST, **veto) as terminal:
+    with Terminal("play", *AGAINST, **veto) as terminal:
         shown = terminal.read("A > ")
         assert "\x1b[1m" not in shown
         assert "\x1b[38" not in shown

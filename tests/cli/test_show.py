@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import pty
 import re
-import select
 import signal
 import struct
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Self
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -22,12 +15,12 @@ import pytest
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import GameRecord, write_records
 from tests.conftest import Ringrift
+from tests.terminal import Terminal
 from tests.walks import Walk
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
 TEXT = "5./6./7./8./4. s112 4./8./7./6./5. | 1 ring_placement | 16,17 | 0,0"
-PROCESS = [sys.executable, "-m", "ringrift_cli", "show"]
 
 
 def played(seed: int) -> GameRecord:
@@ -258,6 +251,12 @@ def test_wrong_usage(ringrift: Ringrift, games: Path) -> None:
         assert "is not a whole number" in run.err
 
 
+def test_a_width_without_a_picture_is_refused(ringrift: Ringrift) -> None:
+    run = ringrift("show", TEXT, "--width", 320)
+    assert run.code == 2
+    assert "--width is the size of a picture: add --svg FILE or --png FILE." in run.err
+
+
 def test_picture_that_cannot_be_written(ringrift: Ringrift, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "board.svg"):
@@ -269,105 +268,53 @@ def test_picture_that_cannot_be_written(ringrift: Ringrift, tmp_path: Path) -> N
 # ---- games, in a terminal -----------------------------------------------------------------------
 
 
-class Terminal:
-    """`ringrift show` with a terminal at its standard input and output."""
-
-    def __init__(self, *line: object, **environment: str) -> None:
-        leader, follower = pty.openpty()
-        self._leader = leader
-        base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-        self.process = subprocess.Popen(
-            [*PROCESS, *map(str, line)],
-            stdin=follower,
-            stdout=follower,
-            stderr=subprocess.PIPE,
-            env={**base, "TERM": "xterm-256color", **environment},
-            start_new_session=True,
-        )
-        os.close(follower)
-
-    def read(self, until: str) -> str:
-        """What appears on the screen, up to the text that is waited for."""
-        shown, end = "", time.monotonic() + 60
-        while until not in shown:
-            ready, _, _ = select.select([self._leader], [], [], end - time.monotonic())
-            assert ready, f"{until!r} did not appear in {shown!r}"
-            try:
-                more = os.read(self._leader, 1 << 16)
-            except OSError:  # the other side has closed
-                more = b""
-            assert more, f"{until!r} did not appear in {shown!r}"
-            shown += more.decode()
-        return shown.replace("\r\n", "\n")
-
-    def screen(self, keys: str | None = None) -> str:
-        """The next screen, after keys have been typed."""
-        if keys is not None:
-            os.write(self._leader, keys.encode())
-        return self.read("leave > ")
-
-    def leave(self, keys: str = "") -> tuple[int, bytes]:
-        """Exit code and what was said on stderr, after the last keys have been typed."""
-        os.write(self._leader, keys.encode())
-        _, err = self.process.communicate(timeout=60)
-        return self.process.returncode, err
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-        os.close(self._leader)
+LEAVE = "leave > "  # ends every screen
 
 
 def test_stepping_through_a_game(games: Path) -> None:
     moves = RECORDS[1].moves()
     last = len(moves)
-    with Terminal(games, "--game", 2) as terminal:
-        first = terminal.screen()
+    with Terminal("show", games, "--game", 2) as terminal:
+        first = terminal.read(LEAVE)
         assert f"hex8, 3 players, decision 0 of {last}\n" in first
         assert f"Player 1 now plays {moves[0]}.\n" in first
-        for keys, ply in (("\n", 1), ("n\n", 2), ("P\n", 1), (" 20 \n", 20), ("99999\n", last)):
-            screen = terminal.screen(keys)
+        for keys, ply in (("", 1), ("n", 2), ("P", 1), (" 20 ", 20), ("99999", last)):
+            screen = terminal.type(keys, LEAVE)
             assert f"decision {ply} of {last}, after {moves[ply - 1]}\n" in screen
         assert f"Player {RECORDS[1].result.winner} won: " in screen
-        assert f"decision {last} of {last}," in terminal.screen("\n")
-        assert f"decision 0 of {last}\n" in terminal.screen("0\n")
-        assert f"decision 0 of {last}\n" in terminal.screen("p\n")
-        for keys in ("²\n", "back to the start\n", "-1\n"):
-            refused = terminal.screen(keys)
+        assert f"decision {last} of {last}," in terminal.type("", LEAVE)
+        assert f"decision 0 of {last}\n" in terminal.type("0", LEAVE)
+        assert f"decision 0 of {last}\n" in terminal.type("p", LEAVE)
+        for keys in ("²", "back to the start", "-1"):
+            refused = terminal.type(keys, LEAVE)
             assert "is none of these." in refused
             assert "decision" not in refused.replace("to that decision", "")
-        assert terminal.leave("q\n") == (0, b"")
+        terminal.keys("q\n")
+        assert terminal.end() == (0, b"")
 
 
 def test_colour_and_a_clean_screen_unless_refused(games: Path) -> None:
-    with Terminal(games) as colourful:
-        shown = colourful.screen()
+    with Terminal("show", games) as colourful:
+        shown = colourful.read(LEAVE)
         assert "\x1b[2J" in shown
         assert "\x1b[2m" in shown  # faint coordinates
-        assert colourful.leave("\x04") == (0, b"")  # the end of input leaves, too
+        colourful.keys("\x04")  # the end of input leaves, too
+        assert colourful.end() == (0, b"")
     for veto in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        with Terminal(games, **veto) as plain:
-            assert "\x1b" not in plain.screen()
-            assert plain.leave("Q\n") == (0, b"")
+        with Terminal("show", games, **veto) as plain:
+            assert "\x1b" not in plain.read(LEAVE)
+            plain.keys("Q\n")
+            assert plain.end() == (0, b"")
 
 
 def test_ctrl_c_leaves_with_130(games: Path) -> None:
-    with Terminal(games) as terminal:
-        terminal.screen()
+    with Terminal("show", games) as terminal:
+        terminal.read(LEAVE)
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.leave() == (130, b"ringrift: Interrupted.\n")
+        assert terminal.end() == (130, b"ringrift: Interrupted.\n")
 
 
 def test_a_decision_asked_for_is_drawn_and_not_stepped_through(games: Path) -> None:
-    with Terminal(games, "--ply", 5) as terminal:
+    with Terminal("show", games, "--ply", 5) as terminal:
         assert "decision 5 of" in terminal.read("won: ")
-        assert terminal.leave() == (0, b"")
-
-
-def test_a_width_without_a_picture_is_refused(ringrift: Ringrift) -> None:
-    run = ringrift("show", TEXT, "--width", 320)
-    assert run.code == 2
-    assert "--width is the size of a picture: add --svg FILE or --png FILE." in run.err
+        assert terminal.end() == (0, b"")

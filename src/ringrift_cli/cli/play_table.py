@@ -18,6 +18,7 @@ from ringrift_cli.cli.play_words import (
     standings,
     told_words,
 )
+from ringrift_cli.cli.stepping import LEAVE, next_ply
 
 if TYPE_CHECKING:
     from ringrift_cli.game.position import Position
@@ -253,21 +254,18 @@ class Table:
                 self.tell(ply - 1)
             if ply == last and self.session.is_over:
                 self.ending()
-            ply = self._next_ply(ply, last)
+            ply = self._ask_ply(ply, last)
 
-    def _next_ply(self, ply: int, last: int) -> int | None:
+    def _ask_ply(self, ply: int, last: int) -> int | None:
         """Asks where to go; None to leave."""
         while True:
             answer = self.screen.ask(f"{REPLAY_KEYS} > ")
             word = (answer or "").strip().lower()
-            if answer is None or word in ("q", "quit") or (word == "" and ply == last):
+            if answer is None or word in LEAVE or (word == "" and ply == last):
                 return None
-            if word in ("", "n"):
-                return ply + 1
-            if word == "p":
-                return max(ply - 1, 0)
-            if word.isdecimal() and word.isascii():
-                return min(int(word[:9]), last)
+            found = next_ply(word, ply, last)
+            if found is not None:
+                return found
             self.screen.say(f"{shortened(answer)} is none of these.")
 
 

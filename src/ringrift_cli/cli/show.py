@@ -12,6 +12,7 @@ import typer
 
 from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
 from ringrift_cli.cli.output import Output, counted
+from ringrift_cli.cli.stepping import LEAVE, next_ply
 from ringrift_cli.errors import NotationError, RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -291,23 +292,20 @@ def _step_through(out: Output, record: GameRecord) -> None:
             sys.stdout.write(f"Player {record.result.winner} won: {reason}.\n")
         else:
             sys.stdout.write(f"Player {position.seat} now plays {texts[ply]}.\n")
-        ply = _next_ply(ply, len(texts))
+        ply = _ask_ply(ply, len(texts))
 
 
-def _next_ply(ply: int, last: int) -> int | None:
+def _ask_ply(ply: int, last: int) -> int | None:
     """Asks where to go; None to leave."""
     while True:
         sys.stdout.write(f"{KEYS} > ")
         sys.stdout.flush()
         answer = sys.stdin.readline()
         word = answer.strip().lower()
-        if not answer or word == "q":
+        if not answer or word in LEAVE:
             sys.stdout.write("\n")
             return None
-        if word in ("", "n"):
-            return min(ply + 1, last)
-        if word == "p":
-            return max(ply - 1, 0)
-        if word.isdecimal():
-            return min(int(word), last)
+        found = next_ply(word, ply, last)
+        if found is not None:
+            return found
         sys.stdout.write(f"{word!r} is none of these.\n")
