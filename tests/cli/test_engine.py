@@ -176,9 +176,13 @@ def test_a_client_that_goes_away_takes_the_engine_along(thinking: Process) -> No
     assert thinking.end() == (0, "")
 
 
-def test_ctrl_c_ends_a_long_search(thinking: Process) -> None:
-    thinking.popen.send_signal(signal.SIGINT)
-    assert thinking.end() == (130, "ringrift: Interrupted.\n")
+@pytest.mark.parametrize(
+    ("stop", "code", "word"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_a_signal_ends_a_long_search(thinking: Process, stop: int, code: int, word: str) -> None:
+    thinking.popen.send_signal(stop)
+    assert thinking.end() == (code, f"ringrift: {word}.\n")
 
 
 def test_someone_at_a_terminal_is_told_what_to_do() -> None:

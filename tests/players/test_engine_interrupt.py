@@ -1,9 +1,9 @@
-"""Ctrl-C that falls into the start of a search: the engine ends, its player closed once."""
+"""Ctrl-C at any moment: the engine ends, and its player is closed once and not asked again."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -75,3 +75,23 @@ def test_a_search_that_has_begun_ends_before_its_player(monkeypatch: pytest.Monk
     thread = interrupted(monkeypatch, player, start)
     assert player.events == ["answered", "closed"]
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_engine_that_is_told_to_end_hears_no_further_line(begun: bool) -> None:
+    player, said, hold = Watched(), list[str](), threading.Event()
+
+    def lines() -> Iterator[bytes]:
+        if begun:
+            yield from LINES
+            yield b"legal"  # waits for the end of the search
+            assert player.asked.wait(PATIENCE)
+        engine.interrupt()
+        yield b"isready"
+        hold.wait(PATIENCE)  # the input goes on
+
+    engine = Engine(lines(), said.append, "random", make=lambda *_: player)
+    engine.run()
+    hold.set()
+    assert said == ([f"id identity {player.identity}"] if begun else [])
+    assert player.events == (["answered", "closed"] if begun else [])

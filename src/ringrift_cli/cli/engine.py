@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ringrift_cli.cli.options import SeedOption, VerboseOption
-from ringrift_cli.cli.output import Output
+from ringrift_cli.cli.output import Output, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 
@@ -56,7 +56,12 @@ def engine(
         out.detail(f"> {line}")
         out.result({}, line)
 
-    Engine(read(), write, player, seed=seed).run()
+    running = Engine(read(), write, player, seed=seed)
+    # An exception of a signal could be lost: Numba calls Python from C as it loads compiled code.
+    with stop_requested(running.interrupt) as signalled:
+        running.run()
+    if signalled():
+        raise stopped(signalled())
 
 
 def _check(spec: str) -> None:

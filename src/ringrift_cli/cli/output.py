@@ -194,10 +194,10 @@ def stopped(number: int) -> typer.Exit:
 
 
 @contextmanager
-def stop_requested() -> Iterator[Callable[[], int]]:
+def stop_requested(wake: Callable[[], None] = lambda: None) -> Iterator[Callable[[], int]]:
     """Until it ends, Ctrl-C and SIGTERM only set what the yielded function tells: 0, or the signal.
 
-    The second one ends the program at once.
+    `wake` is called then. The second one ends the program at once.
     """
     asked: list[int] = []
 
@@ -205,6 +205,7 @@ def stop_requested() -> Iterator[Callable[[], int]]:
         asked.append(number)
         for restored, handler in before.items():
             signal.signal(restored, handler)
+        wake()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -117,6 +117,7 @@ class Engine:
         self._waiting: deque[bytes] = deque()  # lines that came during a search
         self._search: _Search | None = None
         self._ending = False
+        self._interrupted = False
         self._game: Game | None = None
         self._course: Course | None = None
         self._players: dict[str, Player] = {}  # for the game at hand, by spec
@@ -134,7 +135,7 @@ class Engine:
         }
 
     def run(self) -> None:
-        """Returns after `quit` or the last line, when what came before is done."""
+        """Returns after `quit` or the last line, when what came before is done; or interrupted."""
         Thread(target=self._read, daemon=True).start()
         try:
             while self._step():
@@ -146,6 +147,11 @@ class Engine:
             if search is not None and search.thread is not None and search.thread.is_alive():
                 search.thread.join(1.0)  # it may still use what is closed now
             self._close_players()
+
+    def interrupt(self) -> None:
+        """Ends `run` after the command in hand. A signal handler may call it."""
+        self._interrupted = True
+        self._events.put(_End())
 
     # ---- events ----------------------------------------------------------------------------------
 
@@ -165,13 +171,15 @@ class Engine:
             event = self._events.get(timeout=LAST_WORD if self._ending else None)
         except queue.Empty:
             return False
+        if self._interrupted:
+            return False
         if isinstance(event, _End):
             self._ending = True
         elif isinstance(event, _Outcome):
             self._finish(event.result)
         elif not self._ending:
             self._hear(event)
-        while self._waiting and self._search is None:
+        while self._waiting and self._search is None and not self._interrupted:
             self._obey(self._waiting.popleft())
         return self._search is not None or not self._ending
 
@@ -308,6 +316,8 @@ class Engine:
 
     def _finish(self, result: Choices | RingriftError | None) -> None:
         search, self._search = self._search, None
+        if search is not None and search.thread is not None:
+            search.thread.join()  # the traceback of a defect is to stand there before the answer
         try:
             if result is None:
                 raise PlayerError(f"Player {self._spec!r} broke down: its stderr says where.")
