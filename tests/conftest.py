@@ -12,6 +12,7 @@ import pytest
 
 from ringrift_cli.cli.app import main
 from ringrift_cli.game.warm import compile_rules
+from ringrift_cli.nn.warm import compile_network
 from ringrift_cli.players.warm import compile_players
 
 CONFORMANCE = Path(__file__).parent / "conformance"
@@ -33,6 +34,7 @@ Ringrift = Callable[..., Run]
 def compiled_rules() -> None:
     """All that is compiled, in the cache, so that no command announces that it compiles."""
     compile_rules()
+    compile_network()
     compile_players()
 
 

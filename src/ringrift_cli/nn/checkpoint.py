@@ -1,0 +1,227 @@
+"""Checkpoints: the weights of a network as safetensors, and JSON that says all the rest.
+
+`<identity>.safetensors` and `<identity>.json`, both written whole, the JSON last: if the JSON of a
+checkpoint is there, it is complete. The identity is a hash of what the network computes (weights,
+architecture, features) and of nothing else. Loading is strict: what does not fit is refused, by
+name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringrift_cli.artifacts import sha256, write_whole
+from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ringrift_cli.nn.network import Network
+
+FORMAT = "ringrift-network"
+VERSION = 1
+WEIGHTS, ABOUT = ".safetensors", ".json"
+FIELDS = {
+    "format": str,
+    "version": int,
+    "architecture": dict,
+    "features": int,
+    "rules": str,
+    "codec": str,
+    "sha256": str,
+    "identity": str,
+    "time": str,
+    "about": dict,
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and what is known of it."""
+
+    network: Network
+    about: dict[str, Any]  # as it was given to `save`: parents, data, steps, metrics
+    identity: str
+
+
+def identity_of(network: Network) -> str:
+    """16 hex digits of the network's weights, architecture and features version."""
+    from ringrift_cli.nn.features import FEATURES_VERSION
+
+    head = json.dumps([network.architecture.to_json(), FEATURES_VERSION], sort_keys=True)
+    digest = hashlib.sha256(head.encode())
+    for name, tensor in sorted(_tensors(network).items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _tensors(network: Network) -> dict[str, Tensor]:
+    """Every tensor of a network, on the CPU."""
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+
+
+def save(folder: Path, network: Network, about: dict[str, Any]) -> Path:
+    """Writes a checkpoint and returns the path of its JSON.
+
+    `about` is JSON. `RecordError` if a weight is not finite, `OutputError` if it cannot be written.
+    """
+    from safetensors.torch import save as to_safetensors
+
+    from ringrift_cli.game.version import codec_hash, rules_hash
+    from ringrift_cli.nn.features import FEATURES_VERSION
+
+    tensors = _tensors(network)
+    _check_finite("the network to save", tensors)
+    weights, identity = to_safetensors(tensors), identity_of(network)
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": network.architecture.to_json(),
+        "features": FEATURES_VERSION,
+        "rules": rules_hash(),
+        "codec": codec_hash(),
+        "sha256": sha256(weights),
+        "identity": identity,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "about": about,
+    }
+    path = folder / f"{identity}{ABOUT}"
+    write_whole(folder / f"{identity}{WEIGHTS}", weights)
+    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+    return path
+
+
+def _check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise RecordError(
+                f"{where}: tensor {name} holds numbers that are not finite.",
+                hint="a lower learning rate",
+            )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(
+            f"Cannot read {path}: {error.strerror}.",
+            hint=f"a checkpoint is two files, NAME{ABOUT} and NAME{WEIGHTS}",
+        ) from error
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """The JSON and the weights of a checkpoint, of the path of either."""
+    if path.suffix not in (ABOUT, WEIGHTS):
+        raise UsageError(
+            f"{path} is no checkpoint: expected a path that ends in {ABOUT} or {WEIGHTS}."
+        )
+    return path.with_suffix(ABOUT), path.with_suffix(WEIGHTS)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint, of the path of either file, with all of FIELDS; loads no weights.
+
+    `RecordError` if it is damaged, `RulesMismatch` if it is of another version of the format.
+    """
+    path, _ = _pair(path)
+    try:
+        document = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is no JSON ({error}).") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise RecordError(f"{path} is no checkpoint: it has no format {FORMAT!r}.")
+    if document.get("version") != VERSION:
+        raise RulesMismatch(
+            f"{path} is a checkpoint of version {document.get('version')!r}, not {VERSION}."
+        )
+    for name, kind in FIELDS.items():
+        if type(document.get(name)) is not kind:
+            raise RecordError(
+                f"{path}: its {name!r} is {document.get(name)!r}, expected {kind.__name__}."
+            )
+    return document
+
+
+def load(path: Path, board: str | None = None, players: int | None = None) -> Checkpoint:
+    """The checkpoint of a path, of either file, in evaluation mode on the CPU.
+
+    Refuses a network for another board or number of players than asked for (`UsageError`), of other
+    rules, actions or features (`RulesMismatch`), and files that are damaged, do not belong together
+    or hold other tensors than the architecture has (`RecordError`).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_safetensors
+
+    from ringrift_cli.nn.network import Architecture, Network
+
+    path, weights_path = _pair(path)
+    document = read_about(path)
+    _check_version(path, document)
+    try:
+        architecture = Architecture.from_json(document["architecture"])
+    except (RecordError, UsageError) as error:
+        raise RecordError(f"{path}: {error.message}", error.hint) from error
+    wanted = (board or architecture.board, players or architecture.players)
+    if wanted != (architecture.board, architecture.players):
+        raise UsageError(
+            f"{path} is a network for {architecture.board} with {architecture.players} players, "
+            f"not for {wanted[0]} with {wanted[1]}."
+        )
+    weights = _read(weights_path)
+    if sha256(weights) != document["sha256"]:
+        raise RecordError(
+            f"{weights_path} is not the file that {path} tells of: its SHA-256 is "
+            f"{sha256(weights)[:16]}…, not {document['sha256'][:16]}…."
+        )
+    try:
+        tensors = from_safetensors(weights)
+    except SafetensorError as error:
+        raise RecordError(f"{weights_path} is no safetensors file ({error}).") from error
+    network = Network(architecture)
+    _check_tensors(weights_path, tensors, network.state_dict())
+    network.load_state_dict(tensors)
+    network.eval()
+    if identity_of(network) != document["identity"]:
+        raise RecordError(
+            f"{path}: its identity is {document['identity']!r}, but the network it tells of has "
+            f"{identity_of(network)!r}."
+        )
+    return Checkpoint(network, document["about"], document["identity"])
+
+
+def _check_version(path: Path, document: Mapping[str, Any]) -> None:
+    from ringrift_cli.game.version import codec_hash, rules_hash
+    from ringrift_cli.nn.features import FEATURES_VERSION
+
+    ours = {"rules": rules_hash(), "codec": codec_hash(), "features": FEATURES_VERSION}
+    for name, value in ours.items():
+        if document[name] != value:
+            raise RulesMismatch(
+                f"{path} was trained with the {name} {document[name]!r}, but these are {value!r}.",
+                hint="train a new network, or use the ringrift that made it",
+            )
+
+
+def _check_tensors(path: Path, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """That the tensors are exactly those of the architecture, in name, shape and type."""
+    for name in sorted(found.keys() | own.keys()):
+        if name not in found or name not in own:
+            lack = "lacks" if name not in found else "has, which the architecture does not,"
+            raise RecordError(f"{path} {lack} the tensor {name}.")
+        there, here = found[name], own[name]
+        if (there.shape, there.dtype) != (here.shape, here.dtype):
+            raise RecordError(
+                f"{path}: the tensor {name} is {there.dtype} {tuple(there.shape)}, the "
+                f"architecture has {here.dtype} {tuple(here.shape)}."
+            )
+    _check_finite(str(path), found)

@@ -1,0 +1,211 @@
+"""A network for inference on a CPU in float32: its weights laid out for compiled.py.
+
+Channels are padded with zeros to what `vector.multiply` makes.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ringrift_cli.game.playout import LongArray, spread
+from ringrift_cli.game.topology import IntArray, board_named, tables
+from ringrift_cli.nn.compiled import Places, Room, Shape, Weights, evaluate_rows
+from ringrift_cli.nn.features import SingleArray, global_count, plane_count
+from ringrift_cli.nn.folded import fold
+from ringrift_cli.nn.network import Network, action_tables
+from ringrift_cli.nn.vector import COLUMNS, FROM_WEIGHT, LANES, POINTS, ROWS, TILE
+
+LEAST_FILLED = 0.9  # of the rows of the blocks that `multiply` works on
+SMALLEST_BLOCK = 2  # times what is worked on at once: positions that a thread takes
+
+
+class PackedNetwork:
+    """A network as it is in this moment, for rows of its board and players."""
+
+    def __init__(self, network: Network) -> None:
+        a = network.architecture
+        self._T = tables(a.board, a.players)
+        self._shape = shape_of(network)
+        self._weights = weights_of(network, self._shape)
+        self._places = places_of(network, self._shape)
+        self._own = threading.local()  # each thread's room
+
+    def evaluate(
+        self, rows: IntArray, actions: IntArray, offsets: LongArray
+    ) -> tuple[SingleArray, SingleArray]:
+        """Logits of the actions, [M], and of who wins by relative seat, [N, players].
+
+        Row i may play `actions[offsets[i] : offsets[i + 1]]`. On as many threads as torch may use.
+        """
+        logits = np.empty(len(actions), np.float32)
+        values = np.empty((len(rows), self._shape.players), np.float32)
+
+        def work(a: int, b: int) -> None:
+            evaluate_rows(
+                self._T, self._shape, self._weights, self._places, self._room(),
+                rows[a:b], actions, offsets[a : b + 1], logits, values[a:b],
+            )  # fmt: skip
+
+        smallest = SMALLEST_BLOCK * self._shape.together
+        spread(work, len(rows), torch.get_num_threads(), smallest)
+        return logits, values
+
+    def _room(self) -> Room:
+        if not hasattr(self._own, "room"):
+            self._own.room = new_room(self._shape)
+        room: Room = self._own.room
+        return room
+
+
+# ---- weights laid out ---------------------------------------------------------------------------
+
+
+def rounded(number: int, by: int) -> int:
+    """`number`, or the next multiple of `by`."""
+    return -(-number // by) * by
+
+
+def padded(tensor: Tensor, *shape: int) -> SingleArray:
+    """The numbers of a tensor with zeros behind, up to a shape."""
+    room = np.zeros(shape, np.float32)
+    room[tuple(slice(size) for size in tensor.shape)] = tensor.detach().cpu().numpy()
+    return room
+
+
+def in_columns(matrix: SingleArray) -> SingleArray:
+    """[..., depth, columns] as [..., columns / COLUMNS, depth, COLUMNS], for `multiply`."""
+    *front, depth, columns = matrix.shape
+    split = matrix.reshape(*front, depth, columns // COLUMNS, COLUMNS)
+    return np.ascontiguousarray(np.moveaxis(split, -2, -3))
+
+
+def transformed(weight: Tensor, columns: int) -> SingleArray:
+    """A 3 x 3 convolution, [out, in, 3, 3], as [25, columns / COLUMNS, in, COLUMNS], flattened."""
+    g = torch.tensor(FROM_WEIGHT, dtype=torch.float64)
+    points = torch.einsum("pi,ocij,qj->pqco", g, weight.detach().cpu().double(), g).flatten(0, 1)
+    return in_columns(padded(points, POINTS * POINTS, weight.shape[1], columns)).ravel()
+
+
+def shape_of(network: Network) -> Shape:
+    """The sizes of a network."""
+    a = network.architecture
+    width = board_named(a.board).width
+    side = rounded(width, TILE) // TILE
+    together = 1
+    while together * side * side < LEAST_FILLED * rounded(together * side * side, ROWS):
+        together += 1
+    return Shape(
+        width=width,
+        side=side,
+        picture=TILE * side + 2,
+        together=together,
+        planes=plane_count(a.players),
+        planes_padded=rounded(plane_count(a.players), LANES),
+        scalars=global_count(a.players),
+        blocks=a.blocks,
+        channels=a.channels,
+        padded=rounded(a.channels, COLUMNS),
+        policy=rounded(a.policy, COLUMNS),
+        hidden=a.hidden,
+        players=a.players,
+        cells=network.cells,
+    )
+
+
+def from_pooled(weight: Tensor, s: Shape, columns: int, rest: int = 0) -> SingleArray:
+    """A linear layer on pooled channels and `rest` numbers, [out, in], as [2 C + rest, columns]."""
+    mean, most, others = torch.split(weight, [s.channels, s.channels, rest], 1)
+    parts = ((mean, s.padded), (most, s.padded), (others, rest))
+    return np.concatenate([padded(part.t(), size, columns) for part, size in parts])
+
+
+def weights_of(network: Network, s: Shape) -> Weights:
+    """The weights of a network as they are now."""
+    n = network
+    mask = np.zeros((s.picture, s.picture), np.float32)
+    for column, row in board_named(n.architecture.board).cells:
+        mask[row + 1, column + 1] = 1
+    stem, stem_bias = fold(n.stem, n.stem_norm)
+    convs, biases = [], []
+    pooled = np.zeros((s.blocks, 2 * s.padded, s.padded), np.float32)
+    pooled_bias = np.zeros((s.blocks, s.padded), np.float32)
+    for i, block in enumerate(n.residual_blocks()):
+        for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2)):
+            weight, bias = fold(conv, norm)
+            convs.append(transformed(weight, s.padded))
+            biases.append(padded(bias, s.padded))
+        if block.pooled is not None:
+            pooled[i] = from_pooled(block.pooled.weight, s, s.padded)
+            pooled_bias[i] = padded(block.pooled.bias, s.padded)
+    cell = padded(n.policy_cell.weight[:, :, 0, 0].t(), s.channels, s.policy)
+    shifts = [from_pooled(x.weight, s, s.policy) for x in (n.policy_pooled, n.policy_global)]
+    shifts_bias = [padded(x.bias, s.policy) for x in (n.policy_pooled, n.policy_global)]
+    planes = len(n.policy_bias)
+    return Weights(
+        mask=mask.ravel(),
+        stem=transformed(stem * n.scales, s.padded),
+        stem_bias=padded(stem_bias, s.padded),
+        stem_scalars=padded(n.stem_scalars.weight.t(), s.scalars, s.padded),
+        convs=np.stack(convs),
+        biases=np.stack(biases),
+        pools=np.array([block.pooled is not None for block in n.residual_blocks()], np.int32),
+        pooled=pooled,
+        pooled_bias=pooled_bias,
+        policy_cell=in_columns(cell).ravel(),
+        shifts=np.concatenate(shifts, 1),
+        shifts_bias=np.concatenate(shifts_bias),
+        here=padded(n.policy_here, planes, s.policy).ravel(),
+        there=padded(n.policy_there, planes, s.policy).ravel(),
+        bias=padded(n.policy_bias, planes),
+        hidden=from_pooled(n.value_hidden.weight, s, s.hidden, s.scalars),
+        hidden_bias=padded(n.value_hidden.bias, s.hidden),
+        value=padded(n.value.weight.t(), s.hidden, s.players),
+        value_bias=padded(n.value.bias, s.players),
+    )
+
+
+def policy_rows(s: Shape) -> int:
+    """Rows of policy features of a position, the one of the cell behind all others left out."""
+    return rounded(s.width * s.picture, ROWS)
+
+
+def places_of(network: Network, s: Shape) -> Places:
+    """Where each action is found; the features begin with the first row of the board."""
+    found = action_tables(board_named(network.architecture.board))
+
+    def place(cell: LongArray) -> IntArray:
+        row, column = np.divmod(cell, s.width)
+        rows = np.where(cell == s.width**2, policy_rows(s), row * s.picture + column + 1)
+        return rows.astype(np.int32)
+
+    return Places(place(found.here), place(found.there), found.plane.astype(np.int32))
+
+
+def new_room(s: Shape) -> Room:
+    """Room of zeros: the zeros around boards are never written to."""
+    n, picture = s.together, s.picture * s.picture
+    tiles = rounded(n * s.side * s.side, ROWS)
+    widest = max(s.planes_padded, s.padded)
+
+    def zeros(*shape: int) -> SingleArray:
+        return np.zeros(shape, np.float32)
+
+    return Room(
+        bytes=np.zeros((s.width, s.width, s.planes), np.uint8),
+        scalars=zeros(n, s.scalars),
+        planes=zeros(n * picture * s.planes_padded),
+        x=zeros(n * picture * s.padded),
+        y=zeros(n * picture * s.padded),
+        shift=zeros(n, s.padded),
+        turned=zeros(POINTS * POINTS * tiles * widest),
+        products=zeros(POINTS * POINTS * tiles * s.padded),
+        pooled=zeros(2 * s.padded + s.scalars),
+        added=zeros(s.padded),
+        shifts=zeros(2 * s.policy),
+        features=zeros((policy_rows(s) + 1) * s.policy),
+        hidden=zeros(s.hidden),
+    )

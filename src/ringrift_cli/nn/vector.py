@@ -1,0 +1,339 @@
+"""Convolutions for a CPU, as compiled functions: Winograd's algorithm on vector registers.
+
+A 3 x 3 convolution of a picture is cut into tiles of 3 x 3 results. A tile's 5 x 5 inputs d and the
+3 x 3 weights g are transformed, multiplied number by number, and transformed back:
+
+    Y = A' [(G g G') * (B' d B)] A         (Lavin and Gray 2015, arXiv:1509.09308; here F(3x3, 3x3))
+
+That takes 25 products for 9 results where the plain sum takes 81. Over channels the products are 25
+matrix products, which is where the time goes: `multiply` keeps a block of results in registers.
+
+The functions are written in vector instructions one by one, for no compiler finds these by itself.
+They take float32 arrays, offsets into them and steps, and check nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+import numpy as np
+import numpy.typing as npt
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ringrift_cli.game.jit import rule
+
+SingleArray = npt.NDArray[np.float32]
+
+WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
+LANES = 16 if WIDE else 8  # numbers in a vector
+ROWS = 12 if WIDE else 6  # of a block: its results fill 24 of 32 registers, or 12 of 16
+COLUMNS = 2 * LANES
+TILE = 3  # results of a tile, each way
+POINTS = 5  # inputs of a tile, each way
+
+# F(3x3, 3x3) for the points 0, 1, -1, 2 and infinity
+FROM_INPUT = (  # B'
+    (2, -1, -2, 1, 0),
+    (0, -2, -1, 1, 0),
+    (0, 2, -3, 1, 0),
+    (0, -1, 0, 1, 0),
+    (0, 2, -1, -2, 1),
+)
+FROM_WEIGHT = (  # G
+    (1 / 2, 0, 0),
+    (-1 / 2, -1 / 2, -1 / 2),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 6, 1 / 3, 2 / 3),
+    (0, 0, 1),
+)
+TO_RESULT = ((1, 1, 1, 1, 0), (0, 1, -1, 2, 0), (0, 1, 1, 4, 1))  # A'
+
+_INT = ir.IntType(64)
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_INDEX = ir.IntType(32)
+
+
+class _Code:
+    """Writes the instructions of one function; `arguments` are offsets, or addresses of arrays."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+        self.b = builder
+        self.arguments = [
+            context.make_array(kind)(context, builder, value).data
+            if isinstance(kind, types.Array)
+            else value
+            for kind, value in zip(signature.args, values, strict=True)
+        ]
+
+    def number(self, value: int) -> Any:
+        return ir.Constant(_INT, value)
+
+    def at(self, array: Any, *offsets: Any) -> Any:
+        """The address of the item at the sum of the offsets."""
+        total = offsets[0]
+        for offset in offsets[1:]:
+            total = self.b.add(total, offset)
+        return self.b.gep(array, [total])
+
+    def load(self, address: Any) -> Any:
+        return self.b.load(self.b.bitcast(address, _VECTOR.as_pointer()), align=4)
+
+    def store(self, value: Any, address: Any) -> None:
+        self.b.store(value, self.b.bitcast(address, _VECTOR.as_pointer()), align=4)
+
+    def splat(self, scalar: Any) -> Any:
+        """The vector of one number."""
+        nothing = ir.Constant(_VECTOR, ir.Undefined)
+        one = self.b.insert_element(nothing, scalar, ir.Constant(_INDEX, 0))
+        zeros = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
+        return self.b.shuffle_vector(one, nothing, zeros)
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(_VECTOR, [float(np.float32(value))] * LANES)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a * b + c."""
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        name = f"llvm.fma.v{LANES}f32"
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [a, b, c])
+
+    def combine(self, factors: Iterable[float], vectors: Iterable[Any]) -> Any:
+        """The sum of vectors times factors, the first of which that is 1 comes first."""
+        terms = [(f, v) for f, v in zip(factors, vectors, strict=True) if f != 0]
+        (factor, total), *rest = sorted(terms, key=lambda term: term[0] != 1)
+        if factor != 1:
+            total = self.b.fmul(self.constant(factor), total)
+        for factor, vector in rest:
+            if factor == 1:
+                total = self.b.fadd(total, vector)
+            elif factor == -1:
+                total = self.b.fsub(total, vector)
+            else:
+                total = self.fma(self.constant(factor), vector, total)
+        return total
+
+    def transform(self, matrix: Sequence[Sequence[float]], square: Any) -> list[list[Any]]:
+        """matrix * square * its transpose, of a square of vectors by row and column."""
+        half = [
+            [self.combine(row, column) for column in zip(*square, strict=True)] for row in matrix
+        ]
+        return [[self.combine(row, line) for row in matrix] for line in half]
+
+
+def _made_of(write: Callable[[_Code], None], arguments: Sequence[Any]) -> Any:
+    """What an intrinsic returns: arrays stay, numbers are int64, and `write` says what it does."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        write(_Code(context, builder, signature, values))
+        return context.get_dummy_value()
+
+    kinds = [kind if isinstance(kind, types.Array) else types.int64 for kind in arguments]
+    return types.none(*kinds), generate
+
+
+# ---- products -----------------------------------------------------------------------------------
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _multiply(
+    _typing: Any,
+    a: Any,
+    at: Any,
+    step: Any,
+    b: Any,
+    of: Any,
+    depth: Any,
+    c: Any,
+    to: Any,
+    jump: Any,
+) -> Any:
+    return _made_of(_write_multiply, (a, at, step, b, of, depth, c, to, jump))
+
+
+def _write_multiply(code: _Code) -> None:
+    a, at, step, b, of, depth, c, to, jump = code.arguments
+    builder = code.b
+    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(2)] for _ in range(ROWS)]
+    for pair in sums:
+        for total in pair:
+            builder.store(code.constant(0), total)
+    rows = [builder.add(at, builder.mul(step, code.number(row))) for row in range(ROWS)]
+    with cgutils.for_range(builder, depth) as loop:
+        column = builder.add(of, builder.mul(loop.index, code.number(COLUMNS)))
+        weights = [code.load(code.at(b, column, code.number(half * LANES))) for half in range(2)]
+        for row, pair in zip(rows, sums, strict=True):
+            factor = code.splat(builder.load(code.at(a, row, loop.index)))
+            for weight, total in zip(weights, pair, strict=True):
+                builder.store(code.fma(factor, weight, builder.load(total)), total)
+    for row, pair in enumerate(sums):
+        start = builder.add(to, builder.mul(jump, code.number(row)))
+        for half, total in enumerate(pair):
+            code.store(builder.load(total), code.at(c, start, code.number(half * LANES)))
+
+
+@rule()
+def multiply(
+    a: SingleArray,
+    at: int,
+    step: int,
+    b: SingleArray,
+    of: int,
+    depth: int,
+    c: SingleArray,
+    to: int,
+    jump: int,
+) -> None:
+    """c[to + jump i + j] = sum over k < depth of a[at + step i + k] b[of + COLUMNS k + j].
+
+    For i below ROWS and j below COLUMNS.
+    """
+    _multiply(a, at, step, b, of, depth, c, to, jump)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _dot(_typing: Any, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return _write_dot(_Code(context, builder, signature, values))
+
+    return types.float32(a, types.int64, b, types.int64, types.int64), generate
+
+
+def _write_dot(code: _Code) -> Any:
+    a, at, b, of, length = code.arguments
+    builder = code.b
+    sums = cgutils.alloca_once(builder, _VECTOR)
+    builder.store(code.constant(0), sums)
+    with cgutils.for_range(builder, builder.udiv(length, code.number(LANES))) as loop:
+        k = builder.mul(loop.index, code.number(LANES))
+        left, right = code.load(code.at(a, at, k)), code.load(code.at(b, of, k))
+        builder.store(code.fma(left, right, builder.load(sums)), sums)
+    total = builder.load(sums)
+    half = LANES // 2
+    while half:
+        order = [(i + half) % LANES for i in range(LANES)]
+        turned = ir.Constant(ir.VectorType(_INDEX, LANES), order)
+        total = builder.fadd(total, builder.shuffle_vector(total, total, turned))
+        half //= 2
+    return builder.extract_element(total, ir.Constant(_INDEX, 0))
+
+
+@rule()
+def dot(a: SingleArray, at: int, b: SingleArray, of: int, length: int) -> float:
+    """The sum of a[at + k] b[of + k] for k < `length`, some LANES."""
+    return _dot(a, at, b, of, length)
+
+
+# ---- there and back -----------------------------------------------------------------------------
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _take_tile(
+    _typing: Any, x: Any, at: Any, row: Any, column: Any, channels: Any, v: Any, to: Any, jump: Any
+) -> Any:
+    return _made_of(_write_take_tile, (x, at, row, column, channels, v, to, jump))
+
+
+def _write_take_tile(code: _Code) -> None:
+    x, at, row, column, channels, v, to, jump = code.arguments
+    builder = code.b
+    with cgutils.for_range(builder, builder.udiv(channels, code.number(LANES))) as loop:
+        channel = builder.mul(loop.index, code.number(LANES))
+        inputs = []
+        for i in range(POINTS):
+            start = builder.add(at, builder.mul(row, code.number(i)))
+            offsets = [builder.mul(column, code.number(j)) for j in range(POINTS)]
+            inputs.append([code.load(code.at(x, start, offset, channel)) for offset in offsets])
+        turned = code.transform(FROM_INPUT, inputs)
+        for point, vector in enumerate(vector for line in turned for vector in line):
+            start = builder.add(to, builder.mul(jump, code.number(point)))
+            code.store(vector, code.at(v, start, channel))
+
+
+@rule()
+def take_tile(
+    x: SingleArray,
+    at: int,
+    row: int,
+    column: int,
+    channels: int,
+    v: SingleArray,
+    to: int,
+    jump: int,
+) -> None:
+    """Transforms the inputs of the tile whose first one is x[at]; `channels` of LANES each.
+
+    The next row is `row` on, the next column `column`. Point p goes to v[to + jump p].
+    """
+    _take_tile(x, at, row, column, channels, v, to, jump)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _give_tile(
+    _typing: Any,
+    m: Any,
+    at: Any,
+    jump: Any,
+    bias: Any,
+    of: Any,
+    mask: Any,
+    cell: Any,
+    width: Any,
+    channels: Any,
+    y: Any,
+    add: Any,
+) -> Any:
+    return _made_of(_write_give_tile, (m, at, jump, bias, of, mask, cell, width, channels, y, add))
+
+
+def _write_give_tile(code: _Code) -> None:
+    m, at, jump, bias, of, mask, cell, width, channels, y, add = code.arguments
+    builder = code.b
+    with cgutils.for_range(builder, builder.udiv(channels, code.number(LANES))) as loop:
+        channel = builder.mul(loop.index, code.number(LANES))
+        points = []
+        for point in range(POINTS * POINTS):
+            start = builder.add(at, builder.mul(jump, code.number(point)))
+            points.append(code.load(code.at(m, start, channel)))
+        lines = [points[i : i + POINTS] for i in range(0, len(points), POINTS)]
+        shift = code.load(code.at(bias, of, channel))
+        residual = code.splat(builder.sitofp(add, ir.FloatType()))
+        for i, line in enumerate(code.transform(TO_RESULT, lines)):
+            for j, vector in enumerate(line):
+                to = builder.add(
+                    cell, builder.add(builder.mul(width, code.number(i)), code.number(j))
+                )
+                address = code.at(y, builder.mul(to, channels), channel)
+                total = builder.fadd(vector, shift)
+                total = code.fma(residual, code.load(address), total)
+                positive = builder.fcmp_ordered(">", total, code.constant(0))
+                total = builder.select(positive, total, code.constant(0))
+                on_board = code.splat(builder.load(code.at(mask, to)))
+                code.store(builder.fmul(total, on_board), address)
+
+
+@rule()
+def give_tile(
+    m: SingleArray,
+    at: int,
+    jump: int,
+    bias: SingleArray,
+    of: int,
+    mask: SingleArray,
+    cell: int,
+    width: int,
+    channels: int,
+    y: SingleArray,
+    add: int,
+) -> None:
+    """The results of a tile, transformed from the products m[at + jump p], to the picture y.
+
+    `cell` is the first one in a picture of `width` cells each row, of `channels` numbers each. With
+    `add` 1 (otherwise 0) what is there is added. The bias is bias[of + channel]; then comes relu,
+    then the mask of the cell.
+    """
+    _give_tile(m, at, jump, bias, of, mask, cell, width, channels, y, add)

@@ -1,0 +1,35 @@
+"""Compiles what the networks need at once, so that no later command waits for a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ringrift_cli.game import jit
+from ringrift_cli.game.playout import list_all
+from ringrift_cli.game.position import Position
+from ringrift_cli.game.topology import tables
+from ringrift_cli.game.warm import compile_package
+from ringrift_cli.nn import features, symmetry
+
+
+def compile_network(tell: Callable[[str], None] = lambda sentence: None) -> None:
+    """Compiles the networks' functions, unless that is done; `tell` hears what happens.
+
+    The rules are compiled before (game/warm.py).
+    """
+    compile_package(jit.machine_code("nn"), "the networks' functions", _call_all, tell)
+
+
+def _call_all() -> None:
+    from ringrift_cli.nn.network import Network, architecture  # they load torch
+    from ringrift_cli.nn.packed import PackedNetwork
+
+    T = tables("square8", 2)
+    start = Position.initial("square8")
+    rows = np.stack([start.row, start.row])
+    actions, offsets = list_all(T, rows)
+    features.encode_all(T, rows)
+    symmetry.transform_all("square8", 2, rows, actions, offsets, np.array([0, 1]))
+    PackedNetwork(Network(architecture("tiny", "square8", 2))).evaluate(rows, actions, offsets)
