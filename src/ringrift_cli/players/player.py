@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ringrift_cli.game.playout import Seeds
 from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.search.forest import Evaluator
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,13 @@ class Player(Protocol):
 
     def close(self) -> None:
         """Lets go of processes and memory; the player is not asked again."""
+
+
+class KnownEvaluator(Evaluator, Protocol):
+    """An evaluator with a hash of all that decides how it judges."""
+
+    @property
+    def identity(self) -> str: ...
 
 
 def identity_of(document: dict[str, Any]) -> str:

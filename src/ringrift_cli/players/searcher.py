@@ -1,16 +1,22 @@
-"""The searching player: PUCT with an evaluator, for so many simulations or seconds a decision."""
+"""The searching player: so many simulations or seconds of search with an evaluator a decision."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from ringrift_cli.game import playout
 from ringrift_cli.game.playout import LongArray
-from ringrift_cli.players.player import Choices, Decisions, identity_of
-from ringrift_cli.search.puct import EXPLORATION, VERSION, Evaluator, Found, search
+from ringrift_cli.players.player import Choices, Decisions, KnownEvaluator, identity_of
+from ringrift_cli.search.forest import (
+    EXPLORATION,
+    VALUE_SCALE,
+    VERSION,
+    Found,
+    search,
+)
 
 MOST_SIMULATIONS = 1_000_000
 MOST_MEMORY = 2e9  # bytes of trees at once; with more, games take turns
@@ -19,41 +25,28 @@ NODES_BY_CLOCK = 2000  # what a tree is taken to need if only the clock ends its
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to think: simulations, or seconds if they are above 0.
+    """How long to think: simulations, or seconds if they are above 0; and in what way.
 
     Positions that are asked together are thought about together, for as long as one by one.
     """
 
     simulations: int
     seconds: float = 0.0
+    considered: int = 0  # actions among which the root halves its walks; 0: PUCT
+    exploration: float = EXPLORATION
+    value_scale: float = VALUE_SCALE
 
 
 class SearchPlayer:
-    """Answers with the most visited action. Where there is no choice it does not think."""
+    """Answers with what its search prefers. Where there is no choice it does not think."""
 
-    def __init__(
-        self,
-        spec: str,
-        evaluator: Evaluator,
-        evaluator_identity: str,
-        effort: Effort,
-        exploration: float = EXPLORATION,
-    ) -> None:
+    def __init__(self, spec: str, evaluator: KnownEvaluator, effort: Effort) -> None:
         self.spec = spec
         self._evaluator = evaluator
         self._effort = effort
-        self._exploration = exploration
         self._warm = False
-        self.identity = identity_of(
-            {
-                "kind": "puct",
-                "version": VERSION,
-                "evaluator": evaluator_identity,
-                "simulations": effort.simulations,
-                "seconds": effort.seconds,
-                "exploration": exploration,
-            }
-        )
+        document = {"kind": "search", "version": VERSION, "evaluator": evaluator.identity}
+        self.identity = identity_of({**document, **asdict(effort)})
 
     def choose(self, asked: Decisions) -> Choices:
         actions, offsets = playout.list_all(asked.T, asked.rows)
@@ -64,7 +57,7 @@ class SearchPlayer:
         for first in range(0, len(choice), size):
             part = choice[first : first + size]
             found = self._think(asked, part)
-            chosen[part] = [f.actions[f.best()] for f in found]
+            chosen[part] = [f.actions[f.best] for f in found]
             values[part] = [f.root_values for f in found]
         return Choices(chosen, values)
 
@@ -89,7 +82,9 @@ class SearchPlayer:
             asked.rows[part],
             self._evaluator,
             MOST_SIMULATIONS if seconds > 0 else self._effort.simulations,
-            exploration=self._exploration,
+            considered=self._effort.considered,
+            exploration=self._effort.exploration,
+            value_scale=self._effort.value_scale,
             should_stop=should_stop,
         )
 

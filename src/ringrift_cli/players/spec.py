@@ -4,15 +4,17 @@
     heuristic[:PROFILE][,noise=X][,blunder=P][,width=W]
                                                   PROFILE: default, tuned or a YAML file
     mcts:sims=N|seconds=S[,profile=PROFILE]       search with the heuristic as its evaluator
+    model:NAME[,sims=N|seconds=S]                 search with a network; NAME: champion,
+                                                  previous, an identity in the registry or a file
     exec:COMMAND                                  a program that speaks docs/protocol.md
 
 `blunder` is the probability of a random move, `noise` the scale of noise on the scores, `width` how
-many unfinished turns are thought to their end.
+many unfinished turns are thought to their end. A model with `sims=0` plays its first thought.
 """
 
 from __future__ import annotations
 
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.topology import board_named, check_players
 from ringrift_cli.players.heuristic import (
     WIDTH,
@@ -25,13 +27,14 @@ from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.players.searcher import MOST_SIMULATIONS, Effort, SearchPlayer
 from ringrift_cli.players.team import Team
 from ringrift_cli.players.uniform import RandomPlayer
-from ringrift_cli.search.puct import EXPLORATION
+from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
 
 LEAST_TEMPERATURE = 0.001
 MOST_SECONDS = 86_400.0
 MOST_WIDTH = 1000
+MOST_CONSIDERED = 1000
 PRIOR_TEMPERATURE = 3.0  # of the softmax that makes priors of heuristic scores
-KINDS = ("random", "heuristic", "mcts", "exec")
+KINDS = ("random", "heuristic", "mcts", "model", "exec")
 
 
 def make_player(spec: str, board: str, players: int) -> Player:
@@ -59,8 +62,10 @@ def make_player(spec: str, board: str, players: int) -> Player:
         )
         width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
         player = HeuristicPlayer(spec, profile, careless, width)
-    else:
+    elif kind == "mcts":
         player = _searcher(spec, arguments, board, players)
+    else:
+        player = _model(spec, arguments, board, players)
     arguments.check_all_used()
     return player
 
@@ -79,9 +84,41 @@ def _searcher(spec: str, arguments: _Arguments, board: str, players: int) -> Pla
         )
     width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
     evaluator = HeuristicEvaluator(profile, temperature, width)
-    effort = Effort(int(simulations), seconds)
     exploration = arguments.number("exploration", EXPLORATION)
-    return SearchPlayer(spec, evaluator, evaluator.identity, effort, exploration)
+    effort = Effort(int(simulations), seconds, exploration=exploration)
+    return SearchPlayer(spec, evaluator, effort)
+
+
+def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player:
+    from ringrift_cli.players import model
+
+    name = arguments.first()
+    if not name:
+        raise UsageError(
+            f"Player {spec!r}: expected which model, a file or a name.", hint="model:champion"
+        )
+    seconds = arguments.number("seconds", 0.0, most=MOST_SECONDS)
+    default = 0 if seconds > 0 else model.SIMULATIONS
+    simulations = arguments.whole("sims", default, most=MOST_SIMULATIONS)
+    if simulations > 0 and seconds > 0:
+        raise UsageError(f"Player {spec!r}: expected either sims=N or seconds=S, not both.")
+    effort = Effort(
+        simulations,
+        seconds,
+        arguments.whole("considered", model.CONSIDERED, most=MOST_CONSIDERED),
+        arguments.number("exploration", EXPLORATION),
+        arguments.number("value_scale", VALUE_SCALE),
+    )
+    device, precision = arguments.text("device", "auto"), arguments.text("precision", "auto")
+    arguments.check_all_used()  # before a network is loaded
+    try:
+        path, _ = model.checkpoint_named(name, board, players)
+    except RingriftError as error:
+        raise type(error)(f"Player {spec!r}: {error.message}", error.hint) from error
+    evaluator = model.network_evaluator(path, board, players, device, precision)
+    if simulations == 0 and seconds == 0:
+        return model.PolicyPlayer(spec, evaluator)
+    return SearchPlayer(spec, evaluator, effort)
 
 
 class _Arguments:

@@ -3,11 +3,15 @@
 Every game has its own tree, kept in flat arrays. A node is a position with at least two legal
 actions, or the end of the game; positions with a single one are passed through. Its edges are its
 legal actions and nothing else, so memory grows with what is legal, not with the action space.
+
+A node whose winner is certain is *proven*: the end of a game; a node whose mover has an action to a
+node proven for it; a node all of whose actions lead to nodes proven for one and the same seat. What
+is proven counts exactly, 1 for its winner and 0 for the others, and is not searched any more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,236 +19,280 @@ import numpy.typing as npt
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import turn
 from ringrift_cli.game.jit import njit, pointer, rule, wide
-from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 
 FloatArray = npt.NDArray[np.float64]
 SmallFloats = npt.NDArray[np.float32]
 
-NEVER = -1  # an edge that leads to no node yet
+NEVER = -1  # an edge that leads to no node yet; a node whose winner is not certain
 DEEPEST = 256  # edges of a path
 
 
-@dataclass
-class Trees:
-    """G trees with room for M nodes and E edges each; node 0 is the root."""
+class Trees(NamedTuple):
+    """G trees with room for M nodes and E edges each; node 0 is the root.
+
+    The edges of a node follow each other, and nodes and their edges stand in the order in which
+    they were made: a child comes after its parent.
+    """
 
     nodes: IntArray  # [G] in use
     edges: IntArray  # [G] in use
     first: IntArray  # [G, M] first edge of a node
-    count: IntArray  # [G, M] its edges; 0 at the end of a game
+    degree: IntArray  # [G, M] how many edges; 0 at the end of a game
     seat: IntArray  # [G, M] who decides
+    forced: IntArray  # [G, M] single legal actions between the parent's action and the node
+    proven: IntArray  # [G, M] seat of the certain winner or NEVER
+    value: SmallFloats  # [G, M, players] what the evaluator said of a node
     action: IntArray  # [G, E]
-    prior: SmallFloats  # [G, E]
     child: IntArray  # [G, E] node or NEVER
     visits: IntArray  # [G, E]
+    prior: SmallFloats  # [G, E]
     worth: SmallFloats  # [G, E, players] sum of the backed-up values of each seat
-    value: SmallFloats  # [G, M, players] what the evaluator said of a node
-
-    @classmethod
-    def empty(cls, games: int, nodes: int, edges: int, players: int) -> Trees:
-        return cls(
-            np.zeros(games, np.int32),
-            np.zeros(games, np.int32),
-            np.zeros((games, nodes), np.int32),
-            np.zeros((games, nodes), np.int32),
-            np.zeros((games, nodes), np.int32),
-            np.zeros((games, edges), np.int32),
-            np.zeros((games, edges), np.float32),
-            np.zeros((games, edges), np.int32),
-            np.zeros((games, edges), np.int32),
-            np.zeros((games, edges, players), np.float32),
-            np.zeros((games, nodes, players), np.float32),
-        )
-
-    def grow(self, nodes: int, edges: int) -> None:
-        """Makes room for so many nodes and edges; what is there stays."""
-        for name in ("first", "count", "seat", "value"):
-            setattr(self, name, _longer(getattr(self, name), nodes))
-        for name in ("action", "prior", "child", "visits", "worth"):
-            setattr(self, name, _longer(getattr(self, name), edges))
 
 
-def _longer(array: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.generic]:
-    if array.shape[1] >= size:
-        return array
-    longer = np.zeros((array.shape[0], size, *array.shape[2:]), array.dtype)
-    longer[:, : array.shape[1]] = array
-    return longer
+OF_NODES = ("first", "degree", "seat", "forced", "proven", "value")
+OF_EDGES = ("action", "child", "visits", "prior", "worth")
+
+
+def empty_trees(games: int, nodes: int, edges: int, players: int) -> Trees:
+    """`games` trees without a node, with room for so many nodes and edges each."""
+
+    def numbers(*shape: int) -> IntArray:
+        return np.zeros(shape, np.int32)
+
+    of_nodes = {name: numbers(games, nodes) for name in OF_NODES if name != "value"}
+    of_edges = {name: numbers(games, edges) for name in ("action", "child", "visits")}
+    return Trees(
+        nodes=numbers(games),
+        edges=numbers(games),
+        **of_nodes,
+        value=np.zeros((games, nodes, players), np.float32),
+        **of_edges,
+        prior=np.zeros((games, edges), np.float32),
+        worth=np.zeros((games, edges, players), np.float32),
+    )
+
+
+def grown(trees: Trees, nodes: int, edges: int) -> Trees:
+    """The trees with room for at least so many nodes and edges; what is in them stays."""
+    longer = {}
+    for names, size in ((OF_NODES, nodes), (OF_EDGES, edges)):
+        for name in names:
+            array = getattr(trees, name)
+            if array.shape[1] < size:
+                longer[name] = np.zeros((array.shape[0], size, *array.shape[2:]), array.dtype)
+                longer[name][:, : array.shape[1]] = array
+    return trees._replace(**longer)
 
 
 @rule()
-def pass_through(T: IntArray, S: IntArray, W: IntArray, out: IntArray) -> int:
-    """Plays single legal actions until there is a choice; returns how many, 0 at the end."""
+def pass_through(T: IntArray, S: IntArray, W: IntArray, out: IntArray, passed: IntArray) -> int:
+    """Plays single legal actions until there is a choice; returns its size, 0 at the end.
+
+    `passed`, [1], counts them.
+    """
     n = turn.legal(T, S, W, out)
+    passed[0] = 0
     while n == 1:
         turn.apply(T, S, W, out[0])
+        passed[0] += 1
         n = turn.legal(T, S, W, out)
     return n
 
 
 @rule()
-def best_edge(
-    first: int,
-    count: int,
-    seat: int,
-    prior: SmallFloats,
-    visits: IntArray,
-    worth: SmallFloats,
-    own: float,
-    exploration: float,
-) -> int:
+def mean(t: Trees, g: int, e: int, p: int) -> float:
+    """What an edge with visits is worth to seat `p`: exact where its node is proven."""
+    node = t.child[g, e]
+    if node != NEVER and t.proven[g, node] != NEVER:
+        return 1.0 if t.proven[g, node] == p else 0.0
+    return t.worth[g, e, p] / t.visits[g, e]
+
+
+@rule()
+def is_lost(t: Trees, g: int, e: int, p: int) -> bool:
+    """Whether an edge is proven to lose for seat `p`."""
+    node = t.child[g, e]
+    return node != NEVER and t.proven[g, node] != NEVER and t.proven[g, node] != p
+
+
+@rule()
+def best_edge(t: Trees, g: int, node: int, exploration: float) -> int:
     """PUCT (Silver et al. 2017): the edge with the greatest Q + c P sqrt(N) / (1 + n).
 
-    Q is the mean value of the deciding seat. An edge without visits counts as the node itself,
-    `own`, less 0.2 times the root of the prior mass seen so far (first-play urgency, as in KataGo).
+    Q is the mean value of the deciding seat. An edge without visits counts as the node itself, less
+    0.2 times the root of the prior mass seen so far (first-play urgency, as in KataGo). An edge
+    that is proven lost is taken only where there is no other.
     """
+    first, end = t.first[g, node], t.first[g, node] + t.degree[g, node]
+    p = t.seat[g, node]
     total, seen = 0, 0.0
-    for e in range(first, first + count):
-        total += visits[e]
-        if visits[e] > 0:
-            seen += prior[e]
-    unseen = max(0.0, own - 0.2 * np.sqrt(seen))
+    for e in range(first, end):
+        total += t.visits[g, e]
+        if t.visits[g, e] > 0:
+            seen += t.prior[g, e]
+    unseen = max(0.0, t.value[g, node, p] - 0.2 * np.sqrt(seen))
     root = exploration * np.sqrt(max(1.0, float(total)))
     best, chosen = -np.inf, first
-    for e in range(first, first + count):
-        n = visits[e]
-        score = worth[e, seat] / n if n > 0 else unseen
-        score += root * prior[e] / (1 + n)
+    for e in range(first, end):
+        n, score = t.visits[g, e], unseen
+        if n > 0:
+            score = mean(t, g, e, p)
+            if is_lost(t, g, e, p):
+                score -= 1e9
+        score += root * t.prior[g, e] / (1 + n)
         if score > best:
             best, chosen = score, e
-    return chosen
+    return wide(chosen)
 
 
-@njit()
-def select(
+@rule()
+def descend(
     T: IntArray,
-    roots: IntArray,
-    games: LongArray,
-    nodes: IntArray,
-    first: IntArray,
-    count: IntArray,
-    seat: IntArray,
-    value: SmallFloats,
-    action: IntArray,
-    prior: SmallFloats,
-    child: IntArray,
-    visits: IntArray,
-    worth: SmallFloats,
+    t: Trees,
+    g: int,
+    edge: int,
     exploration: float,
-    rows: IntArray,
-    legal: LongArray,
-    paths: IntArray,
-    depths: LongArray,
-    known: LongArray,
-    room: IntArray,
+    row: IntArray,
+    work: IntArray,
+    out: IntArray,
+    passed: IntArray,
+    nodes: IntArray,
+    path: IntArray,
+    ends: IntArray,
 ) -> None:
-    """Walks down the tree of each of `games`, [K], to a leaf.
+    """Walks from the root along `edge` and then by PUCT to a leaf; `row` becomes its position.
 
-    `rows`, [K, row size], take the positions of the leaves and `legal`, [K], their numbers of legal
-    actions, which follow each other in `room`; `paths`, [K, DEEPEST], the edges that led there and
-    `depths`, [K], how many. `known`, [K], is NEVER, or the node where a walk ended that needs no
-    judgement: an end of the game that was met before, or the last node of the deepest path. In a
-    tree without nodes the root itself is the leaf.
+    `nodes` and `path`, [DEEPEST], take the nodes that were left and the edges taken; `ends`, [3],
+    how many, the number of legal actions of a new leaf (in `out`), and the node where the walk
+    ended, NEVER for a new leaf.
     """
-    work = np.empty(L.WORK, np.int32)
-    at = 0
-    for k in range(len(games)):
-        g = games[k]
-        rows[k] = roots[k]
-        node, depth, n = 0, 0, 0
-        known[k] = NEVER
-        if nodes[g] == 0:
-            node = NEVER
-            n = turn.legal(pointer(T), pointer(rows[k]), pointer(work), pointer(room[at:]))
-        while node != NEVER:
-            if count[g, node] == 0 or depth == DEEPEST:
-                known[k] = node
-                n = 0
-                break
-            p = seat[g, node]
-            e = best_edge(
-                first[g, node],
-                count[g, node],
-                p,
-                prior[g],
-                visits[g],
-                worth[g],
-                value[g, node, p],
-                exploration,
-            )
-            turn.apply(pointer(T), pointer(rows[k]), pointer(work), wide(action[g, e]))
-            n = pass_through(pointer(T), pointer(rows[k]), pointer(work), pointer(room[at:]))
-            paths[k, depth] = e
-            depth += 1
-            node = child[g, e]
-        depths[k] = depth
-        legal[k] = n
-        at += n
+    node, e, depth, n = 0, edge, 0, 0
+    while True:
+        nodes[depth], path[depth] = node, e
+        depth += 1
+        turn.apply(pointer(T), pointer(row), pointer(work), wide(t.action[g, e]))
+        node = wide(t.child[g, e])
+        if node == NEVER:
+            n = pass_through(pointer(T), pointer(row), pointer(work), pointer(out), passed)
+            break
+        for _ in range(t.forced[g, node]):
+            turn.legal(pointer(T), pointer(row), pointer(work), pointer(out))
+            turn.apply(pointer(T), pointer(row), pointer(work), wide(out[0]))
+        if t.proven[g, node] != NEVER or depth == DEEPEST:
+            break
+        e = best_edge(t, g, node, exploration)
+    ends[0], ends[1], ends[2] = depth, n, node
+
+
+@rule()
+def add_node(t: Trees, g: int, row: IntArray, forced: int, actions: IntArray, n: int) -> int:
+    """Makes a node of a position with `n` legal actions; its number."""
+    node, at = t.nodes[g], t.edges[g]
+    t.nodes[g] += 1
+    t.edges[g] += n
+    t.first[g, node], t.degree[g, node] = at, n
+    t.seat[g, node], t.forced[g, node] = row[L.SEAT], forced
+    t.proven[g, node] = row[L.WINNER] if row[L.PHASE] == L.OVER else NEVER
+    for i in range(n):
+        e = at + i
+        t.action[g, e], t.child[g, e], t.visits[g, e] = actions[i], NEVER, 0
+        for q in range(t.worth.shape[2]):
+            t.worth[g, e, q] = 0.0
+    return wide(node)
+
+
+@rule()
+def judge(t: Trees, g: int, node: int, logits: FloatArray, offset: int, values: FloatArray) -> None:
+    """Notes what the evaluator says: priors by a softmax of its logits from `offset`, and values.
+
+    `values`, [players].
+    """
+    first, n = t.first[g, node], t.degree[g, node]
+    top, total = -np.inf, 0.0
+    for i in range(n):
+        top = max(top, logits[offset + i])
+    for i in range(n):
+        t.prior[g, first + i] = np.exp(logits[offset + i] - top)
+        total += t.prior[g, first + i]
+    for e in range(first, first + n):
+        t.prior[g, e] /= total
+    for q in range(len(values)):
+        t.value[g, node, q] = values[q]
+
+
+@rule()
+def prove(t: Trees, g: int, node: int) -> None:
+    """Marks a node as proven if its edges prove it."""
+    first, end = t.first[g, node], t.first[g, node] + t.degree[g, node]
+    p, common = t.seat[g, node], NEVER
+    certain = True
+    for e in range(first, end):
+        child = t.child[g, e]
+        winner = NEVER if child == NEVER else t.proven[g, child]
+        if winner == p:
+            t.proven[g, node] = p
+            return
+        if e == first:
+            common = winner
+        certain = certain and winner != NEVER and winner == common
+    if certain:
+        t.proven[g, node] = common
+
+
+@rule()
+def back_up(t: Trees, g: int, depth: int, nodes: IntArray, path: IntArray, leaf: int) -> None:
+    """Counts a walk that ended at the node `leaf` along its path, and proves what it can."""
+    players = t.worth.shape[2]
+    below = leaf
+    for i in range(depth - 1, -1, -1):
+        e = path[i]
+        t.visits[g, e] += 1
+        winner = t.proven[g, below]
+        for q in range(players):
+            if t.proven[g, leaf] != NEVER:
+                t.worth[g, e, q] += 1.0 if q == t.proven[g, leaf] else 0.0
+            else:
+                t.worth[g, e, q] += t.value[g, leaf, q]
+        below = nodes[i]
+        if winner != NEVER and t.proven[g, below] == NEVER:
+            prove(t, g, below)
 
 
 @njit()
-def expand(
-    rows: IntArray,
-    games: LongArray,
-    nodes: IntArray,
-    edges: IntArray,
-    first: IntArray,
-    count: IntArray,
-    seat: IntArray,
-    value: SmallFloats,
-    action: IntArray,
-    prior: SmallFloats,
-    child: IntArray,
-    visits: IntArray,
-    worth: SmallFloats,
-    paths: IntArray,
-    depths: LongArray,
-    known: LongArray,
-    actions: IntArray,
-    offsets: LongArray,
-    logits: FloatArray,
-    values: FloatArray,
-) -> None:
-    """Adds the leaf of each walk as a node and backs its value up.
-
-    `actions`, `logits`, [M], are those of leaf k from `offsets[k]` to `offsets[k + 1]`, and
-    `values`, [K, players], what the evaluator says; a game that is over is worth 1 to its winner.
-    """
-    players = values.shape[1]
-    for k in range(len(games)):
-        g = games[k]
-        node = known[k]
-        if node == NEVER:
-            node = nodes[g]
-            nodes[g] += 1
-            a, n = offsets[k], offsets[k + 1] - offsets[k]
-            first[g, node], count[g, node] = edges[g], n
-            seat[g, node] = rows[k, L.SEAT]
-            over = rows[k, L.PHASE] == L.OVER
-            for q in range(players):
-                value[g, node, q] = values[k, q]
-                if over:
-                    value[g, node, q] = 1.0 if rows[k, L.WINNER] == q else 0.0
-            top, total = -np.inf, 0.0
-            for i in range(a, a + n):
-                top = max(top, logits[i])
-            for i in range(n):
-                e = edges[g] + i
-                action[g, e] = actions[a + i]
-                prior[g, e] = np.exp(logits[a + i] - top)
-                total += prior[g, e]
-                child[g, e] = NEVER
-                visits[g, e] = 0
-                for q in range(players):
-                    worth[g, e, q] = 0.0
-            for e in range(edges[g], edges[g] + n):
-                prior[g, e] /= total
-            edges[g] += n
-            if depths[k] > 0:
-                child[g, paths[k, depths[k] - 1]] = node
-        for i in range(depths[k]):
-            e = paths[k, i]
-            visits[g, e] += 1
-            for q in range(players):
-                worth[g, e, q] += value[g, node, q]
+def keep_subtree(t: Trees, g: int, node: int) -> None:
+    """Makes `node` the root of tree `g` and forgets what is not below it."""
+    old = t.nodes[g]
+    to = np.full(old, NEVER, np.int32)
+    to[node] = 0
+    for v in range(node, old):  # a child comes after its parent: one pass finds all below
+        if to[v] != NEVER:
+            for e in range(t.first[g, v], t.first[g, v] + t.degree[g, v]):
+                if t.child[g, e] != NEVER:
+                    to[t.child[g, e]] = 0
+    kept = 0
+    for v in range(node, old):
+        if to[v] != NEVER:
+            to[v] = kept
+            kept += 1
+    at = 0
+    for v in range(node, old):
+        u = to[v]
+        if u == NEVER:
+            continue
+        first, n = t.first[g, v], t.degree[g, v]
+        for i in range(n):
+            a, b = at + i, first + i
+            t.action[g, a], t.visits[g, a] = t.action[g, b], t.visits[g, b]
+            t.prior[g, a] = t.prior[g, b]
+            child = t.child[g, b]
+            t.child[g, a] = NEVER if child == NEVER else to[child]
+            for q in range(t.worth.shape[2]):
+                t.worth[g, a, q] = t.worth[g, b, q]
+        t.first[g, u], t.degree[g, u] = at, n
+        t.seat[g, u], t.forced[g, u] = t.seat[g, v], t.forced[g, v]
+        t.proven[g, u] = t.proven[g, v]
+        for q in range(t.value.shape[2]):
+            t.value[g, u, q] = t.value[g, v, q]
+        at += n
+    t.nodes[g], t.edges[g] = kept, at

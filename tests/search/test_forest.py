@@ -9,7 +9,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import BOARDS, IntArray, tables
-from ringrift_cli.search.puct import Found, search
+from ringrift_cli.search.forest import Found, search
 from ringrift_cli.search.tree import FloatArray
 from tests.walks import CONFIGURATIONS, positions
 
@@ -95,7 +95,7 @@ def test_a_win_is_found_where_there_is_one(board: str, players: int) -> None:
             [found] = search(
                 tables(board, players), before.row[None], Uniform(players), 20 * len(legal)
             )
-            assert found.values[found.best(), before.seat - 1] > 0.6
+            assert found.values[found.best, before.seat - 1] > 0.6
             tried += 1
         if tried == 10:
             return
@@ -118,7 +118,7 @@ def test_priors_steer_where_values_say_nothing() -> None:
     start = Position.initial("square8")
     favourite = int(start.legal_actions()[77])
     [found] = search(tables("square8", 2), start.row[None], Favourite(2), 50)
-    assert found.actions[found.best()] == favourite
+    assert found.actions[found.best] == favourite
 
 
 def test_stopping_leaves_a_usable_answer() -> None:
