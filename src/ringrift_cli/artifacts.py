@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +84,32 @@ def add_to_manifest(folder: Path, entry: dict[str, Any]) -> None:
 
     Safe beside other writers of the same folder.
     """
-    with (folder / f".{MANIFEST}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(folder):
         entries = read_manifest(folder)
         if any(known["sha256"] == entry["sha256"] for known in entries):
             return
-        lines = [json.dumps(known) + "\n" for known in [*entries, entry]]
-        write_whole(folder / MANIFEST, "".join(lines).encode())
+        _write_manifest(folder, [*entries, entry])
+
+
+def remove_from_manifest(folder: Path, names: Collection[str]) -> None:
+    """Takes the entries with these `sha256` out; those that are not there are no error.
+
+    Safe beside other writers of the same folder. The files stay.
+    """
+    with _alone(folder):
+        entries = read_manifest(folder)
+        left = [entry for entry in entries if entry["sha256"] not in names]
+        if len(left) < len(entries):
+            _write_manifest(folder, left)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The only one to write to a folder's manifest."""
+    with (folder / f".{MANIFEST}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_manifest(folder: Path, entries: Iterable[dict[str, Any]]) -> None:
+    write_whole(folder / MANIFEST, "".join(json.dumps(e) + "\n" for e in entries).encode())

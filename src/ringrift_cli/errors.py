@@ -7,6 +7,7 @@ RingriftError            a known cause; the command line prints it and exits wit
 ├── RecordError          a file of games that cannot be read or does not replay
 │   └── RulesMismatch    a record made under other rules, or by another version of the format
 ├── PlayerError          a player that crashed, kept silent or named no legal move
+├── TrainingError        a training run whose numbers are none any more
 └── OutputError          a result that could not be written whole
 """
 
@@ -48,6 +49,10 @@ class RulesMismatch(RecordError):
 
 class PlayerError(RingriftError):
     """A player did not answer with a legal move; it names the player and the position."""
+
+
+class TrainingError(RingriftError):
+    """A loss that is not finite; it says when, and which part of it."""
 
 
 class OutputError(RingriftError):

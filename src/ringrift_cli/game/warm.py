@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ringrift_cli.artifacts import write_whole
-from ringrift_cli.game import engine, jit, perft, playout, state
+from ringrift_cli.game import engine, jit, perft, playout, replay, state
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 
@@ -77,3 +77,4 @@ def _call_batches() -> None:
     playout.play_random(T, rows, playout.game_seeds(0, 0, 2), log, lengths)
     playout.start_all(T, rows, np.ones(2, np.bool_), False)
     playout.replay_all(T, rows, np.array([0, 1, 2]), first)
+    replay.rows_at(T, first, np.arange(2), np.arange(3), np.ones(2, np.int32), pie_rule=False)

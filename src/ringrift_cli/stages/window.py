@@ -1,0 +1,249 @@
+"""Which shards are trained on: the newest of a folder, in a window that grows with all there are.
+
+The window is KataGo's (Wu 2019, arXiv:1902.10565, section 4): of N positions the newest
+
+    c * (1 + beta * ((N / c) ** alpha - 1) / alpha),    alpha = 0.75, beta = 0.4
+
+and all of them while there are no more than c.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.artifacts import MANIFEST, read_manifest
+from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
+from ringrift_cli.game.playout import BoolArray
+from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.stages.shards import ENDING, Shard, read_searched
+
+ALPHA, BETA = 0.75, 0.4
+
+
+@dataclass(frozen=True)
+class WindowSetting:
+    """What a window may hold; shards of another board, player count or pie rule are left alone."""
+
+    board: str
+    players: int
+    pie_rule: bool = False
+    least: int = 100_000  # c, positions
+    max_age: float | None = None  # hours since the newest shard
+    max_generations_behind: int | None = None  # of the newest shard, seen from `generation`
+    generation: int | None = None  # of the model in training
+
+    def __post_init__(self) -> None:
+        if self.least < 1:
+            raise UsageError(f"The window is {self.least} positions, expected 1 or more.")
+        if self.max_age is not None and not self.max_age > 0:
+            raise UsageError(f"max-age is {self.max_age}, expected hours above 0.")
+        if self.max_generations_behind is not None:
+            if self.max_generations_behind < 0:
+                raise UsageError(
+                    f"max-generations-behind is {self.max_generations_behind}, expected 0 or more."
+                )
+            if self.generation is None:
+                raise UsageError(
+                    "max-generations-behind needs to know which generation it is now.",
+                    hint="--generation N",
+                )
+
+    @property
+    def pool(self) -> str:
+        """Board, players and pie rule in words."""
+        pie = ", pie rule" if self.pie_rule else ""
+        return f"{self.board}, {self.players} players{pie}"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Shards by their manifest lines, newest first."""
+
+    folder: Path
+    entries: tuple[dict[str, Any], ...]
+    total: int  # positions that the folder holds for this pool
+    size: int  # positions that the window was to hold; whole shards hold more
+
+    @property
+    def hashes(self) -> list[str]:
+        """SHA-256 of each shard."""
+        return [str(entry["sha256"]) for entry in self.entries]
+
+    @property
+    def positions(self) -> int:
+        return sum(int(entry["positions"]) for entry in self.entries)
+
+    @property
+    def games(self) -> int:
+        return sum(int(entry["games"]) for entry in self.entries)
+
+    def document(self) -> dict[str, Any]:
+        """What the window is, as JSON."""
+        times = sorted(str(entry["time"]) for entry in self.entries)
+        return {
+            "shards": len(self.entries),
+            "games": self.games,
+            "positions": self.positions,
+            "size": self.size,
+            "total_positions": self.total,
+            "oldest": times[0],
+            "newest": times[-1],
+        }
+
+    def read(self) -> list[Shard]:
+        """The shards, newest first, each checked against its hash and its manifest line."""
+        return [self._shard(entry) for entry in self.entries]
+
+    def _shard(self, entry: dict[str, Any]) -> Shard:
+        path = self.folder / str(entry["file"])
+        shard = read_searched(path, str(entry["sha256"]))
+        for key in ("board", "players", "pie_rule", "games", "positions", "made"):
+            if shard.header[key] != entry.get(key):
+                raise RecordError(
+                    f"{path}: its {key} is {shard.header[key]!r}, but the manifest says"
+                    f" {entry.get(key)!r}.",
+                    hint="delete the manifest line and the file, or copy both again",
+                )
+        return shard
+
+
+def window_size(total: int, least: int, alpha: float = ALPHA, beta: float = BETA) -> int:
+    """Positions of the window when there are `total` in all."""
+    if total <= least:
+        return total
+    grown: float = least * (1 + beta * ((total / least) ** alpha - 1) / alpha)
+    return round(grown)
+
+
+def choose(
+    folder: Path,
+    setting: WindowSetting,
+    *,
+    hashes: Sequence[str] | None = None,
+    now: dt.datetime | None = None,
+) -> Window:
+    """The window over the shards that the folder's manifest lists.
+
+    With `hashes` it is exactly these shards. `RecordError` for an empty window, for shards that are
+    not listed, and for data older, by time or by generation, than the setting allows;
+    `RulesMismatch` for a shard of this pool that was made under other rules.
+    """
+    entries = _of_pool(folder, setting)
+    total = sum(int(entry["positions"]) for entry in entries)
+    if hashes is not None:
+        known = {entry["sha256"]: entry for entry in entries}
+        missing = [name for name in hashes if name not in known]
+        if missing:
+            raise RecordError(
+                f"{folder / MANIFEST} does not list shard {missing[0]}"
+                f" ({len(missing)} of {len(hashes)} are not there).",
+                hint="copy the shards and their manifest lines there",
+            )
+        chosen = [known[name] for name in dict.fromkeys(hashes)]
+        size = sum(int(entry["positions"]) for entry in chosen)
+    else:
+        size = window_size(total, setting.least)
+        chosen = _newest(entries, size)
+    if sum(int(entry["positions"]) for entry in chosen) == 0:
+        raise RecordError(
+            f"{folder} holds no searched positions of {setting.pool}:"
+            " there is nothing to train on.",
+            hint="ringrift selfplay with a model, or another --data",
+        )
+    _refuse_stale(folder, chosen, setting, now or dt.datetime.now(dt.UTC))
+    return Window(folder, tuple(chosen), total, size)
+
+
+def _of_pool(folder: Path, setting: WindowSetting) -> list[dict[str, Any]]:
+    """Lines of the shards of the pool, newest first; other records in the folder are left alone."""
+    pool = {"board": setting.board, "players": setting.players, "pie_rule": setting.pie_rule}
+    found: list[tuple[dt.datetime, int, dict[str, Any]]] = []
+    for entry in read_manifest(folder):
+        if not str(entry.get("file")).endswith(ENDING):
+            continue
+        if {key: entry.get(key) for key in pool} != pool:
+            continue
+        for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
+            if entry.get(key) != own:
+                raise RulesMismatch(
+                    f"{folder / str(entry['file'])} was made under the {key} {entry.get(key)}, but"
+                    f" these are {own}.",
+                    hint="another --data, with games made by this version of ringrift",
+                )
+        if not all(type(entry.get(key)) is int for key in ("games", "positions")):
+            raise RecordError(f"{folder / MANIFEST}: {entry['file']} has no games and positions.")
+        found.append((_time(folder, entry), len(found), entry))
+    return [entry for _, _, entry in sorted(found, key=lambda item: item[:2], reverse=True)]
+
+
+def _time(folder: Path, entry: dict[str, Any]) -> dt.datetime:
+    try:
+        made = dt.datetime.fromisoformat(str(entry.get("time")))
+    except ValueError:
+        made = None
+    if made is None or made.tzinfo is None:
+        raise RecordError(
+            f"{folder / MANIFEST}: {entry['file']} has the time {entry.get('time')!r}, expected"
+            " one like 2026-01-31T12:00:00+00:00."
+        )
+    return made
+
+
+def _newest(entries: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """The first entries that hold `size` positions, or all of them."""
+    chosen, held = [], 0
+    for entry in entries:
+        if held >= size:
+            break
+        chosen.append(entry)
+        held += int(entry["positions"])
+    return chosen
+
+
+def _refuse_stale(
+    folder: Path, chosen: list[dict[str, Any]], setting: WindowSetting, now: dt.datetime
+) -> None:
+    """`RecordError` if the newest of the shards is not new enough."""
+    newest = max(_time(folder, entry) for entry in chosen)
+    hours = (now - newest).total_seconds() / 3600
+    if setting.max_age is not None and hours > setting.max_age:
+        raise RecordError(
+            f"The newest shard of {folder} is {hours:.1f} hours old, but max-age is"
+            f" {setting.max_age:g}: its data are stale.",
+            hint="look whether self-play still delivers its shards there",
+        )
+    if setting.max_generations_behind is None or setting.generation is None:
+        return
+    made = [entry["made"] for entry in chosen if isinstance(entry.get("made"), dict)]
+    generations = [m["generation"] for m in made if type(m.get("generation")) is int]
+    if not generations:
+        raise RecordError(
+            f"No shard of {folder} says which generation made it, so that"
+            " max-generations-behind cannot be held."
+        )
+    behind = setting.generation - max(generations)
+    if behind > setting.max_generations_behind:
+        raise RecordError(
+            f"The newest shard of {folder} was made by generation {max(generations)}, {behind}"
+            f" behind generation {setting.generation}, but max-generations-behind is"
+            f" {setting.max_generations_behind}: its data are stale.",
+            hint="look whether self-play has the new models",
+        )
+
+
+def held_out(sha256: str, games: int, share: float) -> BoolArray:
+    """Which games of a shard are for validation, [games]: about a `share` of them, for ever.
+
+    It follows from the shard's SHA-256 and the game's number alone, so no window or restart ever
+    trains on such a game, as long as the share is not made smaller.
+    """
+    numbers = (hashlib.sha256(f"{sha256} {game}".encode()).digest()[:8] for game in range(games))
+    drawn = [int.from_bytes(number, "big") < share * 2.0**64 for number in numbers]
+    return np.array(drawn, np.bool_)
