@@ -1,0 +1,351 @@
+"""Training: from shards of searched games to a network.
+
+    train(setting, Sources(data), out) ──→ out/models/<identity>.json, .safetensors
+                                           out/state.json, log.csv, tensorboard/
+
+A folder holds one run. A run that was stopped or killed goes on where its last state was, with the
+same shards, batches and random numbers; on one CPU thread it ends with the very same weights.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ringrift_cli.errors import TrainingError, UsageError
+from ringrift_cli.game.playout import available_threads
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.stages import train_start, train_state
+from ringrift_cli.stages.train_batches import Batch, ahead, training_batch, validation_batches
+from ringrift_cli.stages.train_data import TrainData, gather
+from ringrift_cli.stages.train_learner import Learner, learning_rate, names_of
+from ringrift_cli.stages.train_log import Log
+from ringrift_cli.stages.train_loss import PARTS, validate
+from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.stages.train_start import Plan, Sources, plan
+from ringrift_cli.stages.train_state import State
+from ringrift_cli.stages.window import WindowSetting, choose
+
+__all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
+
+MODELS = "models"
+LOG_EVERY = 25  # steps
+
+Tell = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a run came to; JSON as `document` gives it."""
+
+    checkpoint: str | None  # JSON of the model that came out; None if the run was stopped
+    identity: str | None
+    steps: int  # done
+    total_steps: int  # with those of the runs before
+    samples: int
+    seconds: float
+    samples_per_second: float
+    train_first: dict[str, float]  # losses by part, over the first and last steps that were logged
+    train_last: dict[str, float]
+    validation_first: dict[str, float]  # train_loss.validate; empty without games held out
+    validation_last: dict[str, float]
+    window: dict[str, Any]
+    shards: list[str]
+    positions: int
+    new_positions: int
+    parents: list[str]
+    device: str
+    precision: str
+    early: bool  # validations did not get better any more: the best model came out
+    stopped: bool  # before it was done: it goes on with resume
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def train(
+    setting: TrainSetting,
+    sources: Sources,
+    out: Path,
+    *,
+    resume: bool = False,
+    now: dt.datetime | None = None,
+    tell: Tell = lambda step, steps, numbers: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainSummary:
+    """Trains a network in the folder `out`.
+
+    `tell` is called after each step with its number, the number of steps in all and what is known:
+    losses, samples_per_second, seconds_left, validation_loss. When `should_stop` says so, the state
+    is written and the summary says `stopped`. With `resume` the run in `out` goes on, if there is
+    one: of a finished run it is only the summary.
+
+    Raises `UsageError` for a run that is there without `resume`, or that was begun with another
+    setting; `RecordError` and `RulesMismatch` for data and models that must not be used;
+    `TrainingError` when a loss is not finite.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
+    with train_state.locked(out):
+        if train_state.has_state(out):
+            state = _to_resume(out, setting, resume=resume)
+            if state.summary is not None:
+                return TrainSummary(**state.summary)
+            data, learner = _brought_back(setting, sources, out, state)
+        else:
+            data, learner, state = _begun(setting, sources, out, now)
+        run = _Run(out, setting, state, learner, data, tell)
+        run.go(should_stop)
+        return run.summary()
+
+
+def _begun(
+    setting: TrainSetting, sources: Sources, out: Path, now: dt.datetime | None
+) -> tuple[TrainData, Learner, State]:
+    planned = plan(setting, sources, now)
+    learner, state = train_start.new_learner(setting, sources, planned)
+    train_state.write_state(out, state, learner.tensors())
+    return gather(planned.shards, setting.validation_share, setting.surprise_weight), learner, state
+
+
+def _brought_back(
+    setting: TrainSetting, sources: Sources, out: Path, state: State
+) -> tuple[TrainData, Learner]:
+    # a run in hand keeps its shards, however old they have become
+    undated = WindowSetting(setting.board, setting.players, setting.pie_rule)
+    shards = choose(sources.data, undated, hashes=state.shards).read()
+    data = gather(shards, setting.validation_share, setting.surprise_weight)
+    return data, train_start.restored(out, setting, state)
+
+
+def _to_resume(out: Path, setting: TrainSetting, *, resume: bool) -> State:
+    state = train_state.read_state(out)
+    if not resume:
+        done = "a finished run" if state.summary else f"a run at step {state.step} of {state.steps}"
+        raise UsageError(
+            f"{out} holds {done} already.",
+            hint=f"another --out, with --continue {out}" if state.summary else "--resume",
+        )
+    setting.check_same(state.setting, out)
+    return state
+
+
+class _Run:
+    """A run in its folder."""
+
+    def __init__(
+        self,
+        out: Path,
+        setting: TrainSetting,
+        state: State,
+        learner: Learner,
+        data: TrainData,
+        tell: Tell,
+    ) -> None:
+        self._out, self._setting, self._state = out, setting, state
+        self._learner, self._data, self._tell = learner, data, tell
+        self._sums: Tensor | None = None  # [PARTS] losses since the last row of the log
+        self._summed = 0  # steps
+        self._numbers: dict[str, float] = {}  # what is known, for `tell`
+        self._clock = self._saved = time.monotonic()
+
+    def go(self, should_stop: Callable[[], bool]) -> None:
+        """Trains until the run is done or is to stop, and leaves its state."""
+        state, setting = self._state, self._setting
+        if self._is_done():  # killed between the last step and the summary
+            self._finish()
+            return
+        make = partial(_batch, self._data, setting)
+        cpu = self._learner.device.type == "cpu"
+        threads = 1 if cpu else max(1, min(8, available_threads() // 2))
+        with (
+            Log(self._out, state.step, state.began) as log,
+            closing(ahead(make, state.step, state.steps, threads)) as batches,
+        ):
+            if not state.validations:
+                self._validate()  # what training is measured against
+            for batch in batches:
+                rate = learning_rate(setting, state.step, state.steps, state.fresh)
+                self._learn(batch, rate)
+                if state.step % setting.validate_every == 0 or self._is_done():
+                    numbers = self._measure(rate)
+                    log.add(state.step, numbers, self._validate())
+                    self._keep_model()
+                elif state.step % LOG_EVERY == 0:
+                    log.add(state.step, self._measure(rate), None)
+                self._tell(state.step, state.steps, self._numbers)
+                if self._is_done():
+                    self._finish()
+                    return
+                if should_stop():
+                    self._save()
+                    return
+                if time.monotonic() - self._saved > 60 * setting.checkpoint_minutes:
+                    self._save()
+
+    def _learn(self, batch: Batch, rate: float) -> None:
+        found = self._learner.step(batch, rate)
+        self._sums = found if self._sums is None else self._sums + found
+        self._state.step += 1
+        self._summed += 1
+
+    @property
+    def _early(self) -> bool:
+        return 0 < self._setting.patience <= self._state.worse
+
+    def _is_done(self) -> bool:
+        return self._state.step >= self._state.steps or self._early
+
+    def _spend(self) -> None:
+        """Counts the time since the last call."""
+        now = time.monotonic()
+        self._state.seconds += now - self._clock
+        self._clock = now
+
+    def _means(self) -> dict[str, float]:
+        """Losses since the last row; `TrainingError` if one is not finite."""
+        if self._sums is None:
+            return {}
+        means = names_of(self._sums / self._summed)
+        if not all(math.isfinite(value) for value in means.values()):
+            raise self._not_finite(means)
+        return means
+
+    def _not_finite(self, found: dict[str, float]) -> TrainingError:
+        said = ", ".join(f"{name} {found[name]:.4g}" for name in PARTS)
+        first = self._state.step - max(self._summed - 1, 0)
+        return TrainingError(
+            f"A loss is not finite between steps {first} and {self._state.step}: {said}."
+            f" {self._out} keeps the state before.",
+            hint=f"a --learning-rate below {self._setting.learning_rate:g}, in another --out",
+        )
+
+    def _measure(self, rate: float) -> dict[str, float]:
+        """A row of the log, without a validation: what was learnt since the last one."""
+        state, before = self._state, self._state.seconds
+        means = self._means()
+        self._spend()
+        speed = self._summed * self._setting.batch / max(state.seconds - before, 1e-9)
+        state.first = state.first or means
+        state.last = means
+        self._sums, self._summed = None, 0
+        left = (state.steps - state.step) * self._setting.batch / speed
+        known = {**means, "samples_per_second": speed, "seconds_left": left}
+        self._numbers = {**self._numbers, **known}
+        row = {"samples": state.step * self._setting.batch, "seconds": state.seconds}
+        return {**row, "learning_rate": rate, **means, "samples_per_second": speed}
+
+    def _validate(self) -> dict[str, float] | None:
+        """Measures the averaged network; None if no games are held out."""
+        data, setting, state = self._data, self._setting, self._state
+        if not len(data.validation):
+            return None
+        batches = validation_batches(
+            data, setting.batch, setting.value_mix, setting.validation_positions
+        )
+        found = validate(self._learner.average, batches, setting, self._learner.device)
+        if not math.isfinite(found["loss"]):
+            raise self._not_finite(found)
+        best = state.best
+        state.worse = 0 if best is None or found["loss"] < best else state.worse + 1
+        state.validations.append({"step": state.step, **found})
+        self._numbers["validation_loss"] = found["loss"]
+        self._spend()
+        return found
+
+    # ---- what is kept ---------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self._means()  # a state with weights that are no numbers would replace one that goes on
+        self._spend()
+        self._state.averaged = self._learner.averaged
+        self._state.scaler = self._learner.scaler()
+        train_state.write_state(self._out, self._state, self._learner.tensors())
+        self._saved = time.monotonic()
+
+    def _keep_model(self) -> None:
+        """Writes the averaged network as a model, and drops all but the last few and the best."""
+        state, setting = self._state, self._setting
+        validation = state.validations[-1] if state.validations else {}
+        about = {
+            "parents": state.parents,
+            "data": state.shards,
+            "window": state.window,
+            "pie_rule": setting.pie_rule,
+            "generation": setting.generation,
+            "steps": state.step,
+            "total_steps": state.began + state.step,
+            "samples": state.step * setting.batch,
+            "seconds": round(state.seconds, 3),
+            "metrics": {"train": state.last, "validation": validation},
+            "setting": setting.document(),
+        }
+        path = checkpoint.save(self._out / MODELS, self._learner.average, about)
+        models = [m for m in state.models if m["identity"] != path.stem]
+        loss = validation.get("loss")
+        models.append({"identity": path.stem, "step": state.step, "loss": loss})
+        kept = [m for m in models[: -setting.keep] if m is _best(models)] + models[-setting.keep :]
+        state.models = kept
+        self._save()
+        for model in models:
+            if model not in kept:
+                for ending in (checkpoint.ABOUT, checkpoint.WEIGHTS):
+                    (self._out / MODELS / f"{model['identity']}{ending}").unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        self._state.summary = self._summary(done=True).document()
+        self._save()
+
+    def summary(self) -> TrainSummary:
+        """What the run has come to by now."""
+        known = self._state.summary
+        return self._summary(done=False) if known is None else TrainSummary(**known)
+
+    def _summary(self, *, done: bool) -> TrainSummary:
+        state, setting = self._state, self._setting
+        early = done and self._early
+        model = None
+        if done:
+            model = _best(state.models) if early else state.models[-1]
+        samples = state.step * setting.batch
+        return TrainSummary(
+            str(self._out / MODELS / f"{model['identity']}{checkpoint.ABOUT}") if model else None,
+            model["identity"] if model else None,
+            state.step,
+            state.began + state.step,
+            samples,
+            round(state.seconds, 3),
+            round(samples / max(state.seconds, 1e-9), 1),
+            state.first,
+            state.last,
+            state.validations[0] if state.validations else {},
+            state.validations[-1] if state.validations else {},
+            state.window,
+            state.shards,
+            state.positions,
+            state.new_positions,
+            state.parents,
+            str(self._learner.device),
+            self._learner.precision,
+            early,
+            not done,
+        )
+
+
+def _batch(data: TrainData, setting: TrainSetting, step: int) -> Batch:
+    return training_batch(data, setting.batch, setting.value_mix, setting.seed, step)
+
+
+def _best(models: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The model with the least validation loss; None if none was measured."""
+    measured = [model for model in models if model["loss"] is not None]
+    return min(measured, key=lambda model: model["loss"], default=None)

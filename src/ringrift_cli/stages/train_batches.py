@@ -1,0 +1,181 @@
+"""Batches, made while the network trains on the ones before.
+
+A batch follows from the data, the seed and the number of the step alone. So it does not matter how
+far ahead batches are made, and a run that was stopped goes on with the very same ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ringrift_cli.errors import RecordError
+from ringrift_cli.game import layout as L
+from ringrift_cli.game import playout
+from ringrift_cli.game.playout import LongArray
+from ringrift_cli.game.replay import rows_at
+from ringrift_cli.game.symmetry import symmetries
+from ringrift_cli.game.topology import IntArray, board_named
+from ringrift_cli.nn.features import encode_all
+from ringrift_cli.nn.symmetry import exact_symmetries, transform_all
+from ringrift_cli.stages.shard_checks import offsets_of, place_targets
+from ringrift_cli.stages.train_data import TrainData, finished
+
+SAMPLES = 1  # the path from the seed to the random numbers of a step
+UNKNOWN = -100  # an owner that the loss leaves out, as torch's cross-entropy has it
+AHEAD = 3  # batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N positions with M legal actions in all; seats are relative, the mover first."""
+
+    planes: Tensor  # [N, W, W, C] uint8
+    scalars: Tensor  # [N, K] float32
+    position: Tensor  # [M] int64 row of each action
+    action: Tensor  # [M] int64
+    target: Tensor  # [M] float32 probability of each action
+    value: Tensor  # [N, players] float32 chances to win
+    winner: Tensor  # [N] int64
+    owner: Tensor  # [N, W * W] int64 class of each cell at the end, or UNKNOWN
+    eliminated: Tensor  # [N, players] float32 share of all rings
+    known: Tensor  # [N] float32, 1 where the game was played to its end
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; copies to a GPU do not wait."""
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            tensor: Tensor = getattr(self, field.name)
+            moved[field.name] = tensor.pin_memory().to(device, non_blocking=True)
+        return Batch(**moved)
+
+
+def training_batch(data: TrainData, size: int, value_mix: float, seed: int, step: int) -> Batch:
+    """The batch of a step: positions drawn by weight, each turned by a random exact symmetry."""
+    rng = np.random.default_rng([seed, SAMPLES, step])
+    chosen = data.draw(size, rng)
+    exact = np.array(exact_symmetries(data.board), np.int64)
+    return make_batch(data, chosen, value_mix, exact[rng.integers(len(exact), size=size)])
+
+
+def validation_batches(
+    data: TrainData, size: int, value_mix: float, most: int
+) -> Iterator[tuple[Batch, LongArray]]:
+    """The same `most` validation positions every time, as they were played.
+
+    With each batch come the offsets of its positions' actions, [N + 1].
+    """
+    spread_out = np.linspace(0, len(data.validation) - 1, min(most, len(data.validation)))
+    chosen = data.validation[spread_out.astype(np.int64)]
+    for first in range(0, len(chosen), size):
+        batch = make_batch(data, chosen[first : first + size], value_mix, None)
+        counts = np.bincount(batch.position.numpy(), minlength=len(batch.planes))
+        yield batch, offsets_of(counts)
+
+
+def make_batch(
+    data: TrainData, chosen: LongArray, value_mix: float, which: LongArray | None
+) -> Batch:
+    """The batch of the positions `chosen`, [N], in their order in the columns.
+
+    `which`, [N], are the symmetries that turn them; none do if it is not given. `RecordError` if a
+    probability belongs to no legal action.
+    """
+    c, T = data.columns, data.T
+    chosen = np.sort(chosen)
+    games = data.game[chosen]
+    starts, offsets = np.unique(games, return_index=True)
+    offsets = np.append(offsets, len(games))
+    first = c.game_offsets[starts]
+    rows = rows_at(T, c.actions, first, offsets, c.plies[chosen], pie_rule=data.pie_rule)
+    legal, legal_offsets = playout.list_all(T, rows)
+    target = _targets(data, chosen, legal, legal_offsets)
+    movers = rows[:, L.SEAT].astype(np.int64)
+    turned = np.zeros(len(chosen), np.int64) if which is None else which
+    if which is not None:
+        rows, legal = transform_all(data.board, data.players, rows, legal, legal_offsets, which)
+    planes, scalars = encode_all(T, rows)
+    seats = (movers[:, None] + np.arange(data.players)) % data.players  # [N, players], mover first
+    winner = (c.winners[games] - movers) % data.players
+    value = value_mix * np.take_along_axis(c.values[chosen], seats, 1)
+    value[np.arange(len(chosen)), winner] += np.float32(1 - value_mix)
+    known = finished(c)[games]
+    position = np.repeat(np.arange(len(chosen)), np.diff(legal_offsets))
+    return Batch(
+        torch.from_numpy(planes),
+        torch.from_numpy(scalars),
+        torch.from_numpy(position),
+        torch.from_numpy(legal.astype(np.int64)),
+        torch.from_numpy(target),
+        torch.from_numpy(value / value.sum(axis=1, keepdims=True)),
+        torch.from_numpy(winner),
+        torch.from_numpy(_owner_classes(data, games, movers, turned, known)),
+        torch.from_numpy(np.take_along_axis(data.eliminated[games], seats, 1)),
+        torch.from_numpy(known.astype(np.float32)),
+    )
+
+
+def _targets(data: TrainData, chosen: LongArray, legal: IntArray, legal_offsets: LongArray) -> Any:
+    """The probability of each legal action, [M] float32."""
+    c = data.columns
+    counts = c.choice_offsets[chosen + 1] - c.choice_offsets[chosen]
+    offsets = offsets_of(counts)
+    at = np.arange(offsets[-1]) + np.repeat(c.choice_offsets[chosen] - offsets[:-1], counts)
+    size = int(data.T[L.T_ACTIONS])
+    target, wrong = place_targets(legal, legal_offsets, c.choices[at], offsets, c.targets[at], size)
+    if len(wrong):
+        raise RecordError(
+            f"A probability is said of action {c.choices[at][wrong[0]]}, which is not legal."
+        )
+    return target
+
+
+@cache
+def _pictured(board: str, players: int) -> LongArray:
+    """Where each symmetry puts a cell in the picture, row * W + column, [symmetries, cells]."""
+    info = board_named(board)
+    grid = np.array([row * info.width + column for column, row in info.cells])
+    return np.stack([grid[list(symmetry.cells)] for symmetry in symmetries(info)])
+
+
+def _owner_classes(
+    data: TrainData, games: LongArray, movers: LongArray, which: LongArray, known: Any
+) -> LongArray:
+    """Who owns each cell of the picture at the end, [N, W * W]; UNKNOWN off the board as well."""
+    width = int(data.T[L.T_ROWS])
+    owners = data.owners[games].astype(np.int64)
+    relative = np.where(owners > 0, 1 + (owners - 1 - movers[:, None]) % data.players, 0)
+    relative[~known] = UNKNOWN
+    classes = np.full((len(games), width * width), UNKNOWN, np.int64)
+    np.put_along_axis(classes, _pictured(data.board, data.players)[which], relative, 1)
+    return classes
+
+
+def ahead(
+    make: Callable[[int], Batch], first: int, end: int, threads: int
+) -> Generator[Batch, None, None]:
+    """The batches of steps `first` to `end` - 1 in order, a few of them made ahead.
+
+    An error in making one is raised where its turn comes. Closing the iterator waits for the
+    batches in the making.
+    """
+    waiting: deque[Future[Batch]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="ringrift-batches") as pool:
+        try:
+            for step in range(first, end):
+                while len(waiting) < threads + AHEAD and step + len(waiting) < end:
+                    waiting.append(pool.submit(make, step + len(waiting)))
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,101 @@
+"""The positions of a window: which are trained on, how often each, and how their games ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ringrift_cli.game import layout as L
+from ringrift_cli.game.playout import BoolArray, LongArray
+from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.stages.shard_checks import RESIGNED, Columns, SmallFloats, joined
+from ringrift_cli.stages.shards import Shard
+from ringrift_cli.stages.window import held_out
+
+FloatArray = npt.NDArray[np.float64]
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """G games with P positions side by side; positions are named by their index in the columns."""
+
+    board: str
+    players: int
+    pie_rule: bool
+    columns: Columns
+    game: LongArray  # [P] game of each position
+    owners: ByteArray  # [G, cells] at the end: 0 nobody, 1 + seat; whatever its piece is
+    eliminated: SmallFloats  # [G, players] share of all rings credited to each seat at the end
+    training: LongArray  # positions
+    validation: LongArray  # positions of games that are never trained on
+    summed_weights: FloatArray  # [training] running sum of how likely each is drawn
+
+    @property
+    def T(self) -> IntArray:
+        """The board's table."""
+        return tables(self.board, self.players)
+
+    def draw(self, count: int, rng: np.random.Generator) -> LongArray:
+        """Positions to train on, [count], each as likely as its weight."""
+        at = rng.random(count) * self.summed_weights[-1]
+        found = np.searchsorted(self.summed_weights, at, side="right")
+        drawn: LongArray = self.training[np.minimum(found, len(self.training) - 1)]
+        return drawn
+
+
+def gather(shards: list[Shard], validation_share: float, surprise_weight: float) -> TrainData:
+    """The data of shards of one board, player count and pie rule.
+
+    A position of a game that is trained on has the weight `1 - s + s * surprise / mean surprise`
+    (policy-surprise weighting; KataGo, docs/KataGoMethods.md), s being `surprise_weight`. Where no
+    search surprised anybody all weigh the same.
+    """
+    header = shards[0].header
+    board, players = str(header["board"]), int(header["players"])
+    columns = joined([shard.columns for shard in shards])
+    ends = np.concatenate([shard.ends for shard in shards])
+    held = [held_out(shard.sha256, len(shard.ends), validation_share) for shard in shards]
+    game = columns.game_of_position()
+    never = np.concatenate(held)[game]
+    training = np.flatnonzero(~never)
+    surprise = columns.surprise[training].astype(np.float64)
+    mean = surprise.mean() if len(surprise) else 0.0
+    weights = np.ones(len(training))
+    if mean > 0:
+        weights += surprise_weight * (surprise / mean - 1)
+    T = tables(board, players)
+    share = ends[:, L.ELIMINATED : L.ELIMINATED + players] / (players * int(T[L.T_RINGS]))
+    return TrainData(
+        board,
+        players,
+        bool(header["pie_rule"]),
+        columns,
+        game,
+        _owners(T, ends),
+        share.astype(np.float32),
+        training,
+        np.flatnonzero(never),
+        np.cumsum(weights),
+    )
+
+
+def training_positions(shard: Shard, validation_share: float) -> int:
+    """Positions of a shard that are trained on."""
+    counts = np.diff(shard.columns.position_offsets)
+    return int(counts[~held_out(shard.sha256, len(shard.ends), validation_share)].sum())
+
+
+def _owners(T: IntArray, ends: IntArray) -> ByteArray:
+    """Whose marker, territory or stack is on each cell, [games, cells]: 0 nobody, 1 + seat."""
+    cells = slice(int(T[L.T_S_CELL]), int(T[L.T_S_CELL] + T[L.T_CELLS]))
+    words = ends[:, cells]  # layout.py: the owner in bits 0 and 1, the kind in bits 2 and 3
+    return np.where((words >> 2) & 3 == L.EMPTY, 0, 1 + (words & 3)).astype(np.uint8)
+
+
+def finished(columns: Columns) -> BoolArray:
+    """Games that were played to their end, [games]: of others no one knows who owns what."""
+    known: BoolArray = columns.reasons != RESIGNED
+    return known

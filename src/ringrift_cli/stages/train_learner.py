@@ -1,0 +1,179 @@
+"""The network in training: its averaged twin, the optimiser, and a step of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ringrift_cli.errors import RecordError, UsageError
+from ringrift_cli.nn.network import Network
+from ringrift_cli.stages.train_batches import Batch
+from ringrift_cli.stages.train_loss import PARTS, losses
+from ringrift_cli.stages.train_setting import TrainSetting
+
+MOMENTUM = 0.9
+BETAS = (0.9, 0.99)  # a loop trains in short runs: what a thousand steps ago was is another game
+LAST_RATE = 0.05  # share of the learning rate that a cosine ends with
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name as torch has them; auto is a GPU where there is one. `UsageError`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"No device {name!r}: expected auto, cpu, cuda or cuda:1.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"No device {name!r}: torch sees {torch.cuda.device_count()} GPUs.", hint="--device cpu"
+        )
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """float32, bfloat16 or float16. Auto is float32 on a CPU, where training gains nothing else."""
+    if name != "auto":
+        if name == "float16" and device.type == "cpu":
+            raise UsageError("float16 is for GPUs.", hint="--precision bfloat16 or float32")
+        return name
+    if device.type == "cpu":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def learning_rate(setting: TrainSetting, done: int, steps: int, fresh: bool) -> float:
+    """The rate of the step after `done` of `steps`. Only a fresh optimiser warms up."""
+    rate = setting.learning_rate
+    if setting.schedule == "cosine":
+        turn = (1 + math.cos(math.pi * done / steps)) / 2
+        rate *= LAST_RATE + (1 - LAST_RATE) * turn
+    if fresh and done < setting.warmup:
+        rate *= (done + 1) / setting.warmup
+    return rate
+
+
+class Learner:
+    """A network, the average of its weights over the last steps, and its optimiser."""
+
+    def __init__(self, network: Network, setting: TrainSetting) -> None:
+        self._setting = setting
+        self.device = pick_device(setting.device)
+        self.precision = pick_precision(setting.precision, self.device)
+        self.network = network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.averaged = 0  # steps that the average is made of
+        self.optimiser = self._optimiser()
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]  # biases, batch norms
+        groups = [
+            {"params": decayed, "weight_decay": self._setting.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        rate = self._setting.learning_rate
+        if self._setting.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
+        fused = self.device.type == "cuda"
+        return torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=fused)
+
+    def step(self, batch: Batch, rate: float) -> Tensor:
+        """Trains on a batch; its losses, [PARTS], detached and still on the device."""
+        batch = batch.to(self.device)
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        half = self.precision != "float32"
+        with torch.autocast(self.device.type, HALF.get(self.precision), enabled=half):
+            heads = self.network(batch.planes, batch.scalars, batch.position, batch.action)
+        found = losses(heads, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(self._scaler.scale(found.total(self._setting)))
+        self._scaler.unscale_(self.optimiser)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._setting.clip)
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
+        self._update_average()
+        return torch.stack([loss.detach() for loss in found])
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential, but of all steps alike at first, lest it be the initial weights."""
+        decay = min(self._setting.average, (1 + self.averaged) / (10 + self.averaged))
+        self.averaged += 1
+        average = self.average.state_dict()
+        for name, mine in self.network.state_dict().items():
+            kept = average[name]
+            if kept.is_floating_point():
+                kept.lerp_(mine, 1 - decay)
+            else:
+                kept.copy_(mine)
+
+    # ---- what a state holds ---------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers of the learner by name, on the CPU."""
+        found = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        found |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            found |= {
+                f"optimiser.{index}.{key}": value
+                for key, value in moments.items()
+                if isinstance(value, Tensor)
+            }
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+    def scaler(self) -> dict[str, Any]:
+        """The state of the loss scaling of float16, as JSON; empty otherwise."""
+        return dict(self._scaler.state_dict())
+
+    def load(
+        self, tensors: dict[str, Tensor], *, moments: bool, scaler: dict[str, Any] | None = None
+    ) -> None:
+        """Takes the weights and the average of `tensors`, and with `moments` the optimiser's too.
+
+        `RecordError` if they belong to another network or optimiser.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.average.load_state_dict(parts["average"])
+            if moments:
+                self._load_moments(parts["optimiser"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise RecordError(
+                f"The state is of another network or optimiser: {str(error).splitlines()[0]}"
+            ) from error
+        if scaler:
+            self._scaler.load_state_dict(scaler)
+
+    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        sizes = [p.shape for group in self.optimiser.param_groups for p in group["params"]]
+        keys = {"momentum_buffer"} if self._setting.optimiser == "sgd" else None
+        expected = keys or {"step", "exp_avg", "exp_avg_sq"}
+        for number, size in enumerate(sizes):
+            found = {k: v.shape for k, v in state[number].items()}
+            if found != {k: torch.Size([]) if k == "step" else size for k in expected}:
+                raise ValueError(f"moments of parameter {number} are {found}")
+        whole = self.optimiser.state_dict()
+        self.optimiser.load_state_dict({**whole, "state": state})
+
+
+def names_of(found: Tensor) -> dict[str, float]:
+    """Losses of `Learner.step`, or sums of them, by name."""
+    return dict(zip(PARTS, found.tolist(), strict=True))

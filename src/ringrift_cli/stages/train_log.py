@@ -1,0 +1,64 @@
+"""What a training run tells while it runs: a CSV file and TensorBoard's."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.stages.train_loss import PARTS
+
+LOG = "log.csv"
+TENSORBOARD = "tensorboard"
+MEASURED = (*PARTS, "loss", "policy_accuracy", "value_accuracy", "calibration")
+COLUMNS = (
+    *("step", "samples", "seconds", "learning_rate", *PARTS, "samples_per_second"),
+    *(f"validation_{name}" for name in MEASURED),
+)
+
+
+class Log:
+    """The logs of a run from some step on; rows of later steps, of a run killed there, are cut."""
+
+    def __init__(self, folder: Path, step: int, began: int) -> None:
+        self._path, self._began = folder / LOG, began
+        self._rows = [row for row in self._known() if int(row["step"]) <= began + step]
+        self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=began + step + 1)
+
+    def _known(self) -> list[dict[str, str]]:
+        if not self._path.exists():
+            return []
+        return list(csv.DictReader(io.StringIO(self._path.read_text())))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def add(self, step: int, numbers: dict[str, float], measured: dict[str, float] | None) -> None:
+        """A row: what `COLUMNS` name, and a validation's numbers if there was one."""
+        row = {name: f"{value:.6g}" for name, value in numbers.items()}
+        row["step"] = str(self._began + step)
+        for name, value in numbers.items():
+            self._writer.add_scalar(f"train/{name}", value, self._began + step)
+        for name, value in (measured or {}).items():
+            self._writer.add_scalar(f"validation/{name}", value, self._began + step)
+            row[f"validation_{name}"] = f"{value:.6g}"
+        self._rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_whole(self._path, text.getvalue().encode())
+        self._writer.flush()

@@ -1,0 +1,177 @@
+"""How a training run begins: which positions, how many steps, from which weights."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ringrift_cli.errors import RecordError, UsageError
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.network import Architecture, Network, architecture
+from ringrift_cli.stages import train_state
+from ringrift_cli.stages.shards import Shard
+from ringrift_cli.stages.train_data import training_positions
+from ringrift_cli.stages.train_learner import Learner
+from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.stages.train_state import State
+from ringrift_cli.stages.window import Window, choose
+
+NEW_SIZE = "small"
+LONG = 10**6  # steps that a trained network's weights count as an average of
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a run takes what it begins with."""
+
+    data: Path  # folder of shards
+    hashes: Sequence[str] | None = None  # exactly these shards instead of a window
+    init: Path | None = None  # checkpoint to begin with
+    previous: Path | None = None  # folder of a finished run to follow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would train on."""
+
+    window: Window
+    shards: list[Shard]
+    positions: int  # that are trained on
+    new_positions: int  # of these, in shards that no run before counted
+    steps: int
+    counted: list[str]  # shards that are not new any more when the run is done
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        return {
+            "window": self.window.document(),
+            "shards": self.window.hashes,
+            "positions": self.positions,
+            "new_positions": self.new_positions,
+            "steps": self.steps,
+        }
+
+
+def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None) -> Plan:
+    """Chooses and reads the window, and says how many steps it is worth.
+
+    `RecordError` if there is nothing, or nothing new, to train on, or if the data are stale
+    (window.py).
+    """
+    before = finished_run(sources.previous) if sources.previous else None
+    known = set(before.counted) if before else set()
+    window = choose(sources.data, setting.window_setting(), hashes=sources.hashes, now=now)
+    shards = window.read()
+    counts = [training_positions(shard, setting.validation_share) for shard in shards]
+    if not sum(counts):
+        raise RecordError(
+            f"All {window.games} games of the window are held out for validation: there is"
+            " nothing to train on.",
+            hint="more games, or a smaller --validation-share",
+        )
+    new = sum(n for n, shard in zip(counts, shards, strict=True) if shard.sha256 not in known)
+    steps = setting.steps
+    if steps is None:
+        if not new:
+            raise RecordError(
+                f"The run in {sources.previous} counted all {len(shards)} shards of the window:"
+                " there is nothing new to train on.",
+                hint="ringrift selfplay for more games, or --steps N",
+            )
+        steps = max(1, round(new * setting.samples_per_position / setting.batch))
+    counted = sorted(known | set(window.hashes))
+    return Plan(window, shards, sum(counts), new, steps, counted)
+
+
+def finished_run(folder: Path) -> State:
+    """The state of a run to follow; `RecordError` if it is not done."""
+    state = train_state.read_state(folder)
+    if state.summary is None:
+        raise RecordError(
+            f"The run in {folder} is not done: step {state.step} of {state.steps}.",
+            hint=f"--resume --out {folder} first",
+        )
+    return state
+
+
+def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple[Learner, State]:
+    """A learner with the weights and moments to begin with, and the state of the new run.
+
+    Weights come from `init`, else from the run before, else from the seed. The moments are those
+    of the run before unless the setting carries only weights. `UsageError` for a network that the
+    setting does not allow.
+    """
+    before = finished_run(sources.previous) if sources.previous else None
+    parents, total, averaged = [], 0, 0
+    if sources.init:
+        found = checkpoint.load(sources.init, setting.board, setting.players)
+        network = found.network
+        steps = found.about.get("total_steps")
+        parents, total, averaged = [found.identity], steps if type(steps) is int else 0, LONG
+    elif before:
+        network = Network(Architecture.from_json(before.architecture))
+        total, averaged = before.began + before.step, before.averaged
+        parents = [before.models[-1]["identity"]]
+    else:
+        network = new_network(setting)
+    _check_network(setting, network.architecture, sources)
+    learner = Learner(network, setting)
+    moments = before is not None and setting.carried == "optimiser"
+    if sources.previous and (moments or not sources.init):
+        tensors = train_state.read_tensors(sources.previous)
+        if sources.init:
+            mine = learner.tensors()
+            tensors = {k: v for k, v in tensors.items() if k.startswith("optimiser.")} | mine
+        learner.load(tensors, moments=moments, scaler=before.scaler if before and moments else None)
+    learner.averaged = averaged
+    state = State(
+        setting.document(),
+        network.architecture.to_json(),
+        parents,
+        planned.window.document(),
+        planned.window.hashes,
+        planned.counted,
+        planned.positions,
+        planned.new_positions,
+        planned.window.games,
+        planned.steps,
+        total,
+        not moments,
+        averaged=averaged,
+    )
+    return learner, state
+
+
+def new_network(setting: TrainSetting) -> Network:
+    """A network with weights that follow from the setting's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(setting.seed)
+        return Network(architecture(setting.size or NEW_SIZE, setting.board, setting.players))
+
+
+def _check_network(setting: TrainSetting, found: Architecture, sources: Sources) -> None:
+    if (found.board, found.players) != (setting.board, setting.players):
+        raise UsageError(
+            f"{sources.previous} trained a network for {found.board} with {found.players} players,"
+            f" not for {setting.board} with {setting.players}."
+        )
+    if setting.size and architecture(setting.size, found.board, found.players) != found:
+        raise UsageError(
+            f"{sources.init or sources.previous} has a network of {found.blocks} blocks and"
+            f" {found.channels} channels, which is not {setting.size}.",
+            hint="no --size: a network that goes on keeps its own",
+        )
+
+
+def restored(folder: Path, setting: TrainSetting, state: State) -> Learner:
+    """The learner of a run that goes on, exactly as it was when its state was written."""
+    learner = Learner(Network(Architecture.from_json(state.architecture)), setting)
+    moments = state.step > 0 or not state.fresh
+    learner.load(train_state.read_tensors(folder), moments=moments, scaler=state.scaler)
+    learner.averaged = state.averaged
+    return learner

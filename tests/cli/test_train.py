@@ -1,0 +1,236 @@
+"""`ringrift train`: what it prints and leaves, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ringrift_cli.artifacts import read_manifest
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.stages import train_state
+from ringrift_cli.stages.shards import write_searched
+from tests.conftest import Ringrift
+from tests.searched import searched_games
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+NUMBERS = {"batch": 8, "validate_every": 4, "validation_share": 0.2, "validation_positions": 32}
+SMALL = ("--size", "tiny", *(f"--set={name}={value}" for name, value in NUMBERS.items()))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """No waiting for busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    for seed in (1, 2):
+        games = searched_games("hex8", 2, 8, seed, share=0.2)
+        write_searched(folder, {"generation": seed}, games, "hex8", 2, False)
+    return folder
+
+
+def test_a_run(ringrift: Ringrift, tmp_path: Path, shards: Path) -> None:
+    out = tmp_path / "out"
+    line = ("train", "--data", shards, "--out", out, *SMALL, "--steps", 8)
+    run = ringrift(*line)
+    assert run.code == 0
+    lines = run.out.splitlines()
+    assert re.fullmatch(
+        rf"8 steps with 64 samples in \d+ s \([\d,]+ samples/s\), kept in {out}", lines[0]
+    )
+    assert re.fullmatch(r"  window      2 shards, 16 games, (\d+) positions \(\1 new\)", lines[1])
+    assert re.fullmatch(r"  training    policy [\d.]+ -> [\d.]+, value [\d.]+ -> [\d.]+", lines[2])
+    assert lines[3].startswith("  validation  policy ")
+    assert re.fullmatch(
+        r"  on games never trained on: policy [\d.]+%, winner [\d.]+% right;"
+        r" calibration error [\d.]+",
+        lines[4],
+    )
+    model = Path(lines[5].removeprefix("Model: "))
+    assert checkpoint.load(model, "hex8", 2).about["steps"] == 8
+    again = ringrift(*line)
+    assert again.code == 2
+    assert f"{out} holds a finished run already." in again.err
+    assert f"another --out, with --continue {out}" in again.err
+
+
+def test_a_run_as_a_document(ringrift: Ringrift, tmp_path: Path, shards: Path) -> None:
+    out = tmp_path / "out"
+    line = ("train", "--data", shards, "--out", out, *SMALL, "--steps", 4, "--json", "-q")
+    run = ringrift(*line)
+    assert (run.code, run.err) == (0, "")
+    document = json.loads(run.out)
+    assert (document["steps"], document["samples"], document["stopped"]) == (4, 32, False)
+    assert document["out"] == str(out)
+    assert document["checkpoint"] == str(out / "models" / f"{document['identity']}.json")
+    entries = sorted(entry["sha256"] for entry in read_manifest(shards))
+    assert sorted(document["shards"]) == entries
+    assert json.loads(ringrift(*line, "--resume").out) == document
+
+
+def test_a_dry_run_says_what_and_leaves_nothing(
+    ringrift: Ringrift, tmp_path: Path, shards: Path
+) -> None:
+    out = tmp_path / "out"
+    line = ("train", "--data", shards, "--out", out, *SMALL, "--dry-run")
+    run = ringrift(*line, "--samples-per-position", 3)
+    assert run.code == 0
+    assert run.out.startswith(f"2 shards of {shards}, made from 20")
+    document = json.loads(ringrift(*line, "--samples-per-position", 3, "--json").out)
+    assert document["dry_run"]
+    assert document["positions"] == document["new_positions"]
+    assert document["steps"] == round(3 * document["positions"] / 8)
+    steps = f"  {document['steps']} steps of 8 positions"
+    assert run.out.splitlines()[-1] == steps
+    hashes = [entry["sha256"] for entry in read_manifest(shards)]
+    one = json.loads(ringrift(*line, "--shard", hashes[0], "--json").out)
+    assert one["shards"] == hashes[:1]
+    assert not out.exists()
+
+
+def test_one_run_follows_another(ringrift: Ringrift, tmp_path: Path, shards: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    line = ("train", "--data", shards, *SMALL, "--json", "-q")
+    one = json.loads(ringrift(*line, "--out", first, "--steps", 4).out)
+    refused = ringrift(*line, "--out", second, "--continue", first)
+    assert refused.code == 1
+    assert "there is nothing new to train on" in refused.err
+    assert "or --steps N" in refused.err
+    two = json.loads(ringrift(*line, "--out", second, "--continue", first, "--steps", 4).out)
+    assert (two["parents"], two["total_steps"]) == ([one["identity"]], 8)
+    third = ringrift(*line, "--out", tmp_path / "third", "--init", one["checkpoint"], "--steps", 4)
+    assert json.loads(third.out)["parents"] == [one["identity"]]
+
+
+def test_progress_tells_how_it_goes(
+    ringrift: Ringrift, tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringrift_cli.cli.output.LINE_EVERY", 0.0)
+    line = ("train", "--data", shards, "--out", tmp_path / "out", *SMALL, "--steps", 8)
+    run = ringrift(*line)
+    said = r"Training hex8 2p: 50 %, policy [\d.]+, value [\d.]+, validation [\d.]+, [\d,]+ samples"
+    assert re.search(said, run.err)
+    assert " min left, " in run.err
+    assert "Training hex8 2p: 100 %, " in run.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on(
+    ringrift: Ringrift, tmp_path: Path, shards: Path, number: int
+) -> None:
+    out = tmp_path / "out"
+    line = [*("train", "--data", shards, "--out", out), *SMALL, "--set=patience=0", "--json"]
+    line += ["--checkpoint-minutes", 0]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ringrift_cli", *map(str, line), "--steps", "1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        end = time.monotonic() + 120
+        while not (train_state.has_state(out) and train_state.read_state(out).step > 2):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(number)
+        said, err = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    document = json.loads(said)
+    assert process.returncode == 128 + number
+    assert (document["stopped"], document["checkpoint"]) == (True, None)
+    step = document["steps"]
+    assert step == train_state.read_state(out).step
+    assert f"Stopped at step {step}: the same command with --resume goes on there." in err
+    for more, told in (
+        (("--steps", 1000000), f"{out} holds a run at step {step} of 1000000 already."),
+        (("--steps", 7, "--resume"), "was begun with 1000000 as steps, not 7"),
+    ):
+        refused = ringrift(*line, *more)
+        assert refused.code == 2
+        assert told in refused.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--steps", 3, "--samples-per-position", 2), "Expected --steps or --samples-per-position"),
+        (("--steps", 0), "'0' is not a whole number of 1 or more"),
+        (("--players", 3, "--pie"), "The pie rule is for 2 players, not 3"),
+        (("--samples-per-position", 0), "samples per position is 0"),
+        (("--surprise-weight", 2), "surprise weight is 2, expected from 0 to 1"),
+        (("--max-age", 0), "max-age is 0.0, expected hours above 0"),
+        (("--max-generations-behind", 1), "--generation N"),
+        (("--set", "speed=9"), "'speed=9' is no number of a training run"),
+        (("--set", "batch=9.5"), "batch is '9.5', expected a whole number"),
+        (("--device", "abacus"), "No device 'abacus'"),
+        (("--size", "vast"), "Unknown network size 'vast'"),
+        (("--board", "hex9"), "'hex9' is not one of"),
+    ],
+)
+def test_wrong_usage(
+    ringrift: Ringrift, tmp_path: Path, shards: Path, line: tuple[object, ...], said: str
+) -> None:
+    run = ringrift("train", "--data", shards, "--out", tmp_path / "run", *line)
+    assert run.code == 2
+    assert said in run.err
+    assert not (tmp_path / "run" / "state.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--board", "square8"), "holds no searched positions of square8, 2 players"),
+        (("--max-age", 1e-9), "its data are stale"),
+        (("--generation", 9, "--max-generations-behind", 3), "7 behind generation 9"),
+        (("--shard", "abc"), "does not list shard abc"),
+        (("--init", "nowhere.json"), "nowhere.json: No such file"),
+        (("--continue", "nowhere"), "nowhere/state.json: No such file"),
+    ],
+)
+def test_what_fails(
+    ringrift: Ringrift, tmp_path: Path, shards: Path, line: tuple[object, ...], said: str
+) -> None:
+    run = ringrift("train", "--data", shards, "--out", tmp_path / "run", *line)
+    assert run.code == 1
+    assert said in run.err
+    assert not (tmp_path / "run" / "state.json").exists()
+
+
+def test_where_things_are_unless_said(
+    ringrift: Ringrift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ringrift("train", "--board", "square8", "--pie")
+    folder = "runs/square8-2p-pie/selfplay"
+    assert f"{folder} holds no searched positions of square8, 2 players, pie rule" in run.err
+    monkeypatch.setenv("RINGRIFT_DATA", "elsewhere")
+    assert "elsewhere holds no searched positions" in ringrift("train").err
+
+
+def test_help_shows_examples(ringrift: Ringrift) -> None:
+    run = ringrift("train", "--help")
+    assert run.code == 0
+    assert "ringrift train --board hex8 --players 2 --data runs/hex8-2p/selfplay" in run.out
+    assert "learning_rate=0.001" in run.out
