@@ -22,7 +22,7 @@ from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
-PROCESS = [sys.executable, "-m", "ringrift_cli", "selfplay"]
+PROCESS = [sys.executable, "-m", "ringrift_cli", "selfplay", "--policy", "random"]
 ENDLESS = 10**7  # games: more than any test waits for
 
 
@@ -46,21 +46,34 @@ def check_shards(folder: Path) -> int:
 
 
 def test_a_run_in_words(ringrift: Ringrift, tmp_path: Path) -> None:
-    run = ringrift("selfplay", "--games", 30, "--seed", 2, "--out", tmp_path)
+    run = ringrift("selfplay", "--policy", "random", "--games", 30, "--seed", 2, "--out", tmp_path)
     assert (run.code, run.err) == (0, "")
     assert run.out.startswith("30 games, ")
     assert " decisions in " in run.out
     assert run.out.endswith(f"1 shard in {tmp_path}\n")
     assert len(run.out.splitlines()) == 1
     assert check_shards(tmp_path) == 30
-    again = ringrift("selfplay", "--games", 30, "--seed", 2, "--out", tmp_path)
+    again = ringrift(
+        "selfplay", "--policy", "random", "--games", 30, "--seed", 2, "--out", tmp_path
+    )
     assert again.code == 0
     assert "30 games of this run were there already" in again.out
     assert check_shards(tmp_path) == 30
 
 
 def test_a_run_as_a_document(ringrift: Ringrift, tmp_path: Path) -> None:
-    line = ["selfplay", "--board", "square8", "--players", 3, "--games", 20, "--json"]
+    line = [
+        "selfplay",
+        "--policy",
+        "random",
+        "--board",
+        "square8",
+        "--players",
+        3,
+        "--games",
+        20,
+        "--json",
+    ]
     run = ringrift(*line, "--seed", 5, "--out", tmp_path, "-q")
     document = json.loads(run.out)
     assert (run.code, run.err) == (0, "")
@@ -84,18 +97,32 @@ def test_defaults_and_environment(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RINGRIFT_OUT", "from environment")
     monkeypatch.setenv("RINGRIFT_SEED", "77")
-    assert ringrift("selfplay", "--games", 2).code == 0
+    assert ringrift("selfplay", "--policy", "random", "--games", 2).code == 0
     (entry,) = read_manifest(tmp_path / "from environment")
     assert (entry["made"]["seed"], entry["board"], entry["players"]) == (77, "hex8", 2)
-    assert ringrift("selfplay", "--games", 2, "--seed", 1, "--out", "flag").code == 0
+    assert (
+        ringrift("selfplay", "--policy", "random", "--games", 2, "--seed", 1, "--out", "flag").code
+        == 0
+    )
     assert read_manifest(tmp_path / "flag")[0]["made"]["seed"] == 1
     monkeypatch.delenv("RINGRIFT_OUT")
-    assert ringrift("selfplay", "--games", 2).code == 0
+    assert ringrift("selfplay", "--policy", "random", "--games", 2).code == 0
     assert check_shards(tmp_path / "runs" / "selfplay") == 2
 
 
 def test_readable_games_with_the_pie_rule(ringrift: Ringrift, tmp_path: Path) -> None:
-    run = ringrift("selfplay", "--games", 12, "--pie", "--readable", "--out", tmp_path, "--json")
+    run = ringrift(
+        "selfplay",
+        "--policy",
+        "random",
+        "--games",
+        12,
+        "--pie",
+        "--readable",
+        "--out",
+        tmp_path,
+        "--json",
+    )
     (shard,) = json.loads(run.out)["shards"]
     games = [json.loads(line) for line in Path(shard).read_text().splitlines()]
     assert all(game["pie_rule"] for game in games)
@@ -105,7 +132,10 @@ def test_readable_games_with_the_pie_rule(ringrift: Ringrift, tmp_path: Path) ->
 
 def test_verify_takes_the_shards(ringrift: Ringrift, tmp_path: Path) -> None:
     for form in ([], ["--readable"]):
-        assert ringrift("selfplay", "--games", 5, "--out", tmp_path, *form).code == 0
+        assert (
+            ringrift("selfplay", "--policy", "random", "--games", 5, "--out", tmp_path, *form).code
+            == 0
+        )
     shards = [path for path in tmp_path.iterdir() if path.suffix in (".rrg", ".jsonl")]
     games = [path for path in shards if path.name != MANIFEST]
     assert len(games) == 2
@@ -116,12 +146,16 @@ def test_verify_takes_the_shards(ringrift: Ringrift, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_shards(ringrift: Ringrift, tmp_path: Path) -> None:
     shards = []
     for folder in ("one", "two"):
-        ringrift("selfplay", "--games", 9, "--seed", 4, "--out", tmp_path / folder)
+        ringrift(
+            "selfplay", "--policy", "random", "--games", 9, "--seed", 4, "--out", tmp_path / folder
+        )
         found = visible(tmp_path / folder)
         del found[MANIFEST]
         shards.append(found)
     assert shards[0] == shards[1]
-    ringrift("selfplay", "--games", 9, "--seed", 5, "--out", tmp_path / "three")
+    ringrift(
+        "selfplay", "--policy", "random", "--games", 9, "--seed", 5, "--out", tmp_path / "three"
+    )
     assert not set(visible(tmp_path / "three")) & set(shards[0])
 
 
@@ -170,7 +204,7 @@ def test_folder_that_is_a_file(ringrift: Ringrift, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("in the way")
     for folder in (path, path / "below"):
-        run = ringrift("selfplay", "--games", 3, "--out", folder)
+        run = ringrift("selfplay", "--policy", "random", "--games", 3, "--out", folder)
         assert (run.code, run.out) == (1, "")
         assert run.err.startswith("ringrift: ")
         assert str(path) in run.err
@@ -185,20 +219,22 @@ def test_full_disk_is_one_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    run = ringrift("selfplay", "--games", 3, "--out", tmp_path)
+    run = ringrift("selfplay", "--policy", "random", "--games", 3, "--out", tmp_path)
     assert (run.code, run.out) == (1, "")
     sentence, *rest = run.err.splitlines()
     assert sentence.startswith(f"ringrift: Cannot write {tmp_path}")
     assert "No space left on device" in sentence
     assert all(line.startswith("  try: ") for line in rest)
     assert visible(tmp_path) == {}
-    document = json.loads(ringrift("selfplay", "--games", 3, "--out", tmp_path, "--json").out)
+    document = json.loads(
+        ringrift("selfplay", "--policy", "random", "--games", 3, "--out", tmp_path, "--json").out
+    )
     assert "No space left on device" in document["error"]
 
 
 def test_damaged_manifest_is_one_sentence(ringrift: Ringrift, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text('{"sha256": ')
-    run = ringrift("selfplay", "--games", 3, "--out", tmp_path)
+    run = ringrift("selfplay", "--policy", "random", "--games", 3, "--out", tmp_path)
     assert (run.code, run.out) == (1, "")
     assert f"{tmp_path / MANIFEST}, line 1 is no JSON" in run.err
     assert list(visible(tmp_path)) == [MANIFEST]
@@ -282,7 +318,18 @@ def test_killed_run_leaves_whole_shards_and_can_go_on(ringrift: Ringrift, tmp_pa
     for path in tmp_path.glob("*.rrg"):  # all that has a name is whole, in the manifest or not
         assert path.name.startswith(sha256(path.read_bytes())[:16])
     listed = sum(entry["games"] for entry in entries)
-    run = ringrift("selfplay", "--games", listed + 10, "--seed", 6, "--out", tmp_path, "--json")
+    run = ringrift(
+        "selfplay",
+        "--policy",
+        "random",
+        "--games",
+        listed + 10,
+        "--seed",
+        6,
+        "--out",
+        tmp_path,
+        "--json",
+    )
     document = json.loads(run.out)
     assert (run.code, document["known_games"], document["games"]) == (0, listed, 10)
     assert len({entry["sha256"] for entry in read_manifest(tmp_path)}) == len(entries) + 1

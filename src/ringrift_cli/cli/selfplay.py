@@ -1,4 +1,4 @@
-"""`ringrift selfplay`: games played on all cores, recorded in shards."""
+"""`ringrift selfplay`: games of a model or of chance, recorded in shards."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from ringrift_cli.cli.options import (
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
+from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.selfplay import Setting, Summary
 
-POLICIES = ("random",)
+POLICIES = ("model", "random")
+RANDOM_GAMES = 1000
 
 
 def _policy(text: str) -> str:
@@ -33,48 +35,172 @@ def _policy(text: str) -> str:
     return text
 
 
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="champion, previous, an identity in the registry, or a checkpoint file.",
+        envvar="RINGRIFT_MODEL",
+    ),
+]
+GpusOption = Annotated[
+    str,
+    typer.Option(
+        "--gpus",
+        metavar="all|none|0,1",
+        help="A process for each GPU; for each core where there is none.",
+        envvar="RINGRIFT_GPUS",
+    ),
+]
+
+
+GamesOption = Annotated[
+    int | None, typer.Option("--games", parser=whole_number(1), metavar="N", help="Games to play.")
+]
+HoursOption = Annotated[
+    float | None,
+    typer.Option("--hours", metavar="H", help="Begin no game after so many hours."),
+]
+SimsOption = Annotated[
+    int, typer.Option("--sims", parser=whole_number(1), metavar="N", help="Of a full search.")
+]
+FastSimsOption = Annotated[
+    int, typer.Option("--fast-sims", parser=whole_number(1), metavar="N", help="Of the others.")
+]
+FullShareOption = Annotated[
+    float, typer.Option("--full-share", min=0.01, max=1, help="Decisions searched in full.")
+]
+ResignOption = Annotated[
+    float,
+    typer.Option("--resign-below", min=0, max=0.5, help="Chance to win; 0: never (2 players)."),
+]
+ConcurrentOption = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrent",
+        parser=whole_number(1),
+        metavar="N",
+        help="Games at a time in each process.",
+        show_default="128 on a core, 2048 on a GPU",
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", help="Let a new champion play the games that begin then.")
+]
+PolicyOption = Annotated[
+    str, typer.Option("--policy", parser=_policy, metavar="NAME", help="Who plays: model, random.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Where the shards go.",
+        envvar="RINGRIFT_OUT",
+        show_default="runs/selfplay, or runs/POOL/selfplay with a model",
+    ),
+]
+ReadableOption = Annotated[
+    bool, typer.Option("--readable", help="Random games as JSON lines with move text.")
+]
+
+
 def selfplay(
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
-    games: Annotated[
-        int,
-        typer.Option("--games", parser=whole_number(1), metavar="N", help="Games to play."),
-    ] = 1000,
-    policy: Annotated[
-        str,
-        typer.Option("--policy", parser=_policy, metavar="NAME", help="Who plays: random."),
-    ] = "random",
+    games: GamesOption = None,
+    hours: HoursOption = None,
+    model: ModelOption = "champion",
+    gpus: GpusOption = "all",
+    sims: SimsOption = 64,
+    fast_sims: FastSimsOption = 12,
+    full_share: FullShareOption = 0.25,
+    resign_below: ResignOption = 0.0,
+    concurrent: ConcurrentOption = None,
+    follow: FollowOption = False,
+    policy: PolicyOption = "model",
     seed: SeedOption = 0,
-    out_folder: Annotated[
-        Path,
-        typer.Option("--out", metavar="FOLDER", help="Where the shards go.", envvar="RINGRIFT_OUT"),
-    ] = Path("runs/selfplay"),
+    out_folder: OutOption = None,
     pie: PieOption = False,
-    readable: Annotated[
-        bool, typer.Option("--readable", help="Write JSON lines with move text, not compact files.")
-    ] = False,
+    readable: ReadableOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Play games on all cores and record them.
+    """Play games on all GPUs or cores and record them.
 
-    Games go to shards named by their content, each entered in manifest.jsonl once it is whole. The
-    same seed gives the same games, however many cores play them. Ctrl-C and SIGTERM
-    write the games played so far; the same command then goes on behind them, as it does with a
-    greater --games.
+    Games go to shards named by their content, each entered in manifest.jsonl once it is whole.
+    Ctrl-C and SIGTERM write the games that are over; the same command then goes on behind them, as
+    it does with a greater --games. What a model plays is training data: with each decision that was
+    searched in full goes what the search found.
 
     \b
     Examples:
+      ringrift selfplay --board hex8 --gpus all --games 5000
+      ringrift selfplay --board square8 --players 3 --model models/square8-3p/1f2e….json --hours 8
       ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
-      ringrift selfplay --board square19 --players 4 --games 50 --readable
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     check_pie(pie, players)
+    if games is not None and hours is not None:
+        raise UsageError("--games and --hours both say when to stop: expected one of them.")
+    if hours is not None and not 0 < hours < float("inf"):
+        raise UsageError(f"--hours is {hours:g}, expected a time above 0.")
+    if policy == "random":
+        if hours is not None:
+            raise UsageError("--hours is for a model; random games are counted.", "--games 1000")
+        folder = out_folder or Path("runs/selfplay")
+        _play_random(out, board, players, games or RANDOM_GAMES, seed, folder, pie, readable)
+        return
+    if readable:
+        raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
+    if games is None and hours is None:
+        raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
+    out.compile_players()
+    from ringrift_cli.cli import selfplay_model
+    from ringrift_cli.nn.registry import default_folder, pool_name
+    from ringrift_cli.players.model import checkpoint_named
+    from ringrift_cli.stages.actor import PlaySetting
+    from ringrift_cli.stages.generate import devices_named
+    from ringrift_cli.stages.generate_worker import GenerateSetting
+
+    devices = devices_named(gpus)
+    path, identity = checkpoint_named(model, board, players, pie)
+    play = PlaySetting(
+        sims=sims, fast_sims=fast_sims, full_share=full_share, resign_below=resign_below
+    )
+    setting = GenerateSetting(
+        board,
+        players,
+        path,
+        identity,
+        play,
+        pie,
+        seed,
+        devices=devices,
+        concurrent=concurrent or (128 if devices[0] == "cpu" else 2048),
+        follow=default_folder() if follow else None,
+    )
+    folder = out_folder or Path("runs") / pool_name(board, players, pie) / "selfplay"
+    selfplay_model.play(out, setting, folder, games, hours)
+
+
+def _play_random(
+    out: Output,
+    board: str,
+    players: int,
+    games: int,
+    seed: int,
+    out_folder: Path,
+    pie: bool,
+    readable: bool,
+) -> None:
+    """Plays uniformly random games."""
     out.compile_rules()
     from ringrift_cli.stages import selfplay as stage
 
-    setting = stage.Setting(board, players, games, seed, pie, policy)
+    setting = stage.Setting(board, players, games, seed, pie)
     stage.play_random(stage.Setting(board, players, 1, 0), 0, 1)  # loads the compiled rules
     known = stage.recorded(out_folder, setting, readable=readable)
     start = time.monotonic()

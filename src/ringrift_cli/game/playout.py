@@ -28,11 +28,14 @@ Seeds = npt.NDArray[np.uint64]
 
 SMALLEST_BLOCK = 16  # rows; handing over a block costs as much as some ten decisions
 BLOCKS_PER_THREAD = 8  # games differ in length: small blocks even that out
+THREADS_VARIABLE = "RINGRIFT_THREADS"
 
 
 def available_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores that this process may use; `RINGRIFT_THREADS` asks for fewer."""
+    cores = len(os.sched_getaffinity(0))
+    asked = os.environ.get(THREADS_VARIABLE, "")
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) > 0 else cores
 
 
 @cache

@@ -1,0 +1,104 @@
+"""`ringrift selfplay` with a model: progress, and what came out."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
+
+if TYPE_CHECKING:
+    from ringrift_cli.stages.actor import Counts
+    from ringrift_cli.stages.generate import Generated
+    from ringrift_cli.stages.generate_worker import GenerateSetting
+
+GPU_EVERY = 5.0  # seconds between two looks at the use of the GPUs
+
+
+def gpu_use() -> str:
+    """Use of the GPUs as nvidia-smi tells it, `GPU 97 %`; empty where there is none to ask."""
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = told.stdout.split() if told.returncode == 0 else []
+    return f"GPU {' '.join(f'{use} %' for use in found)}" if found else ""
+
+
+class _Meter:
+    """Turns what a run reports into a progress bar."""
+
+    def __init__(self, progress: Progress, setting: GenerateSetting, hours: float | None) -> None:
+        self._progress, self._hours = progress, hours
+        self._gpus = any(device.startswith("cuda") for device in setting.devices)
+        self._use, self._looked, self._seconds = "", -GPU_EVERY, 0.0
+
+    def advance(self, more: Counts, so_far: Generated) -> None:
+        seconds = max(so_far.seconds, 1e-9)
+        now = time.monotonic()
+        if self._gpus and now - self._looked >= GPU_EVERY:
+            self._use, self._looked = gpu_use(), now
+        parts = [
+            counted(so_far.counts.games, "game"),
+            f"{so_far.counts.games / seconds:.1f} games/s",
+            f"{so_far.counts.evaluations / seconds:,.0f} evals/s",
+            self._use,
+        ]
+        amount = more.games
+        if self._hours is not None:
+            amount = int(so_far.seconds) - int(self._seconds)
+            self._seconds = so_far.seconds
+        self._progress.advance(amount, ", ".join(filter(None, parts)))
+
+
+def play(
+    out: Output, setting: GenerateSetting, folder: Path, games: int | None, hours: float | None
+) -> None:
+    """Plays, prints what came out, and ends as a signal says that came meanwhile."""
+    from ringrift_cli.stages.generate import generate
+
+    title = f"Self-play {setting.board} {setting.players}p, {setting.identity[:8]}"
+    total = games if games is not None else int(3600 * (hours or 0))
+    with out.progress(title, total) as progress, stop_requested() as stop:
+        summary = generate(
+            setting,
+            folder,
+            games=games,
+            seconds=None if hours is None else 3600 * hours,
+            advance=_Meter(progress, setting, hours).advance,
+            should_stop=lambda: stop() != 0,
+        )
+    out.result(*_told(setting, summary, folder))
+    if summary.stopped:
+        out.note("Stopped: the games that were over are in shards, the same command goes on there.")
+        raise stopped(stop())
+
+
+def _told(setting: GenerateSetting, summary: Generated, folder: Path) -> tuple[dict[str, Any], str]:
+    counts, seconds = summary.counts, max(summary.seconds, 1e-9)
+    document = {
+        "board": setting.board,
+        "players": setting.players,
+        "pie_rule": setting.pie_rule,
+        "model": setting.identity,
+        "devices": list(setting.devices),
+        "folder": str(folder),
+        **summary.document(),
+    }
+    text = (
+        f"{counted(counts.games, 'game')}, {counted(counts.positions, 'training position')} in "
+        f"{seconds:.1f} s ({counts.games / seconds:.1f} games/s, "
+        f"{counts.evaluations / seconds:,.0f} evals/s): "
+        f"{counted(len(summary.shards), 'shard')} in {folder}"
+    )
+    if summary.known:
+        text += f"\n{counted(summary.known, 'game')} of this setting were there already"
+    if counts.resign_checked:
+        text += (
+            f"\nOf {counted(counts.resign_checked, 'played-through game')} that would have been "
+            f"resigned, {counts.resign_wrong} were won by the seat that would have given up"
+        )
+    return document, text

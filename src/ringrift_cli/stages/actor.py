@@ -1,0 +1,229 @@
+"""Self-play with a search: many games side by side, and what each of them teaches.
+
+Every decision with a choice is searched. With playout-cap randomisation (Wu 2019, section 3.1) a
+share of them is searched in full: these become training positions. The others get few walks, so
+that more games end, and more winners are learnt from, in the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ringrift_cli.game import layout as L
+from ringrift_cli.game.topology import tables
+from ringrift_cli.search.forest import Evaluator, Forest, Found
+from ringrift_cli.search.tree import FloatArray
+from ringrift_cli.stages.openings import play_openings
+from ringrift_cli.stages.shard_checks import RESIGNED
+from ringrift_cli.stages.shards import SearchedGame
+
+LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
+
+
+@dataclass(frozen=True)
+class PlaySetting:
+    """How games are played. Turns and decisions count from the start of a game."""
+
+    sims: int = 64  # walks of a full search
+    fast_sims: int = 12  # of the others
+    full_share: float = 0.25  # of decisions that are searched in full
+    considered: int = 16  # actions among which a full search halves its walks
+    fast_considered: int = 4
+    value_scale: float = 0.3
+    exploration: float = 0.5
+    opening_decisions: int = 12  # drawn from the improved policy instead of its best
+    opening_temperature: float = 1.2  # of that draw
+    random_opening_share: float = 0.25  # games that begin with random turns
+    resign_below: float = 0.0  # a seat's chance to win at which it resigns; 0: never
+    resign_decisions: int = 4  # of that seat, one after the other, that must be so low
+    resign_control_share: float = 0.2  # games that are played through all the same
+
+
+@dataclass
+class Counts:
+    """What an actor did so far."""
+
+    games: int = 0
+    decisions: int = 0
+    positions: int = 0  # with a policy target
+    evaluations: int = 0
+    resign_checked: int = 0  # played-through games in which somebody would have resigned
+    resign_wrong: int = 0  # of these, won by that seat
+
+
+@dataclass
+class _Game:
+    """One game under way."""
+
+    rng: np.random.Generator
+    control: bool  # is played through whatever its values say
+    actions: list[int] = field(default_factory=list)
+    plies: list[int] = field(default_factory=list)
+    choices: list[np.ndarray] = field(default_factory=list)
+    targets: list[FloatArray] = field(default_factory=list)
+    surprise: list[float] = field(default_factory=list)
+    values: list[FloatArray] = field(default_factory=list)
+    full: bool = False  # the search under way
+    low: list[int] = field(default_factory=list)  # [players] hopeless decisions in a row
+    resigned: int | None = None  # seat that gave up, or would have
+
+
+class Actor:
+    """Plays games of one board and number of players, at most `concurrent` at a time.
+
+    `next_number` hands out the numbers of the games to play and None when there are no more; what
+    is drawn in a game depends on `seed` and its number.
+    """
+
+    def __init__(
+        self,
+        board: str,
+        players: int,
+        setting: PlaySetting,
+        evaluator: Evaluator,
+        concurrent: int,
+        next_number: Callable[[], int | None],
+        *,
+        seed: int = 0,
+        pie_rule: bool = False,
+    ) -> None:
+        self._board, self._players, self._pie_rule = board, players, pie_rule
+        self._setting, self._seed, self._next_number = setting, seed, next_number
+        self.counts = Counts()
+        self._T = tables(board, players)
+        self._forest = Forest(
+            self._T,
+            concurrent,
+            evaluator,
+            exploration=setting.exploration,
+            value_scale=setting.value_scale,
+            considered=max(setting.considered, setting.fast_considered),
+        )
+        self._games: list[_Game | None] = [None] * concurrent
+        for slot in range(concurrent):
+            self._start(slot)
+
+    @property
+    def playing(self) -> int:
+        """How many games are under way."""
+        return sum(game is not None for game in self._games)
+
+    def step(self) -> list[SearchedGame]:
+        """One evaluator batch, and the decisions it settles; the games that ended."""
+        finished = []
+        before = self._forest.judged
+        for slot in self._forest.step().tolist():
+            ended = self._decide(slot)
+            if ended is not None:
+                finished.append(ended)
+                self._start(slot)
+        self.counts.evaluations += self._forest.judged - before
+        return finished
+
+    # ---- the course of a game --------------------------------------------------------------------
+
+    def _start(self, slot: int) -> None:
+        number = self._next_number()
+        if number is None:
+            self._games[slot] = None
+            return
+        rng = np.random.default_rng([self._seed, number])
+        setting = self._setting
+        game = _Game(rng, bool(rng.random() < setting.resign_control_share))
+        game.low = [0] * self._players
+        self._games[slot] = game
+        turns = 0
+        if rng.random() < setting.random_opening_share:
+            turns = int(rng.integers(1, 2 * self._players + 1))
+        seeds = rng.integers(0, 1 << 63, 2, dtype=np.uint64)
+        rows, actions = play_openings(
+            self._board, self._players, seeds[:1], turns, pie_rule=self._pie_rule
+        )
+        game.actions = list(actions[0])
+        self._forest.place(slot, rows[0], int(seeds[1]))
+        self._search(slot, game)
+
+    def _search(self, slot: int, game: _Game) -> None:
+        setting = self._setting
+        game.full = bool(game.rng.random() < setting.full_share)
+        if game.full:
+            self._forest.begin(slot, setting.sims, setting.considered, noise=1.0)
+        else:
+            self._forest.begin(slot, setting.fast_sims, setting.fast_considered)
+
+    def _decide(self, slot: int) -> SearchedGame | None:
+        """Plays what the search of a slot came to; the game if that ends it."""
+        game = self._games[slot]
+        assert game is not None
+        found = self._forest.found(slot)
+        seat = int(self._forest.rows[slot, L.SEAT])
+        if game.full:
+            _record(game, found)
+        if self._gives_up(game, seat, found.root_values):
+            return self._finish(slot, game, resigned=seat)
+        played = self._forest.play(slot, int(found.actions[self._pick(game, found)]))
+        game.actions += played
+        if self._forest.rows[slot, L.PHASE] == L.OVER:
+            return self._finish(slot, game)
+        self._search(slot, game)
+        return None
+
+    def _pick(self, game: _Game, found: Found) -> int:
+        if len(game.actions) >= self._setting.opening_decisions:
+            return found.best
+        weights = np.power(found.policy, 1 / self._setting.opening_temperature)
+        return int(game.rng.choice(len(weights), p=weights / weights.sum()))
+
+    def _gives_up(self, game: _Game, seat: int, values: FloatArray) -> bool:
+        """Whether the seat resigns now; a control game notes it and goes on."""
+        setting = self._setting
+        if setting.resign_below <= 0 or self._players > 2 or game.resigned is not None:
+            return False
+        game.low[seat] = game.low[seat] + 1 if values[seat] < setting.resign_below else 0
+        if game.low[seat] < setting.resign_decisions:
+            return False
+        game.resigned = seat
+        return not game.control
+
+    def _finish(self, slot: int, game: _Game, resigned: int | None = None) -> SearchedGame:
+        row, counts = self._forest.rows[slot], self.counts
+        winner, reason = int(row[L.WINNER]), int(row[L.REASON])
+        if resigned is not None:
+            winner, reason = 1 - resigned, RESIGNED
+        elif game.resigned is not None:
+            counts.resign_checked += 1
+            counts.resign_wrong += winner == game.resigned
+        counts.games += 1
+        counts.decisions += len(game.actions)
+        counts.positions += len(game.plies)
+        sizes = [len(chosen) for chosen in game.choices]
+        return SearchedGame(
+            np.array(game.actions, np.int32),
+            np.array(game.plies, np.int32),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]),
+            _joined(game.choices, np.int32),
+            _joined(game.targets, np.float32),
+            np.array(game.surprise, np.float32),
+            np.array(game.values, np.float32).reshape(len(game.values), self._players),
+            winner,
+            reason,
+        )
+
+
+def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate(parts).astype(kind) if parts else np.empty(0, kind)
+
+
+def _record(game: _Game, found: Found) -> None:
+    """Notes a decision that was searched in full as a training position."""
+    kept = np.flatnonzero(found.policy >= LEAST_TARGET)
+    target = found.policy[kept] / found.policy[kept].sum()
+    priors = np.maximum(found.priors[kept], 1e-12)
+    game.plies.append(len(game.actions))
+    game.choices.append(found.actions[kept])
+    game.targets.append(target)
+    game.surprise.append(max(0.0, float((target * np.log(target / priors)).sum())))
+    game.values.append(found.root_values)

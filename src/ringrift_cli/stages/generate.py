@@ -1,0 +1,218 @@
+"""Self-play with a model: a process for each GPU or core, games in shards, progress in one place.
+
+Whatever stops a run, the manifest knows the games of its whole shards, and running the same setting
+again plays those that are missing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.artifacts import read_manifest, sha256
+from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
+from ringrift_cli.stages.actor import Counts
+from ringrift_cli.stages.generate_worker import GenerateSetting, Told, work
+
+LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
+PATIENCE = 60.0  # seconds that a process may take to end in order
+
+
+@dataclass
+class Generated:
+    """What a run did."""
+
+    known: int = 0  # games of the same setting that were there already
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+    evaluating: float = 0.0  # seconds in the evaluator, over all processes
+    shards: list[Path] = field(default_factory=list)
+    stopped: bool = False  # before all games were played
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        counts = {item.name: getattr(self.counts, item.name) for item in fields(Counts)}
+        return {
+            "known_games": self.known,
+            **counts,
+            "seconds": round(self.seconds, 3),
+            "evaluator_seconds": round(self.evaluating, 3),
+            "games_per_hour": round(3600 * self.counts.games / max(self.seconds, 1e-9), 1),
+            "shards": [path.name for path in self.shards],
+            "stopped": self.stopped,
+        }
+
+
+def devices_named(gpus: str) -> tuple[str, ...]:
+    """The devices of `--gpus all|none|0,1`: a process on each. A core each where there is no GPU.
+
+    `UsageError` for a GPU that is not there.
+    """
+    cores = ("cpu",) * available_threads()
+    if gpus == "none":
+        return cores
+    import torch
+
+    count = torch.cuda.device_count()
+    if gpus == "all":
+        return tuple(f"cuda:{i}" for i in range(count)) or cores
+    numbers = gpus.split(",")
+    if not all(number.isdecimal() and len(number) < 4 for number in numbers):
+        raise UsageError(f"--gpus is {gpus!r}, expected all, none or numbers such as 0,1.")
+    missing = [number for number in numbers if int(number) >= count]
+    if missing:
+        raise UsageError(
+            f"--gpus {gpus}: there is no GPU {missing[0]}; torch sees {count}.", hint="--gpus none"
+        )
+    if len({int(number) for number in numbers}) < len(numbers):
+        raise UsageError(f"--gpus {gpus} names a GPU twice.")
+    return tuple(f"cuda:{int(number)}" for number in numbers)
+
+
+def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:
+    """Games that whole shards of the folder hold of this very setting, and how many shards."""
+    made = setting.made(setting.identity)
+    games = shards = 0
+    for entry in read_manifest(folder):
+        path = folder / str(entry.get("file"))
+        ours = entry.get("made") == made and entry.get("pie_rule") == setting.pie_rule
+        ours = ours and (entry.get("board"), entry.get("players")) == (
+            setting.board,
+            setting.players,
+        )
+        if ours and path.is_file() and sha256(path.read_bytes()) == entry["sha256"]:
+            games, shards = games + int(entry["games"]), shards + 1
+    return games, shards
+
+
+def generate(
+    setting: GenerateSetting,
+    folder: Path,
+    *,
+    games: int | None = None,
+    seconds: float | None = None,
+    advance: Callable[[Counts, Generated], None] = lambda more, so_far: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Generated:
+    """Plays until whole shards of the setting hold `games` games, or for so many seconds.
+
+    `advance` is told what was done since it was last told, and in all. After `seconds` no game is
+    begun any more, and those under way are played to their end; when `should_stop` says so, the
+    games that ended are written at once. `RingriftError` if a process fails: what whole shards hold
+    then stays.
+    """
+    if (games is None) == (seconds is None):
+        raise UsageError("Self-play needs either a number of games or a time.")
+    known, shards = recorded(folder, setting)
+    summary = Generated(known=min(known, games) if games is not None else known)
+    missing = 1 << 60 if games is None else games - summary.known
+    if missing <= 0:
+        return summary
+    folder.mkdir(parents=True, exist_ok=True)
+    start, playing = time.monotonic(), float("inf")
+    with _workers(setting, folder, missing, shards) as crew:
+        while crew.waiting:
+            if should_stop() and not summary.stopped:
+                summary.stopped = True
+                crew.stop.set()
+            summary.seconds = time.monotonic() - start
+            if seconds is not None and time.monotonic() - playing >= seconds:
+                crew.limit.value = 0
+            for told in crew.listen():
+                playing = min(playing, time.monotonic())  # they took their time to get ready
+                _add(summary, told)
+                advance(told.counts, summary)
+    summary.seconds = time.monotonic() - start
+    summary.stopped = summary.stopped and (games is None or summary.counts.games < missing)
+    return summary
+
+
+def _add(summary: Generated, told: Told) -> None:
+    for item in fields(Counts):
+        total = getattr(summary.counts, item.name) + getattr(told.counts, item.name)
+        setattr(summary.counts, item.name, total)
+    summary.evaluating += told.evaluating
+    if told.shard is not None:
+        summary.shards.append(told.shard)
+
+
+class _Crew:
+    """The processes of a run."""
+
+    def __init__(self, context: Any, missing: int) -> None:
+        self.tickets, self.limit = context.Value("q", 0), context.Value("q", missing)
+        self.stop = context.Event()
+        self.processes: list[Any] = []
+        self.waiting: dict[Connection, int] = {}  # processes that have not ended yet
+
+    def listen(self) -> Iterator[Told]:
+        """What the processes report within `LISTEN` seconds; `RingriftError` if one failed."""
+        for connection in wait(list(self.waiting), timeout=LISTEN):
+            assert isinstance(connection, Connection)
+            number = self.waiting[connection]
+            try:
+                told = connection.recv()
+            except EOFError:
+                self.processes[number].join(PATIENCE)
+                raise RingriftError(
+                    f"Process {number} of the self-play ended with exit code"
+                    f" {self.processes[number].exitcode}; the shards written so far are whole.",
+                    hint="the same command goes on there",
+                ) from None
+            if told.error is not None:
+                raise told.error
+            if told.ended:
+                del self.waiting[connection]
+            yield told
+
+
+@contextmanager
+def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) -> Iterator[_Crew]:
+    """Starts a process for each device; whatever happens, none is left when this ends.
+
+    `salt` is what tells this run from earlier ones of the same setting, so that it draws other
+    games.
+    """
+    context = multiprocessing.get_context("spawn")
+    crew = _Crew(context, missing)
+    before = os.environ.get(THREADS_VARIABLE)
+    threads = max(1, available_threads() // len(setting.devices))
+    try:
+        os.environ[THREADS_VARIABLE] = str(threads)
+        for number, device in enumerate(setting.devices):
+            entropy = [setting.seed, setting.generation, salt, number]
+            seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
+            receiving, sending = context.Pipe(duplex=False)
+            process = context.Process(
+                target=work,
+                args=(
+                    setting, folder, device, seed, crew.tickets, crew.limit, crew.stop, sending
+                ),
+                name=f"ringrift-selfplay-{number}",
+            )  # fmt: skip
+            process.start()
+            sending.close()
+            crew.processes.append(process)
+            crew.waiting[receiving] = number
+        yield crew
+    finally:
+        if before is None:
+            os.environ.pop(THREADS_VARIABLE, None)
+        else:
+            os.environ[THREADS_VARIABLE] = before
+        crew.stop.set()
+        for process in crew.processes:
+            process.join(PATIENCE if not crew.waiting else 5.0)
+            if process.is_alive():
+                process.kill()
+                process.join()

@@ -1,0 +1,257 @@
+"""A process of self-play: it plays with one model on one device and writes shards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.errors import RingriftError
+from ringrift_cli.game.playout import LongArray
+from ringrift_cli.game.topology import IntArray
+from ringrift_cli.search.tree import FloatArray
+from ringrift_cli.stages.actor import Actor, Counts, PlaySetting
+from ringrift_cli.stages.shards import SearchedGame, write_searched
+
+TELL_EVERY = 0.5  # seconds between two reports to the process that waits
+LOOK_EVERY = 10.0  # seconds between two looks at the registry
+
+
+@dataclass(frozen=True)
+class GenerateSetting:
+    """What is played, by what, and where it is written."""
+
+    board: str
+    players: int
+    model: Path  # of a checkpoint
+    identity: str  # of that model
+    play: PlaySetting = field(default_factory=PlaySetting)
+    pie_rule: bool = False
+    seed: int = 0
+    generation: int = 0
+    devices: tuple[str, ...] = ("cpu",)  # one process for each: cpu or cuda:N
+    concurrent: int = 128  # games at a time in each process
+    precision: str = "auto"
+    shard_games: int = 256
+    follow: Path | None = None  # a registry whose champion plays as soon as there is a new one
+
+    def made(self, identity: str) -> dict[str, Any]:
+        """What a shard says of how its games were made."""
+        return {
+            "model": identity,
+            "generation": self.generation,
+            "seed": self.seed,
+            "search": asdict(self.play),
+        }
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a process reports: what it did since it last told, or why it cannot go on."""
+
+    counts: Counts
+    evaluating: float = 0.0  # seconds in the evaluator, of all its threads
+    shard: Path | None = None
+    error: RingriftError | None = None
+    ended: bool = False
+
+
+class _Timed:
+    """An evaluator that knows how long it took."""
+
+    def __init__(self, evaluator: Any) -> None:
+        self._evaluator = evaluator
+        self.seconds = 0.0
+
+    def evaluate(
+        self, rows: IntArray, actions: IntArray, offsets: LongArray
+    ) -> tuple[FloatArray, FloatArray]:
+        start = time.perf_counter()
+        found: tuple[FloatArray, FloatArray] = self._evaluator.evaluate(rows, actions, offsets)
+        self.seconds += time.perf_counter() - start
+        return found
+
+
+class Line:
+    """One line of games in a process: an actor, and those before it whose last games go on."""
+
+    def __init__(self, worker: Worker, share: int) -> None:
+        self._worker, self._share = worker, share
+        self._actors: list[tuple[Actor, _Timed, str, list[SearchedGame]]] = []
+        self._seen: dict[int, tuple[Counts, float]] = {}
+        self._open = 0  # the actor that begins new games
+
+    def run(self) -> None:
+        worker, setting = self._worker, self._worker.setting
+        self._add(setting.model, setting.identity)
+        looked = told = time.monotonic()
+        while any(actor.playing for actor, *_ in self._actors) and not worker.must_stop():
+            for entry in self._actors:
+                actor, _, _, buffer = entry
+                if actor.playing:
+                    buffer += actor.step()
+                if len(buffer) >= setting.shard_games:
+                    self._write(entry)
+            now = time.monotonic()
+            if now - told >= TELL_EVERY:
+                told = now
+                self._tell()
+            if setting.follow is not None and now - looked >= LOOK_EVERY:
+                looked = now
+                self._look(setting.follow)
+        if not worker.orphaned():
+            for entry in self._actors:
+                self._write(entry)
+            self._tell()
+
+    def _add(self, path: Path, identity: str) -> None:
+        worker, setting = self._worker, self._worker.setting
+        number = len(self._actors)
+        timed = _Timed(worker.evaluator(path))
+        self._open = number
+        actor = Actor(
+            setting.board,
+            setting.players,
+            setting.play,
+            timed,
+            self._share,
+            lambda: worker.next_number() if self._open == number else None,
+            seed=worker.seed,
+            pie_rule=setting.pie_rule,
+        )
+        self._actors.append((actor, timed, identity, []))
+        self._seen[number] = (Counts(), 0.0)
+
+    def _look(self, registry: Path) -> None:
+        """Takes over the champion, if there is another one: the next games are its."""
+        from ringrift_cli.nn.registry import Registry, pool_name
+
+        setting = self._worker.setting
+        pool = pool_name(setting.board, setting.players, setting.pie_rule)
+        champion = Registry(registry).champion(pool)
+        if champion is not None and champion.identity != self._actors[self._open][2]:
+            self._add(champion.path, champion.identity)
+
+    def _write(self, entry: tuple[Actor, _Timed, str, list[SearchedGame]]) -> None:
+        _, _, identity, buffer = entry
+        if not buffer:
+            return
+        setting = self._worker.setting
+        made = setting.made(identity)
+        path = write_searched(
+            self._worker.folder, made, buffer, setting.board, setting.players, setting.pie_rule
+        )
+        buffer.clear()
+        self._worker.tell(Told(Counts(), shard=path))
+
+    def _tell(self) -> None:
+        for number, (actor, timed, _, _) in enumerate(self._actors):
+            before, seconds = self._seen[number]
+            now = Counts(**asdict(actor.counts))
+            more = {name: value - getattr(before, name) for name, value in asdict(now).items()}
+            self._worker.tell(Told(Counts(**more), timed.seconds - seconds))
+            self._seen[number] = (now, timed.seconds)
+
+
+class Worker:
+    """What the lines of games of a process share."""
+
+    def __init__(
+        self,
+        setting: GenerateSetting,
+        folder: Path,
+        device: str,
+        seed: int,
+        tickets: Synchronized[int],
+        limit: Synchronized[int],
+        stop: Event,
+        outbox: Connection,
+    ) -> None:
+        self.setting, self.folder, self.seed = setting, folder, seed
+        self._device, self._tickets, self._limit = device, tickets, limit
+        self._stop, self._outbox = stop, outbox
+        self._parent = os.getppid()
+        self._lock = threading.Lock()
+
+    def orphaned(self) -> bool:
+        """Whether the process that waits for this one is gone: then nobody counts what it does."""
+        return os.getppid() != self._parent
+
+    def must_stop(self) -> bool:
+        return self._stop.is_set() or self.orphaned()
+
+    def next_number(self) -> int | None:
+        """The number of the next game; None when there are no more."""
+        with self._tickets.get_lock():
+            number = self._tickets.value
+            if number >= self._limit.value:
+                return None
+            self._tickets.value = number + 1
+            return number
+
+    def tell(self, told: Told) -> None:
+        with self._lock:
+            self._outbox.send(told)
+
+    def evaluator(self, path: Path) -> Any:
+        from ringrift_cli.nn.checkpoint import load
+        from ringrift_cli.nn.evaluator import NetworkEvaluator
+
+        setting = self.setting
+        network = load(path, setting.board, setting.players).network
+        return NetworkEvaluator(network, self._device, setting.precision)
+
+    def run(self) -> None:
+        """Plays in one line on a CPU; in two on a GPU, so that trees grow while it computes."""
+        lines = 1 if self._device == "cpu" else 2
+        failures: list[RingriftError] = []
+
+        def play(share: int) -> None:
+            try:
+                Line(self, share).run()
+            except RingriftError as error:
+                failures.append(error)
+                self._stop.set()
+
+        share = -(-self.setting.concurrent // lines)
+        threads = [threading.Thread(target=play, args=(share,)) for _ in range(lines - 1)]
+        for thread in threads:
+            thread.start()
+        play(share)
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+
+
+def work(
+    setting: GenerateSetting,
+    folder: Path,
+    device: str,
+    seed: int,
+    tickets: Synchronized[int],
+    limit: Synchronized[int],
+    stop: Event,
+    outbox: Connection,
+) -> None:
+    """The main function of the process, which the process that started it stops, not Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if device == "cpu":
+        import torch
+
+        torch.set_num_threads(1)
+    worker = Worker(setting, folder, device, seed, tickets, limit, stop, outbox)
+    try:
+        worker.run()
+        worker.tell(Told(Counts(), ended=True))
+    except RingriftError as error:
+        worker.tell(Told(Counts(), error=error))
+    except BrokenPipeError:
+        pass  # the process that waits is gone

@@ -1,0 +1,235 @@
+"""Self-play in processes: what is counted, what is left when it stops, is killed or goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ringrift_cli.artifacts import read_manifest, sha256
+from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.game.playout import available_threads
+from ringrift_cli.nn.checkpoint import load, save
+from ringrift_cli.nn.evaluator import NetworkEvaluator
+from ringrift_cli.nn.registry import Registry
+from ringrift_cli.stages import generate_worker
+from ringrift_cli.stages.actor import Counts, PlaySetting
+from ringrift_cli.stages.generate import Generated, devices_named, generate, recorded
+from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.stages.shards import read_searched
+from tests.nn.networks import network
+
+QUICK = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models"), network("hex8", 2), {})
+
+
+@pytest.fixture
+def setting(model: Path) -> GenerateSetting:
+    return GenerateSetting(
+        "hex8", 2, model, model.stem, QUICK, devices=("cpu", "cpu"), concurrent=4, shard_games=5
+    )
+
+
+def games_in(folder: Path) -> int:
+    """Games of the shards in a folder, all of which are whole and in the manifest."""
+    entries = read_manifest(folder)
+    assert {path.name for path in folder.glob("*.shard")} == {e["file"] for e in entries}
+    total = 0
+    for entry in entries:
+        path = folder / entry["file"]
+        assert sha256(path.read_bytes()) == entry["sha256"]
+        total += len(read_searched(path).games)
+    return total
+
+
+def test_so_many_games_and_no_more(setting: GenerateSetting, tmp_path: Path) -> None:
+    heard: list[Counts] = []
+    done = generate(setting, tmp_path, games=13, advance=lambda more, _: heard.append(more))
+    assert done.counts.games == 13 == games_in(tmp_path)
+    assert sum(more.games for more in heard) == 13
+    assert sum(more.evaluations for more in heard) == done.counts.evaluations > 13 * 60
+    assert done.evaluating > 0
+    assert not done.stopped
+    made = read_manifest(tmp_path)[0]["made"]
+    assert made["model"] == setting.identity
+    assert made["search"]["sims"] == 4
+
+
+def test_the_same_command_goes_on(setting: GenerateSetting, tmp_path: Path) -> None:
+    generate(setting, tmp_path, games=4)
+    more = generate(setting, tmp_path, games=10)
+    assert (more.known, more.counts.games) == (4, 6)
+    assert games_in(tmp_path) == 10
+    none = generate(setting, tmp_path, games=10)
+    assert (none.known, none.counts.games, none.shards) == (10, 0, [])
+    other = replace(setting, generation=1)
+    assert recorded(tmp_path, other) == (0, 0)
+    played = {
+        tuple(game.actions.tolist())
+        for entry in read_manifest(tmp_path)
+        for game in read_searched(tmp_path / entry["file"]).games
+    }
+    assert len(played) == 10  # what was played later is not what was played before
+
+
+def test_a_stop_writes_what_is_over(setting: GenerateSetting, tmp_path: Path) -> None:
+    seen = [0]
+
+    def advance(more: Counts, _so_far: Generated) -> None:
+        seen[0] += more.games
+
+    start = time.monotonic()
+    done = generate(
+        setting, tmp_path, games=100_000, advance=advance, should_stop=lambda: seen[0] >= 3
+    )
+    assert done.stopped
+    assert 3 <= done.counts.games == games_in(tmp_path)
+    assert time.monotonic() - start < 60
+
+
+def test_after_the_time_no_game_is_begun(setting: GenerateSetting, tmp_path: Path) -> None:
+    done = generate(setting, tmp_path, seconds=0.1)
+    assert not done.stopped
+    assert done.counts.games == games_in(tmp_path) >= 8  # all that were under way
+
+
+def test_a_model_that_is_not_there(setting: GenerateSetting, tmp_path: Path) -> None:
+    with pytest.raises(RingriftError, match=r"missing\.json"):
+        generate(replace(setting, model=tmp_path / "missing.json"), tmp_path, games=3)
+    assert not list(tmp_path.glob("*.shard"))
+
+
+def test_how_long_must_be_said(setting: GenerateSetting, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="either a number of games or a time"):
+        generate(setting, tmp_path)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from ringrift_cli.stages.actor import PlaySetting
+from ringrift_cli.stages.generate import generate
+from ringrift_cli.stages.generate_worker import GenerateSetting
+if __name__ == "__main__":
+    model, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    quick = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)
+    setting = GenerateSetting("hex8", 2, model, model.stem, quick, devices=("cpu", "cpu"),
+                              concurrent=4, shard_games=5)
+    generate(setting, folder, games=100_000)
+"""
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def wait_for_shard(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while len(list(folder.glob("*.shard"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def running(model: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    command = [sys.executable, str(script), str(model), str(tmp_path / "games")]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def test_killed_it_leaves_whole_shards_and_nobody_behind(
+    running: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "games"
+    wait_for_shard(folder, running)
+    workers = children(running.pid)
+    assert len(workers) >= 2
+    running.kill()
+    running.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    listed = {entry["file"] for entry in read_manifest(folder)}
+    for path in folder.glob("*.shard"):
+        assert len(read_searched(path).games) >= 1
+    assert len(listed) >= 1
+    assert all((folder / name).is_file() for name in listed)
+
+
+def test_a_worker_that_dies_is_an_error(running: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    wait_for_shard(tmp_path / "games", running)
+    for pid in children(running.pid):
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+            break
+    assert running.wait(60) == 1
+    assert running.stderr is not None
+    assert b"of the self-play ended with exit code -9" in running.stderr.read()
+
+
+def test_a_new_champion_plays_the_next_games(
+    setting: GenerateSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = save(tmp_path / "new", network("hex8", 2, seed=5), {})
+    following = replace(setting, follow=tmp_path / "models", devices=("cpu",))
+    monkeypatch.setattr(generate_worker, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(Registry, "champion", lambda self, pool: self.add(pool, newer))
+    bench = _Bench(following, tmp_path / "games", iter(range(12)))
+    generate_worker.Line(bench, 4).run()  # type: ignore[arg-type]
+    models = [entry["made"]["model"] for entry in read_manifest(tmp_path / "games")]
+    assert set(models) == {setting.identity, newer.stem}
+    assert games_in(tmp_path / "games") == 12
+
+
+class _Bench:
+    """A worker without a process."""
+
+    def __init__(self, setting: GenerateSetting, folder: Path, tickets: Iterator[int]) -> None:
+        self.setting, self.folder, self.seed, self._tickets = setting, folder, 1, tickets
+
+    def must_stop(self) -> bool:
+        return False
+
+    def orphaned(self) -> bool:
+        return False
+
+    def next_number(self) -> int | None:
+        return next(self._tickets, None)
+
+    def tell(self, told: object) -> None:
+        pass
+
+    def evaluator(self, path: Path) -> object:
+        return NetworkEvaluator(load(path, "hex8", 2).network)
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = ("cpu",) * available_threads()
+    assert devices_named("none") == cores
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert devices_named("all") == cores
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices_named("all") == ("cuda:0", "cuda:1")
+    assert devices_named("1") == ("cuda:1",)
+    with pytest.raises(UsageError, match="no GPU 2; torch sees 2"):
+        devices_named("0,2")
+    with pytest.raises(UsageError, match="expected all, none or numbers"):
+        devices_named("first")
+    with pytest.raises(UsageError, match="twice"):
+        devices_named("1,1")
