@@ -145,11 +145,13 @@ def wait_for_shard(folder: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def running(model: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
+def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     script = tmp_path / "run.py"
     script.write_text(RUN)
     command = [sys.executable, str(script), str(model), str(tmp_path / "games")]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        yield process
+        process.kill()
 
 
 def test_killed_it_leaves_whole_shards_and_nobody_behind(
@@ -189,7 +191,8 @@ def test_a_new_champion_plays_the_next_games(
     newer = save(tmp_path / "new", network("hex8", 2, seed=5), {})
     following = replace(setting, follow=tmp_path / "models", devices=("cpu",))
     monkeypatch.setattr(generate_worker, "LOOK_EVERY", 0.0)
-    monkeypatch.setattr(Registry, "champion", lambda self, pool: self.add(pool, newer))
+    champion = Registry(tmp_path / "models").add("hex8-2p", newer)
+    monkeypatch.setattr(Registry, "champion", lambda _self, _pool: champion)
     bench = _Bench(following, tmp_path / "games", iter(range(12)))
     generate_worker.Line(bench, 4).run()  # type: ignore[arg-type]
     models = [entry["made"]["model"] for entry in read_manifest(tmp_path / "games")]

@@ -32,7 +32,7 @@ from ringrift_cli.errors import OutputError
 F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_VARIABLE = "RINGRIFT_CACHE_DIR"
-COMPILED = ("game", "nn", "search", "players")  # packages with compiled functions; they call those before
+COMPILED = ("game", "nn", "search", "players")  # packages that hold some; they call those before
 
 
 @dataclass(frozen=True)
