@@ -1,0 +1,386 @@
+"""The registry: which checkpoint is champion of a pool, on what evidence, and who was before.
+
+    models/hex8-2p/IDENTITY.safetensors   weights
+                   IDENTITY.json          what they are (checkpoint.py)
+                   champion.json          the history of champions, the last one on top
+
+A pool is a board and a number of players, with or without the pie rule. `champion.json` is written
+in one step under a lock, and nothing is ever taken out of it, so that whoever reads it sees a whole
+history and whoever is killed leaves one. A promotion is an agreement of four: the evidence (from
+stages/promote.py) that accepts this model, the pool, the champion whom it beat, and files that are
+what their hashes say.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch, UsageError
+from ringrift_cli.game.version import rules_hash
+from ringrift_cli.nn import checkpoint
+
+FORMAT = 1  # of champion.json
+EVIDENCE_FORMAT = 1
+FOLDER = Path("models")
+ENVIRONMENT = "RINGRIFT_MODELS"
+POINTER = "champion.json"
+SHORTEST_PREFIX = 4
+POOL = re.compile(r"([a-z]+[0-9]*)-([2-4])p(-pie)?")
+IDENTITY = re.compile(r"[0-9a-f]{16}")
+PROMOTION, ROLLBACK = "promotion", "rollback"
+
+
+def pool_name(board: str, players: int, pie_rule: bool = False) -> str:
+    """The folder of a pool: `hex8-2p`, `square8-2p-pie`."""
+    return f"{board}-{players}p{'-pie' * pie_rule}"
+
+
+def default_folder() -> Path:
+    """Where models are kept: what RINGRIFT_MODELS says, else ./models."""
+    return Path(os.environ.get(ENVIRONMENT) or FOLDER)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint of the registry, or one beside it that was named by its path."""
+
+    pool: str
+    identity: str
+    path: Path  # of the JSON; the weights lie beside it
+    document: dict[str, Any]  # what the JSON says
+
+    @property
+    def weights(self) -> Path:
+        return self.path.with_suffix(".safetensors")
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What whoever made it had to say: parents, data, steps, metrics."""
+        about: dict[str, Any] = self.document["about"]
+        return about
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of champion."""
+
+    event: str  # promotion or rollback
+    identity: str  # who is champion since
+    parent: str | None  # who was before
+    time: str
+    evidence: dict[str, Any] | None  # of a promotion
+    reason: str | None  # of a rollback
+
+    def document(self) -> dict[str, Any]:
+        told = {"evidence": self.evidence} if self.evidence is not None else {"reason": self.reason}
+        return {
+            "event": self.event,
+            "identity": self.identity,
+            "parent": self.parent,
+            "time": self.time,
+            **told,
+        }
+
+
+class Registry:
+    """The models in a folder. Pools are named as by `pool_name`; `UsageError` for other names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def pools(self) -> list[str]:
+        """The pools that have a folder."""
+        found = self.folder.iterdir() if self.folder.is_dir() else []
+        return sorted(path.name for path in found if path.is_dir() and POOL.fullmatch(path.name))
+
+    def models(self, pool: str) -> list[Entry]:
+        """All checkpoints of a pool, oldest first; `RecordError` names one that is damaged."""
+        folder = self._folder(pool)
+        paths = [p for p in folder.glob("*.json") if IDENTITY.fullmatch(p.stem)]
+        found = [self._entry(pool, path) for path in paths]
+        return sorted(found, key=lambda entry: (entry.document["time"], entry.identity))
+
+    def history(self, pool: str) -> list[Event]:
+        """All changes of champion, oldest first; `RecordError` if the file is damaged."""
+        path = self._folder(pool) / POINTER
+        if not path.exists():
+            return []
+        try:
+            document = json.loads(path.read_bytes())
+            if document["format"] != FORMAT:
+                raise RulesMismatch(
+                    f"{path} has format {document['format']!r}; this program writes {FORMAT}."
+                )
+            events = [_event(event) for event in document["history"]]
+            if document["pool"] != pool or document["champion"] != events[-1].identity:
+                raise ValueError("it contradicts itself, or belongs to another pool")
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise RecordError(
+                f"{path} is no history of champions: {error}.", hint="bring it back from a backup"
+            ) from error
+        return events
+
+    def champion(self, pool: str) -> Entry | None:
+        """The champion; None if there is none. `RecordError` if its files are gone."""
+        line = _line(self.history(pool))
+        return self._known(pool, line[-1]) if line else None
+
+    def evidence(self, pool: str) -> dict[str, Any] | None:
+        """On what the present champion was promoted; None without a champion."""
+        events = self.history(pool)
+        if not events:
+            return None
+        own = [e for e in events if e.event == PROMOTION and e.identity == events[-1].identity]
+        return own[-1].evidence
+
+    def earlier(self, pool: str) -> list[Entry]:
+        """Champions that later ones beat, the latest first, without the present one."""
+        line = _line(self.history(pool))
+        return [self._known(pool, identity) for identity in reversed(line[:-1])]
+
+    def find(self, pool: str, name: str) -> Entry:
+        """The model of a name.
+
+        `champion`, `previous` (whom `rollback` would bring back), an identity or its first four
+        digits or more, or the path of a checkpoint, which may lie elsewhere. `UsageError` if there
+        is no such model, or more than one.
+        """
+        if "/" in name or name.endswith((".json", ".safetensors")):
+            return self._entry(pool, Path(name).with_suffix(".json"))
+        line = _line(self.history(pool))
+        if name in ("champion", "previous"):
+            back = 1 if name == "champion" else 2
+            if len(line) < back:
+                raise UsageError(
+                    f"{pool} has no {name}{'' if back == 1 else ' champion'} in {self.folder}.",
+                    hint="ringrift models list",
+                )
+            return self._known(pool, line[-back])
+        known = {p.stem for p in self._folder(pool).glob("*.json") if IDENTITY.fullmatch(p.stem)}
+        matching = sorted(identity for identity in known if identity.startswith(name))
+        if len(name) >= SHORTEST_PREFIX and len(matching) == 1:
+            return self._known(pool, matching[0])
+        why = f"expected champion, previous, a path, or {SHORTEST_PREFIX} digits of an identity"
+        if matching:
+            why += f"; it fits {', '.join(matching)}"
+        raise UsageError(
+            f"There is no one model {name!r} of {pool} in {self.folder}: {why}.",
+            hint="ringrift models list",
+        )
+
+    # ---- changing -------------------------------------------------------------------------------
+
+    def add(self, pool: str, path: Path) -> Entry:
+        """Copies a checkpoint into a pool, and checks what has arrived; one that is there stays.
+
+        `RingriftError` of the kinds that `checkpoint.load` raises if it is damaged or another
+        board's. A copy that was cut off is not seen by anybody: the JSON comes last.
+        """
+        entry = self._entry(pool, path.with_suffix(".json"))
+        self._check(entry)
+        folder = self._folder(pool)
+        folder.mkdir(parents=True, exist_ok=True)
+        copy = Entry(pool, entry.identity, folder / f"{entry.identity}.json", entry.document)
+        with self._alone(pool):
+            for source, target in ((entry.weights, copy.weights), (entry.path, copy.path)):
+                if not target.exists() or target.read_bytes() != source.read_bytes():
+                    write_whole(target, source.read_bytes())
+            self._check(copy)
+        return copy
+
+    def promote(self, pool: str, identity: str, evidence: dict[str, Any]) -> Entry:
+        """Makes a model of the pool its champion, if the evidence says so.
+
+        `RingriftError` if the evidence does not accept this model against the present champion
+        under these rules, or if the checkpoint is missing or damaged. If the model is champion on
+        this very evidence already, nothing changes.
+        """
+        evidence = json.loads(json.dumps(evidence))  # as it will be read back
+        check_evidence(evidence, pool, identity)
+        entry = self._known(pool, identity)
+        self._check(entry)
+        beaten = None if evidence["champion"] is None else evidence["champion"]["model"]
+        with self._alone(pool):
+            events = self.history(pool)
+            present = events[-1].identity if events else None
+            if any(event.evidence == evidence for event in events):
+                if present == identity:
+                    return entry
+                raise RingriftError(
+                    f"{identity} was champion of {pool} on this evidence before, and is no more:"
+                    " it needs new evidence.",
+                    hint=f"ringrift models promote {identity} --seed ANOTHER",
+                )
+            if present == identity:
+                raise RingriftError(f"{identity} is the champion of {pool} already.")
+            if present != beaten:
+                raise RingriftError(
+                    f"{identity} was tested against {beaten or 'no champion'}, but the champion of"
+                    f" {pool} is {present or 'nobody'}: nobody was promoted.",
+                    hint=f"ringrift models promote {identity}",
+                )
+            event = Event(PROMOTION, identity, present, _now(), evidence, None)
+            self._write(pool, [*events, event])
+        return entry
+
+    def rollback(self, pool: str, reason: str) -> Entry:
+        """Makes the champion before this one champion again, and notes why.
+
+        `UsageError` without a reason or without an earlier champion, `RecordError` if its files are
+        damaged. The history keeps both.
+        """
+        if not reason.strip():
+            raise UsageError("A rollback needs a reason.", hint='--reason "lost to a beginner"')
+        self.find(pool, "previous")
+        with self._alone(pool):
+            events = self.history(pool)
+            line = _line(events)
+            entry = self.find(pool, "previous")
+            self._check(entry)
+            event = Event(ROLLBACK, entry.identity, line[-1], _now(), None, reason)
+            self._write(pool, [*events, event])
+        return entry
+
+    # ---- within ---------------------------------------------------------------------------------
+
+    def _folder(self, pool: str) -> Path:
+        _parts(pool)
+        return self.folder / pool
+
+    def _entry(self, pool: str, path: Path) -> Entry:
+        """What the JSON of a checkpoint says; the weights are not looked at."""
+        document = checkpoint.read_about(path)
+        return Entry(pool, document["identity"], path, document)
+
+    def _known(self, pool: str, identity: str) -> Entry:
+        path = self._folder(pool) / f"{identity}.json"
+        if not path.exists():
+            raise RecordError(
+                f"Model {identity} of {pool} is not in {self.folder}: there is no {path}.",
+                hint="bring the file back",
+            )
+        entry = self._entry(pool, path)
+        if entry.identity != identity:
+            raise RecordError(f"{path} is about another model, {entry.identity}.")
+        return entry
+
+    def _check(self, entry: Entry) -> None:
+        """Loads the checkpoint strictly, and holds it to what it is called."""
+        board, players = _parts(entry.pool)
+        found = checkpoint.load(entry.path, board, players)
+        if found.identity != entry.identity:
+            raise RecordError(
+                f"{entry.path} holds {found.identity}, and says that it is {entry.identity}."
+            )
+        pie = entry.about.get("pie_rule")  # of the games it learned from, where it did
+        if pie is not None and pie != entry.pool.endswith("-pie"):
+            raise UsageError(
+                f"{entry.path} was trained {'with' if pie else 'without'} the pie rule; it is no"
+                f" model of {entry.pool}."
+            )
+
+    def _write(self, pool: str, events: list[Event]) -> None:
+        document = {
+            "format": FORMAT,
+            "pool": pool,
+            "champion": events[-1].identity,
+            "since": events[-1].time,
+            "history": [event.document() for event in events],
+        }
+        text = json.dumps(document, indent=1) + "\n"
+        write_whole(self._folder(pool) / POINTER, text.encode())
+
+    @contextmanager
+    def _alone(self, pool: str) -> Iterator[None]:
+        """The only one to change a pool."""
+        with (self._folder(pool) / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def check_evidence(evidence: dict[str, Any], pool: str, identity: str) -> None:
+    """`RingriftError` unless the evidence accepts this model in this pool under these rules.
+
+    It must say so of its own accord, name the two, and hold games in every check, all passed.
+    """
+    try:
+        format_, rules, verdict = evidence["format"], evidence["rules"], evidence["verdict"]
+        named, model = evidence["pool"], evidence["candidate"]["model"]
+        champion = None if evidence["champion"] is None else evidence["champion"]["model"]
+        checks = [(c["name"], c["passed"], c["match"]["games"]) for c in evidence["checks"]]
+        stopped, reasons = evidence["stopped"], " ".join(evidence["reasons"])
+    except (KeyError, TypeError) as error:
+        raise RingriftError(
+            f"There is no evidence for {identity}: a document of the gate is needed, and this one"
+            f" lacks {error}.",
+            hint=f"ringrift models promote {identity}",
+        ) from error
+    needed = {"random", "heuristic"} | ({"champion"} if champion is not None else set())
+    wrong = None
+    if format_ != EVIDENCE_FORMAT or rules != rules_hash():
+        wrong = f"was made in format {format_!r} under rules {rules!r}, not these"
+    elif named != pool or model != identity:
+        wrong = f"is about {model} in {named}"
+    elif verdict != "accepted" or stopped:
+        wrong = f"says {verdict}: {reasons}"
+    elif any(not passed for _, passed, _ in checks):
+        wrong = "has a check that failed"
+    elif any(not isinstance(games, int) or games < 1 for *_, games in checks):
+        wrong = "has a match without games"
+    elif missing := needed - {name for name, *_ in checks}:
+        wrong = f"has no match of: {', '.join(sorted(missing))}"
+    if wrong is not None:
+        raise RingriftError(
+            f"The evidence for {identity} in {pool} {wrong}; it was not promoted.",
+            hint=f"ringrift models promote {identity}",
+        )
+
+
+def _line(events: list[Event]) -> list[str]:
+    """The champions that each beat the one before, without those rolled back; the present last."""
+    line: list[str] = []
+    for event in events:
+        if event.event == PROMOTION:
+            line.append(event.identity)
+        else:
+            line.pop()
+    return line
+
+
+def _event(document: dict[str, Any]) -> Event:
+    kind = document["event"]
+    if kind not in (PROMOTION, ROLLBACK):
+        raise ValueError(f"there is an event {kind!r}")
+    promotion = kind == PROMOTION
+    return Event(
+        kind,
+        document["identity"],
+        document["parent"],
+        document["time"],
+        document["evidence"] if promotion else None,
+        None if promotion else document["reason"],
+    )
+
+
+def _parts(pool: str) -> tuple[str, int]:
+    """Board and players of a pool; `UsageError` if it is none."""
+    match = POOL.fullmatch(pool)
+    if match is None:
+        raise UsageError(f"{pool!r} is no pool of models.", hint="hex8-2p, or square8-2p-pie")
+    return match[1], int(match[2])
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

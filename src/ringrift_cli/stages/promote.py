@@ -1,0 +1,294 @@
+"""The gate: the matches that a candidate has to pass before it may be called champion.
+
+1. `random`: it wins more than its fair share, beyond doubt.
+2. `champion`: a sequential test accepts that it is `elo1` stronger than the champion, not `elo0`.
+   One that is still undecided after all games is not promoted, so that a candidate who is no
+   stronger is accepted with a probability of at most `alpha`.
+3. `heuristic`: it does not do worse against the default heuristic than the champion did.
+4. `earlier`: it does not lose to a champion of old.
+
+The first model of a pool has no champion to beat; it passes 1 and is measured by 3. After the first
+check that fails nothing more is played. What comes out is a document that holds every match; the
+registry (nn/registry.py) believes no other. Games are read back from the results file, so a gate
+that was stopped or killed goes on behind the games that are recorded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.nn.registry import Entry, Registry, pool_name
+from ringrift_cli.stages.evaluate import ANCHOR, identity, new_match, play_match, play_sprt
+from ringrift_cli.stages.match import Match
+from ringrift_cli.stages.promote_evidence import (
+    Check,
+    Contender,
+    Counted,
+    Evidence,
+    GateSetting,
+    VerdictName,
+    greatest_difference,
+    recorded_match,
+)
+from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.stats.elo import fair_share
+from ringrift_cli.stats.sprt import Decision, Sprt
+
+__all__ = [
+    "Check",
+    "Contender",
+    "Counted",
+    "Evidence",
+    "GateSetting",
+    "fresh_seed",
+    "gate",
+    "gate_model",
+    "model_spec",
+]
+
+Advance = Callable[[int, str], None]
+Asked = Callable[[], bool]
+
+
+class _Stopped(Exception):
+    """A match was not played to its end, on request."""
+
+
+def gate(
+    pool: Pool,
+    candidate: Contender,
+    champion: Contender | None,
+    results: Results,
+    setting: GateSetting,
+    *,
+    earlier: Sequence[Contender] = (),
+    recorded: dict[str, Any] | None = None,
+    advance: Advance = lambda games, note: None,
+    should_stop: Asked = lambda: False,
+) -> Evidence:
+    """Plays what it takes to accept or reject a candidate.
+
+    `earlier` are champions of old, the latest first. `recorded` is the evidence on which the
+    champion became one: its match with the heuristic is taken from there if it played just as
+    `champion` does, and else played now. `advance` is told of games and whom they are against.
+    Whatever fails in a match is raised; after `should_stop` the evidence says that it is `stopped`.
+    """
+    table = _Table(pool, candidate, results, setting, advance, should_stop)
+    checks: list[Check] = []
+    stopped = False
+    try:
+        for check in _checks(table, champion, earlier[: setting.earlier], recorded):
+            checks.append(check)
+            if not check.passed:
+                break
+    except _Stopped:
+        stopped = True
+    verdict, reasons = _verdict(checks, stopped=stopped)
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    return Evidence(
+        pool, candidate, champion, verdict, reasons, stopped, tuple(checks), setting, now
+    )
+
+
+def _verdict(checks: Sequence[Check], *, stopped: bool) -> tuple[VerdictName, tuple[str, ...]]:
+    reasons = tuple(check.reason for check in checks)
+    if stopped:
+        return "inconclusive", (*reasons, "It was stopped before the verdict.")
+    last = checks[-1]
+    if last.passed:
+        return "accepted", reasons
+    undecided = last.sprt is not None and last.sprt["decision"] is None
+    return ("inconclusive" if undecided else "rejected"), reasons
+
+
+def _checks(
+    table: _Table,
+    champion: Contender | None,
+    earlier: Sequence[Contender],
+    recorded: dict[str, Any] | None,
+) -> Iterator[Check]:
+    yield table.against_random()
+    if champion is None:
+        yield table.against_heuristic(None)
+        return
+    yield table.against_champion(champion)
+    yield table.against_heuristic(table.champions_share(champion, recorded))
+    for old in earlier:
+        yield table.against_earlier(old)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where the matches of a gate are played."""
+
+    pool: Pool
+    candidate: Contender
+    results: Results
+    setting: GateSetting
+    advance: Advance
+    should_stop: Asked
+
+    @contextmanager
+    def _match(self, spec: str, opponent: str) -> Iterator[Match]:
+        match = new_match(self.pool, (spec, opponent), seed=self.setting.seed)
+        try:
+            yield match
+        finally:
+            match.close()
+
+    def _play(self, spec: str, opponent: str, games: int) -> Counted:
+        """`_Stopped` if not all of it was played."""
+        with self._match(spec, opponent) as match:
+            report = play_match(
+                match,
+                self.results,
+                games,
+                advance=lambda n: self.advance(n, f"{_short(spec)} against {_short(opponent)}"),
+                should_stop=self.should_stop,
+            )
+            if report.stopped:
+                raise _Stopped
+            return Counted.of(match, self.results, report)
+
+    def against_random(self) -> Check:
+        found = self._play(self.candidate.spec, "random", self.setting.random_games)
+        fair = fair_share(self.pool.players)
+        passed = found.score_95[0] > fair
+        reason = (
+            f"Against random it won {found.text}; the lower bound of its share is"
+            f" {100 * found.score_95[0]:.1f} %, and must be above the fair {100 * fair:.1f} %."
+        )
+        return Check("random", passed, reason, found)
+
+    def against_champion(self, champion: Contender) -> Check:
+        s = self.setting
+        test = Sprt(s.elo0, s.elo1, s.alpha, s.beta, self.pool.players)
+        with self._match(self.candidate.spec, champion.spec) as match:
+            verdict = play_sprt(
+                match,
+                self.results,
+                test,
+                s.max_games,
+                advance=lambda n, llr: self.advance(n, f"against the champion, LLR {llr:+.2f}"),
+                should_stop=self.should_stop,
+            )
+            if verdict.report.stopped:
+                raise _Stopped
+            found = Counted.of(match, self.results, verdict.report)
+        meaning: dict[Decision | None, str] = {
+            "H1": f"accepts that it is {s.elo1:g} Elo stronger rather than {s.elo0:g}",
+            "H0": f"accepts that it is {s.elo0:g} Elo stronger rather than {s.elo1:g}",
+            None: f"is undecided between {s.elo0:g} and {s.elo1:g} Elo after all its games, which"
+            " is not enough",
+        }
+        reason = (
+            f"Against champion {champion.model} it won {found.text}; the sequential test"
+            f" {meaning[verdict.decision]} (LLR {verdict.llr:+.2f}, bounds {verdict.lower:+.2f} and"
+            f" {verdict.upper:+.2f}, errors {s.alpha:g} and {s.beta:g})."
+        )
+        told = {
+            "decision": verdict.decision,
+            "llr": verdict.llr,
+            "bounds": [verdict.lower, verdict.upper],
+            "blocks": verdict.blocks,
+        }
+        return Check("champion", verdict.decision == "H1", reason, found, sprt=told)
+
+    def champions_share(self, champion: Contender, recorded: dict[str, Any] | None) -> Counted:
+        """What the champion did against the heuristic: as recorded, or played now."""
+        plays_as = identity(self.pool, champion.spec)
+        known = recorded_match(recorded, "heuristic")
+        if known is not None and known.identities == (plays_as, identity(self.pool, ANCHOR)):
+            return known
+        return self._play(champion.spec, ANCHOR, self.setting.heuristic_games)
+
+    def against_heuristic(self, before: Counted | None) -> Check:
+        """No worse than the champion, as far as can be told; a first model is only measured."""
+        found = self._play(self.candidate.spec, ANCHOR, self.setting.heuristic_games)
+        reason = f"Against {ANCHOR} it won {found.text}"
+        if before is None:
+            return Check(
+                "heuristic", True, f"{reason}; the first of its pool is only measured.", found
+            )
+        most = float(greatest_difference(found.counts, before.counts))
+        passed = most >= 0
+        reason += (
+            f", the champion {100 * before.score:.1f} % of {before.games}; its share is more than"
+            f" the champion's by at most {100 * most:+.1f} points, with 95 %, and that must not be"
+            " below 0."
+        )
+        return Check("heuristic", passed, reason, found, against=before)
+
+    def against_earlier(self, old: Contender) -> Check:
+        found = self._play(self.candidate.spec, old.spec, self.setting.earlier_games)
+        fair = fair_share(self.pool.players)
+        passed = found.score_95[1] >= fair
+        reason = (
+            f"Against earlier champion {old.model} it won {found.text}; the upper bound of its"
+            f" share is {100 * found.score_95[1]:.1f} %, and must not be below the fair"
+            f" {100 * fair:.1f} %."
+        )
+        return Check("earlier", passed, reason, found)
+
+
+def model_spec(entry: Entry, sims: int) -> str:
+    """The player that a model is with so many simulations; 0 is its policy alone."""
+    path = str(entry.path.resolve())
+    if set(path) & set(",="):
+        raise UsageError(
+            f"The path {path} cannot be part of a player: it holds ',' or '='.",
+            hint="another folder for models",
+        )
+    return f"model:{path},sims={sims}"
+
+
+def fresh_seed(candidate: str, champion: str | None) -> int:
+    """A seed of openings for this pair of models, 48 bits."""
+    text = f"{candidate}/{champion}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def gate_model(
+    registry: Registry,
+    pool: Pool,
+    candidate: Entry,
+    results: Results,
+    setting: GateSetting,
+    sims: int,
+    *,
+    advance: Advance = lambda games, note: None,
+    should_stop: Asked = lambda: False,
+) -> Evidence:
+    """The gate for a checkpoint against the champion and the earlier champions of the registry."""
+    name = pool_name(pool.board, pool.players, pool.pie_rule)
+    champion = registry.champion(name)
+    if champion is not None and champion.identity == candidate.identity:
+        raise RingriftError(f"{candidate.identity} is the champion of {name} already.")
+    old = [entry for entry in registry.earlier(name) if entry.identity != candidate.identity]
+    return gate(
+        pool,
+        _contender(candidate, sims),
+        None if champion is None else _contender(champion, sims),
+        results,
+        setting,
+        earlier=[_contender(entry, sims) for entry in old],
+        recorded=registry.evidence(name),
+        advance=advance,
+        should_stop=should_stop,
+    )
+
+
+def _contender(entry: Entry, sims: int) -> Contender:
+    return Contender(entry.identity, model_spec(entry, sims))
+
+
+def _short(spec: str) -> str:
+    """A spec without the folder of its model."""
+    kind, _, rest = spec.partition(":")
+    return f"{kind}:{rest.rpartition('/')[2]}" if kind == "model" else spec

@@ -1,0 +1,261 @@
+"""`ringrift models`: what it prints, whom it promotes, and that it asks before it goes back."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from ringrift_cli.cli import models as commands
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.registry import Registry
+from ringrift_cli.stages import promote
+from ringrift_cli.stages.promote import GateSetting
+from tests.conftest import Ringrift, Run
+from tests.nn.networks import network
+
+STRENGTHS = {0: 0.5, 1: 0.2, 2: 0.9}  # how often the stand-in of a seed's network blunders
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The registry that the commands use."""
+    monkeypatch.setenv("RINGRIFT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("RINGRIFT_RESULTS", str(tmp_path / "results.sqlite"))
+    return Registry(tmp_path / "models")
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Path]:
+    """Checkpoints by seed, for each of which a careless heuristic plays."""
+    about = {"parents": [], "data": ["a" * 64] * 7, "total_steps": 12_000, "metrics": {"loss": 1.5}}
+    paths = {
+        seed: checkpoint.save(tmp_path / "made", network("hex8", 2, seed), about)
+        for seed in STRENGTHS
+    }
+    specs = {
+        path.stem: f"heuristic:default,width=0,blunder={STRENGTHS[seed]}"
+        for seed, path in paths.items()
+    }
+    monkeypatch.setattr(promote, "model_spec", lambda entry, sims: specs[entry.identity])
+    return paths
+
+
+def document(run: Run) -> dict[str, Any]:
+    found = json.loads(run.out)
+    assert isinstance(found, dict)
+    return found
+
+
+def crowned(ringrift: Ringrift, path: Path) -> str:
+    """Promotes a checkpoint by the command; its identity."""
+    run = ringrift("models", "promote", path, "--games", 200, "--baseline-games", 60)
+    assert run.code == 0, run.err + run.out
+    return path.stem
+
+
+def test_an_empty_pool(ringrift: Ringrift, registry: Registry) -> None:
+    run = ringrift("models", "list")
+    assert (run.code, run.out) == (0, "hex8-2p: no models\n")
+    told = document(ringrift("models", "list", "--board", "square8", "--players", 3, "--json"))
+    assert told == {"pool": "square8-3p", "champion": None, "models": []}
+    for command in ("show", "promote"):
+        run = ringrift("models", command, "champion")
+        assert run.code == 2
+        assert "hex8-2p has no champion" in run.err
+    assert not registry.folder.exists()
+
+
+def test_only_an_accepted_model_is_promoted(
+    ringrift: Ringrift, registry: Registry, made: dict[int, Path]
+) -> None:
+    asked = ("--games", 200, "--baseline-games", 60)
+    weak = ringrift("models", "promote", made[2], *asked)
+    assert weak.code == 1
+    assert "rejected after 30 games" in weak.out
+    assert "failed  Against random it won" in weak.out
+    assert f"{made[2].stem} was not accepted; the champion stays" in weak.err
+    assert registry.history("hex8-2p") == []
+    assert registry.models("hex8-2p") == []
+
+    dry = ringrift("models", "promote", made[0], *asked, "--dry-run", "--json")
+    assert dry.code == 0
+    assert document(dry)["promoted"] is False
+    assert document(dry)["evidence"]["verdict"] == "accepted"
+    assert registry.pools() == []
+
+    first = ringrift("models", "promote", made[0], *asked, "--json")
+    assert first.code == 0
+    told = document(first)
+    assert told["promoted"] is True
+    assert f"{made[0].stem} is now the champion of hex8-2p" in first.err
+    assert registry.evidence("hex8-2p") == told["evidence"]
+
+    second = ringrift("models", "promote", made[1], *asked)
+    assert second.code == 0
+    assert f"against champion {made[0].stem}: accepted" in second.out
+    champion = registry.champion("hex8-2p")
+    assert champion is not None
+    assert champion.identity == made[1].stem
+    again = ringrift("models", "promote", "champion", *asked)
+    assert again.code == 1
+    assert "is the champion of hex8-2p already" in again.err
+    back = ringrift("models", "promote", "previous", *asked)
+    assert back.code == 1
+    assert "the sequential test accepts that it is 0 Elo stronger" in back.out
+
+
+def test_list_and_show_say_who_they_are(
+    ringrift: Ringrift, registry: Registry, made: dict[int, Path]
+) -> None:
+    first = crowned(ringrift, made[0])
+    second = crowned(ringrift, made[1])
+    third = registry.add("hex8-2p", made[2]).identity
+    told = document(ringrift("models", "list", "--json"))
+    assert told["champion"] == second
+    by_name = {model["identity"]: model for model in told["models"]}
+    assert set(by_name) == {first, second, third}
+    assert [name for name, model in by_name.items() if model["champion"]] == [second]
+    assert by_name[third]["promoted"] is by_name[third]["heuristic"] is None
+    assert by_name[first]["heuristic"]["games"] == 60
+    low, high = by_name[second]["heuristic"]["elo_95"]
+    assert low < by_name[second]["heuristic"]["elo"] < high < 0
+    assert by_name[first]["steps"] == 12_000
+    lines = ringrift("models", "list").out.splitlines()
+    assert lines[0] == f"hex8-2p: 3 models, champion {second}"
+    assert [line.split()[:2] for line in lines if line.startswith("*")] == [["*", second]]
+    assert any("2x16" in line and "12,000" in line for line in lines[2:])
+
+    shown = document(ringrift("models", "show", "champion", "--json"))
+    assert shown["identity"] == second
+    assert shown["champion"] is True
+    assert shown["about"]["metrics"] == {"loss": 1.5}
+    assert [event["parent"] for event in shown["history"]] == [first]
+    assert shown["history"][0]["evidence"]["verdict"] == "accepted"
+    text = ringrift("models", "show", second[:6]).out
+    assert text.startswith(f"{second}, champion of hex8-2p")
+    assert "data: 7 of them" in text
+    assert f"champion, in place of {first}" in text
+    assert "passed  Against random it won" in text
+    before = ringrift("models", "show", "previous").out
+    assert before.startswith(f"{first}, hex8-2p")
+    assert f"{second} took its place" in before
+    assert ringrift("models", "list", "--board", "square8").err == (
+        f"{registry.folder} has models of hex8-2p.\n"
+    )
+
+
+def test_rollback_asks_and_remembers(
+    ringrift: Ringrift, registry: Registry, made: dict[int, Path]
+) -> None:
+    first = crowned(ringrift, made[0])
+    nowhere = ringrift("models", "rollback", "--reason", "a test", "--yes")
+    assert nowhere.code == 2
+    assert "no previous champion" in nowhere.err
+    second = crowned(ringrift, made[1])
+    asked = ("models", "rollback", "--reason", "weak endgame")
+    silent = ringrift(*asked)
+    assert silent.code == 2
+    assert "There is no terminal to ask" in silent.err
+    assert "try: --yes" in silent.err
+    dry = ringrift(*asked, "--dry-run")
+    assert dry.code == 0
+    assert dry.out == f"Would make {first} champion of hex8-2p in place of {second}.\n"
+    assert len(registry.history("hex8-2p")) == 2
+    done = document(ringrift(*asked, "--yes", "--json"))
+    assert (done["champion"], done["before"], done["done"]) == (first, second, True)
+    last = registry.history("hex8-2p")[-1]
+    assert (last.event, last.identity, last.reason) == ("rollback", first, "weak endgame")
+    assert "weak endgame" in ringrift("models", "show", second).out
+    assert ringrift("models", "rollback", "--yes").code == 2  # no reason
+
+
+def test_export_writes_a_checked_file(
+    ringrift: Ringrift, registry: Registry, made: dict[int, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "model.onnx"
+    run = ringrift("models", "export", made[0], "--out", out, "--json")
+    assert run.code == 0, run.err
+    told = document(run)
+    assert told["model"] == made[0].stem
+    assert told["greatest_difference"] < 1e-4
+    assert out.stat().st_size == told["bytes"]
+    onnx.checker.check_model(onnx.load(out))
+    wrong = ringrift("models", "export", made[0], "--players", 3, "--out", tmp_path / "no.onnx")
+    assert wrong.code == 2
+    assert "a network for hex8 with 2 players" in wrong.err
+    assert not (tmp_path / "no.onnx").exists()
+
+
+def test_another_board_is_refused_before_any_game(
+    ringrift: Ringrift, registry: Registry, made: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    run = ringrift("models", "promote", made[0], "--board", "square8", "--models", registry.folder)
+    assert run.code == 2
+    assert "a network for hex8 with 2 players" in run.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("promote", "x", "--pie", "--players", 3), "The pie rule is for 2 players"),
+        (("promote", "x", "--games", 0), "whole number of 1 or more"),
+        (("promote", "x", "--sims", -1), "whole number from 0"),
+        (("show", "abcdef"), "There is no one model 'abcdef'"),
+        (("export", "champion"), "--out"),
+        (("rollback",), "--reason"),
+    ],
+)
+def test_wrong_usage(
+    ringrift: Ringrift, registry: Registry, arguments: tuple[object, ...], sentence: str
+) -> None:
+    run = ringrift("models", *arguments)
+    assert run.code == 2
+    assert sentence in run.err
+
+
+def test_the_command_has_the_defaults_of_the_gate() -> None:
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(commands.promote).parameters.items()
+    }
+    gate = GateSetting(0)
+    assert defaults["games"] == gate.max_games
+    assert defaults["baseline_games"] == gate.heuristic_games
+    assert -(-defaults["baseline_games"] // 2) == gate.random_games == gate.earlier_games
+    assert (defaults["elo0"], defaults["elo1"]) == (gate.elo0, gate.elo1)
+
+
+def test_a_stopped_promotion_goes_on(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "made", network("hex8", 2), {})
+    environment = os.environ | {
+        "RINGRIFT_MODELS": str(tmp_path / "models"),
+        "RINGRIFT_RESULTS": str(tmp_path / "results.sqlite"),
+    }
+    command = [sys.executable, "-m", "ringrift_cli", "models", "promote", str(path)]
+    command += ["--sims", "8", "--baseline-games", "4000", "--json"]
+    running = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "results.sqlite").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    told = json.loads(out)
+    assert told["promoted"] is False
+    assert told["evidence"]["stopped"] is True
+    assert "goes on behind the games" in err
+    assert Registry(tmp_path / "models").pools() == []
