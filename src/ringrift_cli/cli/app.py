@@ -1,7 +1,7 @@
 """The command `ringrift`: wiring, and what becomes of an error.
 
-Exit codes: 0 done, 1 failed for a known cause, 2 wrong usage, 130 on Ctrl-C. A cause nobody foresaw
-keeps its traceback.
+Exit codes: 0 done, 1 failed for a known cause, 2 wrong usage, 3 done with an alarm (cycle), 130 on
+Ctrl-C. A cause nobody foresaw keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,22 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli.cli import bench, cmaes, engine, perft, play, selfplay, show, verify
+from ringrift_cli.cli import (
+    bench,
+    cmaes,
+    cycle,
+    engine,
+    init,
+    models,
+    perft,
+    play,
+    report,
+    selfplay,
+    show,
+    status,
+    train,
+    verify,
+)
 from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
 from ringrift_cli.errors import RingriftError
@@ -39,8 +54,14 @@ app.command()(play.play)
 app.command()(perft.perft)
 app.command()(engine.engine)
 app.command()(cmaes.cmaes)
+app.command()(train.train)
+app.command()(init.init)
+app.command()(cycle.cycle)
+app.command()(status.status)
+app.command()(report.report)
 app.add_typer(bench.app)
 app.add_typer(evaluation.app)
+app.add_typer(models.app)
 
 
 def _print_version(wanted: bool) -> None:

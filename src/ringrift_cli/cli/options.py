@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
+from ringrift_cli import config
 from ringrift_cli.errors import UsageError
 
-# Written here too because the module that defines them loads numpy, which --help cannot wait for.
-BOARDS = ("square8", "square19", "hex8", "hexagonal")
+BOARDS = config.BOARDS
 
 
 def available_cores() -> int:

@@ -174,6 +174,19 @@ class Output:
 
         compile_rules(self.note)
 
+    def compile_network(self) -> None:
+        """Compiles the rules and what networks need, if that is not done yet, and says so."""
+        self.compile_rules()
+        from ringrift_cli.game import jit
+
+        code = jit.machine_code("nn")
+        if code.exists():
+            self.detail(f"Compiled networks' functions: {code.folder}")
+            return
+        from ringrift_cli.nn.warm import compile_network
+
+        compile_network(self.note)
+
     def compile_players(self) -> None:
         """Compiles the rules and the players if this machine has not done so yet, and says so."""
         self.compile_rules()

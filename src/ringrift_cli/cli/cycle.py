@@ -1,0 +1,197 @@
+"""`ringrift cycle`: self-play, training, the gate and promotion, over and over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringrift_cli.cli.configured import (
+    BoardFlag,
+    ConfigOption,
+    PlayersFlag,
+    SetOption,
+    configuration,
+)
+from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
+from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
+
+if TYPE_CHECKING:
+    from ringrift_cli.config import Config
+    from ringrift_cli.stages.cycle_parts import Steps
+
+ALARM = 3  # exit code: all went in order, and somebody should look at what came out
+
+
+def _hours(text: str | float) -> float:
+    """The parser of `--hours`."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise typer.BadParameter(f"{text!r} is not a number of hours above 0.")
+    return number
+
+
+CyclesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cycles",
+        parser=whole_number(1),
+        metavar="N",
+        help="Cycles to finish, the one under way among them.",
+        show_default="no end",
+    ),
+]
+HoursOption = Annotated[
+    float | None,
+    typer.Option(
+        "--hours",
+        parser=_hours,
+        metavar="H",
+        help="Stop in order after so long; the next call goes on there.",
+        show_default="no end",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done next, and do nothing.")
+]
+
+
+def cycle(
+    board: BoardFlag = None,
+    players: PlayersFlag = None,
+    cycles: CyclesOption = None,
+    hours: HoursOption = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Learn: the champion plays itself, a candidate is trained and judged, and promoted if better.
+
+    Everything is in runs/BOARD-Np, and the models in models. Wherever it is stopped or killed, the
+    same command goes on there; a second one beside it exits at once. A line for each cycle goes to
+    stdout and, as JSON, to cycles.jsonl.
+
+    Exit code 0: done; 1: a step failed; 2: wrong usage; 3: done, with an alarm (old data, falling
+    Elo, slow self-play, many rejections, repeated games); 130 or 143: stopped by a signal.
+
+    \b
+    Examples:
+      ringrift cycle --board hex8 --players 2
+      ringrift cycle --hours 2 --set selfplay.games_per_cycle=500
+      ringrift cycle --config ringrift.yaml --cycles 1 --json
+      ringrift cycle --dry-run
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    config = configuration(config_file, board, players, settings)
+    out.compile_network()
+    out.compile_players()
+    from ringrift_cli.stages.cycle_steps import RealSteps
+
+    steps = RealSteps(config)
+    if dry_run:
+        _preview(out, config, steps)
+    else:
+        _run(out, config, steps, cycles, hours)
+
+
+def _run(
+    out: Output, config: Config, steps: Steps, cycles: int | None, hours: float | None
+) -> None:
+    """Runs cycles until they are done, the time is up, or a signal says so."""
+    from ringrift_cli.stages import cycle as stage
+    from ringrift_cli.stages.cycle_journal import opened
+    from ringrift_cli.stages.cycle_parts import Stopped
+
+    deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
+    records: list[dict[str, Any]] = []
+
+    def tell(record: dict[str, Any]) -> None:
+        records.append(record)
+        for alarm in record["alarms"]:
+            out.error(f"alarm in cycle {record['cycle']}: {alarm['sentence']}")
+        if not out.as_json:
+            out.result(record, line_of(record))
+
+    early = False
+    with opened(config.folder) as journal, stop_requested() as signalled:
+        loop = stage.Loop(
+            config, steps, journal, out, lambda: bool(signalled()) or time.monotonic() > deadline
+        )
+        try:
+            stage.run(loop, cycles, tell)
+        except Stopped:
+            early = True
+        signal, current = signalled(), journal.current
+    alarms = sum(len(record["alarms"]) for record in records)
+    if out.as_json:
+        document = {"pool": config.pool, "folder": str(config.folder), "cycles": records}
+        out.result({**document, "alarms": alarms, "stopped": early}, "")
+    if early:
+        out.note(f"Stopped in cycle {current}: the same command goes on there.")
+    if early and signal:
+        raise stopped(signal)
+    if alarms:
+        raise typer.Exit(ALARM)
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """What a cycle came to, in a line."""
+    played, trained, gate = record["selfplay"], record["train"], record["gate"]
+    rate = played["games_per_hour"]
+    parts = [
+        f"cycle {record['cycle']}",
+        counted(played["games"], "game") + (f" ({rate:,.0f}/h)" if rate else ""),
+        loss_text(trained),
+        f"{gate['verdict']} after {counted(gate['games'], 'game')}{elo_text(gate)}",
+        f"champion {record['champion'] or 'none'}",
+        f"{sum(record['seconds'].values()) / 60:.1f} min",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def loss_text(trained: dict[str, Any]) -> str:
+    """Losses on games that were not trained on."""
+    measured = trained["validation_last"]
+    return f"loss policy {measured['policy']:.3f} value {measured['value']:.3f}" if measured else ""
+
+
+def elo_text(gate: dict[str, Any]) -> str:
+    """`, +45 Elo (+12 to +80) against heuristic:default` for the checks that measured one."""
+    return "".join(
+        f", {bound(check['elo'])} Elo ({bound(check['low'])} to {bound(check['high'])})"
+        f" against {check['opponent']}"
+        for check in gate["checks"]
+        if check["name"] == "heuristic"
+    )
+
+
+def bound(elo: float | None) -> str:
+    """An Elo difference, which is infinite where nobody lost, or nobody won."""
+    return "unbounded" if elo is None else f"{elo:+.0f}"
+
+
+def _preview(out: Output, config: Config, steps: Steps) -> None:
+    from ringrift_cli.stages.cycle_preview import preview
+
+    found = preview(config, steps)
+    model = found["model"] or "a new network, which has learned nothing"
+    shards = f"{counted(found['shards'], 'shard')}, {found['window']} in the window"
+    lines = [
+        f"cycle {found['cycle']} of {found['folder']}",
+        f"  done       {', '.join(found['done']) or 'nothing yet'}",
+        f"  next       {found['next']}",
+        f"  self-play  {counted(found['games_missing'], 'game')} of {found['games']} by {model}",
+        f"  data       {shards}, {found['surplus']} to delete",
+        f"  champion   {found['champion'] or 'none'}",
+        f"  disk       {found['free_gb']:.1f} GB free, {config.cycle.min_free_gb:g} GB needed",
+    ]
+    if found["working"]:
+        lines.append(f"  {found['working']} works on it: nothing would be done.")
+    out.result(found, "\n".join(lines))

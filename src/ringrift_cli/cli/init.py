@@ -1,0 +1,61 @@
+"""`ringrift init`: the file of all settings, explained."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ringrift_cli import config
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.cli.configured import BoardFlag, PlayersFlag, SetOption, flags_of
+from ringrift_cli.cli.options import JsonOption, QuietOption
+from ringrift_cli.cli.output import Output, counted
+from ringrift_cli.errors import UsageError
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it is written.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Replace a file without asking.")]
+
+
+def init(
+    board: BoardFlag = None,
+    players: PlayersFlag = None,
+    settings: SetOption = None,
+    out_file: OutOption = config.FILE,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write ringrift.yaml: every setting of the learning loop, with its default and what it means.
+
+    The defaults are sensible; a file is needed only to change them. Everything can also be given as
+    RINGRIFT_<SECTION>_<KEY> in the environment, or with --set on the command line.
+
+    \b
+    Examples:
+      ringrift init
+      ringrift init --board square8 --players 3 --set selfplay.sims=32
+      ringrift init --out other.yaml --yes
+    """
+    out = Output(as_json=as_json, quiet=quiet)
+    # What a file or the environment says holds without being written once more.
+    chosen = config.made(flags_of(board, players, settings))
+    if out_file.exists() and not yes:
+        _ask(out_file)
+    write_whole(out_file, config.commented(chosen).encode())
+    out.result({"file": str(out_file), "settings": chosen.document()}, f"{out_file}")
+    out.note("Now: ringrift cycle")
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _ask(path: Path) -> None:
+    """Asks whether to replace a file; where nobody can answer, `UsageError`."""
+    lines = counted(len(path.read_bytes().splitlines()), "line")
+    if not _at_terminal():
+        raise UsageError(f"{path} is there already, {lines}.", hint="--yes to replace it")
+    typer.confirm(f"Replace {path}, {lines}?", abort=True, err=True)

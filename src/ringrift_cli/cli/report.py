@@ -1,0 +1,61 @@
+"""`ringrift report`: a run of the learning loop as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.cli.configured import (
+    BoardFlag,
+    ConfigOption,
+    PlayersFlag,
+    SetOption,
+    configuration,
+)
+from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption
+from ringrift_cli.cli.output import Output
+
+NAME = "report.html"
+
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Where it is written; an earlier report there is replaced.",
+        show_default=f"{NAME} in the folder of the run",
+    ),
+]
+
+
+def report(
+    board: BoardFlag = None,
+    players: PlayersFlag = None,
+    out_file: OutOption = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Write a run as one HTML page: Elo, losses, games, the gate's evidence, settings.
+
+    The page holds all that it shows: it opens without a network, and can be mailed.
+
+    \b
+    Examples:
+      ringrift report
+      ringrift report --board square8 --players 3 --out square8-3p.html
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    config = configuration(config_file, board, players, settings)
+    out.compile_rules()
+    from ringrift_cli.stages.report import page
+
+    text = page(config)
+    path = out_file or config.folder / NAME
+    write_whole(path, text.encode())
+    out.result({"file": str(path), "bytes": len(text.encode())}, str(path))

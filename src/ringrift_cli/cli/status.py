@@ -1,0 +1,129 @@
+"""`ringrift status`: how a run of the learning loop stands."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from ringrift_cli.cli.configured import (
+    BoardFlag,
+    ConfigOption,
+    PlayersFlag,
+    SetOption,
+    configuration,
+)
+from ringrift_cli.cli.cycle import bound, line_of
+from ringrift_cli.cli.options import JsonOption
+from ringrift_cli.cli.output import Output, counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LATEST = 12  # cycles that the table shows
+WIDTH = 100
+
+
+def status(
+    board: BoardFlag = None,
+    players: PlayersFlag = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a run stands: champion, Elo over the cycles, data, the last cycle, disk, alarms.
+
+    It reads the files of the run and disturbs nobody.
+
+    \b
+    Examples:
+      ringrift status
+      ringrift status --board square8 --players 3 --json
+    """
+    out = Output(as_json=as_json)
+    config = configuration(config_file, board, players, settings)
+    from ringrift_cli.stages.status import state
+
+    found = state(config)
+    out.result(found, "" if as_json else _text(found, colour=out.colour))
+
+
+def _text(found: dict[str, Any], *, colour: bool) -> str:
+    """The state as a terminal shows it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ringrift_cli.stages.report_charts import sparkline
+    from ringrift_cli.stages.status import step_text
+
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        found["pool"]: f"{counted(found['cycles'], 'cycle')} in {found['folder']}",
+        "now": f"{step_text(found['under_way'])}; {found['working'] or 'no process'} at work",
+        "champion": _champion(found["champion"]),
+        "elo": sparkline([elo["elo"] for elo in found["elo"]]),
+        "data": _data(found["data"]),
+        "gate": f"{counted(found['results']['games'], 'game')} recorded;"
+        f" {counted(found['rejections'], 'rejection')} in a row",
+        "disk": f"{found['disk']['free_gb']:.1f} GB free, {found['disk']['run_gb']:.2f} GB used",
+        "last": line_of(found["last"]) if found["last"] else "",
+    }
+    for name, text in rows.items():
+        if text:
+            facts.add_row(name, text)
+    for alarm in found["alarms"]:
+        facts.add_row("alarm", alarm["sentence"], style="bold red")
+    file = io.StringIO()
+    console = Console(file=file, width=WIDTH, force_terminal=colour, no_color=not colour)
+    console.print(facts)
+    if found["recent"]:
+        console.print()
+        console.print(_cycles(found["recent"][-LATEST:]))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _champion(champion: dict[str, Any] | None) -> str:
+    if champion is None:
+        return "none yet"
+    elo = champion["elo"]
+    said = f"{champion['identity']}, since {champion['since']}"
+    if champion["event"] != "promotion":
+        said += f" by {champion['event']}"
+    if elo is None:
+        return said
+    return said + (
+        f", {bound(elo['elo'])} Elo against the heuristic"
+        f" ({bound(elo['low'])} to {bound(elo['high'])})"
+    )
+
+
+def _data(data: dict[str, Any]) -> str:
+    if not data["shards"]:
+        return "none yet"
+    return (
+        f"{counted(data['shards'], 'shard')}, {counted(data['games'], 'game')},"
+        f" {counted(data['positions'], 'position')}; the newest {data['newest_hours']:.1f} h old"
+    )
+
+
+def _cycles(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("cycle", "games/h", "evals/s", "policy", "value", "verdict", "elo", "minutes"):
+        table.add_column(name, justify="left" if name == "verdict" else "right")
+    for row in rows:
+        table.add_row(
+            str(row["cycle"]),
+            _number(row["games_per_hour"], ",.0f"),
+            _number(row["evaluations_per_second"], ",.0f"),
+            _number(row["policy"], ".3f"),
+            _number(row["value"], ".3f"),
+            row["verdict"],
+            _number(row["elo"], "+.0f"),
+            f"{row['minutes']:.1f}",
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

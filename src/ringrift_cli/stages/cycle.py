@@ -1,0 +1,417 @@
+"""The learning loop: self-play, training, the gate, promotion, over and over.
+
+    selfplay   the champion (before there is one, a network that has learned nothing) plays itself
+    train      makes a candidate, from the last candidate or the champion
+    gate       judges it; what it finds is written as evidence
+    promote    makes an accepted candidate champion
+    collect    deletes the oldest shards that nobody needs, beyond a limit
+
+A finished step is in the journal, and is not done again; the one that was under way is gone on
+with. So wherever a run is killed, the same command continues it. Nothing is believed that a step
+says of itself: shards are hashed and replayed, checkpoints loaded, the registry read back, before
+the journal says done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.artifacts import sha256, write_whole
+from ringrift_cli.config import Config
+from ringrift_cli.errors import RecordError, UsageError
+from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.stages import cycle_data
+from ringrift_cli.stages.cycle_alarms import alarms
+from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
+from ringrift_cli.stages.cycle_parts import (
+    ACCEPTED,
+    GateWork,
+    Model,
+    SelfPlayWork,
+    ShouldStop,
+    Steps,
+    Stopped,
+    TrainWork,
+    Watch,
+    derived_seed,
+)
+from ringrift_cli.stages.train_setting import FREE
+from ringrift_cli.version import __version__
+
+FORMAT = 1
+SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT = "selfplay", "train", "gate", "promote", "collect"
+STEPS = (SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT)
+RESULTS = "results.sqlite"
+CHAMPION, BOOTSTRAP = "champion", "bootstrap"
+PLAYED = "played"  # an event of selfplay: what an attempt says of itself
+DELETING = "deleting"  # an event of collect, which says what before it acts
+KEPT_RUNS = 3  # training runs whose weights and moments stay; the registry has its own copies
+MOST_ATTEMPTS = 3  # of self-play that ends without all of its games
+
+Outcome = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the parts of a run lie."""
+
+    run: Path
+
+    @property
+    def data(self) -> Path:
+        return self.run / SELFPLAY
+
+    @property
+    def results(self) -> Path:
+        return self.run / RESULTS
+
+    def train(self, cycle: int) -> Path:
+        return self.run / TRAIN / f"cycle-{cycle:05}"
+
+    def evidence(self, cycle: int) -> Path:
+        return self.run / GATE / f"cycle-{cycle:05}.json"
+
+
+class Loop:
+    """A run that is worked on. `journal` is open, so nobody else does."""
+
+    def __init__(
+        self,
+        config: Config,
+        steps: Steps,
+        journal: Journal,
+        watch: Watch,
+        should_stop: ShouldStop = lambda: False,
+    ) -> None:
+        self.config, self.steps, self.journal, self.watch = config, steps, journal, watch
+        self.should_stop = should_stop
+        self.folders = Folders(journal.folder)
+        self.cycle = journal.current
+
+    def run_cycle(self) -> Outcome:
+        """Ends the cycle that is under way, or a new one; its record.
+
+        `Stopped` if it was asked to stop, and `RingriftError` if a step failed: the next call goes
+        on there in both cases.
+        """
+        self.cycle = self.journal.current
+        plan = self._plan()
+        played = self._step(SELFPLAY, lambda: self._selfplay(plan))
+        trained = self._step(TRAIN, lambda: self._train(plan))
+        candidate = _model(trained)
+        judged = self._step(GATE, lambda: self._gate(candidate))
+        if judged["verdict"] == ACCEPTED and self._overtaken(candidate, judged):
+            self.watch.note(f"Cycle {self.cycle}: another champion by now; judging again.")
+            judged = self._step(GATE, lambda: self._gate(candidate), again=True)
+        if judged["verdict"] == ACCEPTED:
+            accepted = judged
+            self._step(PROMOTE, lambda: self._promote(candidate, accepted))
+        collected = self._step(COLLECT, self._collect)
+        record = self._record(plan, played, trained, judged, collected)
+        self.journal.add(self.cycle, CYCLE, DONE, outcome=record)
+        self.journal.write_cycles()
+        return record
+
+    def _plan(self) -> Outcome:
+        """Who plays and what is trained on, decided once for each cycle."""
+        begun = self.journal.find(self.cycle, CYCLE, BEGUN)
+        if begun is None:
+            cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, SELFPLAY)
+            self.journal.add(self.cycle, CYCLE, BEGUN, plan=make_plan(self))
+            begun = self.journal.lines[-1]
+        return dict(begun["plan"])
+
+    def _overtaken(self, candidate: Model, judged: Outcome) -> bool:
+        """Whether somebody else became champion since the candidate was judged."""
+        champion = self.steps.champion()
+        identity = champion.identity if champion else None
+        return identity not in (candidate.identity, judged["against"])
+
+    def _step(self, name: str, act: Callable[[], Outcome], *, again: bool = False) -> Outcome:
+        """The outcome of a step, which is done now unless it was before, or is to be `again`."""
+        done = self.journal.outcome(self.cycle, name)
+        if done is not None and not again:
+            return done
+        if self.should_stop():
+            raise Stopped
+        cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, name)
+        if self.journal.find(self.cycle, name, BEGUN) is not None:
+            self.watch.note(f"Cycle {self.cycle}: going on with {name}.")
+        facts = {"settings": self._train_settings()} if name == TRAIN else {}
+        self.journal.add(self.cycle, name, BEGUN, **facts)
+        began = time.monotonic()
+        try:
+            outcome = act()
+        except Stopped:
+            spent = round(time.monotonic() - began, 3)
+            self.journal.add(self.cycle, name, STOPPED, seconds=spent)
+            raise
+        spent = round(time.monotonic() - began, 3)
+        self.journal.add(self.cycle, name, DONE, seconds=spent, outcome=outcome)
+        return outcome
+
+    # ---- steps ----------------------------------------------------------------------------------
+
+    def _seed(self, *path: object) -> int:
+        return derived_seed(self.config.run.seed, self.cycle, *path)
+
+    def _selfplay(self, plan: Outcome) -> Outcome:
+        """Plays the games that whole shards of this cycle do not hold yet."""
+        data, wanted = self.folders.data, self.config.selfplay.games_per_cycle
+        model = _model(plan["model"])
+        self.steps.check(model)
+        attempts = 0
+        with self.watch.progress(f"Cycle {self.cycle}: self-play", wanted) as meter:
+            known = cycle_data.games_of(cycle_data.of_cycle(data, self.cycle))
+            meter.advance(min(known, wanted))
+            while known < wanted:
+                if attempts == MOST_ATTEMPTS:
+                    raise RecordError(
+                        f"Self-play ended {attempts} times, but the manifest of {data} has"
+                        f" {known} of {wanted} games of cycle {self.cycle}."
+                    )
+                attempts += 1
+                seed = self._seed(SELFPLAY, known)  # never again that of games that are kept
+                work = SelfPlayWork(data, model, self.cycle, wanted - known, seed)
+                played = self.steps.generate(work, meter, self.should_stop)
+                self.journal.add(self.cycle, SELFPLAY, PLAYED, played=asdict(played))
+                known = cycle_data.games_of(cycle_data.of_cycle(data, self.cycle))
+                if played.stopped and known < wanted:
+                    raise Stopped
+        return {**cycle_data.read_back(data, self.cycle), **self._pace()}
+
+    def _pace(self) -> Outcome:
+        """How fast games were made, by the attempts that lived to say so.
+
+        Games that a killed attempt left are taken to have cost as much as the others.
+        """
+        attempts = self._lines(SELFPLAY, PLAYED)
+        total = {
+            name: sum(line["played"][name] for line in attempts)
+            for name in ("games", "evaluations", "seconds")
+        }
+        if not total["games"] or not total["seconds"]:
+            return {"evaluations": None, "games_per_hour": None, "evaluations_per_second": None}
+        known = cycle_data.games_of(cycle_data.of_cycle(self.folders.data, self.cycle))
+        return {
+            "evaluations": round(total["evaluations"] * known / total["games"]),
+            "games_per_hour": round(3600 * total["games"] / total["seconds"], 1),
+            "evaluations_per_second": round(total["evaluations"] / total["seconds"], 1),
+        }
+
+    def _lines(self, step: str, event: str) -> list[Outcome]:
+        """What the journal says of this cycle."""
+        wanted = (self.cycle, step, event)
+        return [
+            line
+            for line in self.journal.lines
+            if (line["cycle"], line["step"], line["event"]) == wanted
+        ]
+
+    def _train(self, plan: Outcome) -> Outcome:
+        parent = _model(plan["parent"])
+        self.steps.check(parent)
+        self._same_settings()
+        data_hours = cycle_data.newest_hours(self.folders.data)
+        work = TrainWork(
+            self.folders.data,
+            self.folders.train(self.cycle),
+            parent,
+            self.folders.train(self.cycle - 1) if self.cycle > 1 else None,
+            plan["follows"],
+            self.cycle,
+            self._seed(TRAIN),
+        )
+        trained = self.steps.train(work, self.watch, self.should_stop)
+        self.steps.check(trained.model)
+        return {
+            **trained.summary,
+            **_named(trained.model),
+            "parent": parent.identity,
+            "data_hours": round(data_hours, 3),
+        }
+
+    def _same_settings(self) -> None:
+        """Holds a training run that goes on to the settings that it was begun with."""
+        first = self._lines(TRAIN, BEGUN)[0]["settings"]
+        for section, values in self._train_settings().items():
+            for name, value in values.items():
+                if first[section][name] != value and name not in FREE:
+                    raise UsageError(
+                        f"Training of cycle {self.cycle} was begun with {section}.{name}"
+                        f" {first[section][name]}, not {value}.",
+                        hint=f"--set {section}.{name}={first[section][name]} until it is done",
+                    )
+
+    def _train_settings(self) -> Outcome:
+        document = self.config.document()
+        return {name: document[name] for name in ("network", "train")}
+
+    def _gate(self, candidate: Model) -> Outcome:
+        self.steps.check(candidate)
+        champion = self.steps.champion()
+        if champion is not None and champion.identity == candidate.identity:
+            raise RecordError(
+                f"{candidate.identity} is champion already, though cycle {self.cycle} has not"
+                " judged it: training gave back what it began with.",
+                hint="more train.samples_per_position, or more selfplay.games_per_cycle",
+            )
+        work = GateWork(candidate, champion, self.folders.results, self._seed(GATE))
+        judged = self.steps.gate(work, self.watch, self.should_stop)
+        evidence = (json.dumps(judged.evidence, indent=1) + "\n").encode()
+        path = self.folders.evidence(self.cycle)
+        write_whole(path, evidence)
+        return {
+            "verdict": judged.verdict,
+            "reasons": judged.evidence["reasons"],
+            "games": judged.evidence["games"],
+            "checks": [_check(check) for check in judged.evidence["checks"]],
+            "against": champion.identity if champion else None,
+            "evidence": str(path.relative_to(self.folders.run)),
+            "sha256": sha256(evidence),
+        }
+
+    def _promote(self, candidate: Model, judged: Outcome) -> Outcome:
+        """Promotes, unless an attempt that was killed has done so; the registry is read back."""
+        path = self.folders.run / judged["evidence"]
+        data = path.read_bytes()
+        if sha256(data) != judged["sha256"]:
+            raise RecordError(f"{path} is not the evidence that the gate of this cycle wrote.")
+        champion = self.steps.champion()
+        if champion is None or champion.identity != candidate.identity:
+            self.steps.promote(candidate, json.loads(data))
+            champion = self.steps.champion()
+        if champion is None or champion.identity != candidate.identity:
+            raise RecordError(
+                f"{candidate.identity} was promoted, but the registry's champion is"
+                f" {champion.identity if champion else 'nobody'}."
+            )
+        return {"champion": champion.identity}
+
+    def _collect(self) -> Outcome:
+        """Deletes what a killed attempt began to delete, then what is too much."""
+        data = self.folders.data
+        for line in self._lines(COLLECT, DELETING):
+            cycle_data.delete(data, line["names"], line["files"])
+        found = cycle_data.surplus(data, self.config.cycle.max_data_gb, needed(self))
+        if found.names:
+            facts = {"names": found.names, "files": found.files, "size": found.size}
+            self.journal.add(self.cycle, COLLECT, DELETING, **facts)
+            cycle_data.delete(data, found.names, found.files)
+            self.watch.note(
+                f"Deleted {len(found.names)} old shards, {found.size / cycle_data.GB:.2f} GB."
+            )
+        if found.too_much:
+            self.watch.note(
+                f"{data} holds {found.left / cycle_data.GB:.2f} GB, more than"
+                f" {self.config.cycle.max_data_gb:g}: the rest is in the training window, or a"
+                " model in the registry refers to it."
+            )
+        deleting = self._lines(COLLECT, DELETING)
+        cycle_data.drop_tensors(self.folders.run / TRAIN, KEPT_RUNS)
+        return {
+            "shards": sum(len(line["names"]) for line in deleting),
+            "bytes": sum(line["size"] for line in deleting),
+            "left": found.left,
+        }
+
+    # ---- the record -----------------------------------------------------------------------------
+
+    def _record(
+        self,
+        plan: Outcome,
+        played: Outcome,
+        trained: Outcome,
+        judged: Outcome,
+        collected: Outcome,
+    ) -> Outcome:
+        """The line of cycles.jsonl: all from the journal, nothing from memory."""
+        journal, earlier = self.journal, self.journal.finished
+        begun = journal.find(self.cycle, CYCLE, BEGUN)
+        promoted = journal.outcome(self.cycle, PROMOTE)
+        row = earlier[-1]["rejections"] + 1 if earlier else 1
+        record = {
+            "format": FORMAT,
+            "pool": self.config.pool,
+            "cycle": self.cycle,
+            "begun": begun["time"] if begun else None,
+            "ended": now(),
+            "seconds": {name: journal.seconds(self.cycle, name) for name in STEPS},
+            "version": __version__,
+            "rules": rules_hash(),
+            "codec": codec_hash(),
+            "settings": self.config.document(),
+            "selfplay": {**played, "model": plan["model"]},
+            "train": trained,
+            "gate": judged,
+            "promoted": promoted is not None,
+            "champion": promoted["champion"] if promoted else judged["against"],
+            "rejections": 0 if promoted else row,
+            "collected": collected,
+        }
+        record["alarms"] = alarms(self.config.cycle, record, earlier)
+        return record
+
+
+def _check(check: Outcome) -> Outcome:
+    """What the record of a cycle keeps of a check of the gate."""
+    match = check["match"]
+    low, high = match["elo_95"]
+    return {
+        "name": check["name"],
+        "opponent": match["players"][1],
+        "passed": check["passed"],
+        "games": match["games"],
+        "score": match["score"],
+        "elo": match["elo"],
+        "low": low,
+        "high": high,
+    }
+
+
+def run(
+    loop: Loop, cycles: int | None, tell: Callable[[Outcome], None] = lambda record: None
+) -> None:
+    """Runs so many cycles, or for ever; `tell` has the record of each. Errors as `run_cycle`."""
+    numbers = itertools.count() if cycles is None else range(cycles)
+    for _ in numbers:
+        tell(loop.run_cycle())
+
+
+def _named(model: Model) -> Outcome:
+    return {"identity": model.identity, "path": str(model.path)}
+
+
+def _model(outcome: Outcome) -> Model:
+    return Model(outcome["identity"], Path(outcome["path"]))
+
+
+def make_plan(loop: Loop) -> Outcome:
+    """Who plays in the next cycle, and what training goes on from; a new network if need be."""
+    champion = loop.steps.champion()
+    kind = CHAMPION
+    if champion is None:
+        kind = BOOTSTRAP
+        seed = derived_seed(loop.config.run.seed, BOOTSTRAP)
+        champion = loop.steps.bootstrap(loop.folders.run / TRAIN / BOOTSTRAP, seed)
+    parent, limits = champion, loop.config.cycle
+    finished = loop.journal.finished
+    row = finished[-1]["rejections"] if finished else 0
+    if row % limits.max_rejections and limits.continue_from == "candidate":
+        parent = _model(finished[-1]["train"])
+    return {
+        "model": {**_named(champion), "kind": kind},
+        "parent": _named(parent),
+        "follows": bool(finished) and parent.identity == finished[-1]["train"]["identity"],
+    }
+
+
+def needed(loop: Loop) -> set[str]:
+    """Hashes of the shards that must stay."""
+    return loop.steps.window(loop.folders.data) | loop.steps.referred()

@@ -1,0 +1,189 @@
+"""The shards of a run: what a cycle made, counted where it lies, and what may be deleted."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ringrift_cli.artifacts import read_manifest, remove_from_manifest
+from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.game.notation import REASONS
+from ringrift_cli.stages.shard_checks import RESIGNED
+from ringrift_cli.stages.shards import Shard, read_searched
+
+GB = 1e9
+RESIGNATION = "resignation"
+
+
+def check_space(folder: Path, least_gb: float, step: str) -> None:
+    """`OutputError` if the disk of a folder has less free than a step may begin with."""
+    free = shutil.disk_usage(folder).free / GB
+    if free < least_gb:
+        raise OutputError(
+            f"{free:.2f} GB are free at {folder}, less than the {least_gb:g} GB of"
+            f" cycle.min_free_gb; {step} was not begun.",
+            hint="free some space, then the same command: it goes on where it is",
+        )
+
+
+def of_cycle(data: Path, cycle: int) -> list[dict[str, Any]]:
+    """The manifest's lines of the shards that a cycle made, as far as it has come."""
+    return [
+        entry
+        for entry in read_manifest(data)
+        if isinstance(entry.get("made"), dict) and entry["made"].get("generation") == cycle
+    ]
+
+
+def games_of(entries: list[dict[str, Any]]) -> int:
+    return sum(int(entry["games"]) for entry in entries)
+
+
+def hours_since(time: str) -> float:
+    """Hours from a time that a file gives until now."""
+    spent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)
+    return spent.total_seconds() / 3600
+
+
+def newest_hours(data: Path) -> float:
+    """Age of the newest shard, hours; `RecordError` if there is none."""
+    entries = read_manifest(data)
+    if not entries:
+        raise RecordError(f"{data} holds no shard to train on.")
+    return min(hours_since(str(entry["time"])) for entry in entries)
+
+
+# ---- what a cycle made ---------------------------------------------------------------------------
+
+
+def read_back(data: Path, cycle: int) -> dict[str, Any]:
+    """What the games of a cycle are, every shard hashed and every game replayed; JSON.
+
+    `RecordError` for a shard that is not what the manifest says.
+    """
+    entries = of_cycle(data, cycle)
+    reasons: Counter[str] = Counter()
+    wins: Counter[int] = Counter()
+    seen: Counter[bytes] = Counter()
+    lengths: list[int] = []
+    positions = 0
+    for entry in entries:
+        shard = read_searched(data / str(entry["file"]), entry["sha256"])
+        columns = shard.columns
+        if len(columns.winners) != entry["games"]:
+            raise RecordError(
+                f"{data / str(entry['file'])} holds {len(columns.winners)} games, but the manifest"
+                f" says {entry['games']}."
+            )
+        reasons.update(_reasons(shard))
+        wins.update(columns.winners.tolist())
+        seen.update(_hashes(shard))
+        lengths += np.diff(columns.game_offsets).tolist()
+        positions += len(columns.plies)
+    players = int(entries[0]["players"]) if entries else 0
+    return {
+        "shards": [entry["sha256"] for entry in entries],
+        "games": len(lengths),
+        "decisions": sum(lengths),
+        "positions": positions,
+        "reasons": dict(reasons.most_common()),
+        "wins": [wins[seat] for seat in range(players)],
+        "length": _spread(lengths),
+        "duplicates": sum(seen.values()) - len(seen),
+    }
+
+
+def _reasons(shard: Shard) -> list[str]:
+    return [
+        RESIGNATION if reason == RESIGNED else REASONS[reason]
+        for reason in shard.columns.reasons.tolist()
+    ]
+
+
+def _hashes(shard: Shard) -> list[bytes]:
+    """A hash of the decisions of each game: equal games have equal ones."""
+    c = shard.columns
+    bounds = c.game_offsets.tolist()
+    actions = c.actions.astype("<i4")
+    return [
+        hashlib.sha256(actions[first:end].tobytes()).digest() for first, end in pairwise(bounds)
+    ]
+
+
+def _spread(lengths: list[int]) -> dict[str, float]:
+    if not lengths:
+        return {}
+    low, middle, high = np.percentile(lengths, [10, 50, 90]).tolist()
+    return {
+        "mean": round(float(np.mean(lengths)), 2),
+        "p10": low,
+        "p50": middle,
+        "p90": high,
+        "most": max(lengths),
+    }
+
+
+# ---- what may go ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """What a folder of shards holds beyond its limit."""
+
+    names: list[str]  # SHA-256 of the shards that may go, oldest first
+    files: list[str]
+    size: int  # bytes of them
+    left: int  # bytes of what stays
+    limit: int
+
+    @property
+    def too_much(self) -> bool:
+        """Whether more stays than should, because it is still needed."""
+        return self.left > self.limit
+
+
+def surplus(data: Path, limit_gb: float, needed: Collection[str]) -> Surplus:
+    """The oldest shards that nobody needs, until what stays is within the limit."""
+    sizes = []
+    for entry in read_manifest(data):
+        path = data / str(entry["file"])
+        if path.is_file():
+            sizes.append((entry, path.stat().st_size))
+    left, limit = sum(size for _, size in sizes), int(limit_gb * GB)
+    whole = left
+    names, files = [], []
+    for entry, size in sizes:
+        if left <= limit:
+            break
+        if entry["sha256"] not in needed:
+            names.append(str(entry["sha256"]))
+            files.append(str(entry["file"]))
+            left -= size
+    return Surplus(names, files, whole - left, left, limit)
+
+
+def delete(data: Path, names: Collection[str], files: Collection[str]) -> None:
+    """Deletes shards: first from the manifest, so that it never names one that is gone.
+
+    Done again after it was interrupted, it ends the same.
+    """
+    remove_from_manifest(data, names)
+    for file in files:
+        (data / Path(file).name).unlink(missing_ok=True)
+
+
+def drop_tensors(runs: Path, keep: int) -> None:
+    """Deletes the tensors of all training runs but the last ones; their logs stay."""
+    folders = sorted(folder for folder in runs.glob("cycle-*") if folder.is_dir())
+    for folder in folders[:-keep]:
+        for path in folder.rglob("*.safetensors"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,206 @@
+"""The steps of the learning loop as they really are: search, training, gate and registry."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ringrift_cli.artifacts import read_manifest
+from ringrift_cli.config import Config
+from ringrift_cli.errors import RecordError
+from ringrift_cli.nn.registry import Registry
+from ringrift_cli.stages import window
+from ringrift_cli.stages.actor import Counts, PlaySetting
+from ringrift_cli.stages.cycle_parts import (
+    GateWork,
+    Judged,
+    Meter,
+    Model,
+    Played,
+    SelfPlayWork,
+    ShouldStop,
+    Stopped,
+    Trained,
+    TrainWork,
+    Watch,
+)
+from ringrift_cli.stages.generate import Generated, devices_named, generate
+from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.stages.promote import GateSetting, gate_model
+from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.stages.train_setting import TrainSetting
+
+WHOLE = 1000  # parts of a training run that its meter counts
+# Of the summary of training: said elsewhere in the record, or in the checkpoint.
+NOT_KEPT = ("checkpoint", "identity", "shards", "parents", "stopped")
+
+T = TypeVar("T")
+
+
+def setting_of(kind: type[T], section: object, **more: Any) -> T:
+    """A setting of a step: the keys of a section that it has, and more."""
+    own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    shared = {one.name: getattr(section, one.name) for one in fields(section) if one.name in own}  # type: ignore[arg-type]
+    return kind(**{**shared, **more})
+
+
+class _TrainingMeter:
+    """Shows steps, whose number is known once training has begun, in parts of `WHOLE`."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._shown = meter, 0
+
+    def tell(self, step: int, steps: int, numbers: dict[str, float]) -> None:
+        note = ""
+        if "seconds_left" in numbers:
+            note = (
+                f"loss policy {numbers['policy']:.3f} value {numbers['value']:.3f},"
+                f" {numbers['samples_per_second']:,.0f} samples/s,"
+                f" {numbers['seconds_left'] / 60:.1f} min left"
+            )
+        done = WHOLE * step // steps
+        self._meter.advance(done - self._shown, note)
+        self._shown = done
+
+
+class RealSteps:
+    """What `ringrift cycle` does; see `Steps`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        run = config.run
+        self._pool = Pool(run.board, run.players, run.pie_rule)
+        self._registry = Registry(Path(run.models))
+        self._devices = devices_named(run.gpus)
+
+    # ---- models ---------------------------------------------------------------------------------
+
+    def champion(self) -> Model | None:
+        champion = self._registry.champion(self._config.pool)
+        return None if champion is None else Model(champion.identity, champion.path)
+
+    def bootstrap(self, folder: Path, seed: int) -> Model:
+        import torch
+
+        from ringrift_cli.nn import checkpoint
+        from ringrift_cli.nn.network import Network, architecture
+
+        run = self._config.run
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Network(architecture(self._config.network.size, run.board, run.players))
+        path = checkpoint.save(folder, network.eval(), {"seed": seed, "parents": [], "data": []})
+        return Model(path.stem, path)
+
+    def check(self, model: Model) -> None:
+        from ringrift_cli.nn import checkpoint
+
+        run = self._config.run
+        found = checkpoint.load(model.path, run.board, run.players)
+        if found.identity != model.identity:
+            raise RecordError(f"{model.path} holds {found.identity}, not {model.identity}.")
+
+    def promote(self, model: Model, evidence: dict[str, Any]) -> None:
+        self._registry.add(self._config.pool, model.path)
+        self._registry.promote(self._config.pool, model.identity, evidence)
+
+    def referred(self) -> set[str]:
+        models = self._registry.models(self._config.pool)
+        return {name for entry in models for name in entry.about["data"]}
+
+    # ---- games ----------------------------------------------------------------------------------
+
+    def generate(self, work: SelfPlayWork, meter: Meter, should_stop: ShouldStop) -> Played:
+        run, play = self._config.run, self._config.selfplay
+        setting = GenerateSetting(
+            run.board,
+            run.players,
+            work.model.path,
+            work.model.identity,
+            setting_of(PlaySetting, play),
+            run.pie_rule,
+            work.seed,
+            work.cycle,
+            self._devices,
+            play.concurrent,
+            shard_games=play.shard_games,
+        )
+
+        def advance(more: Counts, so_far: Generated) -> None:
+            spent = max(so_far.seconds, 1e-9)
+            meter.advance(
+                more.games,
+                f"{3600 * so_far.counts.games / spent:,.0f} games/h,"
+                f" {so_far.counts.evaluations / spent:,.0f} evals/s",
+            )
+
+        done = generate(
+            setting, work.folder, games=work.games, advance=advance, should_stop=should_stop
+        )
+        return Played(done.counts.games, done.counts.evaluations, done.seconds, done.stopped)
+
+    def window(self, data: Path) -> set[str]:
+        run = self._config.run
+        if not read_manifest(data):
+            return set()
+        setting = window.WindowSetting(
+            run.board, run.players, run.pie_rule, self._config.train.window
+        )
+        return set(window.choose(data, setting).hashes)
+
+    # ---- learning and judging --------------------------------------------------------------------
+
+    def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
+        from ringrift_cli.stages.train import Sources, train
+
+        run = self._config.run
+        setting = setting_of(
+            TrainSetting,
+            self._config.train,
+            board=run.board,
+            players=run.players,
+            pie_rule=run.pie_rule,
+            size=self._config.network.size,
+            seed=work.seed,
+            generation=work.cycle,
+            device=self._devices[0],
+        )
+        init = None if work.follows else work.parent.path
+        sources = Sources(work.data, init=init, previous=work.previous)
+        with watch.progress("Training", WHOLE) as meter:
+            found = train(
+                setting,
+                sources,
+                work.out,
+                resume=True,
+                tell=_TrainingMeter(meter).tell,
+                should_stop=should_stop,
+            )
+        if found.checkpoint is None or found.identity is None:
+            raise Stopped
+        kept = {k: v for k, v in found.document().items() if k not in NOT_KEPT}
+        return Trained(Model(found.identity, Path(found.checkpoint)), kept)
+
+    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
+        section = self._config.gate
+        setting = setting_of(GateSetting, section, seed=work.seed)
+        candidate = self._registry.find(self._config.pool, str(work.candidate.path))
+        most = setting.most_games(
+            champion=work.champion is not None,
+            earlier=len(self._registry.earlier(self._config.pool)),
+        )
+        with Results(work.results) as results, watch.progress("Gate", most) as meter:
+            found = gate_model(
+                self._registry,
+                self._pool,
+                candidate,
+                results,
+                setting,
+                section.sims,
+                advance=meter.advance,
+                should_stop=should_stop,
+            )
+        if found.stopped:
+            raise Stopped
+        return Judged(found.verdict, found.document())

@@ -1,0 +1,125 @@
+"""The charts of the report: which numbers of the cycles go where."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from ringrift_cli.stages.cycle_alarms import HEURISTIC
+from ringrift_cli.stages.report_charts import Line, Point, line_chart, share_chart
+
+Record = dict[str, Any]
+
+
+def _hours(records: list[Record]) -> list[float]:
+    """When each cycle ended, in hours from the beginning of the first."""
+    begun = dt.datetime.fromisoformat(records[0]["begun"])
+    ends = [dt.datetime.fromisoformat(record["ended"]) for record in records]
+    return [(end - begun).total_seconds() / 3600 for end in ends]
+
+
+def _evaluations(records: list[Record]) -> list[float]:
+    """Evaluations of self-play up to the end of each cycle."""
+    total, found = 0, []
+    for record in records:
+        total += record["selfplay"]["evaluations"] or 0
+        found.append(float(total))
+    return found
+
+
+def _elo_chart(records: list[Record], xs: list[float], title: str, x_name: str) -> str:
+    """Elo against the heuristic with 95 % bars, of champions and of those not promoted."""
+    champions: list[Point] = []
+    others: list[Point] = []
+    for x, record in zip(xs, records, strict=True):
+        for check in record["gate"]["checks"]:
+            if check["name"] != HEURISTIC or check["elo"] is None:
+                continue
+            tip = f"cycle {record['cycle']}: {check['elo']:+.0f} in {check['games']} games"
+            point = Point(x, check["elo"], check["low"], check["high"], tip)
+            (champions if record["promoted"] else others).append(point)
+    lines = [Line("champions", champions)]
+    if others:
+        lines.append(Line("not promoted", others, joined=False))
+    if champions or others:
+        ends = [Point(min(xs), 0.0), Point(max(xs), 0.0)]
+        lines.append(Line("heuristic:default", ends, dashed=True))
+    return line_chart(lines, title, x_name)
+
+
+def elo_against_time(records: list[Record]) -> str:
+    return _elo_chart(records, _hours(records), "Elo against the heuristic, over time", "hours")
+
+
+def elo_against_evaluations(records: list[Record]) -> str:
+    title = "Elo against the heuristic, over evaluations of self-play"
+    return _elo_chart(records, _evaluations(records), title, "evaluations")
+
+
+def _curve(records: list[Record], part: str, name: str) -> list[Point]:
+    """A number of training by cycle, where there is one."""
+    return [
+        Point(record["cycle"], found[name], tip=f"cycle {record['cycle']}: {found[name]:.4f}")
+        for record in records
+        if name in (found := record["train"][part])
+    ]
+
+
+def _loss(records: list[Record], name: str, title: str) -> str:
+    lines = [
+        Line("training", _curve(records, "train_last", name)),
+        Line("games never trained on", _curve(records, "validation_last", name)),
+    ]
+    return line_chart(lines, title, "cycle", whole_x=True)
+
+
+def policy_loss(records: list[Record]) -> str:
+    return _loss(records, "policy", "Policy loss at the end of training, nats")
+
+
+def value_loss(records: list[Record]) -> str:
+    return _loss(records, "value", "Value loss at the end of training, nats")
+
+
+def accuracy(records: list[Record]) -> str:
+    lines = [
+        Line("policy", _curve(records, "validation_last", "policy_accuracy")),
+        Line("value", _curve(records, "validation_last", "value_accuracy")),
+        Line("calibration error", _curve(records, "validation_last", "calibration")),
+    ]
+    title = "Accuracy on games never trained on"
+    return line_chart(lines, title, "cycle", whole_x=True, least=True)
+
+
+def speed(records: list[Record]) -> str:
+    points = [
+        Point(record["cycle"], rate, tip=f"cycle {record['cycle']}: {rate:,.0f}")
+        for record in records
+        if (rate := record["selfplay"]["games_per_hour"]) is not None
+    ]
+    lines = [Line("", points)]
+    return line_chart(lines, "Self-play, games per hour", "cycle", whole_x=True, least=True)
+
+
+def game_length(records: list[Record]) -> str:
+    lengths = [(record["cycle"], record["selfplay"]["length"]) for record in records]
+    band = [Point(x, n["p50"], n["p10"], n["p90"]) for x, n in lengths if n]
+    mean = [Point(x, n["mean"], tip=f"cycle {x}: {n['mean']:.1f}") for x, n in lengths if n]
+    lines = [Line("mean", mean), Line("8 of 10 games", band, joined=False, dashed=True, band=True)]
+    return line_chart(lines, "Decisions of a game", "cycle", whole_x=True, least=True)
+
+
+def endings(records: list[Record]) -> str:
+    names = sorted({name for record in records for name in record["selfplay"]["reasons"]})
+    rows = [
+        (record["cycle"], [record["selfplay"]["reasons"].get(name, 0) for name in names])
+        for record in records
+    ]
+    told = [name.replace("_", " ") for name in names]
+    return share_chart(told, rows, "How games end", "cycle")
+
+
+def seats(records: list[Record]) -> str:
+    names = [f"seat {seat + 1}" for seat in range(len(records[-1]["selfplay"]["wins"]))]
+    rows = [(record["cycle"], record["selfplay"]["wins"]) for record in records]
+    return share_chart(names, rows, "Who wins", "cycle")

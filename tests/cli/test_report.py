@@ -1,0 +1,128 @@
+"""`ringrift report`: one page, which needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrift_cli.config import Config, commented
+from ringrift_cli.stages import cycle
+from ringrift_cli.stages.cycle_journal import opened
+from tests.conftest import Ringrift
+from tests.loops import QuickSteps, loop_of, settings
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+VOID = {"meta", "br", "link", "img", "input"}
+LOADS = ("src=", "href=", "url(", "@import", "http:", "https:", "<script", "<link", "<img", "<use")
+
+
+class Tags(HTMLParser):
+    """Whether every element that begins also ends, and what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def run_of(folder: Path, **changes: Any) -> Config:
+    config = settings(folder, **changes)
+    Path("ringrift.yaml").write_text(commented(config))
+    return config
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
+    config = run_of(tmp_path, alarm_rejections=1)
+    steps = QuickSteps(config, (True, False, True), (-20.0, 10.0, 30.0))
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, steps, journal), 3)
+    run = ringrift("report", "--json", "-q")
+    path = config.folder / "report.html"
+    assert (run.code, run.err) == (0, "")
+    assert json.loads(run.out) == {"file": str(path), "bytes": path.stat().st_size}
+    text = path.read_text(encoding="utf-8")
+    for load in LOADS:
+        assert load not in text, load
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert tags.seen.count("svg") == 9 + 2 * 4  # charts, and four moments of two games
+    for title in (
+        "Elo against the heuristic, over time",
+        "Elo against the heuristic, over evaluations of self-play",
+        "Policy loss",
+        "Value loss",
+        "Decisions of a game",
+        "How games end",
+        "Who wins",
+    ):
+        assert f"<figcaption>{title}" in text
+    records = journal.finished
+    for record in records:
+        assert record["train"]["identity"] in text
+    assert "cycle 3: +30 in 8 games" in text
+    assert "1 candidates in a row were not accepted." in text
+    assert "<td>gate.elo1</td><td>35.0</td>" in text
+    assert "prefers-color-scheme: dark" in text
+    evidence = (config.folder / records[-1]["gate"]["evidence"]).read_text()
+    assert json.loads(evidence)["rules"] in text
+    wins = re.findall(r"Game \d: seat ([12]) wins by [a-z ]+, (\d+) decisions", text)
+    assert len(wins) == 2
+
+
+def test_one_cycle_and_no_shards(ringrift: Ringrift, tmp_path: Path) -> None:
+    config = run_of(tmp_path)
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, QuickSteps(config, (False,)), journal), 1)
+    for path in (config.folder / "selfplay").iterdir():
+        path.unlink()
+    run = ringrift("report", "--out", "page.html")
+    assert (run.code, run.out) == (0, "page.html\n")
+    text = Path("page.html").read_text()
+    assert "Champion</dt><dd>none yet" in text
+    assert "Games that" not in text
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+
+
+def test_nothing_to_report(ringrift: Ringrift, tmp_path: Path) -> None:
+    config = run_of(tmp_path)
+    run = ringrift("report")
+    assert (run.code, run.out) == (1, "")
+    assert "has no finished cycle to report on." in run.err
+    assert "  try: ringrift cycle --cycles 1\n" in run.err
+    assert not config.folder.exists()
+
+
+def test_three_players(ringrift: Ringrift, tmp_path: Path) -> None:
+    run_of(tmp_path)
+    line = ["--board", "square8", "--players", 3]
+    config = settings(tmp_path, board="square8", players=3)
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, QuickSteps(config), journal), 1)
+    assert len(journal.finished[0]["selfplay"]["wins"]) == 3
+    assert ringrift("report", *line, "--out", "page.html", "-q").code == 0
+    assert "seat 3" in Path("page.html").read_text()

@@ -1,0 +1,100 @@
+"""`ringrift status`: what it says of runs that are not there, under way, and done."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ringrift_cli.config import Config, commented
+from ringrift_cli.stages import cycle
+from ringrift_cli.stages.cycle_journal import JOURNAL, opened
+from tests.conftest import Ringrift
+from tests.loops import QuickSteps, loop_of, settings
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.chdir(tmp_path)
+    found = settings(tmp_path, alarm_rejections=1)
+    Path("ringrift.yaml").write_text(commented(found))
+    return found
+
+
+def test_nothing_is_there(ringrift: Ringrift, config: Config) -> None:
+    run = ringrift("status")
+    assert (run.code, run.err) == (0, "")
+    assert "0 cycles in " in run.out
+    assert "champion  none yet" in run.out
+    assert "nothing under way; no process at work" in run.out
+    assert not config.folder.exists()
+    document = json.loads(ringrift("status", "--json").out)
+    assert (document["champion"], document["last"], document["cycles"]) == (None, None, 0)
+    assert document["data"] == {"shards": 0, "games": 0, "positions": 0, "newest_hours": None}
+
+
+def test_a_run(ringrift: Ringrift, config: Config) -> None:
+    steps = QuickSteps(config, (True, True, False), (-20.0, 30.0))
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, steps, journal), 3)
+        journal.add(4, "cycle", "begun", plan={})
+        journal.add(4, "selfplay", "begun")
+        run = ringrift("status")
+    assert run.code == 0
+    champion = steps.champions[-1]
+    for said in (
+        "hex8-2p",
+        "3 cycles in ",
+        "cycle 4, selfplay: begun 20",
+        "Process ",
+        f"{champion}, since 20",
+        "+30 Elo against the heuristic (+0 to",
+        "▁█",
+        "9 shards, 24 games, ",
+        "24 games recorded; 1 rejection in a row",
+        " GB free, ",
+        "alarm",
+        "1 candidates in a row were not accepted.",
+        "rejected",
+    ):
+        assert said in run.out, said
+    assert "\x1b" not in run.out
+    start = time.monotonic()
+    document = json.loads(ringrift("status", "--json").out)
+    assert time.monotonic() - start < 2
+    assert document["champion"]["identity"] == champion
+    assert document["champion"]["elo"]["elo"] == 30
+    assert [elo["elo"] for elo in document["elo"]] == [-20, 30, 30]
+    assert [row["verdict"] for row in document["recent"]] == ["accepted", "accepted", "rejected"]
+    assert document["last"] == journal.finished[-1]
+    assert document["under_way"]["step"] == "selfplay"
+    assert document["working"] is None
+    assert document["results"] == {"games": 24}
+    assert (document["rejections"], len(document["alarms"])) == (1, 1)
+
+
+def test_a_rollback_is_told(ringrift: Ringrift, config: Config) -> None:
+    steps = QuickSteps(config)
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, steps, journal), 2)
+    steps.registry.rollback("hex8-2p", "it lost to a beginner")
+    run = ringrift("status")
+    assert f"{steps.champions[0]}, since 20" in run.out
+    assert " by rollback" in run.out
+
+
+def test_another_pool(ringrift: Ringrift, config: Config) -> None:
+    document = json.loads(ringrift("status", "--board", "square8", "--players", 4, "--json").out)
+    assert document["pool"] == "square8-4p"
+
+
+def test_a_damaged_journal(ringrift: Ringrift, config: Config) -> None:
+    config.folder.mkdir(parents=True)
+    (config.folder / JOURNAL).write_text("nonsense\n")
+    run = ringrift("status")
+    assert (run.code, run.out) == (1, "")
+    assert "journal.jsonl, line 1 is no line of a journal" in run.err

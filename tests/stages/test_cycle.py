@@ -1,0 +1,394 @@
+"""The learning loop: the order of its steps, what it checks, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrift_cli.artifacts import add_to_manifest, read_manifest
+from ringrift_cli.config import Config
+from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.game.version import rules_hash
+from ringrift_cli.stages import cycle, cycle_data
+from ringrift_cli.stages.cycle_alarms import alarms
+from ringrift_cli.stages.cycle_journal import CYCLES, Journal, opened
+from ringrift_cli.stages.cycle_parts import Model, Played, SelfPlayWork, Stopped
+from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.stages.shards import read_searched
+from tests.loops import QuickSteps, changed, loop_of, settings, write_model
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+
+def run(config: Config, steps: QuickSteps, cycles: int = 1) -> list[dict[str, Any]]:
+    """The records of some cycles."""
+    records: list[dict[str, Any]] = []
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, steps, journal), cycles, records.append)
+    return records
+
+
+def data_of(config: Config) -> Path:
+    return config.folder / "selfplay"
+
+
+# ---- a cycle ------------------------------------------------------------------------------------
+
+
+def test_a_first_cycle(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    (record,) = run(config, steps)
+    bootstrap = record["selfplay"]["model"]
+    assert steps.calls == [
+        "bootstrap",
+        "selfplay 8",
+        f"train {bootstrap['identity']}",
+        "gate None",
+        "promote",
+    ]
+    assert bootstrap["kind"] == "bootstrap"
+    assert (record["cycle"], record["pool"], record["rules"]) == (1, "hex8-2p", rules_hash())
+    played = record["selfplay"]
+    assert (played["games"], played["evaluations"]) == (8, 800)
+    assert (played["games_per_hour"], played["evaluations_per_second"]) == (7200, 200)
+    assert played["shards"] == [entry["sha256"] for entry in read_manifest(data_of(config))]
+    assert sum(played["reasons"].values()) == sum(played["wins"]) == 8
+    assert played["duplicates"] == 0
+    shards = [read_searched(data_of(config) / f"{name[:16]}.shard") for name in played["shards"]]
+    lengths = [len(game.actions) for shard in shards for game in shard.games]
+    assert played["decisions"] == sum(lengths)
+    assert played["length"]["mean"] == pytest.approx(sum(lengths) / 8, abs=0.01)
+    assert played["length"]["most"] == max(lengths)
+    assert played["positions"] == sum(len(g.plies) for shard in shards for g in shard.games)
+    assert record["promoted"]
+    champion = steps.champion()
+    assert champion is not None
+    assert champion.identity == record["train"]["identity"] == record["champion"]
+    assert record["train"]["parent"] == bootstrap["identity"]
+    assert 0 <= record["train"]["data_hours"] < 1
+    assert (record["rejections"], record["alarms"]) == (0, [])
+    evidence = json.loads((config.folder / record["gate"]["evidence"]).read_text())
+    assert evidence["candidate"] == {"model": champion.identity}
+    assert set(record["seconds"]) == set(cycle.STEPS)
+    assert record["settings"] == config.document()
+    lines = (config.folder / CYCLES).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [record]
+
+
+def test_the_champion_plays_and_openings_are_fresh(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    records = run(config, QuickSteps(config), 3)
+    for before, after in pairwise(records):
+        assert after["selfplay"]["model"] == {
+            "identity": before["champion"],
+            "path": str(tmp_path / "models" / "hex8-2p" / f"{before['champion']}.json"),
+            "kind": "champion",
+        }
+        assert after["train"]["parent"] == after["gate"]["against"] == before["champion"]
+    shards = [name for record in records for name in record["selfplay"]["shards"]]
+    assert len(set(shards)) == len(shards)
+    with Results(config.folder / "results.sqlite") as results:
+        assert results.pools() == [(Pool("hex8", 2), 24)]
+        assert len(results.rated_games(Pool("hex8", 2))) == 24
+
+
+def test_a_rejected_candidate_is_trained_on_for_a_while(tmp_path: Path) -> None:
+    config = settings(tmp_path, max_rejections=2)
+    accepts = (True, False, False, False, True, False)
+    records = run(config, QuickSteps(config, accepts), 7)
+    trained = [record["train"]["identity"] for record in records]
+    parents = [record["train"]["parent"] for record in records]
+    assert [record["rejections"] for record in records] == [0, 1, 2, 3, 0, 1, 2]
+    assert parents[1:] == [trained[0], trained[1], trained[0], trained[3], trained[4], trained[5]]
+    players = [record["selfplay"]["model"]["identity"] for record in records[1:]]
+    assert players == [trained[0]] * 4 + [trained[4]] * 2
+    assert [record["promoted"] for record in records] == [*accepts, False]
+
+
+def test_training_may_always_go_on_from_the_champion(tmp_path: Path) -> None:
+    config = settings(tmp_path, continue_from="champion")
+    records = run(config, QuickSteps(config, (True, False)), 3)
+    assert {record["train"]["parent"] for record in records[1:]} == {records[0]["champion"]}
+
+
+# ---- what is checked ----------------------------------------------------------------------------
+
+
+def test_a_step_that_did_nothing_is_not_done(tmp_path: Path) -> None:
+    for lost, said in (
+        (
+            "selfplay",
+            r"Self-play ended 3 times, but the manifest of .* has 0 of 8 games of cycle 1",
+        ),
+        ("train", r"safetensors"),
+        ("promote", r"was promoted, but the registry's champion is nobody"),
+    ):
+        config = settings(tmp_path / lost)
+        steps = QuickSteps(config, lost=lost)
+        with pytest.raises(RecordError, match=said):
+            run(config, steps)
+        with opened(config.folder) as journal:
+            assert journal.outcome(1, lost) is None
+            assert journal.finished == []
+        steps.lost = ""
+        (record,) = run(config, steps)
+        assert record["promoted"]
+        assert record["selfplay"]["games"] == 8
+
+
+def test_a_shard_that_is_not_what_the_manifest_says(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+
+    class Damaging(QuickSteps):
+        def generate(self, work: SelfPlayWork, *rest: Any) -> Played:
+            played = super().generate(work, *rest)
+            path = next(work.folder.glob("*.shard"))
+            path.write_bytes(path.read_bytes()[:-1])
+            return played
+
+    with pytest.raises(RecordError, match="its bytes hash to"):
+        run(config, Damaging(config))
+
+
+def test_games_of_other_cycles_do_not_count(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    model = write_model(config, tmp_path, 1)
+    with opened(config.folder) as journal:
+        loop = loop_of(config, steps, journal)
+        for number in (7, 1):
+            work = SelfPlayWork(data_of(config), model, number, 2, number)
+            steps.generate(work, loop.watch, lambda: False)  # type: ignore[arg-type]
+    (record,) = run(config, steps)
+    assert steps.calls[-4] == "selfplay 6"
+    assert record["selfplay"]["games"] == 8
+    assert sum(entry["games"] for entry in read_manifest(data_of(config))) == 10
+
+
+def test_evidence_that_was_changed_promotes_nobody(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+
+    class Changing(QuickSteps):
+        def champion(self) -> Model | None:
+            for path in (self.config.folder / "gate").glob("*.json"):
+                path.write_text(path.read_text() + " ")
+            return super().champion()
+
+    with pytest.raises(RecordError, match="is not the evidence that the gate of this cycle wrote"):
+        run(config, Changing(config))
+
+
+def test_a_champion_is_not_judged_against_itself(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    QuickSteps(config).crown(write_model(config, tmp_path, 1))
+
+    class Lazy(QuickSteps):
+        def train(self, work: Any, *rest: Any) -> Any:
+            trained = super().train(work, *rest)
+            return type(trained)(work.parent, trained.summary)
+
+    with pytest.raises(RecordError, match="is champion already, though cycle 1 has not judged it"):
+        run(config, Lazy(config))
+
+
+def test_no_step_begins_on_a_full_disk(tmp_path: Path) -> None:
+    config = changed(settings(tmp_path), "cycle", min_free_gb=1e9)
+    steps = QuickSteps(config)
+    with pytest.raises(OutputError, match=r"GB are free .* selfplay was not begun") as error:
+        run(config, steps)
+    assert error.value.exit_code == 1
+    assert steps.calls == []
+    assert run(settings(tmp_path), steps)[0]["promoted"]
+
+
+# ---- stopping and going on ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("looks", range(12))
+def test_whatever_a_stop_left_is_gone_on_with(tmp_path: Path, looks: int) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    left = looks
+
+    def should_stop() -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    records: list[dict[str, Any]] = []
+    try:
+        with opened(config.folder) as journal:
+            cycle.run(loop_of(config, steps, journal, should_stop), 1, records.append)
+    except Stopped:
+        records += run(config, steps)
+    (record,) = records
+    assert record["selfplay"]["games"] == 8
+    assert sum(entry["games"] for entry in read_manifest(data_of(config))) == 8
+    assert sum(call.startswith("gate") for call in steps.calls) == 1
+    assert steps.calls.count("promote") == 1
+    assert steps.champions == [record["champion"]]
+
+
+def test_a_promotion_that_was_not_journalled_counts_once(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+
+    class Dying(QuickSteps):
+        def promote(self, model: Model, evidence: dict[str, Any]) -> None:
+            super().promote(model, evidence)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Dying(config))
+    steps = QuickSteps(config)
+    (record,) = run(config, steps)
+    assert steps.calls == []
+    assert record["promoted"]
+    assert steps.champions == [record["champion"]]
+
+
+def test_a_candidate_is_judged_again_against_another_champion(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    other = write_model(config, tmp_path, 1)
+
+    class Overtaken(QuickSteps):
+        def promote(self, model: Model, evidence: dict[str, Any]) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Overtaken(config))
+    steps.crown(other)
+    (record,) = run(config, steps)
+    assert steps.calls == [f"gate {other.identity}", "promote"]
+    assert record["gate"]["against"] == other.identity
+    assert steps.champions == [other.identity, record["train"]["identity"]]
+
+
+# ---- what may go --------------------------------------------------------------------------------
+
+
+def test_old_shards_nobody_needs_are_deleted(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config, (True, False))
+    first, *_, last = run(config, steps, 4)
+    assert last["collected"]["shards"] == 0
+    size = sum(path.stat().st_size for path in data_of(config).glob("*.shard"))
+    assert last["collected"]["left"] == size
+    small = changed(config, "cycle", max_data_gb=1e-9)
+    (record,) = run(small, steps)
+    entries = read_manifest(data_of(config))
+    names = {entry["sha256"] for entry in entries}
+    needed = steps.referred() | steps.window(data_of(config))
+    assert set(first["selfplay"]["shards"]) & needed
+    assert names >= needed
+    assert {path.name for path in data_of(config).glob("*.shard")} == {e["file"] for e in entries}
+    assert record["collected"]["shards"] == 15 - len(names) > 0
+    left = sum(path.stat().st_size for path in data_of(config).glob("*.shard"))
+    assert record["collected"]["left"] == left
+
+
+def test_a_deletion_that_was_cut_short_is_ended(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config, (True, False))
+    run(config, steps, 4)
+    small = changed(config, "cycle", max_data_gb=1e-9)
+    delete = cycle_data.delete
+
+    def dying(data: Path, names: list[str], files: list[str]) -> None:
+        delete(data, names, [])
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cycle_data, "delete", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(small, steps)
+    files = {entry["file"] for entry in read_manifest(data_of(config))}
+    assert files < {path.name for path in data_of(config).glob("*.shard")}
+    (record,) = run(small, steps)
+    left = {path.name for path in data_of(config).glob("*.shard")}
+    assert left == {entry["file"] for entry in read_manifest(data_of(config))} <= files
+    assert record["collected"]["shards"] == 15 - len(left)
+    assert record["collected"]["bytes"] > 0
+
+
+# ---- alarms -------------------------------------------------------------------------------------
+
+
+def alarm_names(record: dict[str, Any]) -> list[str]:
+    for alarm in record["alarms"]:
+        assert alarm["sentence"].endswith(".")
+        assert isinstance(alarm["value"], float | int)
+        assert isinstance(alarm["threshold"], float | int)
+    return [alarm["name"] for alarm in record["alarms"]]
+
+
+def test_alarm_of_rejections(tmp_path: Path) -> None:
+    config = settings(tmp_path, alarm_rejections=2)
+    records = run(config, QuickSteps(config, (False, False, True)), 3)
+    assert [alarm_names(record) for record in records] == [[], ["rejections"], []]
+
+
+def test_alarm_of_repeated_games(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    steps.repeated = True
+    (record,) = run(changed(config, "selfplay", games_per_cycle=7), steps)
+    # three games, the same three, one of them
+    assert record["selfplay"]["duplicates"] == 4
+    assert alarm_names(record) == ["duplicates"]
+
+
+def test_alarm_of_falling_elo(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config, elo=(100.0, 160.0, 120.0, 110.0))
+    records = run(config, steps, 4)
+    assert [alarm_names(record) for record in records] == [[], [], [], ["elo_falling"]]
+    (alarm,) = records[3]["alarms"]
+    assert alarm["value"] == 50
+    assert alarm["threshold"] == pytest.approx(30 * 2**0.5)
+    assert "+110 Elo against the heuristic" in alarm["sentence"]
+
+
+def test_alarm_of_slow_self_play(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    records = run(config, QuickSteps(config), 4)
+    rates = [100.0, 120.0, 110.0, 54.0]
+    for record, rate in zip(records, rates, strict=True):
+        record["selfplay"]["games_per_hour"] = rate
+    found = alarms(config.cycle, records[3], records[:3])
+    assert [(alarm["name"], alarm["threshold"]) for alarm in found] == [("games_per_hour", 55.0)]
+    records[3]["selfplay"]["games_per_hour"] = 55.0
+    assert alarms(config.cycle, records[3], records[:3]) == []
+    assert alarms(config.cycle, records[3], records[:2]) == []
+
+
+def test_alarm_of_old_data(tmp_path: Path) -> None:
+    """Self-play that says it made games, and whose games stopped arriving days ago."""
+    config = settings(tmp_path)
+
+    class Stale(QuickSteps):
+        def generate(self, work: SelfPlayWork, *rest: Any) -> Played:
+            played = super().generate(work, *rest)
+            entries = read_manifest(work.folder)
+            (work.folder / "manifest.jsonl").unlink()
+            for entry in entries:
+                add_to_manifest(work.folder, entry | {"time": "2020-01-01T00:00:00+00:00"})
+            return played
+
+    (record,) = run(config, Stale(config))
+    assert alarm_names(record) == ["data_age"]
+    assert record["alarms"][0]["threshold"] == 24
+
+
+def test_a_journal_alone_tells_the_record(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    (record,) = run(config, QuickSteps(config))
+    with opened(config.folder) as journal:
+        assert isinstance(journal, Journal)
+        assert journal.finished == [record]
+        assert journal.seconds(1, "train") == record["seconds"]["train"]

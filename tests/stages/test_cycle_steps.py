@@ -1,0 +1,108 @@
+"""The real steps of the loop, tiny: that they fit each other, and that no setting is ignored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrift_cli.config import Config, load
+from ringrift_cli.errors import RecordError
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.stages import cycle
+from ringrift_cli.stages.actor import PlaySetting
+from ringrift_cli.stages.cycle_journal import opened
+from ringrift_cli.stages.cycle_parts import Model
+from ringrift_cli.stages.cycle_steps import RealSteps, setting_of
+from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.stages.promote import GateSetting
+from ringrift_cli.stages.shards import read_searched
+from ringrift_cli.stages.train_setting import TrainSetting
+from tests.loop_child import Generous, tiny
+from tests.loops import Notes, settings, write_model
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+
+def names(kind: Any) -> set[str]:
+    return {one.name for one in fields(kind)}
+
+
+def test_every_setting_goes_somewhere() -> None:
+    config = Config()
+    of_generation = names(GenerateSetting) & {"concurrent", "shard_games"}
+    assert names(config.selfplay) - names(PlaySetting) == {"games_per_cycle", *of_generation}
+    assert names(config.train) <= names(TrainSetting)
+    assert names(config.gate) - names(GateSetting) == {"sims"}
+    # what is not in the file has a default that nobody needs to change in a loop
+    assert names(PlaySetting) <= names(config.selfplay)
+    assert names(GateSetting) - names(config.gate) == {"seed"}
+
+
+def test_settings_arrive() -> None:
+    config = load(flags={"selfplay.sims": "33", "train.clip": "2", "gate.earlier": "1"})
+    assert setting_of(PlaySetting, config.selfplay).sims == 33
+    made = setting_of(TrainSetting, config.train, board="hex8", players=2, generation=1, seed=5)
+    assert (made.clip, made.seed) == (2, 5)
+    assert setting_of(GateSetting, config.gate, seed=5).earlier == 1
+
+
+def test_a_bootstrap_follows_from_the_seed(tmp_path: Path) -> None:
+    steps = RealSteps(settings(tmp_path))
+    one, same, other = (steps.bootstrap(tmp_path, seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.identity != other.identity
+    steps.check(one)
+    with pytest.raises(RecordError, match=f"holds {one.identity}, not {other.identity}"):
+        steps.check(Model(other.identity, one.path))
+
+
+def test_nothing_is_needed_where_nothing_is(tmp_path: Path) -> None:
+    steps = RealSteps(settings(tmp_path))
+    assert steps.window(tmp_path / "none") == steps.referred() == set()
+    assert steps.champion() is None
+
+
+def test_cycles_of_the_real_thing(tmp_path: Path) -> None:
+    config = tiny(tmp_path)
+    steps = Generous(config)
+    records: list[dict[str, Any]] = []
+    with opened(config.folder) as journal:
+        loop = cycle.Loop(config, steps, journal, Notes())
+        cycle.run(loop, 2, records.append)
+    for record in records:
+        played, trained = record["selfplay"], record["train"]
+        assert played["games"] >= 8
+        assert played["evaluations"] > played["decisions"]
+        assert played["games_per_hour"] > 0
+        assert trained["train_last"]["policy"] > 0
+        assert trained["window"]["shards"] > 0
+        assert record["champion"] == trained["identity"]
+        assert record["gate"]["games"] > 0
+    first, second = records
+    for record in records:
+        for name in record["selfplay"]["shards"]:
+            path = config.folder / "selfplay" / f"{name[:16]}.shard"
+            if path.exists():  # the limit of this run is a few shards
+                made = read_searched(path, name).header["made"]
+                assert made["model"] == record["selfplay"]["model"]["identity"]
+                assert made["generation"] == record["cycle"]
+    assert second["train"]["total_steps"] == first["train"]["steps"] + second["train"]["steps"]
+    assert second["gate"]["against"] == first["champion"]
+    champion = steps.champion()
+    assert champion is not None
+    about = checkpoint.read_about(champion.path)["about"]
+    assert about["generation"] == 2
+    assert set(about["data"]) <= steps.referred()
+    evidence = json.loads((config.folder / second["gate"]["evidence"]).read_text())
+    assert evidence["champion"]["model"] == first["champion"]
+
+
+def test_a_champion_of_another_board_plays_nowhere(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    model = write_model(settings(tmp_path, board="square8"), tmp_path, 1)
+    with pytest.raises(Exception, match="square8"):
+        RealSteps(config).check(model)
