@@ -33,6 +33,7 @@ def bench(context: typer.Context) -> None:
     Examples:
       ringrift bench engine --board hex8 --players 2
       ringrift bench player heuristic --board hex8
+      ringrift bench selfplay --board hex8 --size small
     """
     need_subcommand(context)
 
@@ -124,6 +125,89 @@ def player(
             progress.advance(1, f"{name} {n}p")
     machine = this_machine()
     out.result(_document(machine, "players", speeds), _player_table(machine, speeds))
+
+
+@app.command()
+def selfplay(
+    board: BoardOption = "hex8",
+    players: PlayersOption = 2,
+    size: Annotated[
+        str, typer.Option("--size", metavar="NAME", help="Of a new network.")
+    ] = "small",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="A model of the registry, or a file."),
+    ] = None,
+    gpus: Annotated[
+        str,
+        typer.Option("--gpus", metavar="all|none|0,1", help="As of ringrift selfplay."),
+    ] = "all",
+    concurrent: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrent",
+            parser=whole_number(1),
+            metavar="N",
+            help="Games at a time in each process.",
+            show_default="128 on a core, 2048 on a GPU",
+        ),
+    ] = None,
+    seconds: Annotated[
+        int,
+        typer.Option("--seconds", parser=whole_number(1), metavar="N", help="Of a round."),
+    ] = 4,
+    rounds: Annotated[
+        int, typer.Option("--rounds", parser=whole_number(1), metavar="N", help="Of each kind.")
+    ] = 3,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Self-play with a network, and how much of the network's own speed it keeps.
+
+    Rounds of self-play and rounds of evaluation alone take turns in the same processes. The ratio
+    is that of evaluations a second in self-play to those of the evaluator alone, at the batch size
+    at which it is fastest.
+
+    \b
+    Examples:
+      ringrift bench selfplay --board hex8 --size small
+      ringrift bench selfplay --board hexagonal --players 4 --gpus 0 --json
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    out.compile_players()
+    from ringrift_cli.game.bench import this_machine
+    from ringrift_cli.stages.generate import devices_named
+    from ringrift_cli.stages.selfplay_bench import BenchSetting, measure
+
+    devices = devices_named(gpus)
+    setting = BenchSetting(
+        board,
+        players,
+        devices,
+        size,
+        model,
+        concurrent or (128 if devices[0] == "cpu" else 2048),
+        float(seconds),
+        rounds,
+    )
+    with out.progress("Self-play and its evaluator", rounds) as progress:
+        speed = measure(setting, lambda: progress.advance(1))
+    machine = this_machine()
+    alone = "\n".join(
+        f"  {rate:>10,.0f} evals/s  evaluator alone, {batch} positions a batch"
+        for batch, rate in speed.alone.items()
+    )
+    text = (
+        f"{board} {players}p, {model or size}, {speed.precision}, "
+        f"{len(devices)} x {devices[0].partition(':')[0]}, {setting.concurrent} games each"
+        f"\n{machine.processor}, {machine.cores} cores\n"
+        f"  {speed.selfplay:>10,.0f} evals/s  self-play: {speed.games:,.1f} games/s, "
+        f"{speed.decisions:,.0f} decisions/s\n{alone}\n"
+        f"  {speed.ratio:>10.1%}          of the evaluator's speed is used (median round)"
+    )
+    document = {**speed.document(), "machine": vars(machine)}
+    out.result(document, text)
 
 
 def _configurations(
