@@ -82,6 +82,8 @@ class Forest:
         self._nodes = np.zeros((games, DEEPEST), np.int32)
         self._paths = np.zeros((games, DEEPEST), np.int32)
         self._ends = np.zeros((games, 4), np.int32)  # depth, legal actions, node, passed
+        self._room = np.empty(int(T[L.T_MAX_LEGAL]), np.int32)
+        self._log = np.empty(DEEPEST, np.int32)
         self.judged = 0  # positions that the evaluator saw
 
     def __len__(self) -> int:
@@ -177,55 +179,48 @@ class Forest:
         edges = slice(int(t.first[g, 0]), int(t.first[g, 0] + t.degree[g, 0]))
         policy = np.empty(int(t.degree[g, 0]), np.float32)
         gumbel.improved_policy(t, g, self._scale, policy)
-        best = gumbel.final_edge(t, self._plans, g, self._scale) - edges.start
         visits = t.visits[g, edges].astype(np.int64)
         sums = t.worth[g, edges].astype(np.float64)
         own = t.value[g, 0].astype(np.float64)
         values = np.where(visits[:, None] > 0, sums / np.maximum(visits, 1)[:, None], own)
-        root = (own + sums.sum(axis=0)) / (1 + visits.sum())
-        self._certain(g, edges, values)
-        if t.proven[g, 0] != NEVER:
-            root = np.eye(self._players)[t.proven[g, 0]]
+        children = t.child[g, edges]
+        winners = np.where(children == NEVER, NEVER, t.proven[g, children])
+        known = np.flatnonzero(winners != NEVER)
+        values[known] = np.eye(self._players)[winners[known]]
         return Found(
             t.action[g, edges].copy(),
             t.prior[g, edges].astype(np.float64),
             visits,
             values,
             policy.astype(np.float64),
-            root,
-            best,
+            self.root_values(g),
+            gumbel.final_edge(t, self._plans, g, self._scale) - edges.start,
         )
 
-    def _certain(self, g: int, edges: slice, values: FloatArray) -> None:
-        """Puts the exact value where an action is proven."""
+    def best(self, g: int) -> int:
+        """The action that the search of game `g` prefers, `found(g).actions[found(g).best]`."""
+        edge = gumbel.final_edge(self._trees, self._plans, g, self._scale)
+        return int(self._trees.action[g, edge])
+
+    def root_values(self, g: int) -> FloatArray:
+        """Each seat's chance to win game `g`, [players]: visits weighed, or what is certain."""
         t = self._trees
-        children = t.child[g, edges]
-        winners = np.where(children == NEVER, NEVER, t.proven[g, children])
-        known = np.flatnonzero(winners != NEVER)
-        values[known] = np.eye(self._players)[winners[known]]
+        if t.proven[g, 0] != NEVER:
+            certain: FloatArray = np.eye(self._players)[t.proven[g, 0]]
+            return certain
+        edges = slice(int(t.first[g, 0]), int(t.first[g, 0] + t.degree[g, 0]))
+        sums = t.worth[g, edges].sum(axis=0, dtype=np.float64)
+        shares: FloatArray = (t.value[g, 0] + sums) / (1 + int(t.visits[g, edges].sum()))
+        return shares
 
     def play(self, g: int, action: int) -> list[int]:
         """Plays a legal action in game `g`, and single legal actions behind it; the actions played.
 
         The part of the tree below stays. At the end of the game the row says so.
         """
-        t = self._trees
-        log = np.empty(DEEPEST, np.int32)
-        room = np.empty(int(self._T[L.T_MAX_LEGAL]), np.int32)
-        n = _play(self._T, self.rows[g], action, room, log)
-        if t.nodes[g]:
-            edges = t.action[g, t.first[g, 0] : t.first[g, 0] + t.degree[g, 0]]
-            at = np.flatnonzero(edges == action)
-            node = int(t.child[g, t.first[g, 0] + at[0]]) if len(at) else NEVER
-            if node == NEVER:
-                t.nodes[g] = t.edges[g] = 0
-            else:
-                tree.keep_subtree(t, g, node)
-        return [int(played) for played in log[:n]]
-
-    def proven(self, g: int) -> int:
-        """The seat that is certain to win game `g`, NEVER if its tree does not prove one."""
-        return int(self._trees.proven[g, 0]) if self._trees.nodes[g] else NEVER
+        n = _play(self._T, self._trees, g, self.rows[g], action, self._room, self._log)
+        played: list[int] = self._log[:n].tolist()
+        return played
 
 
 @njit()
@@ -311,10 +306,13 @@ def _expand(
 
 
 @njit()
-def _play(T: IntArray, row: IntArray, action: int, room: IntArray, log: IntArray) -> int:
-    """Plays an action and the single legal ones behind it; writes them to `log`, returns how many.
+def _play(
+    T: IntArray, t: Trees, g: int, row: IntArray, action: int, room: IntArray, log: IntArray
+) -> int:
+    """Plays an action and the single legal ones behind it, and keeps what the tree knows of it.
 
-    A game that passes more than `log` holds stays where it is then: its only action is its root's.
+    Writes what is played to `log` and returns how many. A game that passes more than `log` holds
+    stays where it is then: its root has a single action.
     """
     work = np.empty(L.WORK, np.int32)
     log[0] = action
@@ -326,6 +324,15 @@ def _play(T: IntArray, row: IntArray, action: int, room: IntArray, log: IntArray
         played += 1
         turn.apply(pointer(T), pointer(row), pointer(work), wide(room[0]))
         n = turn.legal(pointer(T), pointer(row), pointer(work), pointer(room))
+    node = NEVER
+    if t.nodes[g] > 0:
+        for e in range(t.first[g, 0], t.first[g, 0] + t.degree[g, 0]):
+            if t.action[g, e] == action:
+                node = wide(t.child[g, e])
+    if node == NEVER:
+        t.nodes[g], t.edges[g] = 0, 0
+    else:
+        tree.keep_subtree(t, g, node)
     return played
 
 

@@ -158,31 +158,35 @@ class Actor:
         """Plays what the search of a slot came to; the game if that ends it."""
         game = self._games[slot]
         assert game is not None
-        found = self._forest.found(slot)
         seat = int(self._forest.rows[slot, L.SEAT])
-        if game.full:
-            _record(game, found)
-        if self._gives_up(game, seat, found.root_values):
+        opening = len(game.actions) < self._setting.opening_decisions
+        if game.full or opening:
+            found = self._forest.found(slot)
+            action = int(found.actions[self._draw(game, found) if opening else found.best])
+            if game.full:
+                _record(game, found)
+        else:
+            action = self._forest.best(slot)
+        if self._gives_up(game, seat, slot):
             return self._finish(slot, game, resigned=seat)
-        played = self._forest.play(slot, int(found.actions[self._pick(game, found)]))
-        game.actions += played
+        game.actions += self._forest.play(slot, action)
         if self._forest.rows[slot, L.PHASE] == L.OVER:
             return self._finish(slot, game)
         self._search(slot, game)
         return None
 
-    def _pick(self, game: _Game, found: Found) -> int:
-        if len(game.actions) >= self._setting.opening_decisions:
-            return found.best
+    def _draw(self, game: _Game, found: Found) -> int:
+        """An action of an opening, by its index."""
         weights = np.power(found.policy, 1 / self._setting.opening_temperature)
         return int(game.rng.choice(len(weights), p=weights / weights.sum()))
 
-    def _gives_up(self, game: _Game, seat: int, values: FloatArray) -> bool:
+    def _gives_up(self, game: _Game, seat: int, slot: int) -> bool:
         """Whether the seat resigns now; a control game notes it and goes on."""
         setting = self._setting
         if setting.resign_below <= 0 or self._players > 2 or game.resigned is not None:
             return False
-        game.low[seat] = game.low[seat] + 1 if values[seat] < setting.resign_below else 0
+        hopeless = self._forest.root_values(slot)[seat] < setting.resign_below
+        game.low[seat] = game.low[seat] + 1 if hopeless else 0
         if game.low[seat] < setting.resign_decisions:
             return False
         game.resigned = seat

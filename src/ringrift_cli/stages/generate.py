@@ -196,7 +196,8 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
             process = context.Process(
                 target=work,
                 args=(
-                    setting, folder, device, seed, crew.tickets, crew.limit, crew.stop, sending
+                    setting, folder, device, seed, crew.tickets, crew.limit, crew.stop, sending,
+                    os.getpid(),
                 ),
                 name=f"ringrift-selfplay-{number}",
             )  # fmt: skip

@@ -173,11 +173,12 @@ class Worker:
         limit: Synchronized[int],
         stop: Event,
         outbox: Connection,
+        parent: int,
     ) -> None:
         self.setting, self.folder, self.seed = setting, folder, seed
         self._device, self._tickets, self._limit = device, tickets, limit
         self._stop, self._outbox = stop, outbox
-        self._parent = os.getppid()
+        self._parent = parent
         self._lock = threading.Lock()
 
     def orphaned(self) -> bool:
@@ -240,6 +241,7 @@ def work(
     limit: Synchronized[int],
     stop: Event,
     outbox: Connection,
+    parent: int,
 ) -> None:
     """The main function of the process, which the process that started it stops, not Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -247,7 +249,7 @@ def work(
         import torch
 
         torch.set_num_threads(1)
-    worker = Worker(setting, folder, device, seed, tickets, limit, stop, outbox)
+    worker = Worker(setting, folder, device, seed, tickets, limit, stop, outbox, parent)
     try:
         worker.run()
         worker.tell(Told(Counts(), ended=True))
