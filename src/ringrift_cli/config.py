@@ -80,6 +80,12 @@ class SelfPlay:
     full_share: float = key(
         0.25, "Share of decisions searched in full; only these are trained on.", above=0, most=1
     )
+    teacher: str = key(
+        "none",
+        "Who plays until there is a champion: none, a network that knows nothing; or heuristic, a"
+        " search with the tuned heuristic.",
+        among=("none", "heuristic"),
+    )
     considered: int = key(16, "Most actions that the root of a full search tries.", least=2)
     fast_considered: int = key(4, "The same for the other decisions.", least=1)
     value_scale: float = key(0.3, "Weight of values beside the policy in the search.", above=0)

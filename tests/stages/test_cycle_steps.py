@@ -12,6 +12,7 @@ import pytest
 from ringrift_cli.config import Config, load
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.players.spec import teacher
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.actor import PlaySetting
 from ringrift_cli.stages.cycle_journal import opened
@@ -22,7 +23,7 @@ from ringrift_cli.stages.promote import GateSetting
 from ringrift_cli.stages.shards import read_searched
 from ringrift_cli.stages.train_setting import TrainSetting
 from tests.loop_child import Generous, tiny
-from tests.loops import Notes, settings, write_model
+from tests.loops import Notes, changed, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -33,7 +34,7 @@ def names(kind: Any) -> set[str]:
 
 def test_every_setting_goes_somewhere() -> None:
     config = Config()
-    of_generation = names(GenerateSetting) & {"concurrent", "shard_games"}
+    of_generation = names(GenerateSetting) & {"concurrent", "shard_games", "teacher"}
     assert names(config.selfplay) - names(PlaySetting) == {"games_per_cycle", *of_generation}
     assert names(config.train) <= names(TrainSetting)
     assert names(config.gate) - names(GateSetting) == {"sims"}
@@ -99,6 +100,21 @@ def test_cycles_of_the_real_thing(tmp_path: Path) -> None:
     assert set(about["data"]) <= steps.referred()
     evidence = json.loads((config.folder / second["gate"]["evidence"]).read_text())
     assert evidence["champion"]["model"] == first["champion"]
+
+
+def test_a_teacher_plays_until_there_is_a_champion(tmp_path: Path) -> None:
+    config = changed(tiny(tmp_path), "selfplay", teacher="heuristic")
+    steps = Generous(config)
+    records: list[dict[str, Any]] = []
+    with opened(config.folder) as journal:
+        cycle.run(cycle.Loop(config, steps, journal, Notes()), 2, records.append)
+    first, second = records
+    assert first["selfplay"]["model"]["kind"] == "teacher"
+    assert first["selfplay"]["model"]["identity"] == teacher("tuned", "hex8", 2).identity
+    parent = Path(config.folder / "train" / "bootstrap" / f"{first['train']['parent']}.json")
+    assert parent.is_file()  # what is trained is a network, and a new one
+    assert second["selfplay"]["model"]["kind"] == "champion"
+    assert second["selfplay"]["model"]["identity"] == first["champion"]
 
 
 def test_a_champion_of_another_board_plays_nowhere(tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def same(one: SearchedGame, other: SearchedGame) -> None:
     assert (one.winner, one.reason) == (other.winner, other.reason)
 
 
+def test_games_of_a_shard_are_records(tmp_path: Path) -> None:
+    games = searched_games("hex8", 2, 5, seed=2, resigned=2)
+    shard = read_searched(write_searched(tmp_path, MADE, games, "hex8", 2, False))
+    for game, record in zip(games, shard.records(), strict=True):
+        *_, (last, _) = record.positions()
+        assert record.actions == tuple(game.actions.tolist())
+        assert record.made == MADE
+        assert record.result.winner == game.winner + 1
+        assert record.result.ranks[game.winner] == 1
+        if game.reason == shard_checks.RESIGNED:
+            assert (record.result.reason, last.is_over) == ("resignation", False)
+        else:
+            assert record.result == last.result()
+
+
 @pytest.mark.parametrize("board", BOARD_NAMES)
 @pytest.mark.parametrize("players", PLAYER_COUNTS)
 def test_what_is_written_is_read(tmp_path: Path, board: str, players: int) -> None:

@@ -117,8 +117,9 @@ def _picture_width(wanted: int | None, svg: Path | None, png: Path | None) -> in
 def _chosen(path: Path, game: int, ply: int | None) -> GameRecord:
     """A game of a file, which must have as many decisions as `ply`."""
     from ringrift_cli.game.record import read_records
+    from ringrift_cli.stages.shards import ENDING, read_searched
 
-    records = read_records(path)
+    records = read_searched(path).records() if path.suffix == ENDING else read_records(path)
     if game > len(records):
         raise RecordError(f"{path} holds {counted(len(records), 'game')}: there is no game {game}.")
     record = records[game - 1]

@@ -70,6 +70,11 @@ def make_player(spec: str, board: str, players: int) -> Player:
     return player
 
 
+def teacher(profile: str, board: str, players: int) -> HeuristicEvaluator:
+    """The heuristic of a profile as a judge for searches; `UsageError` if there is no such one."""
+    return HeuristicEvaluator(profile_named(profile, board, players), PRIOR_TEMPERATURE, WIDTH)
+
+
 def _searcher(spec: str, arguments: _Arguments, board: str, players: int) -> Player:
     profile = profile_named(arguments.text("profile", ""), board, players)
     temperature = arguments.number("temperature", PRIOR_TEMPERATURE)

@@ -48,7 +48,7 @@ FORMAT = 1
 SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT = "selfplay", "train", "gate", "promote", "collect"
 STEPS = (SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT)
 RESULTS = "results.sqlite"
-CHAMPION, BOOTSTRAP = "champion", "bootstrap"
+CHAMPION, BOOTSTRAP, TEACHER = "champion", "bootstrap", "teacher"
 PLAYED = "played"  # an event of selfplay: what an attempt says of itself
 DELETING = "deleting"  # an event of collect, which says what before it acts
 KEPT_RUNS = 3  # training runs whose weights and moments stay; the registry has its own copies
@@ -394,19 +394,22 @@ def _model(outcome: Outcome) -> Model:
 
 def make_plan(loop: Loop) -> Outcome:
     """Who plays in the next cycle, and what training goes on from; a new network if need be."""
-    champion = loop.steps.champion()
-    kind = CHAMPION
-    if champion is None:
-        kind = BOOTSTRAP
+    player, kind = loop.steps.champion(), CHAMPION
+    parent = player
+    if parent is None:
         seed = derived_seed(loop.config.run.seed, BOOTSTRAP)
-        champion = loop.steps.bootstrap(loop.folders.run / TRAIN / BOOTSTRAP, seed)
-    parent, limits = champion, loop.config.cycle
+        parent = loop.steps.bootstrap(loop.folders.run / TRAIN / BOOTSTRAP, seed)
+    if player is None:
+        player, kind = loop.steps.teacher(), TEACHER
+    if player is None:
+        player, kind = parent, BOOTSTRAP
+    limits = loop.config.cycle
     finished = loop.journal.finished
     row = finished[-1]["rejections"] if finished else 0
     if row % limits.max_rejections and limits.continue_from == "candidate":
         parent = _model(finished[-1]["train"])
     return {
-        "model": {**_named(champion), "kind": kind},
+        "model": {**_named(player), "kind": kind},
         "parent": _named(parent),
         "follows": bool(finished) and parent.identity == finished[-1]["train"]["identity"],
     }

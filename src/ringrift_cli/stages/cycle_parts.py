@@ -116,6 +116,12 @@ class Steps(Protocol):
     def bootstrap(self, folder: Path, seed: int) -> Model:
         """A new network that has learned nothing, the same for the same seed."""
 
+    def teacher(self) -> Model | None:
+        """Who plays until there is a champion; None if that is the new network itself.
+
+        It is no network: its path names no file, and it cannot be trained.
+        """
+
     def check(self, model: Model) -> None:
         """Loads a checkpoint strictly; `RingriftError` unless it is that model and whole."""
 

@@ -10,6 +10,7 @@ from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.config import Config
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.registry import Registry
+from ringrift_cli.players.spec import teacher
 from ringrift_cli.stages import window
 from ringrift_cli.stages.actor import Counts, PlaySetting
 from ringrift_cli.stages.cycle_parts import (
@@ -31,6 +32,7 @@ from ringrift_cli.stages.promote import GateSetting, gate_model
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.train_setting import TrainSetting
 
+TEACHER = "tuned"  # the heuristic's profile
 WHOLE = 1000  # parts of a training run that its meter counts
 # Of the summary of training: said elsewhere in the record, or in the checkpoint.
 NOT_KEPT = ("checkpoint", "identity", "shards", "parents", "stopped")
@@ -93,10 +95,18 @@ class RealSteps:
         path = checkpoint.save(folder, network.eval(), {"seed": seed, "parents": [], "data": []})
         return Model(path.stem, path)
 
+    def teacher(self) -> Model | None:
+        run = self._config.run
+        if self._config.selfplay.teacher == "none":
+            return None
+        return Model(teacher(TEACHER, run.board, run.players).identity, Path(TEACHER))
+
     def check(self, model: Model) -> None:
         from ringrift_cli.nn import checkpoint
 
         run = self._config.run
+        if model == self.teacher():
+            return
         found = checkpoint.load(model.path, run.board, run.players)
         if found.identity != model.identity:
             raise RecordError(f"{model.path} holds {found.identity}, not {model.identity}.")
@@ -116,7 +126,7 @@ class RealSteps:
         setting = GenerateSetting(
             run.board,
             run.players,
-            work.model.path,
+            None if work.model == self.teacher() else work.model.path,
             work.model.identity,
             setting_of(PlaySetting, play),
             run.pie_rule,
@@ -125,6 +135,7 @@ class RealSteps:
             self._devices,
             play.concurrent,
             shard_games=play.shard_games,
+            teacher=TEACHER,
         )
 
         def advance(more: Counts, so_far: Generated) -> None:

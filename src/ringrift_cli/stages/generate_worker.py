@@ -30,8 +30,8 @@ class GenerateSetting:
 
     board: str
     players: int
-    model: Path  # of a checkpoint
-    identity: str  # of that model
+    model: Path | None  # a checkpoint; None: search with the heuristic of `teacher`
+    identity: str  # of that model, or of the heuristic
     play: PlaySetting = field(default_factory=PlaySetting)
     pie_rule: bool = False
     seed: int = 0
@@ -41,6 +41,7 @@ class GenerateSetting:
     precision: str = "auto"
     shard_games: int = 256
     follow: Path | None = None  # a registry whose champion plays as soon as there is a new one
+    teacher: str = ""  # heuristic profile that judges where there is no model
 
     def made(self, identity: str) -> dict[str, Any]:
         """What a shard says of how its games were made."""
@@ -111,7 +112,7 @@ class Line:
                 self._write(entry)
             self._tell()
 
-    def _add(self, path: Path, identity: str) -> None:
+    def _add(self, path: Path | None, identity: str) -> None:
         worker, setting = self._worker, self._worker.setting
         number = len(self._actors)
         timed = _Timed(worker.evaluator(path))
@@ -201,11 +202,15 @@ class Worker:
         with self._lock:
             self._outbox.send(told)
 
-    def evaluator(self, path: Path) -> Any:
+    def evaluator(self, path: Path | None) -> Any:
+        setting = self.setting
+        if path is None:
+            from ringrift_cli.players.spec import teacher
+
+            return teacher(setting.teacher, setting.board, setting.players)
         from ringrift_cli.nn.checkpoint import load
         from ringrift_cli.nn.evaluator import NetworkEvaluator
 
-        setting = self.setting
         network = load(path, setting.board, setting.players).network
         return NetworkEvaluator(network, self._device, setting.precision)
 

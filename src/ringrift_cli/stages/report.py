@@ -15,11 +15,16 @@ from ringrift_cli.config import Config
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.stages import cycle_journal, report_plots
-from ringrift_cli.stages.cycle import CHAMPION, Folders
+from ringrift_cli.stages.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
 from ringrift_cli.stages.report_style import STYLE
 from ringrift_cli.stages.shards import SearchedGame, read_searched
 
 GAMES = 2
+PLAYERS = {
+    CHAMPION: "the champion",
+    BOOTSTRAP: "a network that has learned nothing",
+    TEACHER: "a search with the heuristic",
+}
 MOMENTS = (0.25, 0.5, 0.75, 1.0)  # of a game that are drawn
 DRAWN = 300  # width of a board
 XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # needless inside HTML
@@ -179,7 +184,7 @@ def _games(data: Path, records: list[Record]) -> list[str]:
         return []
     shard = read_searched(data / str(entries[-1]["file"]), entries[-1]["sha256"])
     kind = records[-1]["selfplay"]["model"]["kind"]
-    who = "the champion" if kind == CHAMPION else "a network that has learned nothing"
+    who = PLAYERS[kind]
     parts = [f"<h3>Games that {who} played in cycle {records[-1]['cycle']}</h3>"]
     games = shard.games[:GAMES]
     return parts + [_game(number, game, shard.header) for number, game in enumerate(games, 1)]

@@ -26,7 +26,7 @@ import json
 import socket
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ import numpy.typing as npt
 
 from ringrift_cli.artifacts import add_to_manifest, sha256, write_whole
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
+from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray
+from ringrift_cli.game.record import GameRecord
+from ringrift_cli.game.result import result_of
+from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.stages import shard_checks
-from ringrift_cli.stages.shard_checks import Columns, SmallFloats, offsets_of
+from ringrift_cli.stages.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
 ENDING = ".shard"
@@ -94,6 +97,23 @@ class Shard:
                 int(c.reasons[i]),
             )
             found.append(game)
+        return found
+
+    def records(self) -> list[GameRecord]:
+        """The games without what the search found, as other commands take them."""
+        header, found = self.header, []
+        T = tables(header["board"], header["players"])
+        for game, end in zip(self.games, self.ends, strict=True):
+            last = end.copy()
+            last[L.WINNER] = game.winner
+            result = result_of(T, last)
+            if game.reason == RESIGNED:
+                result = replace(result, reason="resignation")
+            actions = tuple(game.actions.tolist())
+            board, players, pie_rule = header["board"], header["players"], header["pie_rule"]
+            found.append(
+                GameRecord(board, players, pie_rule, actions, result, dict(header["made"]))
+            )
         return found
 
 
