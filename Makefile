@@ -10,16 +10,15 @@ DEMO := runs/demo
 .DELETE_ON_ERROR:
 
 demo: export RINGRIFT_RESULTS = $(DEMO)/results.sqlite
-demo: $(STAMP)  ## verifies the games, tunes the heuristic for a minute, and rates what came out
+demo: export RINGRIFT_MODELS = $(DEMO)/models
+demo: $(STAMP)  ## learns hex8 from nothing for two cycles, and shows how strong that made it
 	rm -rf $(DEMO)
 	$(BIN)/ringrift verify tests/conformance/*.jsonl.gz
-	$(BIN)/ringrift selfplay --policy random --board square8 --players 2 --games 1 --seed 7 --readable --out $(DEMO)/games
-	$(BIN)/ringrift show $(DEMO)/games/*.games.jsonl
-	$(BIN)/ringrift cmaes --board square8 --players 2 --start beginner --minutes 1 --out $(DEMO)/tuning --write $(DEMO)/tuned.yaml
-	$(BIN)/ringrift eval match heuristic:$(DEMO)/tuned.yaml random --board square8 --games 200
-	$(BIN)/ringrift eval match heuristic:$(DEMO)/tuned.yaml heuristic:beginner --board square8 --games 200
-	$(BIN)/ringrift eval match heuristic:$(DEMO)/tuned.yaml heuristic:default --board square8 --games 200
-	$(BIN)/ringrift eval rate --board square8 --plot $(DEMO)/elo.png
+	$(BIN)/ringrift cycle --config demo.yaml --cycles 2
+	$(BIN)/ringrift status --config demo.yaml
+	$(BIN)/ringrift report --config demo.yaml
+	$(BIN)/ringrift eval match model:champion,sims=32 random --games 200
+	$(BIN)/ringrift eval match model:champion,sims=32 heuristic:default --games 200
 
 test: $(STAMP)
 	$(BIN)/pytest

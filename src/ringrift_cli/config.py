@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 FILE = Path("ringrift.yaml")
 PREFIX = "RINGRIFT_"
 NULL = "tag:yaml.org,2002:null"
-# Written here because the module that defines them loads numpy, which no root module does.
+# Written here because the modules that define them load numpy and torch, which no root module does.
 BOARDS = ("square8", "square19", "hex8", "hexagonal")
+SIZES = ("tiny", "small", "medium", "large", "huge")
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -65,7 +66,7 @@ class Run:
 class NetworkSection:
     """The network that is trained."""
 
-    size: str = key("small", "tiny, small, medium, large or huge.")
+    size: str = key("small", "tiny, small, medium, large or huge.", among=SIZES)
 
 
 @dataclass(frozen=True)

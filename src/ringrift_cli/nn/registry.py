@@ -205,7 +205,7 @@ class Registry:
 
         `RingriftError` if the evidence does not accept this model against the present champion
         under these rules, or if the checkpoint is missing or damaged. If the model is champion on
-        this very evidence already, nothing changes.
+        this very evidence already, nothing changes; written down once more, it is no other.
         """
         evidence = json.loads(json.dumps(evidence))  # as it will be read back
         check_evidence(evidence, pool, identity)
@@ -215,12 +215,13 @@ class Registry:
         with self._alone(pool):
             events = self.history(pool)
             present = events[-1].identity if events else None
-            if any(event.evidence == evidence for event in events):
+            heard = _heard(evidence)
+            if any(e.identity == identity and _heard(e.evidence) == heard for e in events):
                 if present == identity:
                     return entry
                 raise RingriftError(
-                    f"{identity} was champion of {pool} on this evidence before, and is no more:"
-                    " it needs new evidence.",
+                    f"{identity} was champion of {pool} on these games before, and is no more: it"
+                    " needs new evidence.",
                     hint=f"ringrift models promote {identity} --seed ANOTHER",
                 )
             if present == identity:
@@ -346,6 +347,17 @@ def check_evidence(evidence: dict[str, Any], pool: str, identity: str) -> None:
             f"The evidence for {identity} in {pool} {wrong}; it was not promoted.",
             hint=f"ringrift models promote {identity}",
         )
+
+
+def _heard(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the games of some evidence said: all but when it was written, and where models lay."""
+    if evidence is None:
+        return None
+    checks = []
+    for check in evidence["checks"]:
+        match = {key: value for key, value in check["match"].items() if key != "players"}
+        checks.append([check["name"], match])
+    return {"checks": checks, "setting": evidence["setting"]}
 
 
 def _line(events: list[Event]) -> list[str]:

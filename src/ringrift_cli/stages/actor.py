@@ -159,6 +159,8 @@ class Actor:
         game = self._games[slot]
         assert game is not None
         seat = int(self._forest.rows[slot, L.SEAT])
+        if self._gives_up(game, seat, slot):  # then this decision is none of the game's
+            return self._finish(slot, game, resigned=seat)
         opening = len(game.actions) < self._setting.opening_decisions
         if game.full or opening:
             found = self._forest.found(slot)
@@ -167,8 +169,6 @@ class Actor:
                 _record(game, found)
         else:
             action = self._forest.best(slot)
-        if self._gives_up(game, seat, slot):
-            return self._finish(slot, game, resigned=seat)
         game.actions += self._forest.play(slot, action)
         if self._forest.rows[slot, L.PHASE] == L.OVER:
             return self._finish(slot, game)
@@ -187,8 +187,8 @@ class Actor:
             return False
         hopeless = self._forest.root_values(slot)[seat] < setting.resign_below
         game.low[seat] = game.low[seat] + 1 if hopeless else 0
-        if game.low[seat] < setting.resign_decisions:
-            return False
+        if game.low[seat] < setting.resign_decisions or not game.actions:
+            return False  # a game has a decision at least
         game.resigned = seat
         return not game.control
 

@@ -32,6 +32,7 @@ from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, DONE, STOPPED, Journ
 from ringrift_cli.stages.cycle_parts import (
     ACCEPTED,
     GateWork,
+    Judged,
     Model,
     SelfPlayWork,
     ShouldStop,
@@ -104,7 +105,7 @@ class Loop:
         plan = self._plan()
         played = self._step(SELFPLAY, lambda: self._selfplay(plan))
         trained = self._step(TRAIN, lambda: self._train(plan))
-        candidate = _model(trained)
+        candidate = self._model(trained)
         judged = self._step(GATE, lambda: self._gate(candidate))
         if judged["verdict"] == ACCEPTED and self._overtaken(candidate, judged):
             self.watch.note(f"Cycle {self.cycle}: another champion by now; judging again.")
@@ -140,7 +141,8 @@ class Loop:
             return done
         if self.should_stop():
             raise Stopped
-        cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, name)
+        if name != COLLECT:  # which makes space
+            cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, name)
         if self.journal.find(self.cycle, name, BEGUN) is not None:
             self.watch.note(f"Cycle {self.cycle}: going on with {name}.")
         facts = {"settings": self._train_settings()} if name == TRAIN else {}
@@ -158,13 +160,16 @@ class Loop:
 
     # ---- steps ----------------------------------------------------------------------------------
 
+    def _model(self, outcome: Outcome) -> Model:
+        return model_of(outcome, self.folders.run)
+
     def _seed(self, *path: object) -> int:
         return derived_seed(self.config.run.seed, self.cycle, *path)
 
     def _selfplay(self, plan: Outcome) -> Outcome:
         """Plays the games that whole shards of this cycle do not hold yet."""
         data, wanted = self.folders.data, self.config.selfplay.games_per_cycle
-        model = _model(plan["model"])
+        model = self._model(plan["model"])
         self.steps.check(model)
         attempts = 0
         with self.watch.progress(f"Cycle {self.cycle}: self-play", wanted) as meter:
@@ -215,7 +220,7 @@ class Loop:
         ]
 
     def _train(self, plan: Outcome) -> Outcome:
-        parent = _model(plan["parent"])
+        parent = self._model(plan["parent"])
         self.steps.check(parent)
         self._same_settings()
         data_hours = cycle_data.newest_hours(self.folders.data)
@@ -232,7 +237,7 @@ class Loop:
         self.steps.check(trained.model)
         return {
             **trained.summary,
-            **_named(trained.model),
+            **named(trained.model, self.folders.run),
             "parent": parent.identity,
             "data_hours": round(data_hours, 3),
         }
@@ -242,11 +247,12 @@ class Loop:
         first = self._lines(TRAIN, BEGUN)[0]["settings"]
         for section, values in self._train_settings().items():
             for name, value in values.items():
-                if first[section][name] != value and name not in FREE:
+                known = first[section].get(name, value)  # none: of a key that is new since then
+                if known != value and name not in FREE:
                     raise UsageError(
                         f"Training of cycle {self.cycle} was begun with {section}.{name}"
-                        f" {first[section][name]}, not {value}.",
-                        hint=f"--set {section}.{name}={first[section][name]} until it is done",
+                        f" {known}, not {value}.",
+                        hint=f"--set {section}.{name}={known} until it is done",
                     )
 
     def _train_settings(self) -> Outcome:
@@ -257,13 +263,10 @@ class Loop:
         self.steps.check(candidate)
         champion = self.steps.champion()
         if champion is not None and champion.identity == candidate.identity:
-            raise RecordError(
-                f"{candidate.identity} is champion already, though cycle {self.cycle} has not"
-                " judged it: training gave back what it began with.",
-                hint="more train.samples_per_position, or more selfplay.games_per_cycle",
-            )
-        work = GateWork(candidate, champion, self.folders.results, self._seed(GATE))
-        judged = self.steps.gate(work, self.watch, self.should_stop)
+            judged = self._not_judged(candidate)
+        else:
+            work = GateWork(candidate, champion, self.folders.results, self._seed(GATE))
+            judged = self.steps.gate(work, self.watch, self.should_stop)
         evidence = (json.dumps(judged.evidence, indent=1) + "\n").encode()
         path = self.folders.evidence(self.cycle)
         write_whole(path, evidence)
@@ -277,12 +280,25 @@ class Loop:
             "sha256": sha256(evidence),
         }
 
+    def _not_judged(self, candidate: Model) -> Judged:
+        """The verdict on the champion itself: nobody is promoted, and the next cycle may begin."""
+        reason = (
+            f"{candidate.identity} is champion already, though cycle {self.cycle} has not judged"
+            " it: training gave back what it began with, or it was promoted by hand."
+        )
+        self.watch.note(reason)
+        verdict = "inconclusive"
+        return Judged(verdict, {"verdict": verdict, "reasons": [reason], "games": 0, "checks": []})
+
     def _promote(self, candidate: Model, judged: Outcome) -> Outcome:
         """Promotes, unless an attempt that was killed has done so; the registry is read back."""
         path = self.folders.run / judged["evidence"]
         data = path.read_bytes()
         if sha256(data) != judged["sha256"]:
-            raise RecordError(f"{path} is not the evidence that the gate of this cycle wrote.")
+            raise RecordError(
+                f"{path} is not the evidence that the gate of this cycle wrote.",
+                hint="bring the file back from a backup",
+            )
         champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
             self.steps.promote(candidate, json.loads(data))
@@ -384,21 +400,27 @@ def run(
         tell(loop.run_cycle())
 
 
-def _named(model: Model) -> Outcome:
-    return {"identity": model.identity, "path": str(model.path)}
+def named(model: Model, run: Path) -> Outcome:
+    """A model as the journal names it: `file` is its place within the run, which may be moved."""
+    known = {"identity": model.identity, "path": str(model.path)}
+    if model.path.is_relative_to(run):
+        known["file"] = str(model.path.relative_to(run))
+    return known
 
 
-def _model(outcome: Outcome) -> Model:
-    return Model(outcome["identity"], Path(outcome["path"]))
+def model_of(outcome: Outcome, run: Path) -> Model:
+    """The model of an outcome that `named` made."""
+    path = run / outcome["file"] if "file" in outcome else Path(outcome["path"])
+    return Model(outcome["identity"], path)
 
 
 def make_plan(loop: Loop) -> Outcome:
     """Who plays in the next cycle, and what training goes on from; a new network if need be."""
     player, kind = loop.steps.champion(), CHAMPION
-    parent = player
+    parent, run = player, loop.folders.run
     if parent is None:
         seed = derived_seed(loop.config.run.seed, BOOTSTRAP)
-        parent = loop.steps.bootstrap(loop.folders.run / TRAIN / BOOTSTRAP, seed)
+        parent = loop.steps.bootstrap(run / TRAIN / BOOTSTRAP, seed)
     if player is None:
         player, kind = loop.steps.teacher(), TEACHER
     if player is None:
@@ -407,10 +429,10 @@ def make_plan(loop: Loop) -> Outcome:
     finished = loop.journal.finished
     row = finished[-1]["rejections"] if finished else 0
     if row % limits.max_rejections and limits.continue_from == "candidate":
-        parent = _model(finished[-1]["train"])
+        parent = model_of(finished[-1]["train"], run)
     return {
-        "model": {**_named(player), "kind": kind},
-        "parent": _named(parent),
+        "model": {**named(player, run), "kind": kind},
+        "parent": named(parent, run),
         "follows": bool(finished) and parent.identity == finished[-1]["train"]["identity"],
     }
 

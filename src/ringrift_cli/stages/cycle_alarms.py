@@ -17,6 +17,7 @@ from ringrift_cli.config import Cycle
 Record = dict[str, Any]  # a line of cycles.jsonl
 HEURISTIC = "heuristic"  # the check of the gate
 FEWEST = 3  # earlier cycles that a median needs
+AHEAD = 1.0  # hours that the clock may have gone back
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ def alarms(limits: Cycle, record: Record, earlier: Sequence[Record]) -> list[dic
 
 def _stale(limits: Cycle, record: Record) -> Alarm | None:
     age, most = record["train"]["data_hours"], limits.alarm_data_hours
+    if age < -AHEAD:
+        said = (
+            f"The newest data are dated {-age:.1f} h after the clock of this machine: it was set"
+            " back, and how old data are cannot be told."
+        )
+        return Alarm("data_age", said, age, -AHEAD)
     if age <= most:
         return None
     said = f"The newest data were {age:.1f} h old when training began, more than {most:g} h."
@@ -79,7 +86,13 @@ def _falling(limits: Cycle, record: Record, earlier: Sequence[Record]) -> Alarm 
 
 
 def _slow(limits: Cycle, record: Record, earlier: Sequence[Record]) -> Alarm | None:
-    rates = [rate for one in earlier if (rate := one["selfplay"]["games_per_hour"]) is not None]
+    """Slower than the earlier cycles whose games were made alike; others say nothing of it."""
+    rates = [
+        rate
+        for one in earlier
+        if _played_by(one) == _played_by(record)
+        and (rate := one["selfplay"]["games_per_hour"]) is not None
+    ]
     rate = record["selfplay"]["games_per_hour"]
     if rate is None or len(rates) < FEWEST:
         return None
@@ -92,6 +105,13 @@ def _slow(limits: Cycle, record: Record, earlier: Sequence[Record]) -> Alarm | N
         f" {usual:,.0f}."
     )
     return Alarm("games_per_hour", said, rate, least)
+
+
+def _played_by(record: Record) -> tuple[Any, ...]:
+    """What decides how fast self-play is, but for the machine."""
+    settings = record["settings"]
+    kind = record["selfplay"]["model"]["kind"]
+    return kind, settings["selfplay"], settings["network"], settings["run"]["gpus"]
 
 
 def _rejected(limits: Cycle, record: Record) -> Alarm | None:

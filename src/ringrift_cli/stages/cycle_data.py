@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.artifacts import read_manifest, remove_from_manifest
+from ringrift_cli.artifacts import MANIFEST, read_manifest, remove_from_manifest
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.notation import REASONS
 from ringrift_cli.stages.shard_checks import RESIGNED
-from ringrift_cli.stages.shards import Shard, read_searched
+from ringrift_cli.stages.shards import ENDING, Shard, read_searched
 
 GB = 1e9
 RESIGNATION = "resignation"
@@ -35,11 +35,46 @@ def check_space(folder: Path, least_gb: float, step: str) -> None:
         )
 
 
+def shards_of(data: Path) -> list[dict[str, Any]]:
+    """The manifest's lines of all shards, in order; what else a folder holds is left alone.
+
+    `RecordError` for a line that lacks something, or a shard that is listed twice and would count
+    twice.
+    """
+    entries = [e for e in read_manifest(data) if str(e.get("file")).endswith(ENDING)]
+    known: set[str] = set()
+    for entry in entries:
+        name = str(entry["file"])
+        wrong = None
+        if Path(name).name != name:
+            wrong = "names a file in another folder"
+        elif not all(type(entry.get(key)) is int for key in ("games", "positions")):
+            wrong = "has no games and positions"
+        elif not _is_time(entry.get("time")):
+            wrong = f"has the time {entry.get('time')!r}"
+        elif entry["sha256"] in known:
+            wrong = "is there twice"
+        if wrong is not None:
+            raise RecordError(
+                f"{data / MANIFEST}: the line of {name} {wrong}.",
+                hint="bring the file back from a backup, or correct that line",
+            )
+        known.add(entry["sha256"])
+    return entries
+
+
+def _is_time(text: object) -> bool:
+    try:
+        return dt.datetime.fromisoformat(str(text)).tzinfo is not None
+    except ValueError:
+        return False
+
+
 def of_cycle(data: Path, cycle: int) -> list[dict[str, Any]]:
     """The manifest's lines of the shards that a cycle made, as far as it has come."""
     return [
         entry
-        for entry in read_manifest(data)
+        for entry in shards_of(data)
         if isinstance(entry.get("made"), dict) and entry["made"].get("generation") == cycle
     ]
 
@@ -55,8 +90,11 @@ def hours_since(time: str) -> float:
 
 
 def newest_hours(data: Path) -> float:
-    """Age of the newest shard, hours; `RecordError` if there is none."""
-    entries = read_manifest(data)
+    """Age of the newest shard, hours; `RecordError` if there is none.
+
+    Below 0 if it was made while the clock was ahead of what it says now.
+    """
+    entries = shards_of(data)
     if not entries:
         raise RecordError(f"{data} holds no shard to train on.")
     return min(hours_since(str(entry["time"])) for entry in entries)
@@ -154,7 +192,7 @@ class Surplus:
 def surplus(data: Path, limit_gb: float, needed: Collection[str]) -> Surplus:
     """The oldest shards that nobody needs, until what stays is within the limit."""
     sizes = []
-    for entry in read_manifest(data):
+    for entry in shards_of(data):
         path = data / str(entry["file"])
         if path.is_file():
             sizes.append((entry, path.stat().st_size))

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ringrift_cli.artifacts import write_whole
-from ringrift_cli.errors import RecordError, RingriftError
+from ringrift_cli.errors import OutputError, RecordError, RingriftError
 
 LOCK, JOURNAL, CYCLES = "lock", "journal.jsonl", "cycles.jsonl"
 LOOKS = 5  # attempts to take the lock
@@ -45,12 +45,26 @@ class Journal:
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, cycle: int, step: str, event: str, **facts: Any) -> None:
-        """Enters what happened; it is on the disk when this returns."""
+        """Enters what happened; it is on the disk when this returns.
+
+        `OutputError` if it cannot be, as on a full disk; then nothing of it is left there.
+        """
         line = {"time": now(), "cycle": cycle, "step": step, "event": event, **facts}
         data = (json.dumps(line) + "\n").encode()
-        with (self.folder / JOURNAL).open("ab", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        path = self.folder / JOURNAL
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                written = 0
+                while written < len(data):  # a disk that is nearly full takes a part of it
+                    written += file.write(data[written:])
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(before)
+                raise OutputError(
+                    f"Cannot write to {path}: {error.strerror}.",
+                    hint="free some space, then the same command: it goes on where it is",
+                ) from error
         self.lines.append(json.loads(data))
 
     def find(self, cycle: int, step: str, event: str) -> dict[str, Any] | None:
@@ -195,6 +209,6 @@ def _line(text: bytes, where: str) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RecordError(
             f"{where} is no line of a journal ({error}).",
-            hint="the file is only ever added to: restore it, or begin another --folder",
+            hint="the file is only ever added to: restore it, or --set run.folder=ANOTHER",
         ) from error
     return dict(line)

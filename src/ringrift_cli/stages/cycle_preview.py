@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.config import Config
 from ringrift_cli.stages import cycle_data, cycle_journal
 from ringrift_cli.stages.cycle import GATE, PROMOTE, STEPS, Folders
@@ -42,7 +41,7 @@ def preview(config: Config, steps: Steps) -> dict[str, Any]:
         "champion": champion.identity if champion else None,
         "games": wanted,
         "games_missing": max(wanted - played, 0),
-        "shards": len(read_manifest(folders.data)),
+        "shards": len(cycle_data.shards_of(folders.data)),
         "window": len(window),
         "surplus": len(surplus.names),
         "free_gb": round(shutil.disk_usage(there).free / cycle_data.GB, 3),

@@ -105,8 +105,16 @@ class RealSteps:
         from ringrift_cli.nn import checkpoint
 
         run = self._config.run
-        if model == self.teacher():
+        teacher = self.teacher()
+        if model == teacher:
             return
+        if model.path == Path(TEACHER):
+            raise RecordError(
+                f"This cycle was begun with the games of teacher {model.identity}, not of"
+                f" {teacher.identity if teacher else 'a new network'}.",
+                hint="--set selfplay.teacher=heuristic until the cycle is done, with the ringrift"
+                " that began it",
+            )
         found = checkpoint.load(model.path, run.board, run.players)
         if found.identity != model.identity:
             raise RecordError(f"{model.path} holds {found.identity}, not {model.identity}.")
@@ -117,7 +125,8 @@ class RealSteps:
 
     def referred(self) -> set[str]:
         models = self._registry.models(self._config.pool)
-        return {name for entry in models for name in entry.about["data"]}
+        # a model that says nothing of its data, as one from elsewhere, was trained on none of ours
+        return {name for entry in models for name in entry.about.get("data", [])}
 
     # ---- games ----------------------------------------------------------------------------------
 

@@ -80,26 +80,37 @@ class _Timed:
         return found
 
 
+@dataclass(eq=False)
+class _Playing:
+    """An actor, and what became of its games."""
+
+    actor: Actor
+    timed: _Timed
+    identity: str  # of its model
+    games: list[SearchedGame] = field(default_factory=list)  # over, but in no shard yet
+    told: Counts = field(default_factory=Counts)  # what was reported of it
+    told_seconds: float = 0.0
+
+
 class Line:
     """One line of games in a process: an actor, and those before it whose last games go on."""
 
     def __init__(self, worker: Worker, share: int) -> None:
         self._worker, self._share = worker, share
-        self._actors: list[tuple[Actor, _Timed, str, list[SearchedGame]]] = []
-        self._seen: dict[int, tuple[Counts, float]] = {}
-        self._open = 0  # the actor that begins new games
+        self._actors: list[_Playing] = []
+        self._began = 0  # actors so far; the last one begins new games
 
     def run(self) -> None:
         worker, setting = self._worker, self._worker.setting
         self._add(setting.model, setting.identity)
         looked = told = time.monotonic()
-        while any(actor.playing for actor, *_ in self._actors) and not worker.must_stop():
-            for entry in self._actors:
-                actor, _, _, buffer = entry
-                if actor.playing:
-                    buffer += actor.step()
-                if len(buffer) >= setting.shard_games:
-                    self._write(entry)
+        while any(one.actor.playing for one in self._actors) and not worker.must_stop():
+            for one in self._actors:
+                if one.actor.playing:
+                    one.games += one.actor.step()
+                if len(one.games) >= setting.shard_games:
+                    self._write(one)
+            self._drop_finished()
             now = time.monotonic()
             if now - told >= TELL_EVERY:
                 told = now
@@ -108,27 +119,35 @@ class Line:
                 looked = now
                 self._look(setting.follow)
         if not worker.orphaned():
-            for entry in self._actors:
-                self._write(entry)
+            for one in self._actors:
+                self._write(one)
             self._tell()
 
     def _add(self, path: Path | None, identity: str) -> None:
         worker, setting = self._worker, self._worker.setting
-        number = len(self._actors)
         timed = _Timed(worker.evaluator(path))
-        self._open = number
+        self._began += 1
+        number = self._began
         actor = Actor(
             setting.board,
             setting.players,
             setting.play,
             timed,
             self._share,
-            lambda: worker.next_number() if self._open == number else None,
+            lambda: worker.next_number() if self._began == number else None,
             seed=worker.seed,
             pie_rule=setting.pie_rule,
         )
-        self._actors.append((actor, timed, identity, []))
-        self._seen[number] = (Counts(), 0.0)
+        self._actors.append(_Playing(actor, timed, identity))
+
+    def _drop_finished(self) -> None:
+        """Lets go of actors before the last one whose games are over: their trees are large."""
+        over = [one for one in self._actors[:-1] if not one.actor.playing]
+        if over:
+            for one in over:
+                self._write(one)
+            self._tell()
+            self._actors = [one for one in self._actors if one not in over]
 
     def _look(self, registry: Path) -> None:
         """Takes over the champion, if there is another one: the next games are its."""
@@ -137,28 +156,26 @@ class Line:
         setting = self._worker.setting
         pool = pool_name(setting.board, setting.players, setting.pie_rule)
         champion = Registry(registry).champion(pool)
-        if champion is not None and champion.identity != self._actors[self._open][2]:
+        if champion is not None and champion.identity != self._actors[-1].identity:
             self._add(champion.path, champion.identity)
 
-    def _write(self, entry: tuple[Actor, _Timed, str, list[SearchedGame]]) -> None:
-        _, _, identity, buffer = entry
-        if not buffer:
+    def _write(self, one: _Playing) -> None:
+        if not one.games:
             return
         setting = self._worker.setting
-        made = setting.made(identity)
+        made = setting.made(one.identity)
         path = write_searched(
-            self._worker.folder, made, buffer, setting.board, setting.players, setting.pie_rule
+            self._worker.folder, made, one.games, setting.board, setting.players, setting.pie_rule
         )
-        buffer.clear()
+        one.games.clear()
         self._worker.tell(Told(Counts(), shard=path))
 
     def _tell(self) -> None:
-        for number, (actor, timed, _, _) in enumerate(self._actors):
-            before, seconds = self._seen[number]
-            now = Counts(**asdict(actor.counts))
-            more = {name: value - getattr(before, name) for name, value in asdict(now).items()}
-            self._worker.tell(Told(Counts(**more), timed.seconds - seconds))
-            self._seen[number] = (now, timed.seconds)
+        for one in self._actors:
+            now, seconds = Counts(**asdict(one.actor.counts)), one.timed.seconds
+            more = {name: value - getattr(one.told, name) for name, value in asdict(now).items()}
+            self._worker.tell(Told(Counts(**more), seconds - one.told_seconds))
+            one.told, one.told_seconds = now, seconds
 
 
 class Worker:
@@ -217,12 +234,12 @@ class Worker:
     def run(self) -> None:
         """Plays in one line on a CPU; in two on a GPU, so that trees grow while it computes."""
         lines = 1 if self._device == "cpu" else 2
-        failures: list[RingriftError] = []
+        failures: list[BaseException] = []
 
         def play(share: int) -> None:
             try:
                 Line(self, share).run()
-            except RingriftError as error:
+            except BaseException as error:  # of a thread, too: raised below
                 failures.append(error)
                 self._stop.set()
 
@@ -248,8 +265,9 @@ def work(
     outbox: Connection,
     parent: int,
 ) -> None:
-    """The main function of the process, which the process that started it stops, not Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The main function of the process, which the process that started it stops, no signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # they may go to all processes of a group
+        signal.signal(number, signal.SIG_IGN)
     if device == "cpu":
         import torch
 
