@@ -29,8 +29,10 @@ test-long: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/ringrift bench engine
 
-gpu-check: $(STAMP)  ## needs a CUDA GPU: its games must be the CPU's, move for move
+gpu-check: $(STAMP)  ## needs a CUDA GPU: its games and its networks must be the CPU's
 	$(BIN)/python -m ringrift_cli.game.cuda.check
+	$(BIN)/python -m ringrift_cli.stages.gpu_check
+	$(BIN)/ringrift bench selfplay --gpus 0 --size medium
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -11,6 +11,7 @@ from ringrift_cli import config
 from ringrift_cli.config import Config, commented, keys, load
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game.topology import BOARD_NAMES
+from ringrift_cli.nn import network
 
 
 def written(folder: Path, text: str) -> Path:
@@ -56,6 +57,10 @@ def test_no_two_keys_of_the_environment_are_one() -> None:
     names = {f"{section}_{name}" for section, name, _ in keys()}
     assert len(names) == len(list(keys()))
     assert not {one.name for one in fields(config.Run)} & names
+
+
+def test_sizes_are_those_of_the_networks() -> None:
+    assert tuple(network.SIZES) == config.SIZES
 
 
 def test_boards_are_those_of_the_rules() -> None:

@@ -72,8 +72,8 @@ def test_somebody_is_asked(
 
 def test_what_cannot_be_is_refused(ringrift: Ringrift) -> None:
     for setting, said in (
-        ("sims=3", "--set sims=3: expected KEY=VALUE."),
-        ("selfplay.sims", "--set selfplay.sims: expected KEY=VALUE."),
+        ("sims=3", "--set sims=3: expected SECTION.KEY=VALUE."),
+        ("selfplay.sims", "--set selfplay.sims: expected SECTION.KEY=VALUE."),
         ("selfplay.simz=3", "there is no key 'simz' in selfplay; did you mean 'sims'?"),
     ):
         run = ringrift("init", "--set", setting)

@@ -12,7 +12,7 @@ import pytest
 
 from ringrift_cli.config import Config, commented
 from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle_journal import opened
+from ringrift_cli.stages.cycle_journal import JOURNAL, opened
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, loop_of, settings
 
@@ -85,6 +85,7 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     assert "cycle 3: +30 in 8 games" in text
     assert "1 candidates in a row were not accepted." in text
     assert "<td>gate.elo1</td><td>35.0</td>" in text
+    assert "(train.surprise_weight 0.5), and validation all alike" in text
     assert "prefers-color-scheme: dark" in text
     evidence = (config.folder / records[-1]["gate"]["evidence"]).read_text()
     assert json.loads(evidence)["rules"] in text
@@ -106,6 +107,43 @@ def test_one_cycle_and_no_shards(ringrift: Ringrift, tmp_path: Path) -> None:
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
+
+
+def test_elo_that_is_infinite_or_unknown(ringrift: Ringrift, tmp_path: Path) -> None:
+    """A candidate that won everything is shown where it is at least, not left out."""
+    config = run_of(tmp_path)
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, QuickSteps(config), journal), 2)
+    records = journal.finished
+
+    def page(**check: Any) -> str:
+        """The page when this is what came of every game with the heuristic."""
+        for record in records:
+            for last in record["gate"]["checks"][-1:]:
+                last.update(check)
+        lines = "".join(json.dumps(line) + "\n" for line in journal.lines)
+        (config.folder / JOURNAL).write_text(lines)
+        assert ringrift("report", "--out", "page.html", "-q").code == 0
+        return Path("page.html").read_text()
+
+    titles = "Elo against the heuristic, over"
+    text = page(elo=None, low=420.0, high=None, score=1.0)
+    assert text.count(f"<figcaption>{titles}") == 2
+    assert "cycle 2: all won in 8 games, +420 or more" in text
+    assert "+∞ (+420 to +∞)" in text
+    text = page(elo=None, low=None, high=-420.0, score=0.0)
+    assert "cycle 2: none won in 8 games, -420 or less" in text
+    assert "-∞ (-∞ to -420)" in text
+    assert titles not in page(high=None)  # too few games to say anything
+    for record in records:
+        record["gate"]["checks"] = [{**record["gate"]["checks"][0], "name": "random"}]
+    text = page()
+    assert titles not in text
+    assert "No candidate has come as far as its games with the heuristic." in text
+    for record in records:
+        record["gate"]["checks"] = []
+    row = f"<td>2</td><td>{records[1]['train']['identity']}</td><td>accepted</td>"
+    assert row in page()
 
 
 def test_nothing_to_report(ringrift: Ringrift, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ringrift_cli.config import Config, commented
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.cycle_journal import JOURNAL, opened
 from tests.conftest import Ringrift
-from tests.loops import QuickSteps, loop_of, settings
+from tests.loops import QuickSteps, loop_of, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -85,6 +85,34 @@ def test_a_rollback_is_told(ringrift: Ringrift, config: Config) -> None:
     run = ringrift("status")
     assert f"{steps.champions[0]}, since 20" in run.out
     assert " by rollback" in run.out
+
+
+def test_a_champion_promoted_by_hand_is_told(ringrift: Ringrift, config: Config) -> None:
+    steps = QuickSteps(config)
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, steps, journal), 1)
+    other = write_model(config, Path("elsewhere"), 1)
+    steps.crown(other)
+    assert f"{other.identity}, since 20" in (out := ringrift("status").out)
+    assert "+1 Elo against the heuristic (+0 to" in out
+    champion = json.loads(ringrift("status", "--json").out)["champion"]
+    assert (champion["identity"], champion["cycle"]) == (other.identity, None)
+    assert champion["elo"] == {"elo": 1, "low": 0, "high": 2, "games": 1, "score": 1}
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 300])
+def test_a_narrow_terminal_cuts_no_number_off(
+    ringrift: Ringrift, config: Config, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, QuickSteps(config, (True, False)), journal), 2)
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = ringrift("status").out.splitlines()
+    assert max(map(len, lines)) <= min(width, 100)
+    assert "…" not in "".join(lines)
+    head = next(line for line in lines if line.startswith("cycle  "))
+    assert "verdict" in head
+    assert ("evals/s" in head) is (width >= 80)
 
 
 def test_another_pool(ringrift: Ringrift, config: Config) -> None:

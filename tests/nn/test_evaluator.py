@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.playout import LongArray
+from ringrift_cli.game.playout import LongArray, list_all
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.nn import evaluator
 from ringrift_cli.nn.checkpoint import identity_of
@@ -19,7 +19,7 @@ from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.folded import Folded, pass_size
 from ringrift_cli.nn.network import Network, architecture
 from tests.nn.networks import drawn, network, randomised, rows_of
-from tests.walks import CONFIGURATIONS
+from tests.walks import CONFIGURATIONS, positions
 
 Answer = tuple[evaluator.FloatArray, evaluator.FloatArray]
 
@@ -187,3 +187,21 @@ def test_sizes_of_passes_are_few_and_near() -> None:
         assert count <= size < count + max(4, 0.125 * count)
         assert pass_size(size) == size
     assert len(set(sizes)) < 80
+
+
+def test_a_network_that_says_no_number_is_refused() -> None:
+    net = network("hex8", 2)
+    with torch.no_grad():
+        net.value.bias[0] = float("nan")
+    T = tables("hex8", 2)
+    rows = np.stack([p.row for p in positions("hex8", 2, 1, 5)])
+    actions, offsets = list_all(T, rows)
+    for precision in ("float32", "bfloat16"):
+        with pytest.raises(RingriftError, match="not finite"):
+            NetworkEvaluator(net, "cpu", precision).evaluate(rows, actions, offsets)
+
+
+def test_half_precision_is_another_identity() -> None:
+    net = network("hex8", 2)
+    exact, half = (NetworkEvaluator(net, "cpu", p).identity for p in ("float32", "bfloat16"))
+    assert half == f"{exact}-bfloat16"

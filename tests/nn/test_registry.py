@@ -352,8 +352,11 @@ def test_evidence_counts_once(registry: Registry, made: Maker) -> None:
     used = registry.evidence(POOL)
     assert used is not None
     registry.rollback(POOL, "a test")
-    with pytest.raises(RingriftError, match="it needs new evidence"):
-        registry.promote(POOL, second, used)
+    again = {**copy.deepcopy(used), "time": "2027-01-01T00:00:00+00:00"}
+    again["candidate"]["spec"] = "model:elsewhere"
+    for written in (used, again):  # the same games, written down once more
+        with pytest.raises(RingriftError, match="it needs new evidence"):
+            registry.promote(POOL, second, written)
     registry.promote(POOL, second, evidence(second, first, number=99))
     champion = registry.champion(POOL)
     assert champion is not None

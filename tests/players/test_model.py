@@ -82,6 +82,10 @@ def test_what_decides_how_it_plays_is_its_identity(model: Path, tmp_path: Path) 
         identity(f"model:{model},value_scale=1"),
     }
     assert len(different) == 6
+    # the clock ends a search at any time: halving would never come to halve
+    by_clock = identity(f"model:{model},seconds=1")
+    assert by_clock == identity(f"model:{model},seconds=1,considered=0")
+    assert by_clock != identity(f"model:{model},seconds=1,considered=16")
 
 
 def test_names_of_the_registry(

@@ -49,3 +49,14 @@ def test_search_beats_the_heuristic_it_searches_with(
 def test_blunders_cost_games(tmp_path: Path) -> None:
     specs = ("heuristic:default", "heuristic:default,blunder=0.3")
     assert standing(tmp_path, "square8", 2, specs, 60).estimate.score_low > 0.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("considered", [0, 16])
+@pytest.mark.parametrize(("board", "players"), SMALL)
+def test_more_simulations_are_not_weaker(
+    board: str, players: int, considered: int, tmp_path: Path
+) -> None:
+    more, fewer = (f"mcts:sims={n},profile=default,considered={considered}" for n in (64, 8))
+    found = standing(tmp_path, board, players, (more, fewer), 40 * players)
+    assert found.estimate.score_low > 1 / players

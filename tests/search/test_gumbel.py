@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ringrift_cli.game import layout as L
+from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
-from ringrift_cli.game.topology import tables
+from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search import gumbel
 from ringrift_cli.search.forest import Forest, Found, search
+from ringrift_cli.search.tree import FloatArray
 from tests.search.reference_search import Judge, Search, halving, settle
 from tests.search.test_forest import ByRow, Uniform, with_choice
 from tests.walks import CONFIGURATIONS, positions
@@ -91,20 +94,20 @@ def _wins_in(position: Position, decisions: int, seat: int) -> bool:
     )
 
 
-@pytest.mark.parametrize("considered", [0, 16])
+@pytest.mark.parametrize("puct", [True, False])
 @pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
-def test_a_forced_win_is_found_and_certain(board: str, players: int, considered: int) -> None:
+def test_a_forced_win_is_found_and_certain(board: str, players: int, puct: bool) -> None:
     T = tables(board, players)
     for position in _ending(board, players, 1, 2):
         walks = 20 * len(position.legal_actions())
+        considered = 0 if puct else len(position.legal_actions())
         [found] = search(T, position.row[None], Uniform(players), walks, considered=considered)
         chosen = settle(position.play(int(found.actions[found.best]))).result()
-        if considered == 0 or len(position.legal_actions()) <= considered:
-            assert chosen is not None
-            assert chosen.winner == position.seat
-            assert found.root_values[position.seat - 1] == 1
-            assert found.policy[found.values[:, position.seat - 1] < 1].sum() == 0
-            assert found.visits.sum() <= walks
+        assert chosen is not None
+        assert chosen.winner == position.seat
+        assert found.root_values[position.seat - 1] == 1
+        assert found.policy[found.values[:, position.seat - 1] < 1].sum() == 0
+        assert found.visits.sum() <= walks
 
 
 def test_what_loses_for_certain_is_not_played() -> None:
@@ -215,3 +218,38 @@ def test_noise_changes_what_is_considered_and_a_seed_fixes_it() -> None:
     assert seen == [considered(seed) for seed in range(12)]
     assert all(len(chosen) == 4 for chosen in seen)
     assert len(set(seen)) > 6
+
+
+# ---- the pie rule --------------------------------------------------------------------------------
+
+
+class SureOfSeatOne(Uniform):
+    """Thinks that seat 1, the first, wins, whoever sits there; looks at a swap early."""
+
+    def evaluate(
+        self, rows: IntArray, actions: IntArray, offsets: LongArray
+    ) -> tuple[FloatArray, FloatArray]:
+        swap = tables("hex8", 2)[L.T_GLOBAL] + L.SWAP
+        return np.where(actions == swap, 3.0, 0.0), np.tile([0.95, 0.05], (len(rows), 1))
+
+
+@pytest.mark.parametrize("considered", [0, 16])
+def test_a_swap_is_worth_what_the_other_seat_is(considered: int) -> None:
+    first = Position.initial("hex8", pie_rule=True)
+    offered = first
+    while offered.seat == 1:
+        offered = offered.play(int(offered.legal_actions()[0]))
+    swap = offered.action("swap")
+    forest = Forest(tables("hex8", 2), 1, SureOfSeatOne(2), considered=16)
+    forest.place(0, offered.row, 3)
+    forest.begin(0, 400, considered, noise=0.0)
+    while not len(forest.step()):
+        pass
+    found = forest.found(0)
+    at = found.actions.tolist().index(swap)
+    assert found.values[at] == pytest.approx([0.05, 0.95], abs=1e-3)
+    assert found.best == at
+    others = np.delete(np.arange(len(found.actions)), at)
+    assert found.values[others] == pytest.approx(np.tile([0.95, 0.05], (len(others), 1)), abs=0.01)
+    forest.play(0, swap)  # behind the swap seat 2 is still to move, and another player sits there
+    assert forest.root_values(0) == pytest.approx([0.95, 0.05], abs=1e-3)

@@ -86,14 +86,21 @@ class SureOf(Uniform):
         return np.zeros(len(actions)), np.tile([0.99, 0.01], (len(rows), 1))
 
 
-def test_the_hopeless_resign_but_not_in_control_games() -> None:
-    giving_up = replace(QUICK, resign_below=0.05, resign_decisions=3, resign_control_share=0.0)
+@pytest.mark.parametrize("patience", [1, 3])
+def test_the_hopeless_resign_but_not_in_control_games(patience: int, tmp_path: Path) -> None:
+    giving_up = replace(
+        QUICK, full_share=0.5, resign_below=0.05, resign_decisions=patience,
+        resign_control_share=0.0,
+    )  # fmt: skip
     actor = Actor("hex8", 2, giving_up, SureOf(2), 8, numbers(20))
     games = play(actor)
     resigned = [game for game in games if game.reason == RESIGNED]
     assert len(resigned) > 15
     assert all(game.winner == 0 for game in resigned)
     assert actor.counts.resign_checked == 0
+    assert all(len(game.plies) == 0 or game.plies[-1] < len(game.actions) for game in games)
+    path = write_searched(tmp_path, {"model": "none"}, games, "hex8", 2, False)
+    assert len(read_searched(path).games) == 20
 
     control = replace(giving_up, resign_control_share=1.0)
     actor = Actor("hex8", 2, control, SureOf(2), 8, numbers(20))

@@ -192,8 +192,95 @@ def test_a_champion_is_not_judged_against_itself(tmp_path: Path) -> None:
             trained = super().train(work, *rest)
             return type(trained)(work.parent, trained.summary)
 
-    with pytest.raises(RecordError, match="is champion already, though cycle 1 has not judged it"):
-        run(config, Lazy(config))
+    steps = Lazy(config)
+    (record,) = run(config, steps)
+    assert not any(call.startswith("gate") for call in steps.calls)
+    gate = record["gate"]
+    assert (gate["verdict"], gate["games"], gate["checks"]) == ("inconclusive", 0, [])
+    assert "is champion already, though cycle 1 has not judged it" in gate["reasons"][0]
+    assert (record["promoted"], record["rejections"]) == (False, 1)
+    assert len(steps.champions) == 1
+    assert run(config, QuickSteps(config))[0]["promoted"]  # it is not stuck there
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"games": None}, "has no games and positions"),
+        ({"positions": "7"}, "has no games and positions"),
+        ({"time": "yesterday"}, "has the time 'yesterday'"),
+        ({"time": "2026-01-01T00:00:00"}, "has the time"),
+        ({"file": "../other.shard"}, "names no file of this folder"),
+        ({"file": None}, "names no file of this folder"),
+        (None, "is there twice"),
+    ],
+)
+def test_an_edited_manifest_is_refused(
+    tmp_path: Path, change: dict[str, Any] | None, said: str
+) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    run(config, steps)
+    entries = read_manifest(data_of(config))
+    entries = [*entries, entries[0]] if change is None else [entries[0] | change, *entries[1:]]
+    if change == {"file": None}:
+        del entries[0]["file"]
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (data_of(config) / "manifest.jsonl").write_text(text)
+    with pytest.raises(RecordError, match=rf"manifest\.jsonl: the line of .* {said}"):
+        run(config, steps)
+
+
+def test_what_is_no_shard_is_left_alone(tmp_path: Path) -> None:
+    config = settings(tmp_path, max_data_gb=1e-9)
+    steps = QuickSteps(config, (True, False))
+    record = data_of(config) / "games.jsonl.gz"
+    data_of(config).mkdir(parents=True)
+    record.write_bytes(b"games")
+    add_to_manifest(data_of(config), {"sha256": "0" * 64, "file": record.name, "games": 5})
+    last = run(config, steps, 4)[-1]
+    assert last["selfplay"]["games"] == 8
+    assert last["collected"]["shards"] > 0
+    assert record.read_bytes() == b"games"
+
+
+def test_a_run_may_be_moved(tmp_path: Path) -> None:
+    config = settings(tmp_path / "here")
+    run(config, QuickSteps(config, (True, False)), 2)
+    with opened(config.folder) as journal:  # the next cycle is planned, and its models are named
+        loop = loop_of(config, QuickSteps(config), journal)
+        journal.add(3, "cycle", "begun", plan=cycle.make_plan(loop))
+    (tmp_path / "here" / "runs").rename(tmp_path / "there")
+    moved = changed(config, "run", folder=str(tmp_path / "there"))
+    (record,) = run(moved, QuickSteps(moved))
+    assert (record["cycle"], record["promoted"]) == (3, True)
+
+
+def test_models_may_lie_elsewhere_in_the_next_cycle(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    (first,) = run(config, QuickSteps(config))
+    (tmp_path / "models").rename(tmp_path / "kept")
+    moved = changed(config, "run", models=str(tmp_path / "kept"))
+    (second,) = run(moved, QuickSteps(moved))
+    assert second["selfplay"]["model"]["identity"] == second["gate"]["against"] == first["champion"]
+
+
+def test_collecting_begins_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(tmp_path)
+    run(config, QuickSteps(config, (True, False)), 4)
+    small = changed(config, "cycle", max_data_gb=1e-9)
+
+    def full(folder: Path, least_gb: float, step: str) -> None:
+        if any(line["step"] == "gate" for line in journal.lines if line["cycle"] == 5):
+            raise OutputError(f"{step} was not begun")
+
+    monkeypatch.setattr(cycle_data, "check_space", full)
+    records: list[dict[str, Any]] = []
+    with opened(small.folder) as journal:
+        loop = loop_of(small, QuickSteps(small, (False,)), journal)
+        with pytest.raises(OutputError, match="selfplay was not begun"):
+            cycle.run(loop, 2, records.append)
+    assert records[0]["collected"]["shards"] > 0
 
 
 def test_no_step_begins_on_a_full_disk(tmp_path: Path) -> None:
@@ -356,7 +443,7 @@ def test_alarm_of_falling_elo(tmp_path: Path) -> None:
 
 def test_alarm_of_slow_self_play(tmp_path: Path) -> None:
     config = settings(tmp_path)
-    records = run(config, QuickSteps(config), 4)
+    _, *records = run(config, QuickSteps(config), 5)  # another one played in the first cycle
     rates = [100.0, 120.0, 110.0, 54.0]
     for record, rate in zip(records, rates, strict=True):
         record["selfplay"]["games_per_hour"] = rate
@@ -365,6 +452,20 @@ def test_alarm_of_slow_self_play(tmp_path: Path) -> None:
     records[3]["selfplay"]["games_per_hour"] = 55.0
     assert alarms(config.cycle, records[3], records[:3]) == []
     assert alarms(config.cycle, records[3], records[:2]) == []
+    records[3]["selfplay"]["games_per_hour"] = 1.0
+    records[3]["settings"]["selfplay"]["sims"] *= 100  # then it has to be slower
+    assert alarms(config.cycle, records[3], records[:3]) == []
+
+
+def test_alarm_of_a_clock_that_went_back(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    (record,) = run(config, QuickSteps(config))
+    record["train"]["data_hours"] = -0.5
+    assert alarms(config.cycle, record, []) == []
+    record["train"]["data_hours"] = -30.0
+    (alarm,) = alarms(config.cycle, record, [])
+    assert alarm["name"] == "data_age"
+    assert "dated 30.0 h after the clock" in alarm["sentence"]
 
 
 def test_alarm_of_old_data(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ringrift_cli.errors import RecordError, RingriftError
+from ringrift_cli.errors import OutputError, RecordError, RingriftError
 from ringrift_cli.stages import cycle_journal
 from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, CYCLES, DONE, JOURNAL, LOCK, opened
 
@@ -54,6 +55,25 @@ def test_a_torn_line_is_dropped_and_the_next_one_is_whole(tmp_path: Path) -> Non
             journal.add(2, CYCLE, BEGUN, plan={"model": "c"})
         lines = cycle_journal.read(tmp_path).lines
         assert (len(lines), lines[-1]["plan"]) == (6, {"model": "c"})
+
+
+def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
+    fill(tmp_path)
+    path = tmp_path / JOURNAL
+    whole = path.read_bytes()
+    endless = resource.RLIM_INFINITY
+    with opened(tmp_path) as journal:
+        for room in (0, 1, 20):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + room, endless))
+            try:
+                with pytest.raises(OutputError, match=r"Cannot write to .*journal\.jsonl"):
+                    journal.add(2, "selfplay", BEGUN)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (endless, endless))
+            assert path.read_bytes() == whole
+            assert len(journal.lines) == 6
+        journal.add(2, "selfplay", BEGUN)
+    assert len(cycle_journal.read(tmp_path).lines) == 7
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from ringrift_cli.config import Config, load
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.actor import PlaySetting
@@ -115,6 +116,26 @@ def test_a_teacher_plays_until_there_is_a_champion(tmp_path: Path) -> None:
     assert parent.is_file()  # what is trained is a network, and a new one
     assert second["selfplay"]["model"]["kind"] == "champion"
     assert second["selfplay"]["model"]["identity"] == first["champion"]
+
+
+def test_a_cycle_keeps_its_teacher(tmp_path: Path) -> None:
+    config = changed(settings(tmp_path), "selfplay", teacher="heuristic")
+    model = RealSteps(config).teacher()
+    assert model is not None
+    RealSteps(config).check(model)
+    with pytest.raises(RecordError, match="was begun with the games of teacher"):
+        RealSteps(settings(tmp_path)).check(model)
+
+
+def test_a_model_that_says_nothing_of_its_data_needs_none(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = RealSteps(config)
+    model = write_model(config, tmp_path, 1)
+    about = json.loads(model.path.read_text())
+    del about["about"]["data"]
+    model.path.write_text(json.dumps(about))
+    Registry(Path(config.run.models)).add(config.pool, model.path)
+    assert steps.referred() == set()
 
 
 def test_a_champion_of_another_board_plays_nowhere(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,13 @@ from ringrift_cli.nn.evaluator import NetworkEvaluator
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.stages import generate_worker
 from ringrift_cli.stages.actor import Counts, PlaySetting
-from ringrift_cli.stages.generate import Generated, devices_named, generate, recorded
+from ringrift_cli.stages.generate import (
+    Generated,
+    _signals_held,
+    devices_named,
+    generate,
+    recorded,
+)
 from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.shards import read_searched
 from tests.nn.networks import network
@@ -174,12 +183,47 @@ def test_killed_it_leaves_whole_shards_and_nobody_behind(
     assert all((folder / name).is_file() for name in listed)
 
 
+def workers(process: subprocess.Popen[bytes]) -> list[int]:
+    return [
+        pid
+        for pid in children(process.pid)
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def test_a_signal_to_workers_that_still_import_is_not_theirs(
+    running: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Ctrl-C goes to all processes of a terminal: the one that waits decides."""
+    deadline = time.monotonic() + 60
+    while len(begun := workers(running)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    for pid in begun:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    wait_for_shard(tmp_path / "games", running)
+    assert workers(running) == begun
+
+
+@pytest.mark.parametrize("main_thread", [True, False])
+def test_signals_are_held_while_a_process_begins(main_thread: bool) -> None:
+    def held() -> None:
+        with _signals_held():
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        assert blocked >= {signal.SIGINT, signal.SIGTERM}
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+
+    if main_thread:
+        held()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(held).result()
+
+
 def test_a_worker_that_dies_is_an_error(running: subprocess.Popen[bytes], tmp_path: Path) -> None:
     wait_for_shard(tmp_path / "games", running)
-    for pid in children(running.pid):
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
-            break
+    os.kill(workers(running)[0], signal.SIGKILL)
     assert running.wait(60) == 1
     assert running.stderr is not None
     assert b"of the self-play ended with exit code -9" in running.stderr.read()
@@ -194,10 +238,34 @@ def test_a_new_champion_plays_the_next_games(
     champion = Registry(tmp_path / "models").add("hex8-2p", newer)
     monkeypatch.setattr(Registry, "champion", lambda _self, _pool: champion)
     bench = _Bench(following, tmp_path / "games", iter(range(12)))
-    generate_worker.Line(bench, 4).run()  # type: ignore[arg-type]
+    line = generate_worker.Line(bench, 4)  # type: ignore[arg-type]
+    line.run()
+    assert len(line._actors) == 1  # noqa: SLF001 the trees of those before are gone
     models = [entry["made"]["model"] for entry in read_manifest(tmp_path / "games")]
     assert set(models) == {setting.identity, newer.stem}
     assert games_in(tmp_path / "games") == 12
+
+
+def test_a_line_that_fails_fails_its_process(
+    setting: GenerateSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason, and in whatever thread: its games would be missing."""
+
+    def run(_line: generate_worker.Line) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError
+
+    monkeypatch.setattr(generate_worker.Line, "run", run)
+    context = multiprocessing.get_context("spawn")
+    tickets, limit = context.Value("q", 0), context.RawValue("q", 9)
+    stop = generate_worker.Flag(context)
+    _, outbox = context.Pipe(duplex=False)
+    worker = generate_worker.Worker(
+        setting, tmp_path, "a GPU", 1, tickets, limit, stop, outbox, os.getppid()
+    )
+    with pytest.raises(MemoryError):
+        worker.run()
+    assert stop.is_set()
 
 
 class _Bench:

@@ -249,6 +249,24 @@ def test_lengths_must_fit(tmp_path: Path, change: Change, said: str) -> None:
         write_searched(tmp_path, MADE, [games[0], change(games[1])], "hex8", 2, False)
 
 
+def test_parts_hold_so_many_positions() -> None:
+    offsets = shard_checks.offsets_of(np.array([3, 4, 0, 3, 40, 1, 1, 0]))
+    assert list(shard_checks.parts(offsets, 10)) == [(0, 4), (4, 5), (5, 8)]
+    assert list(shard_checks.parts(offsets, 1000)) == [(0, 8)]
+    assert list(shard_checks.parts(offsets, 1)) == [(0, 1), (1, 3), (3, 4), (4, 5), (5, 6), (6, 8)]
+    assert list(shard_checks.parts(offsets[:1], 10)) == []
+
+
+def test_an_illegal_choice_is_found_in_any_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games = searched_games("hex8", 2, 5, seed=3)
+    games[3] = with_illegal_choice(games[3])
+    monkeypatch.setattr(shard_checks, "ROW_BYTES", 1)  # a game in each
+    with pytest.raises(RecordError, match="game 4: before decision"):
+        write_searched(tmp_path, {}, games, "hex8", 2, False)
+
+
 def test_no_such_games(tmp_path: Path) -> None:
     games = searched_games("hex8", 2, 1, seed=6)
     with pytest.raises(RecordError, match="there are no games"):

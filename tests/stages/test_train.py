@@ -7,12 +7,14 @@ import datetime as dt
 import io
 import json
 import multiprocessing
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -394,6 +396,70 @@ def test_a_run_in_hand_needs_its_shards(tmp_path: Path, data: Sources) -> None:
     next(data.data.glob(f"{summary.shards[0][:16]}*")).unlink()
     with pytest.raises(RecordError, match="No such file"):
         train(setting, data, out, resume=True)
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(tmp_path: Path, data: Sources) -> None:
+    runs = {}
+    for seed in (1, 2):
+        runs[seed] = train(replace(SMALL, seed=seed, steps=1), data, tmp_path / f"run-{seed}")
+    models = {seed: Path(run.checkpoint or "") for seed, run in runs.items()}
+    fill(data.data, seed=2)
+    one, two = [str(entry["sha256"]) for entry in read_manifest(data.data)]
+    init, previous, shard = (tmp_path / name for name in ("init", "previous", "shard"))
+    begun = {
+        init: replace(data, init=models[1]),
+        previous: replace(data, previous=tmp_path / "run-1"),
+        shard: replace(data, hashes=[one]),
+    }
+    for out, sources in begun.items():
+        train(SMALL, sources, out, should_stop=lambda: True)
+    first, second = (re.escape(str(runs[seed].identity)) for seed in (1, 2))
+    for out, sources, said in (
+        (init, replace(data, init=models[2]), f"{second}, but .* was begun with .* {first}"),
+        (init, replace(begun[init], previous=tmp_path / "run-1"), "begun without one"),
+        (previous, replace(data, previous=tmp_path / "run-2"), f"{second}, but .* {first}"),
+        (previous, replace(data, init=models[1]), f"model {first}, but .* begun without one"),
+        (shard, replace(data, hashes=[two]), f"names {two[:16]}, but .* with {one[:16]}"),
+        (shard, replace(data, hashes=[one, two]), f"names {one[:16]} and 1 more, but"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            train(SMALL, sources, out, resume=True)
+    copied = tmp_path / "copied.json"
+    for path in (models[1], models[1].with_suffix(".safetensors")):
+        copied.with_suffix(path.suffix).write_bytes(path.read_bytes())
+    for steps, sources in ((2, replace(data, init=copied)), (3, data)):
+        more = train(SMALL, sources, init, resume=True, should_stop=lambda: True)
+        assert more.steps == steps
+    for out in (previous, shard):
+        assert train(SMALL, begun[out], out, resume=True, should_stop=lambda: True).steps == 2
+
+
+def test_a_state_between_two_rows_leaves_the_speed_right(
+    tmp_path: Path, data: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a step takes a second, a state three and a validation ten."""
+    clock, real = [0.0], Learner.step
+
+    def slow(work: Any, seconds: float) -> Any:
+        def wrapped(*args: Any) -> Any:
+            clock[0] += seconds
+            return work(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Learner, "step", slow(real, 1.0))
+    monkeypatch.setattr(stage, "validate", slow(stage.validate, 10.0))
+    monkeypatch.setattr(train_state, "write_state", slow(train_state.write_state, 3.0))
+    setting = replace(SMALL, steps=6, validate_every=6, checkpoint_minutes=2.5 / 60)
+    told: list[float] = []
+    train(
+        setting, data, tmp_path / "out",
+        tell=lambda _step, _steps, known: told.append(known.get("samples_per_second", 0.0)),
+    )  # fmt: skip
+    assert told[:5] == [0.0] * 5
+    states = 2  # after the first and the fourth step
+    assert told[5] == pytest.approx(6 * 8 / (6 * 1 + states * 3))
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path, data: Sources) -> None:

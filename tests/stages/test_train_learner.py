@@ -138,9 +138,14 @@ def test_rates() -> None:
     assert learning_rate(constant, 0, 100, fresh=False) == 0.1
     cosine = replace(constant, schedule="cosine")
     rates = [learning_rate(cosine, step, 100, fresh=False) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates == sorted(rates, reverse=True)
+    assert rates == [learning_rate(cosine, step, 100, fresh=True) for step in range(100)]
+    assert rates[0] == pytest.approx(0.01)  # near where the cosine of the run before ended
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert 0.097 < rates[9] < 0.1
     assert 0.005 < rates[-1] < 0.0051
+    whole = replace(cosine, warmup=0)
+    assert learning_rate(whole, 0, 100, fresh=False) == pytest.approx(0.1)
 
 
 def test_devices_and_precisions() -> None:

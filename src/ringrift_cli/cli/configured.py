@@ -69,7 +69,9 @@ def flags_of(board: str | None, players: int | None, settings: list[str] | None)
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals or "." not in name:
-            raise UsageError(f"--set {setting}: expected KEY=VALUE.", hint="--set selfplay.sims=32")
+            raise UsageError(
+                f"--set {setting}: expected SECTION.KEY=VALUE.", hint="--set selfplay.sims=32"
+            )
         flags[name] = value
     if board is not None:
         flags["run.board"] = board

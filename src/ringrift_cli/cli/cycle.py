@@ -192,6 +192,8 @@ def _preview(out: Output, config: Config, steps: Steps) -> None:
         f"  champion   {found['champion'] or 'none'}",
         f"  disk       {found['free_gb']:.1f} GB free, {config.cycle.min_free_gb:g} GB needed",
     ]
+    if found["free_gb"] < config.cycle.min_free_gb:
+        lines.append("  The disk is too full: no step but the last would be begun.")
     if found["working"]:
         lines.append(f"  {found['working']} works on it: nothing would be done.")
     out.result(found, "\n".join(lines))

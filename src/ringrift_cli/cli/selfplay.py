@@ -159,12 +159,15 @@ def selfplay(
         raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
     out.compile_players()
     from ringrift_cli.cli import selfplay_model
+    from ringrift_cli.nn.checkpoint import read_about
     from ringrift_cli.nn.registry import default_folder, pool_name
     from ringrift_cli.players.model import checkpoint_named
     from ringrift_cli.stages.actor import PlaySetting
     from ringrift_cli.stages.generate import devices_named
     from ringrift_cli.stages.generate_worker import GenerateSetting
 
+    if follow and model != "champion":
+        raise UsageError("--follow is for the champion, whoever that is: leave out --model.")
     devices = devices_named(gpus)
     path, identity = checkpoint_named(model, board, players, pie)
     play = PlaySetting(
@@ -178,6 +181,7 @@ def selfplay(
         play,
         pie,
         seed,
+        generation=int(read_about(path)["about"].get("generation", 0)),
         devices=devices,
         concurrent=concurrent or (128 if devices[0] == "cpu" else 2048),
         follow=default_folder() if follow else None,

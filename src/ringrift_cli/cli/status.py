@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from ringrift_cli.cli.configured import (
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LATEST = 12  # cycles that the table shows
-WIDTH = 100
+GAP = 2  # between columns
+DROPPED = ("evals/s", "minutes", "value", "policy", "games/h")  # in a narrow terminal, in order
+WIDTH = 100  # at most; a terminal may be narrower
 
 
 def status(
@@ -55,7 +58,9 @@ def _text(found: dict[str, Any], *, colour: bool) -> str:
     from ringrift_cli.stages.report_charts import sparkline
     from ringrift_cli.stages.status import step_text
 
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts = Table(show_header=False, box=None, padding=(0, GAP, 0, 0))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")  # a long path is not cut off
     rows = {
         found["pool"]: f"{counted(found['cycles'], 'cycle')} in {found['folder']}",
         "now": f"{step_text(found['under_way'])}; {found['working'] or 'no process'} at work",
@@ -73,11 +78,12 @@ def _text(found: dict[str, Any], *, colour: bool) -> str:
     for alarm in found["alarms"]:
         facts.add_row("alarm", alarm["sentence"], style="bold red")
     file = io.StringIO()
-    console = Console(file=file, width=WIDTH, force_terminal=colour, no_color=not colour)
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    console = Console(file=file, width=width, force_terminal=colour, no_color=not colour)
     console.print(facts)
     if found["recent"]:
         console.print()
-        console.print(_cycles(found["recent"][-LATEST:]))
+        console.print(_cycles(found["recent"][-LATEST:], width))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
@@ -105,23 +111,28 @@ def _data(data: dict[str, Any]) -> str:
     )
 
 
-def _cycles(rows: list[dict[str, Any]]) -> Table:
+def _cycles(rows: list[dict[str, Any]], width: int) -> Table:
+    """A line for each cycle; a narrow terminal has fewer columns, none of them cut off."""
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("cycle", "games/h", "evals/s", "policy", "value", "verdict", "elo", "minutes"):
-        table.add_column(name, justify="left" if name == "verdict" else "right")
-    for row in rows:
-        table.add_row(
-            str(row["cycle"]),
-            _number(row["games_per_hour"], ",.0f"),
-            _number(row["evaluations_per_second"], ",.0f"),
-            _number(row["policy"], ".3f"),
-            _number(row["value"], ".3f"),
-            row["verdict"],
-            _number(row["elo"], "+.0f"),
-            f"{row['minutes']:.1f}",
-        )
+    columns = {
+        "cycle": [str(row["cycle"]) for row in rows],
+        "games/h": [_number(row["games_per_hour"], ",.0f") for row in rows],
+        "evals/s": [_number(row["evaluations_per_second"], ",.0f") for row in rows],
+        "policy": [_number(row["policy"], ".3f") for row in rows],
+        "value": [_number(row["value"], ".3f") for row in rows],
+        "verdict": [row["verdict"] for row in rows],
+        "elo": [_number(row["elo"], "+.0f") for row in rows],
+        "minutes": [f"{row['minutes']:.1f}" for row in rows],
+    }
+    for name in DROPPED:
+        if sum(max(map(len, [of, *cells])) + GAP for of, cells in columns.items()) > width:
+            del columns[name]
+    table = Table(box=None, padding=(0, GAP, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 

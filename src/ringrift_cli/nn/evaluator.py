@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
@@ -54,8 +54,8 @@ def fastest_precision(device: torch.device, channels: int) -> torch.dtype:
 class NetworkEvaluator:
     """Judges positions with a network as it was when this was made; for any number of threads.
 
-    `identity` is the network's (checkpoint.py), `network` what computes, in `precision`, and
-    `positions` how many it has judged so far.
+    `identity` is the network's (checkpoint.py), and the precision where that is not float32;
+    `network` computes, in `precision`, and `positions` counts what it has judged so far.
     """
 
     def __init__(self, network: Network, device: str = "cpu", precision: str = "auto") -> None:
@@ -71,6 +71,8 @@ class NetworkEvaluator:
         dtype = PRECISIONS.get(precision) or fastest_precision(where, a.channels)
         self.precision = str(dtype).removeprefix("torch.")
         self.identity = identity_of(network)
+        if dtype != torch.float32:
+            self.identity += f"-{self.precision}"
         self.positions = 0
         self._count = threading.Lock()
         self._players = a.players
@@ -87,8 +89,15 @@ class NetworkEvaluator:
 
         Row i may play `actions[offsets[i] : offsets[i + 1]]`. The chances of a row sum to 1. On a
         CPU, as many threads work on it as torch may use (`torch.set_num_threads`).
+        `RingriftError` if the network says something that is no number.
         """
         logits, values = self.network.evaluate(rows, actions, offsets)
+        if not (np.isfinite(logits).all() and np.isfinite(values).all()):
+            raise RingriftError(
+                f"The network {self.identity} judges a position by numbers that are not finite"
+                f" (in {self.precision}).",
+                hint="precision=float32, or another checkpoint",
+            )
         with self._count:
             self.positions += len(rows)
         return logits.astype(np.float64), self._chances(values, rows[:, L.SEAT])

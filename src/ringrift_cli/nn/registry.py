@@ -357,7 +357,7 @@ def _heard(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
     for check in evidence["checks"]:
         match = {key: value for key, value in check["match"].items() if key != "players"}
         checks.append([check["name"], match])
-    return {"checks": checks, "setting": evidence["setting"]}
+    return {"checks": checks, "setting": evidence.get("setting")}
 
 
 def _line(events: list[Event]) -> list[str]:

@@ -10,6 +10,8 @@
 
 `blunder` is the probability of a random move, `noise` the scale of noise on the scores, `width` how
 many unfinished turns are thought to their end. A model with `sims=0` plays its first thought.
+Names of models mean the registry's pool without the pie rule: a spec does not know by which rules
+its games begin. A model of the pool with it is named by its file.
 """
 
 from __future__ import annotations
@@ -89,8 +91,12 @@ def _searcher(spec: str, arguments: _Arguments, board: str, players: int) -> Pla
         )
     width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
     evaluator = HeuristicEvaluator(profile, temperature, width)
-    exploration = arguments.number("exploration", EXPLORATION)
-    effort = Effort(int(simulations), seconds, exploration=exploration)
+    effort = Effort(
+        int(simulations),
+        seconds,
+        arguments.whole("considered", 0, most=MOST_CONSIDERED),
+        arguments.number("exploration", EXPLORATION),
+    )
     return SearchPlayer(spec, evaluator, effort)
 
 
@@ -107,10 +113,12 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
     simulations = arguments.whole("sims", default, most=MOST_SIMULATIONS)
     if simulations > 0 and seconds > 0:
         raise UsageError(f"Player {spec!r}: expected either sims=N or seconds=S, not both.")
+    # halving needs to know how many simulations there will be: by the clock the root has PUCT
+    considered = 0 if seconds > 0 else model.CONSIDERED
     effort = Effort(
         simulations,
         seconds,
-        arguments.whole("considered", model.CONSIDERED, most=MOST_CONSIDERED),
+        arguments.whole("considered", considered, most=MOST_CONSIDERED),
         arguments.number("exploration", EXPLORATION),
         arguments.number("value_scale", VALUE_SCALE),
     )

@@ -191,7 +191,7 @@ class Forest:
             t.action[g, edges].copy(),
             t.prior[g, edges].astype(np.float64),
             visits,
-            values,
+            self._by_seat(g, values),
             policy.astype(np.float64),
             self.root_values(g),
             gumbel.final_edge(t, self._plans, g, self._scale) - edges.start,
@@ -206,12 +206,15 @@ class Forest:
         """Each seat's chance to win game `g`, [players]: visits weighed, or what is certain."""
         t = self._trees
         if t.proven[g, 0] != NEVER:
-            certain: FloatArray = np.eye(self._players)[t.proven[g, 0]]
-            return certain
+            return self._by_seat(g, np.eye(self._players)[t.proven[g, 0]])
         edges = slice(int(t.first[g, 0]), int(t.first[g, 0] + t.degree[g, 0]))
         sums = t.worth[g, edges].sum(axis=0, dtype=np.float64)
-        shares: FloatArray = (t.value[g, 0] + sums) / (1 + int(t.visits[g, edges].sum()))
-        return shares
+        return self._by_seat(g, (t.value[g, 0] + sums) / (1 + int(t.visits[g, edges].sum())))
+
+    def _by_seat(self, g: int, by_starter: FloatArray) -> FloatArray:
+        """What a tree says by starter, [..., players], for the seats of its root."""
+        swapped = self.rows[g, L.PIE] == L.PIE_SWAPPED
+        return by_starter[..., ::-1] if swapped else by_starter
 
     def play(self, g: int, action: int) -> list[int]:
         """Plays a legal action in game `g`, and single legal actions behind it; the actions played.
@@ -297,7 +300,7 @@ def _expand(
         g = wide(games[k])
         a, n = offsets[k], offsets[k + 1] - offsets[k]
         node = tree.add_node(t, g, leaves[g], ends[g, 3], actions[a:], n)
-        tree.judge(t, g, node, logits, a, values[k])
+        tree.judge(t, g, node, leaves[g], logits, a, values[k])
         depth = ends[g, 0]
         if depth > 0:
             t.child[g, paths[g, depth - 1]] = node

@@ -7,6 +7,9 @@ legal actions and nothing else, so memory grows with what is legal, not with the
 A node whose winner is certain is *proven*: the end of a game; a node whose mover has an action to a
 node proven for it; a node all of whose actions lead to nodes proven for one and the same seat. What
 is proven counts exactly, 1 for its winner and 0 for the others, and is not searched any more.
+
+A swap under the pie rule changes who sits where, and a tree is about who wins: what it keeps by
+seat is by the seat in which a player began (`starter`).
 """
 
 from __future__ import annotations
@@ -39,15 +42,15 @@ class Trees(NamedTuple):
     edges: IntArray  # [G] in use
     first: IntArray  # [G, M] first edge of a node
     degree: IntArray  # [G, M] how many edges; 0 at the end of a game
-    seat: IntArray  # [G, M] who decides
+    seat: IntArray  # [G, M] starter who decides
     forced: IntArray  # [G, M] single legal actions between the parent's action and the node
-    proven: IntArray  # [G, M] seat of the certain winner or NEVER
-    value: SmallFloats  # [G, M, players] what the evaluator said of a node
+    proven: IntArray  # [G, M] starter who is certain to win, or NEVER
+    value: SmallFloats  # [G, M, players] what the evaluator said of a node, by starter
     action: IntArray  # [G, E]
     child: IntArray  # [G, E] node or NEVER
     visits: IntArray  # [G, E]
     prior: SmallFloats  # [G, E]
-    worth: SmallFloats  # [G, E, players] sum of the backed-up values of each seat
+    worth: SmallFloats  # [G, E, players] sum of the backed-up values of each starter
 
 
 OF_NODES = ("first", "degree", "seat", "forced", "proven", "value")
@@ -83,6 +86,12 @@ def grown(trees: Trees, nodes: int, edges: int) -> Trees:
                 longer[name] = np.zeros((array.shape[0], size, *array.shape[2:]), array.dtype)
                 longer[name][:, : array.shape[1]] = array
     return trees._replace(**longer)
+
+
+@rule()
+def starter(row: IntArray, seat: int) -> int:
+    """The seat in which the player who now sits in `seat` began the game."""
+    return 1 - seat if row[L.PIE] == L.PIE_SWAPPED else seat
 
 
 @rule()
@@ -192,8 +201,8 @@ def add_node(t: Trees, g: int, row: IntArray, forced: int, actions: IntArray, n:
     t.nodes[g] += 1
     t.edges[g] += n
     t.first[g, node], t.degree[g, node] = at, n
-    t.seat[g, node], t.forced[g, node] = row[L.SEAT], forced
-    t.proven[g, node] = row[L.WINNER] if row[L.PHASE] == L.OVER else NEVER
+    t.seat[g, node], t.forced[g, node] = starter(row, row[L.SEAT]), forced
+    t.proven[g, node] = starter(row, row[L.WINNER]) if row[L.PHASE] == L.OVER else NEVER
     for i in range(n):
         e = at + i
         t.action[g, e], t.child[g, e], t.visits[g, e] = actions[i], NEVER, 0
@@ -203,10 +212,18 @@ def add_node(t: Trees, g: int, row: IntArray, forced: int, actions: IntArray, n:
 
 
 @rule()
-def judge(t: Trees, g: int, node: int, logits: FloatArray, offset: int, values: FloatArray) -> None:
+def judge(
+    t: Trees,
+    g: int,
+    node: int,
+    row: IntArray,
+    logits: FloatArray,
+    offset: int,
+    values: FloatArray,
+) -> None:
     """Notes what the evaluator says: priors by a softmax of its logits from `offset`, and values.
 
-    `values`, [players].
+    `values`, [players], are by seat in `row`.
     """
     first, n = t.first[g, node], t.degree[g, node]
     top, total = -np.inf, 0.0
@@ -218,7 +235,7 @@ def judge(t: Trees, g: int, node: int, logits: FloatArray, offset: int, values: 
     for e in range(first, first + n):
         t.prior[g, e] /= total
     for q in range(len(values)):
-        t.value[g, node, q] = values[q]
+        t.value[g, node, starter(row, q)] = values[q]
 
 
 @rule()

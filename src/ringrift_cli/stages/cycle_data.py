@@ -41,13 +41,15 @@ def shards_of(data: Path) -> list[dict[str, Any]]:
     `RecordError` for a line that lacks something, or a shard that is listed twice and would count
     twice.
     """
-    entries = [e for e in read_manifest(data) if str(e.get("file")).endswith(ENDING)]
+    entries = []
     known: set[str] = set()
-    for entry in entries:
-        name = str(entry["file"])
+    for entry in read_manifest(data):
+        name = str(entry.get("file", entry["sha256"]))
+        if "file" in entry and not name.endswith(ENDING):
+            continue
         wrong = None
-        if Path(name).name != name:
-            wrong = "names a file in another folder"
+        if entry.get("file") != Path(name).name:
+            wrong = "names no file of this folder"
         elif not all(type(entry.get(key)) is int for key in ("games", "positions")):
             wrong = "has no games and positions"
         elif not _is_time(entry.get("time")):
@@ -60,6 +62,7 @@ def shards_of(data: Path) -> list[dict[str, Any]]:
                 hint="bring the file back from a backup, or correct that line",
             )
         known.add(entry["sha256"])
+        entries.append(entry)
     return entries
 
 

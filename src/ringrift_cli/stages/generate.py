@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ringrift_cli.artifacts import read_manifest, sha256
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
 from ringrift_cli.stages.actor import Counts
-from ringrift_cli.stages.generate_worker import GenerateSetting, Told, work
+from ringrift_cli.stages.generate_worker import Flag, GenerateSetting, Told, work
 
 LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
 PATIENCE = 60.0  # seconds that a process may take to end in order
@@ -150,8 +151,9 @@ class _Crew:
     """The processes of a run."""
 
     def __init__(self, context: Any, missing: int) -> None:
-        self.tickets, self.limit = context.Value("q", 0), context.Value("q", missing)
-        self.stop = context.Event()
+        self.tickets = context.Value("q", 0)
+        # no locks: this process must not wait for one that is dead
+        self.limit, self.stop = context.RawValue("q", missing), Flag(context)
         self.processes: list[Any] = []
         self.waiting: dict[Connection, int] = {}  # processes that have not ended yet
 
@@ -174,6 +176,19 @@ class _Crew:
             if told.ended:
                 del self.waiting[connection]
             yield told
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until this ends; a process that is begun here never has them.
+
+    It would die of a signal to the whole group while it imports, before it can ignore any.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -201,7 +216,8 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
                 ),
                 name=f"ringrift-selfplay-{number}",
             )  # fmt: skip
-            process.start()
+            with _signals_held():
+                process.start()
             sending.close()
             crew.processes.append(process)
             crew.waiting[receiving] = number

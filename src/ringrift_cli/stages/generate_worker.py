@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,23 @@ class Told:
     shard: Path | None = None
     error: RingriftError | None = None
     ended: bool = False
+
+
+class Flag:
+    """Tells all processes at once that they are to stop.
+
+    It has no lock, which a process that is killed would hold for ever.
+    """
+
+    def __init__(self, context: Any) -> None:
+        """`context` is one of multiprocessing's, whose processes are given the flag."""
+        self._value: ctypes.c_bool = context.RawValue(ctypes.c_bool, False)
+
+    def is_set(self) -> bool:
+        return self._value.value
+
+    def set(self) -> None:
+        self._value.value = True
 
 
 class _Timed:
@@ -178,6 +196,11 @@ class Line:
             one.told, one.told_seconds = now, seconds
 
 
+def lines_on(device: str) -> int:
+    """Lines of games in a process: two on a GPU, so that trees grow while it computes."""
+    return 1 if device == "cpu" else 2
+
+
 class Worker:
     """What the lines of games of a process share."""
 
@@ -188,8 +211,8 @@ class Worker:
         device: str,
         seed: int,
         tickets: Synchronized[int],
-        limit: Synchronized[int],
-        stop: Event,
+        limit: ctypes.c_longlong,
+        stop: Flag,
         outbox: Connection,
         parent: int,
     ) -> None:
@@ -232,26 +255,22 @@ class Worker:
         return NetworkEvaluator(network, self._device, setting.precision)
 
     def run(self) -> None:
-        """Plays in one line on a CPU; in two on a GPU, so that trees grow while it computes."""
-        lines = 1 if self._device == "cpu" else 2
-        failures: list[BaseException] = []
+        """Plays in as many lines as the device has, each with its share of the games."""
+        lines = lines_on(self._device)
+        share = -(-self.setting.concurrent // lines)
 
-        def play(share: int) -> None:
+        def play() -> None:
             try:
                 Line(self, share).run()
-            except BaseException as error:  # of a thread, too: raised below
-                failures.append(error)
+            except BaseException:
                 self._stop.set()
+                raise
 
-        share = -(-self.setting.concurrent // lines)
-        threads = [threading.Thread(target=play, args=(share,)) for _ in range(lines - 1)]
-        for thread in threads:
-            thread.start()
-        play(share)
-        for thread in threads:
-            thread.join()
-        if failures:
-            raise failures[0]
+        with ThreadPoolExecutor(max(1, lines - 1)) as pool:
+            others = [pool.submit(play) for _ in range(lines - 1)]
+            play()
+            for other in others:
+                other.result()  # a line that failed fails the process, whatever the reason
 
 
 def work(
@@ -260,8 +279,8 @@ def work(
     device: str,
     seed: int,
     tickets: Synchronized[int],
-    limit: Synchronized[int],
-    stop: Event,
+    limit: ctypes.c_longlong,
+    stop: Flag,
     outbox: Connection,
     parent: int,
 ) -> None:

@@ -5,17 +5,18 @@ What it says is what the files of the run say: cycles.jsonl, the evidence of the
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.config import Config
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.stages import cycle_journal, report_plots
 from ringrift_cli.stages.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
+from ringrift_cli.stages.cycle_data import shards_of
 from ringrift_cli.stages.report_style import STYLE
 from ringrift_cli.stages.shards import SearchedGame, read_searched
 
@@ -45,10 +46,7 @@ def page(config: Config) -> str:
         f"<h1>{escape(title)}</h1>",
         _summary(records),
         "<h2>Strength</h2>",
-        '<div class="charts">',
-        report_plots.elo_against_time(records),
-        report_plots.elo_against_evaluations(records),
-        "</div>",
+        *_strength(records),
         "<h2>Learning</h2>",
         '<div class="charts">',
         report_plots.policy_loss(records),
@@ -56,6 +54,7 @@ def page(config: Config) -> str:
         report_plots.accuracy(records),
         report_plots.speed(records),
         "</div>",
+        _drawn_by_surprise(records[-1]),
         "<h2>Games of self-play</h2>",
         '<div class="charts">',
         report_plots.game_length(records),
@@ -101,8 +100,8 @@ def _summary(records: list[Record]) -> str:
     facts = [
         ("Champion", last["champion"] or "none yet"),
         ("Cycles", f"{len(records)}, {sum(record['promoted'] for record in records)} promoted"),
-        ("Begun", str(records[0]["begun"])),
-        ("Last cycle ended", str(last["ended"])),
+        ("Begun", _time(records[0]["begun"])),
+        ("Last cycle ended", _time(last["ended"])),
         ("Working time", f"{hours:.2f} h"),
         ("Self-play", f"{sum(one['games'] for one in played):,} games"),
         ("Searched positions", f"{sum(one['positions'] for one in played):,}"),
@@ -114,8 +113,42 @@ def _summary(records: list[Record]) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
-def _elo(elo: float | None) -> str:
-    return "∞" if elo is None else f"{elo:+.0f}"
+def _time(text: str) -> str:
+    """`2026-01-31 12:00 UTC` of a time that a file gives."""
+    return dt.datetime.fromisoformat(text).astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _strength(records: list[Record]) -> list[str]:
+    """The charts of Elo, or why there is none."""
+    charts = [
+        report_plots.elo_against_time(records),
+        report_plots.elo_against_evaluations(records),
+    ]
+    if not any(charts):
+        return ["<p>No candidate has come as far as its games with the heuristic.</p>"]
+    return ['<div class="charts">', *charts, "</div>"]
+
+
+def _drawn_by_surprise(record: Record) -> str:
+    """Why the two curves of a loss may lie apart, where they do for that reason."""
+    weight = record["settings"]["train"]["surprise_weight"]
+    if not weight:
+        return ""
+    return (
+        "<p>Training draws positions that surprised their search more often"
+        f" (train.surprise_weight {weight:g}), and validation all alike: the curves of a loss are"
+        " of other positions, and that they lie apart is no sign of overfitting by itself.</p>"
+    )
+
+
+def _elo(elo: float | None, sign: str) -> str:
+    return f"{sign}∞" if elo is None else f"{elo:+.0f}"
+
+
+def _bounded(check: Record) -> str:
+    """`+81 (+34 to +131)`; Elo is infinite where all games were won or lost."""
+    middle = _elo(check["elo"], "+" if check["score"] > 0 else "-")
+    return f"{middle} ({_elo(check['low'], '-')} to {_elo(check['high'], '+')})"
 
 
 def _gate(records: list[Record]) -> str:
@@ -136,9 +169,11 @@ def _gate(records: list[Record]) -> str:
                     "passed" if check["passed"] else "not passed",
                     f"{check['games']:,}",
                     f"{check['score']:.1%}",
-                    f"{_elo(check['elo'])} ({_elo(check['low'])} to {_elo(check['high'])})",
+                    _bounded(check),
                 ]
             )
+        if not gate["checks"]:
+            rows.append([str(record["cycle"]), record["train"]["identity"], gate["verdict"], "-"])
     head = ["cycle", "candidate", "verdict", "against", "check", "games", "won", "Elo (95 %)"]
     return table(head, rows)
 
@@ -179,7 +214,7 @@ def _settings(record: Record) -> str:
 def _games(data: Path, records: list[Record]) -> list[str]:
     """The first games of the newest shard that is still there, at a few moments each."""
     newest = {name for record in records[-1:] for name in record["selfplay"]["shards"]}
-    entries = [entry for entry in read_manifest(data) if entry["sha256"] in newest]
+    entries = [entry for entry in shards_of(data) if entry["sha256"] in newest]
     if not entries:
         return []
     shard = read_searched(data / str(entries[-1]["file"]), entries[-1]["sha256"])

@@ -28,23 +28,43 @@ def _evaluations(records: list[Record]) -> list[float]:
 
 
 def _elo_chart(records: list[Record], xs: list[float], title: str, x_name: str) -> str:
-    """Elo against the heuristic with 95 % bars, of champions and of those not promoted."""
+    """Elo against the heuristic with 95 % bars, of champions and of those not promoted.
+
+    Of a candidate that won all of its games, or none, Elo is infinite: it is drawn at the bound
+    that is finite.
+    """
     champions: list[Point] = []
     others: list[Point] = []
     for x, record in zip(xs, records, strict=True):
         for check in record["gate"]["checks"]:
-            if check["name"] != HEURISTIC or check["elo"] is None:
+            if check["name"] != HEURISTIC:
                 continue
-            tip = f"cycle {record['cycle']}: {check['elo']:+.0f} in {check['games']} games"
-            point = Point(x, check["elo"], check["low"], check["high"], tip)
-            (champions if record["promoted"] else others).append(point)
-    lines = [Line("champions", champions)]
-    if others:
-        lines.append(Line("not promoted", others, joined=False))
-    if champions or others:
-        ends = [Point(min(xs), 0.0), Point(max(xs), 0.0)]
-        lines.append(Line("heuristic:default", ends, dashed=True))
+            point = _elo_point(x, record["cycle"], check)
+            if point is not None:
+                (champions if record["promoted"] else others).append(point)
+    if not champions and not others:
+        return ""
+    ends = [Point(0.0, 0.0), Point(max(xs), 0.0)]
+    lines = [
+        Line("champions" if champions else "", champions),
+        Line("heuristic:default", ends, dashed=True),
+        Line("not promoted" if others else "", others, joined=False),
+    ]
     return line_chart(lines, title, x_name)
+
+
+def _elo_point(x: float, cycle: int, check: Record) -> Point | None:
+    low, high = check["low"], check["high"]
+    played = f"in {check['games']} games"
+    if check["elo"] is not None:
+        return Point(x, check["elo"], low, high, f"cycle {cycle}: {check['elo']:+.0f} {played}")
+    if check["score"] > 0:
+        won, bound, side = "all", low, "more"
+    else:
+        won, bound, side = "none", high, "less"
+    if bound is None:  # too few games to say anything
+        return None
+    return Point(x, bound, tip=f"cycle {cycle}: {won} won {played}, {bound:+.0f} or {side}")
 
 
 def elo_against_time(records: list[Record]) -> str:

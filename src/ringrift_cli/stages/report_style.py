@@ -29,7 +29,9 @@ h3 { font-size: 1rem; margin: 1.4rem 0 0.4rem; }
 }
 dt { color: var(--faint); font-size: 0.8rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+.charts {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); gap: 1rem;
+}
 figure {
   margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: 0.6rem;

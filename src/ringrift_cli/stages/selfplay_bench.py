@@ -1,9 +1,10 @@
 """How much of its evaluator self-play uses: both measured in turn, in the same processes.
 
-Each process plays, and keeps what its search asked for. Then it alternates: a round of self-play, a
-round in which the evaluator answers kept questions and nothing else happens, in batches of several
-sizes. All processes are in the same kind of round at the same time, so both are measured on a
-machine that is equally busy.
+Each process plays in as many lines as in real self-play (generate_worker.py), each in a thread of
+its own, and keeps what its searches asked for. Then it alternates: a round of self-play, a round in
+which the evaluators answer kept questions and nothing else happens, in batches of several sizes.
+All processes are in the same kind of round at the same time, so both are measured on a machine that
+is equally busy.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,13 +28,15 @@ from ringrift_cli.game.playout import THREADS_VARIABLE, LongArray, available_thr
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, PlaySetting
+from ringrift_cli.stages.generate_worker import lines_on
 
 KEPT = 64  # batches that the evaluator is asked again
-FACTORS = (1, 2, 4)  # of the batch that self-play makes, for the evaluator alone
+FACTORS = (1, 2, 4)  # of the batch that a line of self-play makes, for the evaluator alone
 WARM_STEPS = 300  # searches of all depths are under way then
 PATIENCE = 300.0  # seconds for a process to begin or end a round
 
 Batch = tuple[IntArray, IntArray, LongArray]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class BenchSetting:
     devices: tuple[str, ...]
     size: str = "small"
     model: str | None = None
-    concurrent: int = 128
+    concurrent: int = 128  # games at a time in each process
     seconds: float = 4.0  # of a round
     rounds: int = 3
     precision: str = "auto"
@@ -171,6 +175,60 @@ class _Keeping:
         return found
 
 
+class _Line:
+    """A line of games, and what it kept for its evaluator to be asked again."""
+
+    def __init__(self, setting: BenchSetting, evaluator: Any, share: int, seed: int) -> None:
+        self.evaluator = evaluator
+        self._keeping = _Keeping(evaluator)
+        self._questions: list[Batch] = []
+        tickets = itertools.count()
+        self._actor = Actor(
+            setting.board,
+            setting.players,
+            PlaySetting(),
+            self._keeping,
+            share,
+            lambda: next(tickets),
+            seed=seed,
+        )
+
+    def warm_up(self) -> None:
+        for _ in range(WARM_STEPS):
+            self._actor.step()
+        self._keeping.kept.clear()
+
+    def play(self, seconds: float) -> tuple[float, float, float]:
+        """Games, decisions and evaluations a second."""
+        counts = self._actor.counts
+        before = counts.games, counts.decisions, counts.evaluations
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            self._actor.step()
+        spent = time.perf_counter() - start
+        return (
+            (counts.games - before[0]) / spent,
+            (counts.decisions - before[1]) / spent,
+            (counts.evaluations - before[2]) / spent,
+        )
+
+    def join(self, factor: int) -> None:
+        """Makes the questions of `ask` of what was kept, `factor` batches in one."""
+        kept = self._keeping.kept
+        groups = [kept[i : i + factor] for i in range(0, len(kept), factor)]
+        self._questions = [joined(group) for group in groups if len(group) == factor]
+
+    def ask(self, seconds: float) -> float:
+        """Evaluations a second, of the evaluator alone."""
+        done, start = 0, time.perf_counter()
+        for batch in itertools.cycle(self._questions):
+            self.evaluator.evaluate(*batch)
+            done += len(batch[0])
+            if time.perf_counter() - start >= seconds:
+                break
+        return done / (time.perf_counter() - start)
+
+
 def joined(batches: list[Batch]) -> Batch:
     """One batch of several."""
     ends = np.cumsum([0, *(len(actions) for _, actions, _ in batches)])
@@ -200,31 +258,31 @@ def _measure(
 
     if device == "cpu":
         torch.set_num_threads(1)
-    keeping = _Keeping(_evaluator(setting, device))
-    tickets = itertools.count()
-    actor = Actor(
-        setting.board,
-        setting.players,
-        PlaySetting(),
-        keeping,
-        setting.concurrent,
-        lambda: next(tickets),
-        seed=number,
-    )
-    for _ in range(WARM_STEPS):
-        actor.step()
-    keeping.kept.clear()
-    for _ in range(setting.rounds):
-        barrier.wait(PATIENCE)
-        games, decisions, played = _play(actor, setting.seconds)
-        alone = {}
-        for factor in FACTORS:
-            groups = [keeping.kept[i : i + factor] for i in range(0, len(keeping.kept), factor)]
-            batches = [joined(group) for group in groups if len(group) == factor]
+    count = lines_on(device)
+    share = -(-setting.concurrent // count)
+    seeds = [number * count + i for i in range(count)]
+    lines = [_Line(setting, _evaluator(setting, device), share, seed) for seed in seeds]
+    with ThreadPoolExecutor(max(1, count - 1)) as pool:
+        _each(pool, lines, _Line.warm_up)
+        for _ in range(setting.rounds):
             barrier.wait(PATIENCE)
-            size = factor * setting.concurrent
-            alone[size] = _ask(keeping.evaluator, batches, setting.seconds / len(FACTORS))
-        outbox.send(_Round(games, decisions, played, alone, keeping.evaluator.precision))
+            played = _each(pool, lines, lambda line: line.play(setting.seconds))
+            alone = {}
+            for factor in FACTORS:
+                for line in lines:
+                    line.join(factor)
+                barrier.wait(PATIENCE)
+                rates = _each(pool, lines, lambda line: line.ask(setting.seconds / len(FACTORS)))
+                alone[factor * share] = sum(rates)
+            games, decisions, evaluations = (sum(rates) for rates in zip(*played, strict=True))
+            precision = lines[0].evaluator.precision
+            outbox.send(_Round(games, decisions, evaluations, alone, precision))
+
+
+def _each(pool: ThreadPoolExecutor, lines: list[_Line], work: Callable[[_Line], T]) -> list[T]:
+    """What `work` says of each line, all at the same time; the first one is this thread's."""
+    others = [pool.submit(work, line) for line in lines[1:]]
+    return [work(lines[0]), *(other.result() for other in others)]
 
 
 def _evaluator(setting: BenchSetting, device: str) -> Any:
@@ -240,29 +298,3 @@ def _evaluator(setting: BenchSetting, device: str) -> Any:
     torch.manual_seed(0)
     network = Network(architecture(setting.size, setting.board, setting.players)).eval()
     return NetworkEvaluator(network, device, setting.precision)
-
-
-def _play(actor: Actor, seconds: float) -> tuple[float, float, float]:
-    """Games, decisions and evaluations a second."""
-    evaluations, decisions = actor.counts.evaluations, actor.counts.decisions
-    games, start = actor.counts.games, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        actor.step()
-    spent = time.perf_counter() - start
-    counts = actor.counts
-    return (
-        (counts.games - games) / spent,
-        (counts.decisions - decisions) / spent,
-        (counts.evaluations - evaluations) / spent,
-    )
-
-
-def _ask(evaluator: Any, batches: list[Batch], seconds: float) -> float:
-    """Evaluations a second."""
-    done, start = 0, time.perf_counter()
-    for batch in itertools.cycle(batches):
-        evaluator.evaluate(*batch)
-        done += len(batch[0])
-        if time.perf_counter() - start >= seconds:
-            break
-    return done / (time.perf_counter() - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,10 +143,24 @@ def check(columns: Columns, board: str, players: int, pie_rule: bool) -> IntArra
     _check_numbers(columns, T)
     ends = _replayed(columns, T, pie_rule)
     _check_results(columns, T, ends)
-    step = max(1, ROW_BYTES // (4 * int(T[L.T_ROW_SIZE]) * 64))
-    for first in range(0, len(columns.winners), step):
-        _check_choices(columns, T, pie_rule, first, min(first + step, len(columns.winners)))
+    most = max(1, ROW_BYTES // (4 * int(T[L.T_ROW_SIZE])))
+    for first, end in parts(columns.position_offsets, most):
+        _check_choices(columns, T, pie_rule, first, end)
     return ends
+
+
+def parts(position_offsets: LongArray, most: int) -> Iterator[tuple[int, int]]:
+    """Games from `first` to `end` - 1, part after part, with at most `most` positions in each.
+
+    A game with more of them is a part of its own.
+    """
+    first, games = 0, len(position_offsets) - 1
+    while first < games:
+        limit = position_offsets[first] + most
+        end = int(np.searchsorted(position_offsets, limit, side="right")) - 1
+        end = max(end, first + 1)
+        yield first, end
+        first = end
 
 
 def _check_numbers(c: Columns, T: IntArray) -> None:

@@ -6,13 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.config import Config
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.stages import cycle_journal
 from ringrift_cli.stages.cycle import RESULTS, Folders
-from ringrift_cli.stages.cycle_alarms import heuristic_elo
-from ringrift_cli.stages.cycle_data import GB, games_of, hours_since
+from ringrift_cli.stages.cycle_alarms import HEURISTIC, heuristic_elo
+from ringrift_cli.stages.cycle_data import GB, games_of, hours_since, shards_of
 from ringrift_cli.stages.cycle_journal import CYCLE, Journal
 from ringrift_cli.stages.results import Pool, Results
 
@@ -85,23 +84,33 @@ def _under_way(journal: Journal) -> Document | None:
 
 
 def _champion(config: Config, records: list[Document]) -> Document | None:
-    """Who the registry says is champion, and what its gate measured."""
+    """Who the registry says is champion, and what the gate that promoted it measured.
+
+    All from the registry, for a champion may have been promoted by hand. A bound of Elo is None
+    where it is infinite.
+    """
     registry = Registry(Path(config.run.models))
     history = registry.history(config.pool)
     if not history:
         return None
     now = history[-1]
-    found = [elo for elo in elo_by_cycle(records) if elo["identity"] == now.identity]
+    own = [record["cycle"] for record in records if record["train"]["identity"] == now.identity]
+    checks = (registry.evidence(config.pool) or {"checks": []})["checks"]
+    elo = None
+    for match in (check["match"] for check in checks if check["name"] == HEURISTIC):
+        low, high = match["elo_95"]
+        elo = {name: match[name] for name in ("elo", "games", "score")} | {"low": low, "high": high}
     return {
         "identity": now.identity,
         "since": now.time,
         "event": now.event,
-        "elo": found[-1] if found else None,
+        "cycle": own[-1] if own else None,  # that made it; None: none of this run
+        "elo": elo,
     }
 
 
 def _data(data: Path) -> Document:
-    entries = read_manifest(data)
+    entries = shards_of(data)
     return {
         "shards": len(entries),
         "games": games_of(entries),

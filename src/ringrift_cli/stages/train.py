@@ -91,13 +91,13 @@ def train(
     one: of a finished run it is only the summary.
 
     Raises `UsageError` for a run that is there without `resume`, or that was begun with another
-    setting; `RecordError` and `RulesMismatch` for data and models that must not be used;
-    `TrainingError` when a loss is not finite.
+    setting, other shards or another model; `RecordError` and `RulesMismatch` for data and models
+    that must not be used; `TrainingError` when a loss is not finite.
     """
     torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
     with train_state.locked(out):
         if train_state.has_state(out):
-            state = _to_resume(out, setting, resume=resume)
+            state = _to_resume(out, setting, sources, resume=resume)
             if state.summary is not None:
                 return TrainSummary(**state.summary)
             data, learner = _brought_back(setting, sources, out, state)
@@ -127,7 +127,7 @@ def _brought_back(
     return data, train_start.restored(out, setting, state)
 
 
-def _to_resume(out: Path, setting: TrainSetting, *, resume: bool) -> State:
+def _to_resume(out: Path, setting: TrainSetting, sources: Sources, *, resume: bool) -> State:
     state = train_state.read_state(out)
     if not resume:
         done = "a finished run" if state.summary else f"a run at step {state.step} of {state.steps}"
@@ -136,6 +136,7 @@ def _to_resume(out: Path, setting: TrainSetting, *, resume: bool) -> State:
             hint=f"another --out, with --continue {out}" if state.summary else "--resume",
         )
     setting.check_same(state.setting, out)
+    train_start.check_origins(sources, state, out)
     return state
 
 
@@ -157,6 +158,7 @@ class _Run:
         self._summed = 0  # steps
         self._numbers: dict[str, float] = {}  # what is known, for `tell`
         self._clock = self._saved = time.monotonic()
+        self._told = state.seconds  # of the last row of the log
 
     def go(self, should_stop: Callable[[], bool]) -> None:
         """Trains until the run is done or is to stop, and leaves its state."""
@@ -231,10 +233,11 @@ class _Run:
 
     def _measure(self, rate: float) -> dict[str, float]:
         """A row of the log, without a validation: what was learnt since the last one."""
-        state, before = self._state, self._state.seconds
+        state = self._state
         means = self._means()
         self._spend()
-        speed = self._summed * self._setting.batch / max(state.seconds - before, 1e-9)
+        speed = self._summed * self._setting.batch / max(state.seconds - self._told, 1e-9)
+        self._told = state.seconds
         state.first = state.first or means
         state.last = means
         self._sums, self._summed = None, 0
@@ -260,6 +263,7 @@ class _Run:
         state.validations.append({"step": state.step, **found})
         self._numbers["validation_loss"] = found["loss"]
         self._spend()
+        self._told = self._state.seconds  # a row's speed is that of training alone
         return found
 
     # ---- what is kept ---------------------------------------------------------------------------

@@ -107,6 +107,8 @@ def make_batch(
     planes, scalars = encode_all(T, rows)
     seats = (movers[:, None] + np.arange(data.players)) % data.players  # [N, players], mover first
     winner = (c.winners[games] - movers) % data.players
+    changed = data.swapped[games] & (rows[:, L.PIE] != L.PIE_SWAPPED)
+    winner[changed] = 1 - winner[changed]  # who sits there now will sit on the other side then
     value = value_mix * np.take_along_axis(c.values[chosen], seats, 1)
     value[np.arange(len(chosen)), winner] += np.float32(1 - value_mix)
     known = finished(c)[games]

@@ -29,6 +29,7 @@ class TrainData:
     game: LongArray  # [P] game of each position
     owners: ByteArray  # [G, cells] at the end: 0 nobody, 1 + seat; whatever its piece is
     eliminated: SmallFloats  # [G, players] share of all rings credited to each seat at the end
+    swapped: BoolArray  # [G] whether the players changed seats
     training: LongArray  # positions
     validation: LongArray  # positions of games that are never trained on
     summed_weights: FloatArray  # [training] running sum of how likely each is drawn
@@ -76,6 +77,7 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
         game,
         _owners(T, ends),
         share.astype(np.float32),
+        ends[:, L.PIE] == L.PIE_SWAPPED,
         training,
         np.flatnonzero(never),
         np.cumsum(weights),

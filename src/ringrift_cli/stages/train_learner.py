@@ -48,12 +48,15 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def learning_rate(setting: TrainSetting, done: int, steps: int, fresh: bool) -> float:
-    """The rate of the step after `done` of `steps`. Only a fresh optimiser warms up."""
+    """The rate of the step after `done` of `steps`.
+
+    A fresh optimiser warms up, and so does every cosine: the run before ended at a small rate.
+    """
     rate = setting.learning_rate
     if setting.schedule == "cosine":
         turn = (1 + math.cos(math.pi * done / steps)) / 2
         rate *= LAST_RATE + (1 - LAST_RATE) * turn
-    if fresh and done < setting.warmup:
+    if (fresh or setting.schedule == "cosine") and done < setting.warmup:
         rate *= (done + 1) / setting.warmup
     return rate
 

@@ -143,8 +143,47 @@ def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple
         total,
         not moments,
         averaged=averaged,
+        origins=_origins(sources),
     )
     return learner, state
+
+
+def _origins(sources: Sources) -> dict[str, str]:
+    """Identities of the models that a run begins with, by the option that names them."""
+    found = {}
+    if sources.init:
+        found["init"] = str(checkpoint.read_about(sources.init)["identity"])
+    if sources.previous:
+        found["continue"] = str(finished_run(sources.previous).models[-1]["identity"])
+    return found
+
+
+def check_origins(sources: Sources, state: State, folder: Path) -> None:
+    """`UsageError` if the run in `folder` was not begun with what is named now.
+
+    What is not named again stays as it was.
+    """
+    for option, identity in _origins(sources).items():
+        known = None if state.origins is None else state.origins.get(option)
+        if state.origins is not None and known != identity:
+            path = sources.init if option == "init" else sources.previous
+            begun = f"with that of model {known}" if known else "without one"
+            raise UsageError(
+                f"--{option} {path} is of model {identity}, but the run in {folder} was begun"
+                f" {begun}.",
+                hint=f"--resume without --{option}, or another --out",
+            )
+    if sources.hashes is not None and set(sources.hashes) != set(state.shards):
+        raise UsageError(
+            f"--shard names {_listed(sources.hashes)}, but the run in {folder} was begun with"
+            f" {_listed(state.shards)}.",
+            hint="--resume without --shard, or another --out",
+        )
+
+
+def _listed(hashes: Sequence[str]) -> str:
+    more = f" and {len(hashes) - 1} more" if len(hashes) > 1 else ""
+    return f"{hashes[0][:16]}{more}"
 
 
 def new_network(setting: TrainSetting) -> Network:

@@ -56,8 +56,9 @@ class State:
     last: dict[str, float] = field(default_factory=dict)
     validations: list[dict[str, float]] = field(default_factory=list)
     worse: int = 0  # validations since the best one
-    models: list[dict[str, Any]] = field(default_factory=list)  # kept: file, identity, step, loss
+    models: list[dict[str, Any]] = field(default_factory=list)  # kept: identity, step, loss
     summary: dict[str, Any] | None = None  # when the run is done
+    origins: dict[str, str] | None = None  # identities by option: init, continue; None: not known
 
     @property
     def best(self) -> float | None:
@@ -153,6 +154,7 @@ def _read(folder: Path) -> tuple[State, dict[str, Any]]:
                 hint="another --out",
             )
     known = document.get("state")
-    if not isinstance(known, dict) or set(known) != {f.name for f in fields(State)}:
+    names = {f.name for f in fields(State)}
+    if not isinstance(known, dict) or not names - {"origins"} <= set(known) <= names:
         raise RecordError(f"{path} does not have the fields of a state.")
     return State(**known), document
