@@ -162,8 +162,8 @@ def test_the_name_of_the_pool() -> None:
         ("[1]: 2\n", "ringrift.yaml:1: expected a name before the colon."),
         ("gate:\n  elo0: 50\n", "gate.elo1 is 35, expected more than gate.elo0, 50."),
         (
-            "selfplay:\n  sims: 8\n",
-            "selfplay.fast_sims is 12, expected at most selfplay.sims, 8.",
+            "selfplay:\n  sims: 7\n",
+            "selfplay.fast_sims is 8, expected at most selfplay.sims, 7.",
         ),
         (
             "run:\n  pie_rule: on\n  players: 3\n",

@@ -73,16 +73,18 @@ class NetworkSection:
 class SelfPlay:
     """How the champion plays itself."""
 
-    games_per_cycle: int = key(1000, "Games of a cycle.", least=1)
-    concurrent: int = key(128, "Games at once in a process: one for each GPU or core.", least=1)
+    games_per_cycle: int = key(2000, "Games of a cycle.", least=1)
+    concurrent: int = key(
+        0, "Games at once in a process; 0: 128 on a core, 2048 on a GPU.", least=0
+    )
     shard_games: int = key(256, "Games of a file.", least=1)
-    sims: int = key(64, "Simulations of a decision that is searched in full.", least=2)
-    fast_sims: int = key(12, "Simulations of the other decisions.", least=1)
+    sims: int = key(32, "Simulations of a decision that is searched in full.", least=2)
+    fast_sims: int = key(8, "Simulations of the other decisions.", least=1)
     full_share: float = key(
-        0.25, "Share of decisions searched in full; only these are trained on.", above=0, most=1
+        0.3, "Share of decisions searched in full; only these are trained on.", above=0, most=1
     )
     teacher: str = key(
-        "none",
+        "heuristic",
         "Who plays until there is a champion: none, a network that knows nothing; or heuristic, a"
         " search with the tuned heuristic.",
         among=("none", "heuristic"),
@@ -111,25 +113,27 @@ class Train:
 
     batch: int = key(256, "Positions of a step.", least=2)
     samples_per_position: float = key(
-        4.0, "How often a new position is seen; steps follow from it.", above=0, most=1000
+        3.0, "How often a new position is seen; steps follow from it.", above=0, most=1000
     )
     optimiser: str = key("adamw", "adamw or sgd.", among=("adamw", "sgd"))
     learning_rate: float = key(0.002, "Of the optimiser.", above=0, most=1)
     schedule: str = key("constant", "constant or cosine.", among=("constant", "cosine"))
-    warmup: int = key(50, "Steps in which the rate of a fresh optimiser rises.", least=0)
-    weight_decay: float = key(0.01, "Of the optimiser.", least=0, most=1)
+    warmup: int = key(
+        50, "Steps in which the rate rises: of a fresh optimiser, of every cosine.", least=0
+    )
+    weight_decay: float = key(0.05, "Of the optimiser.", least=0, most=1)
     clip: float = key(1.0, "Greatest norm of the gradient.", above=0)
     average: float = key(
         0.995, "Decay of the averaged weights, which are those kept.", least=0, most=0.9999
     )
     window: int = key(
-        50000, "Positions that are all trained on; beyond, the window grows slower.", least=1
+        100000, "Positions that are all trained on; beyond, the window grows slower.", least=1
     )
     surprise_weight: float = key(
         0.5, "How much surprising positions are preferred: 0 not, 1 wholly.", least=0, most=1
     )
     value_mix: float = key(
-        0.25, "Weight of the search's value beside the winner in the target.", least=0, most=1
+        0.3, "Weight of the search's value beside the winner in the target.", least=0, most=1
     )
     value_weight: float = key(1.0, "Weight of the value in the loss.", least=0, most=10)
     owner_weight: float = key(0.15, "Weight of who owns each cell at the end.", least=0, most=10)
@@ -156,7 +160,7 @@ class Train:
 class Gate:
     """What a candidate must show to become champion."""
 
-    sims: int = key(64, "Simulations of a decision of candidate and champions.", least=0)
+    sims: int = key(16, "Simulations of a decision of candidate and champions.", least=0)
     elo0: float = key(0.0, "H0 of the test against the champion: no stronger than so.")
     elo1: float = key(35.0, "H1: at least so much stronger.")
     alpha: float = key(0.05, "Chance of accepting one that H0 describes.", above=0, most=0.5)

@@ -187,7 +187,7 @@ def test_progress_on_a_terminal_names_the_speed(tmp_path: Path) -> None:
         ("--games 0", "'0' is not a whole number of 1 or more"),
         ("--games many", "'many' is not a whole number of 1 or more"),
         ("--seed -1", "'-1' is not a whole number of 0 or more"),
-        ("--policy best", "'best' is not one of random"),
+        ("--policy best", "'best' is not one of model, random"),
         ("--pie --players 3", "The pie rule is for 2 players, not 3"),
         ("--board hex9", "'hex9' is not one of"),
         ("--players 6", "'6' is not a whole number from 2 to 4"),

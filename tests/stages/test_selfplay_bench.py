@@ -14,6 +14,7 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages import selfplay_bench as bench
+from ringrift_cli.stages.actor import Actor
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -41,15 +42,14 @@ def test_lines_as_in_self_play(
 ) -> None:
     made: list[Noting] = []
     seeds: list[int] = []
-    real = bench.Actor
 
     def evaluator(*_: Any) -> Noting:
         made.append(Noting())
         return made[-1]
 
-    def actor(*args: Any, seed: int) -> bench.Actor:
+    def actor(*args: Any, seed: int) -> Actor:
         seeds.append(seed)
-        return real(*args, seed=seed)
+        return Actor(*args, seed=seed)
 
     monkeypatch.setattr(bench, "_evaluator", evaluator)
     monkeypatch.setattr(bench, "Actor", actor)

@@ -449,7 +449,7 @@ def test_a_state_between_two_rows_leaves_the_speed_right(
 
     monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(Learner, "step", slow(real, 1.0))
-    monkeypatch.setattr(stage, "validate", slow(stage.validate, 10.0))
+    monkeypatch.setattr(stage, "validate", slow(train_loss.validate, 10.0))
     monkeypatch.setattr(train_state, "write_state", slow(train_state.write_state, 3.0))
     setting = replace(SMALL, steps=6, validate_every=6, checkpoint_minutes=2.5 / 60)
     told: list[float] = []

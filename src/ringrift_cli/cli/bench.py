@@ -9,6 +9,8 @@ import typer
 
 from ringrift_cli.cli.options import (
     BoardOption,
+    ConcurrentOption,
+    GpusOption,
     JsonOption,
     PlayersOption,
     QuietOption,
@@ -21,6 +23,19 @@ from ringrift_cli.errors import UsageError
 if TYPE_CHECKING:
     from ringrift_cli.game.bench import Machine, Speed
     from ringrift_cli.players.bench import PlayerSpeed
+    from ringrift_cli.stages.selfplay_bench import SelfPlaySpeed
+
+SizeOption = Annotated[str, typer.Option("--size", metavar="NAME", help="Of a new network.")]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="A model of the registry, or a file."),
+]
+RoundOption = Annotated[
+    int, typer.Option("--seconds", parser=whole_number(1), metavar="N", help="Of a round.")
+]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", parser=whole_number(1), metavar="N", help="Of each kind.")
+]
 
 app = typer.Typer(name="bench", rich_markup_mode=None)
 
@@ -131,34 +146,12 @@ def player(
 def selfplay(
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
-    size: Annotated[
-        str, typer.Option("--size", metavar="NAME", help="Of a new network.")
-    ] = "small",
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", help="A model of the registry, or a file."),
-    ] = None,
-    gpus: Annotated[
-        str,
-        typer.Option("--gpus", metavar="all|none|0,1", help="As of ringrift selfplay."),
-    ] = "all",
-    concurrent: Annotated[
-        int | None,
-        typer.Option(
-            "--concurrent",
-            parser=whole_number(1),
-            metavar="N",
-            help="Games at a time in each process.",
-            show_default="128 on a core, 2048 on a GPU",
-        ),
-    ] = None,
-    seconds: Annotated[
-        int,
-        typer.Option("--seconds", parser=whole_number(1), metavar="N", help="Of a round."),
-    ] = 4,
-    rounds: Annotated[
-        int, typer.Option("--rounds", parser=whole_number(1), metavar="N", help="Of each kind.")
-    ] = 3,
+    size: SizeOption = "small",
+    model: NetworkOption = None,
+    gpus: GpusOption = "all",
+    concurrent: ConcurrentOption = None,
+    seconds: RoundOption = 4,
+    rounds: RoundsOption = 3,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -177,7 +170,7 @@ def selfplay(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     out.compile_players()
     from ringrift_cli.game.bench import this_machine
-    from ringrift_cli.stages.generate import devices_named
+    from ringrift_cli.stages.generate import devices_named, games_at_once
     from ringrift_cli.stages.selfplay_bench import BenchSetting, measure
 
     devices = devices_named(gpus)
@@ -187,27 +180,32 @@ def selfplay(
         devices,
         size,
         model,
-        concurrent or (128 if devices[0] == "cpu" else 2048),
+        games_at_once(devices, concurrent),
         float(seconds),
         rounds,
     )
     with out.progress("Self-play and its evaluator", rounds) as progress:
         speed = measure(setting, lambda: progress.advance(1))
     machine = this_machine()
-    alone = "\n".join(
-        f"  {rate:>10,.0f} evals/s  evaluator alone, {batch} positions a batch"
-        for batch, rate in speed.alone.items()
-    )
-    text = (
-        f"{board} {players}p, {model or size}, {speed.precision}, "
-        f"{len(devices)} x {devices[0].partition(':')[0]}, {setting.concurrent} games each"
-        f"\n{machine.processor}, {machine.cores} cores\n"
-        f"  {speed.selfplay:>10,.0f} evals/s  self-play: {speed.games:,.1f} games/s, "
-        f"{speed.decisions:,.0f} decisions/s\n{alone}\n"
-        f"  {speed.ratio:>10.1%}          of the evaluator's speed is used (median round)"
-    )
     document = {**speed.document(), "machine": vars(machine)}
-    out.result(document, text)
+    out.result(document, _selfplay_text(speed, machine))
+
+
+def _selfplay_text(speed: SelfPlaySpeed, machine: Machine) -> str:
+    of, device = speed.setting, speed.setting.devices[0].partition(":")[0]
+    network = f"{of.model or of.size}, {speed.precision}"
+    processes = f"{len(of.devices)} x {device}, {of.concurrent} games each"
+    rates = f"{speed.games:,.1f} games/s, {speed.decisions:,.0f} decisions/s"
+    lines = [
+        f"{of.board} {of.players}p, {network}, {processes}",
+        f"{machine.processor}, {machine.cores} cores",
+        f"  {speed.selfplay:>10,.0f} evals/s  self-play: {rates}",
+    ]
+    for batch, rate in speed.alone.items():
+        lines.append(f"  {rate:>10,.0f} evals/s  evaluator alone, {batch} positions a batch")
+    used = "of the evaluator's speed is used (median round)"
+    lines.append(f"  {speed.ratio:>10.1%}          {used}")
+    return "\n".join(lines)
 
 
 def _configurations(

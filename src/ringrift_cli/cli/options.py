@@ -107,6 +107,25 @@ JobsOption = Annotated[
         show_default="all cores",
     ),
 ]
+GpusOption = Annotated[
+    str,
+    typer.Option(
+        "--gpus",
+        metavar="all|none|0,1",
+        help="A process for each GPU; for each core where there is none.",
+        envvar="RINGRIFT_GPUS",
+    ),
+]
+ConcurrentOption = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrent",
+        parser=whole_number(1),
+        metavar="N",
+        help="Games at a time in each process.",
+        show_default="128 on a core, 2048 on a GPU",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 
 from ringrift_cli.cli.options import (
     BoardOption,
+    ConcurrentOption,
+    GpusOption,
     JsonOption,
     PieOption,
     PlayersOption,
@@ -44,17 +47,6 @@ ModelOption = Annotated[
         envvar="RINGRIFT_MODEL",
     ),
 ]
-GpusOption = Annotated[
-    str,
-    typer.Option(
-        "--gpus",
-        metavar="all|none|0,1",
-        help="A process for each GPU; for each core where there is none.",
-        envvar="RINGRIFT_GPUS",
-    ),
-]
-
-
 GamesOption = Annotated[
     int | None, typer.Option("--games", parser=whole_number(1), metavar="N", help="Games to play.")
 ]
@@ -74,16 +66,6 @@ FullShareOption = Annotated[
 ResignOption = Annotated[
     float,
     typer.Option("--resign-below", min=0, max=0.5, help="Chance to win; 0: never (2 players)."),
-]
-ConcurrentOption = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrent",
-        parser=whole_number(1),
-        metavar="N",
-        help="Games at a time in each process.",
-        show_default="128 on a core, 2048 on a GPU",
-    ),
 ]
 FollowOption = Annotated[
     bool, typer.Option("--follow", help="Let a new champion play the games that begin then.")
@@ -113,9 +95,9 @@ def selfplay(
     hours: HoursOption = None,
     model: ModelOption = "champion",
     gpus: GpusOption = "all",
-    sims: SimsOption = 64,
-    fast_sims: FastSimsOption = 12,
-    full_share: FullShareOption = 0.25,
+    sims: SimsOption = 32,
+    fast_sims: FastSimsOption = 8,
+    full_share: FullShareOption = 0.3,
     resign_below: ResignOption = 0.0,
     concurrent: ConcurrentOption = None,
     follow: FollowOption = False,
@@ -157,35 +139,19 @@ def selfplay(
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
     if games is None and hours is None:
         raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
-    out.compile_players()
-    from ringrift_cli.cli import selfplay_model
-    from ringrift_cli.nn.checkpoint import read_about
-    from ringrift_cli.nn.registry import default_folder, pool_name
-    from ringrift_cli.players.model import checkpoint_named
-    from ringrift_cli.stages.actor import PlaySetting
-    from ringrift_cli.stages.generate import devices_named
-    from ringrift_cli.stages.generate_worker import GenerateSetting
-
     if follow and model != "champion":
         raise UsageError("--follow is for the champion, whoever that is: leave out --model.")
-    devices = devices_named(gpus)
-    path, identity = checkpoint_named(model, board, players, pie)
+    out.compile_players()
+    from ringrift_cli.cli import selfplay_model
+    from ringrift_cli.nn.registry import default_folder, pool_name
+    from ringrift_cli.stages.actor import PlaySetting
+
     play = PlaySetting(
         sims=sims, fast_sims=fast_sims, full_share=full_share, resign_below=resign_below
     )
-    setting = GenerateSetting(
-        board,
-        players,
-        path,
-        identity,
-        play,
-        pie,
-        seed,
-        generation=int(read_about(path)["about"].get("generation", 0)),
-        devices=devices,
-        concurrent=concurrent or (128 if devices[0] == "cpu" else 2048),
-        follow=default_folder() if follow else None,
-    )
+    setting = selfplay_model.setting_of(model, board, players, pie, seed, gpus, concurrent, play)
+    if follow:
+        setting = replace(setting, follow=default_folder())
     folder = out_folder or Path("runs") / pool_name(board, players, pie) / "selfplay"
     selfplay_model.play(out, setting, folder, games, hours)
 

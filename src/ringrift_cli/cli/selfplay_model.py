@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.actor import Counts
+    from ringrift_cli.stages.actor import Counts, PlaySetting
     from ringrift_cli.stages.generate import Generated
     from ringrift_cli.stages.generate_worker import GenerateSetting
 
@@ -52,6 +52,38 @@ class _Meter:
             amount = int(so_far.seconds) - int(self._seconds)
             self._seconds = so_far.seconds
         self._progress.advance(amount, ", ".join(filter(None, parts)))
+
+
+def setting_of(
+    model: str,
+    board: str,
+    players: int,
+    pie_rule: bool,
+    seed: int,
+    gpus: str,
+    concurrent: int | None,
+    play: PlaySetting,
+) -> GenerateSetting:
+    """What a command line asks for; `UsageError` if there is no such model or GPU."""
+    from ringrift_cli.nn.checkpoint import read_about
+    from ringrift_cli.players.model import checkpoint_named
+    from ringrift_cli.stages.generate import devices_named, games_at_once
+    from ringrift_cli.stages.generate_worker import GenerateSetting
+
+    devices = devices_named(gpus)
+    path, identity = checkpoint_named(model, board, players, pie_rule)
+    return GenerateSetting(
+        board,
+        players,
+        path,
+        identity,
+        play,
+        pie_rule,
+        seed,
+        generation=int(read_about(path)["about"].get("generation", 0)),
+        devices=devices,
+        concurrent=games_at_once(devices, concurrent),
+    )
 
 
 def play(

@@ -27,9 +27,9 @@ LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
 class PlaySetting:
     """How games are played. Turns and decisions count from the start of a game."""
 
-    sims: int = 64  # walks of a full search
-    fast_sims: int = 12  # of the others
-    full_share: float = 0.25  # of decisions that are searched in full
+    sims: int = 32  # walks of a full search
+    fast_sims: int = 8  # of the others
+    full_share: float = 0.3  # of decisions that are searched in full
     considered: int = 16  # actions among which a full search halves its walks
     fast_considered: int = 4
     value_scale: float = 0.3

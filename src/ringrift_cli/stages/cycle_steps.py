@@ -26,7 +26,7 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.stages.generate import Generated, devices_named, generate
+from ringrift_cli.stages.generate import Generated, devices_named, games_at_once, generate
 from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.promote import GateSetting, gate_model
 from ringrift_cli.stages.results import Pool, Results
@@ -142,7 +142,7 @@ class RealSteps:
             work.seed,
             work.cycle,
             self._devices,
-            play.concurrent,
+            games_at_once(self._devices, play.concurrent),
             shard_games=play.shard_games,
             teacher=TEACHER,
         )

@@ -25,6 +25,7 @@ from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
 from ringrift_cli.stages.actor import Counts
 from ringrift_cli.stages.generate_worker import Flag, GenerateSetting, Told, work
 
+GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
 LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
 PATIENCE = 60.0  # seconds that a process may take to end in order
 
@@ -78,6 +79,11 @@ def devices_named(gpus: str) -> tuple[str, ...]:
     if len({int(number) for number in numbers}) < len(numbers):
         raise UsageError(f"--gpus {gpus} names a GPU twice.")
     return tuple(f"cuda:{int(number)}" for number in numbers)
+
+
+def games_at_once(devices: tuple[str, ...], asked: int | None) -> int:
+    """Games that each process keeps under way: as many as asked for, else by the kind of device."""
+    return asked or (GAMES_ON_A_CORE if devices[0] == "cpu" else GAMES_ON_A_GPU)
 
 
 def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class TrainSetting:
     surprise_weight: float = 0.5  # 0: all positions alike; 1: by the surprise of their policy
     # amount
     steps: int | None = None  # instead of samples_per_position
-    samples_per_position: float = 4.0  # how often a new position is seen on average
+    samples_per_position: float = 3.0  # how often a new position is seen on average
     batch: int = 256
     patience: int = 5  # validations without a better one before it stops; 0: never
     validate_every: int = 250  # steps
@@ -55,13 +55,13 @@ class TrainSetting:
     optimiser: str = "adamw"
     learning_rate: float = 0.002
     schedule: str = "constant"
-    warmup: int = 50  # steps of a fresh optimiser
-    weight_decay: float = 0.01
+    warmup: int = 50  # steps in which the rate of a fresh optimiser, or a cosine, rises
+    weight_decay: float = 0.05
     clip: float = 1.0  # greatest norm of the gradient
     average: float = 0.995  # decay of the averaged weights in a step
     carried: str = "optimiser"  # from the run that this one follows; or "weights" alone
     # loss
-    value_mix: float = 0.25  # weight of the search's value beside the winner
+    value_mix: float = 0.3  # weight of the search's value beside the winner
     value_weight: float = 1.0
     owner_weight: float = 0.15
     eliminated_weight: float = 0.1
