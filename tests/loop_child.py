@@ -34,12 +34,23 @@ class Generous(RealSteps):
         return Judged("accepted", {**evidence, "verdict": "accepted", "checks": checks})
 
 
-def tiny(folder: Path) -> Config:
+def tiny(folder: Path, board: str = "hex8", players: int = 2, teacher: str = "none") -> Config:
     """A whole cycle of everything in seconds."""
+    run = Run(
+        board, players, folder=str(folder / "runs"), models=str(folder / "models"), gpus="none"
+    )
     return Config(
-        Run(folder=str(folder / "runs"), models=str(folder / "models"), gpus="none"),
+        run,
         NetworkSection("tiny"),
-        SelfPlay(games_per_cycle=8, concurrent=4, shard_games=2, sims=2, fast_sims=1, considered=2),
+        SelfPlay(
+            games_per_cycle=8,
+            teacher=teacher,
+            concurrent=4,
+            shard_games=2,
+            sims=2,
+            fast_sims=1,
+            considered=2,
+        ),
         Train(batch=8, samples_per_position=1, window=100, checkpoint_minutes=0),
         Gate(sims=0, max_games=4, random_games=4, heuristic_games=4, earlier=1, earlier_games=2),
         Cycle(min_free_gb=0, max_data_gb=0.00005),

@@ -56,7 +56,7 @@ def settings(folder: Path, board: str = "hex8", players: int = 2, **cycle: Any) 
     return Config(
         run,
         NetworkSection(size="tiny"),
-        selfplay=SelfPlay(games_per_cycle=8),
+        selfplay=SelfPlay(games_per_cycle=8, teacher="none"),
         train=Train(window=60),
         gate=Gate(max_games=8),
         cycle=Cycle(min_free_gb=0, **cycle),

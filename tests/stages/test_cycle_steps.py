@@ -25,6 +25,7 @@ from ringrift_cli.stages.shards import read_searched
 from ringrift_cli.stages.train_setting import TrainSetting
 from tests.loop_child import Generous, tiny
 from tests.loops import Notes, changed, settings, write_model
+from tests.walks import CONFIGURATIONS
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -104,7 +105,7 @@ def test_cycles_of_the_real_thing(tmp_path: Path) -> None:
 
 
 def test_a_teacher_plays_until_there_is_a_champion(tmp_path: Path) -> None:
-    config = changed(tiny(tmp_path), "selfplay", teacher="heuristic")
+    config = tiny(tmp_path, teacher="heuristic")
     steps = Generous(config)
     records: list[dict[str, Any]] = []
     with opened(config.folder) as journal:
@@ -143,3 +144,22 @@ def test_a_champion_of_another_board_plays_nowhere(tmp_path: Path) -> None:
     model = write_model(settings(tmp_path, board="square8"), tmp_path, 1)
     with pytest.raises(Exception, match="square8"):
         RealSteps(config).check(model)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("teacher", ["none", "heuristic"])
+@pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
+def test_every_board_and_number_of_players_is_learned(
+    board: str, players: int, teacher: str, tmp_path: Path
+) -> None:
+    config = tiny(tmp_path, board, players, teacher)
+    records: list[dict[str, Any]] = []
+    with opened(config.folder) as journal:
+        cycle.run(cycle.Loop(config, Generous(config), journal, Notes()), 2, records.append)
+    for record in records:
+        assert record["selfplay"]["games"] == 8
+        assert sum(record["selfplay"]["wins"]) == 8
+        assert record["train"]["steps"] > 0
+        assert record["gate"]["games"] > 0
+        assert record["champion"] == record["train"]["identity"]
+    assert records[1]["selfplay"]["model"]["identity"] == records[0]["champion"]
