@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
 from ringrift_cli.nn.evaluator import NetworkEvaluator
+from ringrift_cli.nn.export import drawn_rows
 from ringrift_cli.nn.network import SIZES, Network, architecture
 
 POSITIONS = 512
@@ -30,19 +30,11 @@ MOST_DIFFERENCE = 1e-3  # of float32; tf32 is off
 Batch = tuple[IntArray, IntArray, LongArray]
 
 
-def sample(board: str, players: int, count: int, seed: int = 0) -> Batch:
-    """Positions of random games, a random number of decisions deep, with their legal actions."""
+def sample(board: str, players: int, count: int) -> Batch:
+    """Positions of random games of all depths, repeated beyond `POSITIONS`, with legal actions."""
     T = tables(board, players)
-    rng = np.random.default_rng(seed)
-    rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
-    playout.start_all(T, rows, np.ones(count, np.bool_), False)
-    seeds, depth = playout.game_seeds(seed, 0, count), int(T[L.T_CELLS])
-    for _ in range(int(rng.integers(depth // 4, depth))):
-        log, lengths = np.zeros((count, 1), np.int32), np.zeros(count, np.int64)
-        after = rows.copy()
-        playout.play_random(T, after, seeds, log, lengths)
-        going = (after[:, L.PHASE] != L.OVER) & (rng.random(count) < 0.9)
-        rows[going] = after[going]
+    drawn = drawn_rows(board, players, min(count, POSITIONS))
+    rows = np.resize(drawn, (count, drawn.shape[1]))
     actions, offsets = playout.list_all(T, rows)
     return rows, actions, offsets
 
