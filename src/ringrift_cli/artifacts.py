@@ -16,6 +16,7 @@ from typing import Any
 from ringrift_cli.errors import OutputError, RecordError
 
 MANIFEST = "manifest.jsonl"
+REMOVED = f".{MANIFEST}.removed"
 UMASK = os.umask(0o077)  # it can only be read by setting it, for all threads: so once, at the start
 os.umask(UMASK)
 
@@ -79,28 +80,44 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def add_to_manifest(folder: Path, entry: dict[str, Any]) -> None:
-    """Adds an entry, named by its `sha256`, unless it is there.
+def add_to_manifest(folder: Path, *entries: dict[str, Any]) -> None:
+    """Adds entries, each named by its `sha256`, but for those that are there; all in one step.
 
     Safe beside other writers of the same folder.
     """
     with _alone(folder):
-        entries = read_manifest(folder)
-        if any(known["sha256"] == entry["sha256"] for known in entries):
-            return
-        _write_manifest(folder, [*entries, entry])
+        known = read_manifest(folder)
+        names = {entry["sha256"] for entry in known}
+        new = {entry["sha256"]: entry for entry in entries if entry["sha256"] not in names}
+        if new:
+            _write_manifest(folder, [*known, *new.values()])
 
 
 def remove_from_manifest(folder: Path, names: Collection[str]) -> None:
     """Takes the entries with these `sha256` out; those that are not there are no error.
 
-    Safe beside other writers of the same folder. The files stay.
+    Safe beside other writers of the same folder. The files stay. `removed_from_manifest` then
+    knows them, so that copies elsewhere do not bring them back.
     """
     with _alone(folder):
         entries = read_manifest(folder)
         left = [entry for entry in entries if entry["sha256"] not in names]
         if len(left) < len(entries):
+            gone = [entry["sha256"] for entry in entries if entry["sha256"] in names]
+            write_whole(
+                folder / REMOVED, "".join(f"{n}\n" for n in [*_removed(folder), *gone]).encode()
+            )
             _write_manifest(folder, left)
+
+
+def removed_from_manifest(folder: Path) -> set[str]:
+    """The `sha256` of all entries that were ever taken out of a folder's manifest."""
+    return set(_removed(folder))
+
+
+def _removed(folder: Path) -> list[str]:
+    path = folder / REMOVED
+    return path.read_text().split() if path.exists() else []
 
 
 @contextmanager

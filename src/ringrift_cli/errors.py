@@ -8,6 +8,11 @@ RingriftError            a known cause; the command line prints it and exits wit
 │   └── RulesMismatch    a record made under other rules, or by another version of the format
 ├── PlayerError          a player that crashed, kept silent or named no legal move
 ├── TrainingError        a training run whose numbers are none any more
+├── FleetError           something about the machines of a fleet
+│   ├── HostUnreachable  no address answered in time, or the link broke
+│   ├── HostKeyError     a host key that is unknown or has changed; nothing was sent
+│   ├── RemoteError      a host that was reached and says that it could not do it
+│   └── BadOutput        what a host sent is not what it said, or fails its checks
 └── OutputError          a result that could not be written whole
 """
 
@@ -53,6 +58,30 @@ class PlayerError(RingriftError):
 
 class TrainingError(RingriftError):
     """A loss that is not finite; it says when, and which part of it."""
+
+
+class FleetError(RingriftError):
+    """Something about the machines of a fleet; it names the host."""
+
+
+class HostUnreachable(FleetError):
+    """No address of a host answered in time, or the link broke; it names what was awaited."""
+
+
+class HostKeyError(FleetError):
+    """A host key that is unknown or has changed; nothing was sent to that host."""
+
+
+class RemoteError(FleetError):
+    """A host that was reached says that it could not do what was asked; `kind` names why."""
+
+    def __init__(self, message: str, hint: str | None = None, kind: str = "failed") -> None:
+        super().__init__(message, hint)
+        self.kind = kind
+
+
+class BadOutput(FleetError):
+    """What a host sent is not what it said it is, or does not pass the checks."""
 
 
 class OutputError(RingriftError):

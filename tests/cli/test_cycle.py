@@ -15,9 +15,17 @@ from typing import Any
 import pytest
 
 from ringrift_cli.config import Config, commented
+from ringrift_cli.errors import UsageError
 from ringrift_cli.stages import cycle_journal, cycle_steps
 from ringrift_cli.stages.cycle_journal import CYCLES, JOURNAL, opened
-from ringrift_cli.stages.cycle_parts import Meter, Played, SelfPlayWork, ShouldStop
+from ringrift_cli.stages.cycle_parts import (
+    Meter,
+    Played,
+    SelfPlayWork,
+    ShouldStop,
+    Trained,
+    TrainWork,
+)
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, settings
 
@@ -200,6 +208,21 @@ def test_wrong_usage(ringrift: Ringrift, config: Config, args: list[object], sai
     assert (run.code, run.out) == (2, "")
     assert said in run.err
     assert not config.folder.exists()
+
+
+def test_training_that_could_not_begin_holds_nobody_to_its_settings(
+    ringrift: Ringrift, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing(QuickSteps):
+        def train(self, work: TrainWork, *rest: Any) -> Trained:
+            raise UsageError("A network that goes on keeps its size.")
+
+    monkeypatch.setattr(cycle_steps, "RealSteps", Refusing)
+    large = ("cycle", "--cycles", 1, "-q", "--set", "network.size=large")
+    assert ringrift(*large).code == 2
+    monkeypatch.setattr(cycle_steps, "RealSteps", QuickSteps)
+    run = ringrift("cycle", "--cycles", 1, "-q")
+    assert run.code == 0, run.err
 
 
 def test_training_goes_on_with_its_settings(

@@ -83,7 +83,7 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     for record in records:
         assert record["train"]["identity"] in text
     assert "cycle 3: +30 in 8 games" in text
-    assert "1 candidates in a row were not accepted." in text
+    assert "1 candidate in a row was not accepted." in text
     assert "<td>gate.elo1</td><td>35.0</td>" in text
     assert "(train.surprise_weight 0.5), and validation all alike" in text
     assert "prefers-color-scheme: dark" in text

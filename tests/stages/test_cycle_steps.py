@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.artifacts import read_manifest, remove_from_manifest
-from ringrift_cli.config import Config, Run, load
+from ringrift_cli.config import Config, Run, load, setting_of
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
@@ -19,7 +19,7 @@ from ringrift_cli.stages import cycle
 from ringrift_cli.stages.actor import PlaySetting
 from ringrift_cli.stages.cycle_journal import Journal, opened
 from ringrift_cli.stages.cycle_parts import Model, Trained, TrainWork
-from ringrift_cli.stages.cycle_steps import RealSteps, setting_of
+from ringrift_cli.stages.cycle_steps import RealSteps
 from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.promote import GateSetting
 from ringrift_cli.stages.shards import read_searched

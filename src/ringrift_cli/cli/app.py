@@ -21,6 +21,7 @@ from ringrift_cli.cli import (
     cmaes,
     cycle,
     engine,
+    fleet,
     init,
     models,
     perft,
@@ -29,6 +30,7 @@ from ringrift_cli.cli import (
     selfplay,
     show,
     status,
+    sync,
     train,
     verify,
 )
@@ -62,6 +64,8 @@ app.command()(report.report)
 app.add_typer(bench.app)
 app.add_typer(evaluation.app)
 app.add_typer(models.app)
+app.add_typer(fleet.app)
+app.add_typer(sync.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,13 +14,16 @@ from ringrift_cli.cli.configured import (
     SetOption,
     configuration,
 )
+from ringrift_cli.cli.fleet_ground import HostsOption, ground
 from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
+from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.config import Config
     from ringrift_cli.stages.cycle_parts import Steps
 
+CONFIRMED = "confirmed"  # of a host that has the champion
 ALARM = 3  # exit code: all went in order, and somebody should look at what came out
 
 
@@ -60,6 +63,15 @@ DryRunOption = Annotated[
 ]
 
 
+FleetOption = Annotated[
+    bool, typer.Option("--fleet", help="Let the hosts of hosts.yaml play, and bring it all here.")
+]
+TrainOnOption = Annotated[
+    str | None,
+    typer.Option("--train-on", metavar="HOST", help="With --fleet.", show_default="this machine"),
+]
+
+
 def cycle(
     board: BoardFlag = None,
     players: PlayersFlag = None,
@@ -67,6 +79,9 @@ def cycle(
     hours: HoursOption = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
+    fleet: FleetOption = False,
+    train_on: TrainOnOption = None,
+    hosts_file: HostsOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -87,15 +102,25 @@ def cycle(
       ringrift cycle --board hex8 --players 2
       ringrift cycle --hours 2 --set selfplay.games_per_cycle=500
       ringrift cycle --config ringrift.yaml --cycles 1 --json
+      ringrift cycle --fleet --train-on rented-h100 --hours 10
       ringrift cycle --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     config = configuration(config_file, board, players, settings)
+    if train_on is not None and not fleet:
+        raise UsageError("--train-on names a host of the fleet.", hint="--fleet --train-on HOST")
+    base = ground(hosts_file, config) if fleet else None
     out.compile_network()
     out.compile_players()
     from ringrift_cli.stages.cycle_steps import RealSteps
 
-    steps = RealSteps(config)
+    steps: Steps = RealSteps(config)
+    if base is not None:
+        from ringrift_cli.cli.cycle_fleet import FleetMachines
+        from ringrift_cli.cli.sync_work import Work
+        from ringrift_cli.stages.cycle_shared import SharedSteps
+
+        steps = SharedSteps(config, FleetMachines(Work(out, base, None), config, train_on))
     if dry_run:
         _preview(out, config, steps)
     else:
@@ -152,9 +177,30 @@ def line_of(record: dict[str, Any]) -> str:
         loss_text(trained),
         f"{gate['verdict']} after {counted(gate['games'], 'game')}{elo_text(gate)}",
         f"champion {record['champion'] or 'none'}",
+        hosts_text(record),
         f"{sum(record['seconds'].values()) / 60:.1f} min",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def hosts_text(record: dict[str, Any]) -> str:
+    """What the hosts of a fleet made, how old the newest of it is, and who did nothing.
+
+    `desk 900 games (0.1 h old), rented-2 nothing: no route; rented-3 is behind: disk full`
+    """
+    played = record["selfplay"]
+    if not played["absent"] and played["evaluations"] is not None:
+        return ""  # all was played here
+    told = [
+        f"{name} {counted(row['games'], 'game')} ({row['newest_hours']:.1f} h old)"
+        for name, row in sorted(played["hosts"].items())
+    ]
+    for name, why in sorted(played["absent"].items()):
+        told.append(f"{name} {'then' if name in played['hosts'] else 'nothing'}: {why}")
+    for name, why in sorted(record["brought"].items()):
+        if why != CONFIRMED:
+            told.append(f"{name} is behind: {why}")
+    return ", ".join(told)
 
 
 def loss_text(trained: dict[str, Any]) -> str:

@@ -70,31 +70,24 @@ def setting_of(
     from ringrift_cli.nn.checkpoint import generation_of, read_about
     from ringrift_cli.players.model import checkpoint_named
     from ringrift_cli.players.spec import teacher
-    from ringrift_cli.stages.actor import PlaySetting
-    from ringrift_cli.stages.cycle_steps import TEACHER, setting_of
-    from ringrift_cli.stages.generate import devices_named, games_at_once
-    from ringrift_cli.stages.generate_worker import GenerateSetting
+    from ringrift_cli.stages.generate import TEACHER, devices_named, of_section
 
-    devices = devices_named(gpus)
     path: Path | None = None
     if model == HEURISTIC:
         identity, own = teacher(TEACHER, board, players).identity, 0
     else:
         path, identity = checkpoint_named(model, board, players, pie_rule)
         own = generation_of(read_about(path)["about"])
-    return GenerateSetting(
+    return of_section(
+        section,
         board,
         players,
         path,
         identity,
-        setting_of(PlaySetting, section),
-        pie_rule,
-        seed,
+        pie_rule=pie_rule,
+        seed=seed,
         generation=own if generation is None else generation,
-        devices=devices,
-        concurrent=games_at_once(devices, section.concurrent),
-        shard_games=section.shard_games,
-        teacher=TEACHER,
+        devices=devices_named(gpus),
     )
 
 

@@ -45,6 +45,7 @@ MAGIC = b"RINGRIFT-GAMES 1\n"
 READABLE = "ringrift-game"
 VERSION = 1
 DIGEST = 32
+MOST_BODY = 1 << 31  # bytes
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,22 @@ def is_compact(path: Path) -> bool:
         return False
 
 
+def compact_decisions(path: Path) -> tuple[dict[str, Any], IntArray, Any]:
+    """Header, decisions of all games and where each game's begin, [games + 1], of a compact file.
+
+    For files that were checked before: nothing is replayed. Errors as `read_records`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}.") from error
+    header, body = _opened(path, data)
+    try:
+        return header, *_decisions(header, body)
+    except RingriftError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
 def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
     records = []
     for number, line in enumerate(data.splitlines(), 1):
@@ -280,10 +297,19 @@ def _settle(position: Position, document: dict[str, Any]) -> Result:
 
 
 def _from_compact(path: Path, data: bytes) -> list[GameRecord]:
+    header, body = _opened(path, data)
+    try:
+        return _games(header, body)
+    except RingriftError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
+def _opened(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and body of a compact file; errors name it."""
     if len(data) < len(MAGIC) + DIGEST or _digest(data[:-DIGEST]) != data[-DIGEST:]:
         raise RecordError(f"{path}: the checksum does not fit: the file is cut short or damaged.")
     try:
-        return _games(*_unpack(data))
+        return _unpack(data)
     except RingriftError as error:
         raise type(error)(f"{path}: {error.message}", error.hint) from error
 
@@ -292,9 +318,9 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Header and body. The checksum vouches for the bytes, but not for who wrote them."""
     line, _, packed = data[len(MAGIC) : -DIGEST].partition(b"\n")
     try:
-        header, body = json.loads(line), zlib.decompress(packed)
-    except (ValueError, RecursionError, zlib.error) as error:
-        raise RecordError("its header is no JSON, or its body is not compressed.") from error
+        header = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError("its header is no JSON.") from error
     if not isinstance(header, dict):
         raise RecordError("its header is no JSON object.")
     _check_rules(header)
@@ -307,26 +333,38 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
     if type(games) is not int or type(decisions) is not int or games < 1 or decisions < 1:
         raise RecordError(f"it says that it holds {games} games with {decisions} decisions.")
     size = (6 + players) * games + 4 * decisions
-    if len(body) != size:
-        raise RecordError(f"its body holds {len(body)} bytes, not {size}.")
+    body = unpacked(packed, size)
     made = header.get("made")
     if not isinstance(made, dict) or type(made.get("first", 0)) is not int:
         raise RecordError(f"its 'made' is {made!r}.")
     return header, body
 
 
+def unpacked(packed: bytes, size: int) -> bytes:
+    """The `size` bytes that a body is to hold; `RecordError` if it does not, or is no body.
+
+    What was packed so as to fill any memory is not unpacked.
+    """
+    if size > MOST_BODY:
+        raise RecordError(f"its header speaks of {size} bytes, more than the {MOST_BODY} allowed.")
+    stream = zlib.decompressobj()
+    try:
+        body = stream.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise RecordError("its body is not compressed.") from error
+    if len(body) != size or not stream.eof:
+        raise RecordError(f"its body holds {len(body)} bytes or more, not {size}.")
+    return body
+
+
 def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
     """The games of a compact file, replayed on all cores."""
     count, players = header["games"], header["players"]
-    lengths = np.frombuffer(body, "<u4", count)
+    actions, offsets = _decisions(header, body)
     at = 4 * count
     winners, reasons = (np.frombuffer(body, np.uint8, count, at + k * count) for k in range(2))
     ranks = np.frombuffer(body, np.uint8, players * count, at + 2 * count).reshape(count, players)
-    actions = np.frombuffer(body, "<u4", header["decisions"], at + (2 + players) * count)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-    if offsets[-1] != len(actions) or actions.max() >= action_space(header["board"]).size:
-        raise RecordError("its games have other lengths in all, or a number is no action.")
-    rows = _replay(header, offsets, actions.astype(np.int32))
+    rows = _replay(header, offsets, actions)
     shared = dict(header["made"])
     start = shared.pop("first", None)
     T = tables(header["board"], players)
@@ -343,6 +381,17 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
             GameRecord(header["board"], players, header["pie_rule"], moves, result, made)
         )
     return records
+
+
+def _decisions(header: dict[str, Any], body: bytes) -> tuple[IntArray, Any]:
+    """Decisions of all games, and where each game's begin, [games + 1]."""
+    count, players = header["games"], header["players"]
+    lengths = np.frombuffer(body, "<u4", count)
+    actions = np.frombuffer(body, "<u4", header["decisions"], (6 + players) * count)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    if offsets[-1] != len(actions) or actions.max() >= action_space(header["board"]).size:
+        raise RecordError("its games have other lengths in all, or a number is no action.")
+    return actions.astype(np.int32), offsets
 
 
 def _replay(header: dict[str, Any], offsets: Any, actions: IntArray) -> IntArray:

@@ -52,6 +52,7 @@ STEPS = (SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT)
 RESULTS = "results.sqlite"
 CHAMPION, BOOTSTRAP, TEACHER = "champion", "bootstrap", "teacher"
 PLAYED = "played"  # an event of selfplay: what an attempt says of itself
+PACE = ("games", "seconds")  # of an attempt
 DELETING = "deleting"  # an event of collect, which says what before it acts
 KEPT_RUNS = 3  # training runs whose weights and moments stay; the registry has its own copies
 MOST_ATTEMPTS = 3  # of self-play that ends without all of its games
@@ -210,7 +211,9 @@ class Loop:
                 known = cycle_data.games_of(cycle_data.of_cycle(data, self.cycle))
                 if played.stopped and known < wanted:
                     raise Stopped
-        return {**cycle_data.read_back(data, self.cycle), **self._pace()}
+        attempts_told = self._lines(SELFPLAY, PLAYED)
+        absent = attempts_told[-1]["played"].get("absent", {}) if attempts_told else {}
+        return {**cycle_data.read_back(data, self.cycle), **self._pace(), "absent": absent}
 
     def _pace(self) -> Outcome:
         """How fast games were made, by the attempts that lived to say so.
@@ -218,17 +221,18 @@ class Loop:
         Games that a killed attempt left are taken to have cost as much as the others.
         """
         attempts = self._lines(SELFPLAY, PLAYED)
-        total = {
-            name: sum(line["played"][name] for line in attempts)
-            for name in ("games", "evaluations", "seconds")
-        }
-        if not total["games"] or not total["seconds"]:
+        games, seconds = (sum(line["played"][key] for line in attempts) for key in PACE)
+        told = [line["played"]["evaluations"] for line in attempts]
+        if not games or not seconds:
             return {"evaluations": None, "games_per_hour": None, "evaluations_per_second": None}
+        rate = {"games_per_hour": round(3600 * games / seconds, 1)}
+        if None in told:  # of games that were played elsewhere nobody has counted them
+            return {"evaluations": None, **rate, "evaluations_per_second": None}
         known = cycle_data.games_of(cycle_data.of_cycle(self.folders.data, self.cycle))
         return {
-            "evaluations": round(total["evaluations"] * known / total["games"]),
-            "games_per_hour": round(3600 * total["games"] / total["seconds"], 1),
-            "evaluations_per_second": round(total["evaluations"] / total["seconds"], 1),
+            "evaluations": round(sum(told) * known / games),
+            **rate,
+            "evaluations_per_second": round(sum(told) / seconds, 1),
         }
 
     def _lines(self, step: str, event: str) -> list[Outcome]:
@@ -323,7 +327,7 @@ class Loop:
 
     def _promote(self, candidate: Model, judged: Outcome) -> Outcome:
         """Promotes, unless an attempt that was killed has done so; the registry is read back."""
-        champion = self.steps.champion()
+        champion, told = self.steps.champion(), {}
         if champion is None or champion.identity != candidate.identity:
             path = self.folders.run / judged["evidence"]
             data = path.read_bytes()
@@ -333,14 +337,14 @@ class Loop:
                     hint="bring the file back from a backup, or delete it: then the candidate is"
                     " judged again, by its recorded games",
                 )
-            self.steps.promote(candidate, json.loads(data))
+            told = self.steps.promote(candidate, json.loads(data))
             champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
             raise RecordError(
                 f"{candidate.identity} was promoted, but the registry's champion is"
                 f" {champion.identity if champion else 'nobody'}."
             )
-        return {"champion": champion.identity}
+        return {"champion": champion.identity, **told}
 
     def _collect(self) -> Outcome:
         """Deletes what a killed attempt began to delete, then what is too much."""
@@ -396,6 +400,7 @@ class Loop:
             "train": trained,
             "gate": judged,
             "promoted": promoted is not None,
+            "brought": (promoted or {}).get("hosts", {}),  # the champion, to other machines
             "champion": promoted["champion"] if promoted else judged["against"],
             "rejections": 0 if promoted else row,
             "collected": collected,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import math
 import shutil
 from collections import Counter
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.notation import REASONS
 from ringrift_cli.stages.shard_checks import RESIGNED
 from ringrift_cli.stages.shards import ENDING, Shard, read_searched
+from ringrift_cli.words import counted
 
 GB = 1e9
 RESIGNATION = "resignation"
@@ -100,7 +102,16 @@ def newest_hours(data: Path) -> float:
     entries = shards_of(data)
     if not entries:
         raise RecordError(f"{data} holds no shard to train on.")
-    return min(hours_since(str(entry["time"])) for entry in entries)
+    return min(age_hours(entry) for entry in entries)
+
+
+def age_hours(entry: dict[str, Any]) -> float:
+    """Hours since a shard was made; one that came here is no younger than its arrival.
+
+    So the clock of another machine, however far ahead, makes no data fresh.
+    """
+    times = [str(entry[key]) for key in ("time", "received") if key in entry]
+    return max(hours_since(time) for time in times)
 
 
 # ---- what a cycle made ---------------------------------------------------------------------------
@@ -122,8 +133,8 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
         columns = shard.columns
         if len(columns.winners) != entry["games"]:
             raise RecordError(
-                f"{data / str(entry['file'])} holds {len(columns.winners)} games, but the manifest"
-                f" says {entry['games']}."
+                f"{data / str(entry['file'])} holds {counted(len(columns.winners), 'game')}, but"
+                f" the manifest says {entry['games']}."
             )
         reasons.update(_reasons(shard))
         wins.update(columns.winners.tolist())
@@ -140,7 +151,20 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
         "wins": [wins[seat] for seat in range(players)],
         "length": _spread(lengths),
         "duplicates": sum(seen.values()) - len(seen),
+        "hosts": _by_host(entries),
     }
+
+
+def _by_host(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each machine made, and how old its newest shard is."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        name = str(entry.get("from", entry.get("host")))
+        row = found.setdefault(name, {"shards": 0, "games": 0, "newest_hours": math.inf})
+        row["shards"] += 1
+        row["games"] += int(entry["games"])
+        row["newest_hours"] = round(min(row["newest_hours"], age_hours(entry)), 3)
+    return found
 
 
 def _reasons(shard: Shard) -> list[str]:
@@ -184,16 +208,18 @@ class Surplus:
     files: list[str]
     size: int  # bytes of them
     left: int  # bytes of what stays
-    limit: int
-
-    @property
-    def too_much(self) -> bool:
-        """Whether more stays than should, because it is still needed."""
-        return self.left > self.limit
+    window: int  # of these, bytes in the training window
+    models: int  # and bytes outside of it that models of the registry were trained on
 
 
-def surplus(data: Path, limit_gb: float, needed: Collection[str]) -> Surplus:
-    """The oldest shards that nobody needs, until what stays is within the limit."""
+def surplus(
+    data: Path, limit_gb: float, *, window: Collection[str], models: Collection[str]
+) -> Surplus:
+    """The oldest shards that nobody needs, until what stays is within the limit.
+
+    `window` and `models` are the hashes of the shards that must stay: those that training looks
+    at, and those that models of the registry were trained on.
+    """
     sizes = []
     for entry in shards_of(data):
         path = data / str(entry["file"])
@@ -205,11 +231,15 @@ def surplus(data: Path, limit_gb: float, needed: Collection[str]) -> Surplus:
     for entry, size in sizes:
         if left <= limit:
             break
-        if entry["sha256"] not in needed:
+        if entry["sha256"] not in window and entry["sha256"] not in models:
             names.append(str(entry["sha256"]))
             files.append(str(entry["file"]))
             left -= size
-    return Surplus(names, files, whole - left, left, limit)
+    looked_at = sum(size for entry, size in sizes if entry["sha256"] in window)
+    learned = sum(
+        size for entry, size in sizes if entry["sha256"] in models and entry["sha256"] not in window
+    )
+    return Surplus(names, files, whole - left, left, looked_at, learned)
 
 
 def delete(data: Path, names: Collection[str], files: Collection[str]) -> None:

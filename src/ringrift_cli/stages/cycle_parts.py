@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,9 +59,10 @@ class Played:
     """What an attempt at self-play says of itself; the games are counted in the shards."""
 
     games: int
-    evaluations: int
+    evaluations: int | None  # None: not known, as of games that were played elsewhere
     seconds: float
     stopped: bool
+    absent: dict[str, str] = field(default_factory=dict)  # machines that did nothing, and why
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class Steps(Protocol):
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
         """Judges a candidate; goes on behind the games that are recorded."""
 
-    def promote(self, model: Model, evidence: dict[str, Any]) -> None:
-        """Makes the candidate champion on this evidence."""
+    def promote(self, model: Model, evidence: dict[str, Any]) -> dict[str, Any]:
+        """Makes the candidate champion on this evidence; what more the record should say, JSON."""
 
     def promotions(self, model: Model) -> int:
         """How often a model became champion, whoever made it so and whether it still is."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ringrift_cli.artifacts import read_manifest
-from ringrift_cli.config import Config
+from ringrift_cli.config import Config, setting_of
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.stages import window
-from ringrift_cli.stages.actor import Counts, PlaySetting
+from ringrift_cli.stages.actor import Counts
 from ringrift_cli.stages.cycle_parts import (
     GateWork,
     Judged,
@@ -26,25 +25,14 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.stages.generate import Generated, devices_named, games_at_once, generate
-from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.stages.generate import TEACHER, Generated, devices_named, generate, of_section
 from ringrift_cli.stages.promote import GateSetting, check_nameable, gate_model
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.train_setting import TrainSetting
 
-TEACHER = "tuned"  # the heuristic's profile
 WHOLE = 1000  # parts of a training run that its meter counts
 # Of the summary of training: said elsewhere in the record, or in the checkpoint.
 NOT_KEPT = ("checkpoint", "identity", "shards", "parents", "stopped")
-
-T = TypeVar("T")
-
-
-def setting_of(kind: type[T], section: object, **more: Any) -> T:
-    """A setting of a step: the keys of a section that it has, and more."""
-    own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    shared = {one.name: getattr(section, one.name) for one in fields(section) if one.name in own}  # type: ignore[arg-type]
-    return kind(**{**shared, **more})
 
 
 class _TrainingMeter:
@@ -121,9 +109,10 @@ class RealSteps:
         if found.identity != model.identity:
             raise RecordError(f"{model.path} holds {found.identity}, not {model.identity}.")
 
-    def promote(self, model: Model, evidence: dict[str, Any]) -> None:
+    def promote(self, model: Model, evidence: dict[str, Any]) -> dict[str, Any]:
         self._registry.add(self._config.pool, model.path)
         self._registry.promote(self._config.pool, model.identity, evidence)
+        return {}
 
     def promotions(self, model: Model) -> int:
         history = self._registry.history(self._config.pool)
@@ -137,20 +126,17 @@ class RealSteps:
     # ---- games ----------------------------------------------------------------------------------
 
     def generate(self, work: SelfPlayWork, meter: Meter, should_stop: ShouldStop) -> Played:
-        run, play = self._config.run, self._config.selfplay
-        setting = GenerateSetting(
+        run = self._config.run
+        setting = of_section(
+            self._config.selfplay,
             run.board,
             run.players,
             None if work.model == self.teacher() else work.model.path,
             work.model.identity,
-            setting_of(PlaySetting, play),
-            run.pie_rule,
-            work.seed,
-            work.cycle,
-            self._devices,
-            games_at_once(self._devices, play.concurrent),
-            shard_games=play.shard_games,
-            teacher=TEACHER,
+            pie_rule=run.pie_rule,
+            seed=work.seed,
+            generation=work.cycle,
+            devices=self._devices,
         )
 
         def advance(more: Counts, so_far: Generated) -> None:

@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 
 from ringrift_cli.artifacts import read_manifest, sha256
+from ringrift_cli.config import SelfPlay, setting_of
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
-from ringrift_cli.stages.actor import Counts
+from ringrift_cli.stages.actor import Counts, PlaySetting
 from ringrift_cli.stages.generate_worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.stages.processes import SOON, Crew, crew_of
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
 LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
 PATIENCE = 60.0  # seconds that processes may take to end in order
+TEACHER = "tuned"  # the profile of the heuristic that plays where there is no model
 
 
 @dataclass
@@ -80,6 +82,35 @@ def devices_named(gpus: str) -> tuple[str, ...]:
     if len({int(number) for number in numbers}) < len(numbers):
         raise UsageError(f"--gpus {gpus} names a GPU twice.")
     return tuple(f"cuda:{int(number)}" for number in numbers)
+
+
+def of_section(
+    section: SelfPlay,
+    board: str,
+    players: int,
+    model: Path | None,
+    identity: str,
+    *,
+    pie_rule: bool,
+    seed: int,
+    generation: int,
+    devices: tuple[str, ...],
+) -> GenerateSetting:
+    """What the settings of self-play mean for a checkpoint, or without one for the teacher."""
+    return GenerateSetting(
+        board,
+        players,
+        model,
+        identity,
+        setting_of(PlaySetting, section),
+        pie_rule,
+        seed,
+        generation,
+        devices,
+        games_at_once(devices, section.concurrent),
+        shard_games=section.shard_games,
+        teacher=TEACHER,
+    )
 
 
 def games_at_once(devices: tuple[str, ...], asked: int | None) -> int:

@@ -98,6 +98,7 @@ def _summary(records: list[Record]) -> str:
     played = [record["selfplay"] for record in records]
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
     evaluations = sum(one["evaluations"] or 0 for one in played)
+    unknown = sum(one["evaluations"] is None for one in played)
     facts = [
         ("Champion", last["champion"] or "none yet"),
         ("Cycles", f"{len(records)}, {sum(record['promoted'] for record in records)} promoted"),
@@ -106,12 +107,19 @@ def _summary(records: list[Record]) -> str:
         ("Working time", f"{hours:.2f} h"),
         ("Self-play", f"{sum(one['games'] for one in played):,} games"),
         ("Searched positions", f"{sum(one['positions'] for one in played):,}"),
-        ("Evaluations", f"{evaluations:,}"),
+        ("Evaluations", _evaluations(evaluations, unknown)),
         ("Games of the gate", f"{sum(record['gate']['games'] for record in records):,}"),
         ("ringrift", f"{last['version']}, rules {last['rules']}, actions {last['codec']}"),
     ]
     items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
     return f'<dl class="facts">{items}</dl>'
+
+
+def _evaluations(known: int, unknown: int) -> str:
+    """How many there were; other machines do not tell theirs."""
+    if not unknown:
+        return f"{known:,}"
+    return f"{known:,}, and those of {counted(unknown, 'cycle')} on other machines"
 
 
 def _time(text: str) -> str:

@@ -18,11 +18,11 @@ def _hours(records: list[Record]) -> list[float]:
     return [(end - begun).total_seconds() / 3600 for end in ends]
 
 
-def _evaluations(records: list[Record]) -> list[float]:
-    """Evaluations of self-play up to the end of each cycle."""
+def _played(records: list[Record], what: str) -> list[float]:
+    """Games or evaluations of self-play up to the end of each cycle."""
     total, found = 0, []
     for record in records:
-        total += record["selfplay"]["evaluations"] or 0
+        total += record["selfplay"][what] or 0
         found.append(float(total))
     return found
 
@@ -72,8 +72,11 @@ def elo_against_time(records: list[Record]) -> str:
 
 
 def elo_against_evaluations(records: list[Record]) -> str:
-    title = "Elo against the heuristic, over evaluations of self-play"
-    return _elo_chart(records, _evaluations(records), title, "evaluations")
+    """Over the evaluations of self-play, or its games where not all evaluations are known."""
+    known = all(record["selfplay"]["evaluations"] is not None for record in records)
+    what = "evaluations" if known else "games"
+    title = f"Elo against the heuristic, over {what} of self-play"
+    return _elo_chart(records, _played(records, what), title, what)
 
 
 def _curve(records: list[Record], part: str, name: str) -> list[Point]:

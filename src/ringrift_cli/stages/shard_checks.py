@@ -133,19 +133,27 @@ def place_targets(
 # ---- checks -------------------------------------------------------------------------------------
 
 
-def check(columns: Columns, board: str, players: int, pie_rule: bool) -> IntArray:
+def check(
+    columns: Columns, board: str, players: int, pie_rule: bool, *, most_choices: int | None = None
+) -> IntArray:
     """Final rows of the games, [G, row size]; `RecordError` for the first that is not right.
 
     Every decision must be legal and lead to the recorded result, or, where the game was resigned,
-    to a position that is not over; every choice must be legal.
+    to a position that is not over; every choice must be legal. With `most_choices` those of so many
+    games, spread evenly, that they are about as many.
     """
     T = tables(board, players)
     _check_numbers(columns, T)
     ends = _replayed(columns, T, pie_rule)
     _check_results(columns, T, ends)
     most = max(1, ROW_BYTES // (4 * int(T[L.T_ROW_SIZE])))
-    for first, end in parts(columns.position_offsets, most):
-        _check_choices(columns, T, pie_rule, first, end)
+    if most_choices is None or len(columns.choices) <= most_choices:
+        for first, end in parts(columns.position_offsets, most):
+            _check_choices(columns, T, pie_rule, first, end)
+        return ends
+    games = max(1, len(columns.winners) * most_choices // len(columns.choices))
+    for game in np.linspace(0, len(columns.winners) - 1, games).astype(int).tolist():
+        _check_choices(columns, T, pie_rule, game, game + 1)
     return ends
 
 

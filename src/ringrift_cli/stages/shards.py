@@ -37,7 +37,7 @@ from ringrift_cli.artifacts import add_to_manifest, sha256, write_whole
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
-from ringrift_cli.game.record import GameRecord
+from ringrift_cli.game.record import GameRecord, unpacked
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
@@ -230,13 +230,40 @@ def _body(c: Columns) -> bytes:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def read_searched(path: Path, expected: str | None = None) -> Shard:
+def read_searched(
+    path: Path, expected: str | None = None, *, most_choices: int | None = None
+) -> Shard:
     """A shard, every game of it replayed and checked.
 
     `RecordError` names the file and what is wrong with it: bytes that do not hash to its name, or
     to `expected`, the SHA-256 that a manifest has for it; a game that is not right. `RulesMismatch`
-    for one made under other rules.
+    for one made under other rules. With `most_choices` no more choices than about that are held
+    against the rules, those of games all over the shard; the rest is checked as ever.
     """
+    digest, data = _bytes_of(path, expected)
+    try:
+        header, columns = _unpack(data)
+        kind = (header["board"], header["players"], header["pie_rule"])
+        ends = shard_checks.check(columns, *kind, most_choices=most_choices)
+    except RingriftError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+    return Shard(header, digest, columns.normalised(), ends)
+
+
+def read_decisions(path: Path, expected: str | None = None) -> tuple[dict[str, Any], Columns]:
+    """Header and columns of a shard that was checked before: nothing is replayed.
+
+    Errors as `read_searched`, of what can be seen without the rules of the game.
+    """
+    _, data = _bytes_of(path, expected)
+    try:
+        return _unpack(data)
+    except RingriftError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
+
+
+def _bytes_of(path: Path, expected: str | None) -> tuple[str, bytes]:
+    """SHA-256 and bytes of a file that is what its name, its checksum and `expected` say."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -254,21 +281,16 @@ def read_searched(path: Path, expected: str | None = None) -> Shard:
         )
     if hashlib.sha256(data[:-DIGEST]).digest() != data[-DIGEST:]:
         raise RecordError(f"{path}: the checksum does not fit: the file is cut short or damaged.")
-    try:
-        header, columns = _unpack(data)
-        ends = shard_checks.check(columns, header["board"], header["players"], header["pie_rule"])
-    except RingriftError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
-    return Shard(header, digest, columns.normalised(), ends)
+    return digest, data
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], Columns]:
     """Header and columns. The checksum vouches for the bytes, but not for who wrote them."""
     line, _, packed = data[len(MAGIC) : -DIGEST].partition(b"\n")
     try:
-        header, body = json.loads(line), zlib.decompress(packed)
-    except (ValueError, RecursionError, zlib.error) as error:
-        raise RecordError("its header is no JSON, or its body is not compressed.") from error
+        header = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError("its header is no JSON.") from error
     if not isinstance(header, dict) or not isinstance(header.get("made"), dict):
         raise RecordError("its header is no JSON object that says what made it.")
     for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
@@ -284,9 +306,7 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], Columns]:
         raise RecordError(f"its header counts {dict(zip(COUNTS, counts, strict=True))}.")
     sizes = (GAME_BYTES, DECISION_BYTES, 12 + 4 * players, CHOICE_BYTES)
     size = sum(n * each for n, each in zip(counts, sizes, strict=True))
-    if len(body) != size:
-        raise RecordError(f"its body holds {len(body)} bytes, not {size}.")
-    return header, _from_body(body, counts, players)
+    return header, _from_body(unpacked(packed, size), counts, players)
 
 
 def _from_body(body: bytes, counts: list[Any], players: int) -> Columns:

@@ -195,16 +195,20 @@ def _generation(entry: dict[str, Any]) -> int:
 
 
 def _time(folder: Path, entry: dict[str, Any]) -> dt.datetime:
-    try:
-        made = dt.datetime.fromisoformat(str(entry.get("time")))
-    except ValueError:
-        made = None
-    if made is None or made.tzinfo is None:
-        raise RecordError(
-            f"{folder / MANIFEST}: {entry['file']} has the time {entry.get('time')!r}, expected"
-            " one like 2026-01-31T12:00:00+00:00."
-        )
-    return made
+    """When a shard was made; not after it came here, whatever the clock of its host said."""
+    times = []
+    for text in (entry.get("time"), *([entry["received"]] if "received" in entry else [])):
+        try:
+            time = dt.datetime.fromisoformat(str(text))
+        except ValueError:
+            time = None
+        if time is None or time.tzinfo is None:
+            raise RecordError(
+                f"{folder / MANIFEST}: {entry['file']} has the time {text!r}, expected one like"
+                " 2026-01-31T12:00:00+00:00."
+            )
+        times.append(time)
+    return min(times)
 
 
 def _newest(entries: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:

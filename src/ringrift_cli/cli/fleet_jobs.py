@@ -1,0 +1,406 @@
+"""`ringrift fleet run|jobs|logs|stop|retry`: jobs on hosts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringrift_cli.cli import fleet_text
+from ringrift_cli.cli.fleet_ground import (
+    WORK_DEADLINE,
+    AllOption,
+    DryRunOption,
+    Ground,
+    HostsOption,
+    LabelOption,
+    OnOption,
+    failed,
+    ground,
+)
+from ringrift_cli.cli.options import JsonOption, QuietOption
+from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
+from ringrift_cli.errors import FleetError, RingriftError, UsageError
+
+if TYPE_CHECKING:
+    from ringrift_cli.fleet.hosts import Host
+    from ringrift_cli.fleet.plan import Placed, Plan
+    from ringrift_cli.fleet.status import Seen
+
+SLACK = 5.0  # seconds that a host may need to kill what did not stop in time
+TAIL = 20_000  # bytes of a log that are shown without --whole
+
+PerGpuOption = Annotated[
+    bool, typer.Option("--per-gpu", help="A job for each free GPU, not one for all of a host.")
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Of the jobs; the same name again starts nothing twice.",
+        show_default="command, board and time",
+    ),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        min=0,
+        metavar="DOLLARS",
+        help="Start nothing once so much was spent today.",
+        show_default="as hosts.yaml says",
+    ),
+]
+CommandArgument = Annotated[
+    list[str], typer.Argument(metavar="-- COMMAND…", help="What `ringrift` is to do there.")
+]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Its name.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands to the group."""
+    for command in (run, jobs, logs, stop, retry):
+        app.command()(command)
+
+
+def run(
+    command: CommandArgument,
+    on: OnOption = None,
+    label: LabelOption = None,
+    everything: AllOption = False,
+    per_gpu: PerGpuOption = False,
+    name: NameOption = None,
+    budget: BudgetOption = None,
+    hosts_file: HostsOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Start jobs on hosts that may have them and are free; they go on without this machine.
+
+    A job has its own folder there, jobs/NAME, with its log and its output, and its own seed. Exit
+    code 1 if no job runs, or a host failed to start one.
+
+    \b
+    Examples:
+      ringrift fleet run -- selfplay --board hex8 --hours 8
+      ringrift fleet run --label fast --per-gpu --name night -- selfplay --board hex8 --hours 8
+      ringrift fleet run --on desk --dry-run -- selfplay --board square8 --games 500
+    """
+    from ringrift_cli.fleet.plan import need_of
+
+    out = Output(as_json=as_json, quiet=quiet)
+    base = ground(hosts_file)
+    if budget is not None:
+        limits = replace(base.fleet.budget, per_day=budget)
+        base = replace(base, fleet=replace(base.fleet, budget=limits))
+    hosts = base.chosen(on, label, everything)
+    need = need_of(command)
+    if name is None:
+        now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+        name = "-".join(filter(None, (command[0], need.board, now)))
+    plan = _plan(base, hosts, command, name, per_gpu=per_gpu)
+    rows = [{**asdict(placed), "id": placed.identity} for placed in plan.placed]
+    if not dry_run:
+        _start(base, plan, rows)
+    document = {"name": name, "placed": rows, "refused": plan.refused, "dry_run": dry_run}
+    out.result(document, fleet_text.plan(rows, plan.refused))
+    if not rows:
+        raise FleetError("No host can take this now.", hint="ringrift fleet status")
+    failed(any("error" in row for row in rows))
+
+
+def _plan(base: Ground, hosts: list[Host], command: list[str], name: str, *, per_gpu: bool) -> Plan:
+    """Who would do what; hosts that cannot be given work now are named with the reason."""
+    import time
+
+    from ringrift_cli.fleet import cost, jobs
+    from ringrift_cli.fleet.plan import need_of, place, unsuitable
+    from ringrift_cli.fleet.status import ready
+
+    need, ours = need_of(command), base.ours()
+    wanted = [host for host in hosts if unsuitable(host, need) is None]
+    seen = {one.host.name: one for one in base.look(wanted, WORK_DEADLINE)}
+    not_now = {name: why for name, one in seen.items() if (why := ready(one, ours))}
+    for drained in set(jobs.drained(base.state)) & set(seen):
+        not_now[drained] = f"it is drained: ringrift fleet drain --undo {drained}"
+    over = cost.over_budget(base.fleet, cost.read(base.state), time.time())
+    if over is not None:
+        not_now |= dict.fromkeys(seen, over)
+    known = {name: one.jobs for name, one in seen.items() if one.facts}
+    return place(command, name, hosts, known, per_gpu=per_gpu, not_now=not_now)
+
+
+def _start(base: Ground, plan: Plan, rows: list[dict[str, Any]]) -> None:
+    """Starts the jobs of a plan, all hosts at once; every row says what came of it."""
+    from ringrift_cli.fleet import jobs
+    from ringrift_cli.fleet.group import each
+    from ringrift_cli.fleet.health import log_event
+
+    by_host: dict[str, list[tuple[Placed, dict[str, Any]]]] = {}
+    for placed, row in zip(plan.placed, rows, strict=True):
+        by_host.setdefault(placed.host, []).append((placed, row))
+
+    def work(host: Host) -> None:
+        with base.open(host, WORK_DEADLINE) as link:
+            for placed, row in by_host[host.name]:
+                new, found = jobs.start(link, base.state, placed)
+                row["started"], row["state"] = new, found
+                row["outcome"] = "started" if new else f"there already, {found['state']}"
+                log_event(base.state, "job", host.name, f"{placed.identity}: {row['outcome']}")
+
+    hosts = [host for host in base.fleet.hosts if host.name in by_host]
+    for answer in each(hosts, work):
+        if answer.error is not None:
+            for _, row in by_host[answer.host.name]:
+                if "outcome" not in row:
+                    row["error"] = row["outcome"] = answer.error.message
+
+
+# ---- what there is -------------------------------------------------------------------------------
+
+EndedOption = Annotated[bool, typer.Option("--ended", help="Those that have ended too.")]
+
+
+def jobs(
+    on: OnOption = None,
+    label: LabelOption = None,
+    everything: AllOption = False,
+    ended: EndedOption = False,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the jobs of the hosts: running, failed and lost ones; with --ended all.
+
+    A job is lost when its host has had no sign of it for a whole lease. The state of a job whose
+    host cannot be reached is unknown, and exit code 1 says that there is one.
+
+    \b
+    Examples:
+      ringrift fleet jobs
+      ringrift fleet jobs --ended --json
+    """
+    out = Output(as_json=as_json)
+    base = ground(hosts_file)
+    hosts = base.chosen(on, label, everything)
+    rows = _all_jobs(base, hosts)
+    if not ended:
+        rows = [row for row in rows if row["state"] not in ("done", "stopped")]
+    text = "" if as_json else fleet_text.jobs(rows, colour=out.colour)
+    out.result({"jobs": rows}, text)
+    failed(any(row["state"] in ("failed", "lost", "unknown") for row in rows))
+
+
+def _all_jobs(base: Ground, hosts: list[Host]) -> list[dict[str, Any]]:
+    """The jobs of all hosts; of those that are silent what was started there, as unknown."""
+    from ringrift_cli.fleet.jobs import remembered
+
+    seen = {one.host.name: one for one in base.look(hosts, base.fleet.deadline)}
+    rows = [{"host": name, **job} for name, one in seen.items() for job in one.jobs]
+    told = {(row["host"], row["id"]) for row in rows}
+    for placed in remembered(base.state).values():
+        one = seen.get(placed.host)
+        if one is None or (placed.host, placed.identity) in told or one.facts is not None:
+            continue
+        rows.append(
+            {
+                "host": placed.host,
+                "id": placed.identity,
+                "state": "unknown",
+                "error": "; ".join(one.trouble),
+                **dict.fromkeys(("code", "signal", "seconds", "heartbeat_age_s")),
+                "games": 0,
+                "argv": placed.job["argv"],
+                "meta": placed.job["meta"],
+            }
+        )
+    return rows
+
+
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Until the job has ended.")]
+WholeOption = Annotated[bool, typer.Option("--whole", help="From its beginning.")]
+
+
+def logs(
+    job: JobArgument,
+    follow: FollowOption = False,
+    whole: WholeOption = False,
+    hosts_file: HostsOption = None,
+) -> None:
+    """Print the log of a job, as it lies on its host.
+
+    \b
+    Examples:
+      ringrift fleet logs night-desk
+      ringrift fleet logs night-desk -f
+    """
+    from ringrift_cli.fleet import jobs
+
+    base = ground(hosts_file)
+    host = _host_of(base, job)
+    with stop_requested() as stop, base.open(host, WORK_DEADLINE) as link:
+        tail = None if whole else TAIL
+        for part in jobs.log(link, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
+            sys.stdout.write(part.decode(errors="replace"))
+            sys.stdout.flush()
+        code = stop()
+    if code:
+        raise stopped(code)
+
+
+def _host_of(base: Ground, identity: str) -> Host:
+    """The host of a job: where it was started from here, else the one that knows it."""
+    from ringrift_cli.fleet.jobs import remembered
+
+    known = remembered(base.state).get(identity)
+    by_name = {host.name: host for host in base.fleet.hosts}
+    if known is not None and known.host in by_name:
+        return by_name[known.host]
+    seen = base.look(base.fleet.choose(), base.fleet.deadline)
+    found = [one.host for one in seen if any(job["id"] == identity for job in one.jobs)]
+    if len(found) == 1:
+        return found[0]
+    silent = [one.host.name for one in seen if one.facts is None]
+    more = f"; {', '.join(silent)} cannot be asked" if silent else ""
+    if found:
+        where = ", ".join(host.name for host in found)
+        raise UsageError(f"Several hosts have a job {identity!r}: {where}.")
+    raise UsageError(f"No host has a job {identity!r}{more}.", hint="ringrift fleet jobs --ended")
+
+
+# ---- ending and beginning again ------------------------------------------------------------------
+
+JobsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[JOB]…", help="Their names.", show_default=False)
+]
+AllJobsOption = Annotated[bool, typer.Option("--all", help="All jobs that run, on all hosts.")]
+GraceOption = Annotated[
+    float,
+    typer.Option("--grace", min=0, metavar="S", help="Seconds to write what is in hand."),
+]
+
+
+def stop(
+    job: JobsArgument = None,
+    everything: AllJobsOption = False,
+    on: OnOption = None,
+    grace: GraceOption = 30.0,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Stop jobs: each is asked to write the games it has in hand, and killed if it does not.
+
+    \b
+    Examples:
+      ringrift fleet stop night-desk
+      ringrift fleet stop --all
+      ringrift fleet stop --on rented-4090 --grace 5
+    """
+    if not job and not everything and on is None:
+        raise UsageError("Which jobs?", hint="their names, --on HOST, or --all")
+    if job and (everything or on is not None):
+        raise UsageError("Job names, --on and --all exclude each other: expected one of them.")
+    out = Output(as_json=as_json, quiet=quiet)
+    base = ground(hosts_file)
+    if job:
+        wanted = {name: _host_of(base, name) for name in job}
+        silent: list[Seen] = []
+    else:
+        seen = base.look(base.chosen(on, None, everything), base.fleet.deadline)
+        wanted = {found["id"]: one.host for one in seen for found in one.active}
+        silent = [one for one in seen if one.facts is None]
+    rows = _stop(out, base, wanted, grace)
+    rows += [{"host": one.host.name, "error": "; ".join(one.trouble)} for one in silent]
+    lines = [f"{row.get('id', row['host'])}: {row.get('error') or row['state']}" for row in rows]
+    out.result({"jobs": rows}, "\n".join(lines) or "no jobs")
+    failed(any("error" in row and row["error"] for row in rows))
+
+
+def _stop(out: Output, base: Ground, wanted: dict[str, Host], grace: float) -> list[dict[str, Any]]:
+    """Stops jobs by name, all hosts at once; what became of each."""
+    from ringrift_cli.fleet import jobs
+    from ringrift_cli.fleet.group import each
+    from ringrift_cli.fleet.plan import ACTIVE
+
+    def work(host: Host) -> list[dict[str, Any]]:
+        mine, rows = [name for name, of in wanted.items() if of == host], []
+        with base.open(host, WORK_DEADLINE) as link:
+            for name in mine:
+                jobs.stop(link, name, grace=grace)
+            for name in mine:
+                found = jobs.wait(link, name, grace + SLACK)
+                row = {"host": host.name, **found}
+                if found["state"] in ACTIVE:
+                    row["error"] = f"still {found['state']} after {grace + SLACK:.0f} s"
+                rows.append(row)
+        return rows
+
+    hosts = list({host.name: host for host in wanted.values()}.values())
+    out.note(f"Stopping {counted(len(wanted), 'job')} on {counted(len(hosts), 'host')}.")
+    rows = []
+    for answer in each(hosts, work):
+        if answer.value is not None:
+            rows += answer.value
+        else:
+            assert answer.error is not None
+            names = [name for name, of in wanted.items() if of == answer.host]
+            rows += [
+                {"host": answer.host.name, "id": name, "error": answer.error.message}
+                for name in names
+            ]
+    return rows
+
+
+ElsewhereOption = Annotated[
+    str | None, typer.Option("--on", metavar="HOST", help="Another host.", show_default="the same")
+]
+
+
+def retry(
+    job: JobArgument,
+    on: ElsewhereOption = None,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a job again that failed, was lost or stopped: the same command under a new name.
+
+    What the first attempt wrote stays and is synced like the rest.
+
+    \b
+    Examples:
+      ringrift fleet retry night-desk
+      ringrift fleet retry night-desk --on rented-4090
+    """
+    from ringrift_cli.fleet import jobs
+    from ringrift_cli.fleet.plan import ACTIVE, Placed, job_of, retried
+
+    out = Output(as_json=as_json)
+    base = ground(hosts_file)
+    first = jobs.recall(base.state, job)
+    old = _host_named(base, first.host)
+    host = old if on is None else _host_named(base, on)
+    try:
+        with base.open(old, WORK_DEADLINE) as link:
+            found = jobs.one(link, job)["state"]
+    except RingriftError as error:
+        if host == old:
+            raise
+        found = f"unknown ({error.message})"
+    if found in ACTIVE:
+        raise FleetError(f"{job} is {found}.", hint=f"ringrift fleet stop {job}")
+    identity = retried(job, set(jobs.remembered(base.state)))
+    argv = first.job["argv"][1:]
+    placed = Placed(host.name, first.gpus, job_of(argv, identity, host, first.gpus, retries=job))
+    with base.open(host, WORK_DEADLINE) as link:
+        _, state = jobs.start(link, base.state, placed)
+    document = {"host": host.name, **state, "retries": job, "was": found}
+    out.result(document, f"{host.name}: {identity} {state['state']}; {job} was {found}")
+
+
+def _host_named(base: Ground, name: str) -> Host:
+    return base.fleet.choose([name])[0]

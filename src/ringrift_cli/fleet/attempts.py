@@ -1,0 +1,72 @@
+"""Trying again what a broken link has interrupted, one at a time for each host."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ringrift_cli.errors import FleetError, HostUnreachable, RemoteError, RingriftError
+from ringrift_cli.fleet.health import Health, log_event
+from ringrift_cli.fleet.link import Link
+
+ATTEMPTS = 3  # without a byte in between
+BACKOFF_S = (0.5, 2.0)
+
+Opener = Callable[[], Link]
+ShouldStop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def persist(
+    host: str,
+    opener: Opener,
+    state: Path,
+    work: Callable[[Link], None],
+    moved: Callable[[], int],
+    should_stop: ShouldStop = never,
+) -> RingriftError | None:
+    """Does `work` with a link, again after one that broke; why it could not be done, if so.
+
+    `moved` counts what has come about: while that grows, it goes on.
+    """
+    failures, before = 0, 0
+    while True:
+        try:
+            with opener() as link:
+                work(link)
+            return None
+        except RingriftError as error:
+            failures = 1 if moved() > before else failures + 1
+            before = moved()
+            broken = isinstance(error, HostUnreachable) or (
+                isinstance(error, RemoteError) and error.kind == "ended"
+            )
+            log_event(state, "failed", host, error.message)
+            if broken and failures < ATTEMPTS and not should_stop():
+                time.sleep(BACKOFF_S[failures - 1])
+                continue
+            if broken:
+                Health(state).failed(host, error.message)
+            return error
+
+
+@contextmanager
+def alone(folder: Path, host: str) -> Iterator[None]:
+    """The only one to bring files from a host; `FleetError` if somebody else is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FleetError(
+                f"Another ringrift is bringing files from {host} right now.",
+                hint="wait until it is done",
+            ) from None
+        yield

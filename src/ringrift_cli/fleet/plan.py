@@ -1,0 +1,208 @@
+"""Who does what: jobs placed on hosts, as data, before anything is started.
+
+A command line says what it needs (`need_of`); a host offers slots (`slots`); a plan pairs them, or
+says of a host why it gets nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringrift_cli.config import BOARDS
+from ringrift_cli.errors import UsageError
+from ringrift_cli.fleet.hosts import Host
+
+ROLES = {
+    "selfplay": "selfplay",
+    "train": "train",
+    "eval": "eval",
+    "cmaes": "eval",
+    "bench": "selfplay",
+    "verify": "eval",
+    "perft": "eval",
+}
+# GB that a host should have for a board, of GPU memory, or of RAM where it has no GPU: the search
+# trees of 2,048 games at once on a GPU, of 128 for each core without one (docs/performance.md).
+BOARD_GB = {"square8": 2.0, "hex8": 2.0, "square19": 8.0, "hexagonal": 12.0}
+ON_CPU = 0.25  # of that, without a GPU
+GRACE = 30.0  # seconds that a job may take to write what it has in hand
+ACTIVE = ("starting", "running")
+SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a command needs of a host."""
+
+    role: str
+    board: str | None  # None if it names none
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A job and the host that gets it."""
+
+    host: str
+    gpus: tuple[int, ...]  # none: the processor alone
+    job: dict[str, Any]  # what the remote half starts
+
+    @property
+    def identity(self) -> str:
+        return str(self.job["id"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs to start, and why the other hosts get none."""
+
+    placed: tuple[Placed, ...]
+    refused: dict[str, str]  # host to reason
+
+
+def option(argv: Sequence[str], name: str) -> str | None:
+    """The value of an option on a command line, as `--board hex8` or `--board=hex8`."""
+    for at, word in enumerate(argv):
+        if word == name and at + 1 < len(argv):
+            return argv[at + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def need_of(argv: Sequence[str]) -> Need:
+    """What `ringrift ARGV` needs; `UsageError` for a command that is no job."""
+    command = argv[0] if argv else ""
+    if command not in ROLES:
+        raise UsageError(
+            f"{command!r} is no command that hosts run: expected one of {', '.join(ROLES)}.",
+            hint="ringrift fleet run -- selfplay --board hex8 --games 1000",
+        )
+    board = option(argv, "--board")
+    if board is not None and board not in BOARDS:
+        raise UsageError(f"--board {board}: expected one of {', '.join(BOARDS)}.")
+    return Need(ROLES[command], board)
+
+
+def unsuitable(host: Host, need: Need) -> str | None:
+    """Why a host may never have such a job; None if it may."""
+    if need.role not in host.roles:
+        return f"its roles are {', '.join(host.roles) or 'none'}, not {need.role}"
+    if need.board is None:
+        return None
+    if host.boards and need.board not in host.boards:
+        return f"its boards are {', '.join(host.boards)}, not {need.board}"
+    share = 1.0 if host.gpus else ON_CPU
+    gate = host.board_memory.get(need.board, share * BOARD_GB[need.board])
+    known = host.gpu_memory if host.gpus else host.memory
+    if known and known < gate:
+        kind = "GPU memory" if host.gpus else "memory"
+        return f"it has {known:g} GB of {kind}, {need.board} needs {gate:g}"
+    return None
+
+
+def taken(jobs: Sequence[Mapping[str, Any]]) -> tuple[set[int], bool]:
+    """GPUs that jobs are using, and whether one is working at all."""
+    active = [job for job in jobs if job["state"] in ACTIVE]
+    gpus = {int(gpu) for job in active for gpu in job.get("meta", {}).get("gpus", [])}
+    return gpus, bool(active)
+
+
+def slots(host: Host, jobs: Sequence[Mapping[str, Any]], *, per_gpu: bool) -> list[tuple[int, ...]]:
+    """The GPUs of each job that a host can take now; `[()]` is one job on the processor."""
+    used, working = taken(jobs)
+    if not host.gpus:
+        return [] if working else [()]
+    free = [gpu for gpu in range(host.gpus) if gpu not in used]
+    if per_gpu:
+        return [(gpu,) for gpu in free]
+    return [tuple(free)] if free else []
+
+
+def job_of(
+    argv: Sequence[str], identity: str, host: Host, gpus: tuple[int, ...], **meta: Any
+) -> dict[str, Any]:
+    """The job of one slot: what the remote half executes, without a shell.
+
+    Two jobs never share a folder, nor the seed that their games come from, unless the command line
+    says so itself.
+    """
+    out = f"jobs/{identity}/out"
+    seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:5], "big")
+    environment = {"RINGRIFT_MODELS": "models", "PYTHONUNBUFFERED": "1"}
+    if option(argv, SEED_OPTION) is None:
+        environment["RINGRIFT_SEED"] = str(seed)
+    if option(argv, OUT_OPTION) is None:
+        environment["RINGRIFT_OUT"] = out
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    elif option(argv, GPUS_OPTION) is None:
+        environment["RINGRIFT_GPUS"] = "none"
+    return {
+        "id": identity,
+        "argv": ["ringrift", *argv],
+        "env": environment,
+        "cwd": ".",
+        "out": option(argv, OUT_OPTION) or out,
+        "lease_s": host.lease,
+        "grace_s": GRACE,
+        "meta": {"gpus": list(gpus), "host": host.name, **meta},
+    }
+
+
+def place(
+    argv: Sequence[str],
+    name: str,
+    hosts: Sequence[Host],
+    jobs: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    per_gpu: bool = False,
+    not_now: Mapping[str, str] | None = None,
+    **meta: Any,
+) -> Plan:
+    """Jobs for all hosts that may and can take one.
+
+    `jobs` are those of each host that was reached; `not_now` says of others why they get nothing. A
+    job is named `NAME-HOST`, with `-gpuN` where a host has one for each GPU. One of that name that
+    is there already keeps its slot, so that the same command again starts nothing twice.
+    """
+    need, refused, placed = need_of(argv), dict(not_now or {}), []
+    for host in hosts:
+        reason = refused.get(host.name) or unsuitable(host, need)
+        if reason is None and host.name not in jobs:
+            reason = "it was not reached"
+        if reason is not None:
+            refused[host.name] = reason
+            continue
+        known = _named(jobs[host.name], f"{name}-{host.name}")
+        free = known or slots(host, jobs[host.name], per_gpu=per_gpu)
+        if known and per_gpu:
+            free = [*known, *slots(host, jobs[host.name], per_gpu=True)]
+        if not free:
+            refused[host.name] = "it is busy"
+        for gpus in dict.fromkeys(free):
+            identity = f"{name}-{host.name}" + (f"-gpu{gpus[0]}" if per_gpu and gpus else "")
+            placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus, **meta)))
+    return Plan(tuple(placed), refused)
+
+
+def _named(jobs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, ...]]:
+    """The slots of jobs that an earlier call of this name started."""
+    return [
+        tuple(job["meta"].get("gpus", []))
+        for job in jobs
+        if job["id"] == name or str(job["id"]).startswith(f"{name}-gpu")
+    ]
+
+
+def retried(identity: str, known: Collection[str]) -> str:
+    """The name of the next attempt of a job: `ID.2`, `ID.3`, …"""
+    stem, dot, number = identity.rpartition(".")
+    if not dot or not number.isdecimal():
+        stem, number = identity, "1"
+    attempt = int(number) + 1
+    while f"{stem}.{attempt}" in known:
+        attempt += 1
+    return f"{stem}.{attempt}"

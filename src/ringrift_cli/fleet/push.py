@@ -1,0 +1,215 @@
+"""Bringing to hosts what they need: models with the pointer to the champion last, and games.
+
+Nothing counts as brought before the host has hashed what it holds, and at the end it reads all of a
+model once more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.artifacts import read_manifest
+from ringrift_cli.errors import BadOutput, FleetError, OutputError
+from ringrift_cli.fleet import listing, synced
+from ringrift_cli.fleet.attempts import Opener, ShouldStop, never, persist
+from ringrift_cli.fleet.health import Health, log_event
+from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of, put
+
+MODELS = "models"  # the folder there
+MOST_POINTER = 16 << 20  # bytes
+ENTER = 200  # entries of one request
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file for a host."""
+
+    source: Path
+    path: str  # there, from its work folder
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The models of a pool: all files first, then the pointer, if there is one.
+
+    `conflict` says why a host's pointer may not give way to ours, both as bytes; None if it may.
+    """
+
+    files: tuple[Sent, ...]
+    pointer: Sent | None
+    conflict: Callable[[bytes, bytes], str | None] = lambda theirs, ours: None
+
+
+@dataclass
+class Pushed:
+    """What a push to one host came to."""
+
+    host: str
+    files: int = 0  # that were not there
+    bytes: int = 0  # that went over
+    confirmed: dict[str, str] = field(default_factory=dict)  # SHA-256 that the host read, by path
+    error: str | None = None
+    hint: str | None = None
+    stopped: bool = False
+    seconds: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing is amiss."""
+        return self.error is None
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return {**plain, "seconds": round(self.seconds, 3)}
+
+
+def push(
+    host: str,
+    opener: Opener,
+    state: Path,
+    *,
+    bundles: Sequence[Bundle] = (),
+    games: Sequence[tuple[Path, str]] = (),
+    endings: tuple[str, ...] = (),
+    meter: Meter | None = None,
+    should_stop: ShouldStop = never,
+) -> Pushed:
+    """Brings models, and the games of some folders to folders there; what it came to.
+
+    A link that breaks is opened again. A host that is set aside is not asked.
+    """
+    pushed, start, health = Pushed(host), time.monotonic(), Health(state)
+    aside = health.set_aside(host)
+    if aside is not None:
+        pushed.error, pushed.hint = f"{host} is set aside: {aside[1]}", "ringrift fleet status"
+        return pushed
+    own = Meter(whole=meter)
+
+    def work(link: Link) -> None:
+        health.succeeded(host)
+        for bundle in bundles:
+            push_bundle(link, bundle, pushed, own, should_stop)
+        for folder, there in games:
+            push_games(link, folder, there, endings, pushed, own, should_stop)
+        told = {"files": pushed.files, "bytes": pushed.bytes, "confirmed": pushed.confirmed}
+        synced.note(state, host, "push", told)
+
+    try:
+        error = persist(host, opener, state, work, lambda: own.done, should_stop)
+        if error is not None:
+            pushed.error, pushed.hint = error.message, error.hint
+    except Stopped:
+        pushed.stopped = True
+    pushed.seconds = time.monotonic() - start
+    return pushed
+
+
+def push_model(link: Link, state: Path, bundle: Bundle, meter: Meter | None = None) -> Pushed:
+    """Brings the models of a pool over a link that is open; errors come through."""
+    pushed, start = Pushed(link.host), time.monotonic()
+    push_bundle(link, bundle, pushed, meter or Meter(), never)
+    told = {"files": pushed.files, "bytes": pushed.bytes, "confirmed": pushed.confirmed}
+    synced.note(state, link.host, "push", told)
+    if pushed.files:
+        log_event(state, "pushed", link.host, f"{pushed.files} files of models")
+    pushed.seconds = time.monotonic() - start
+    return pushed
+
+
+def push_bundle(
+    link: Link, bundle: Bundle, pushed: Pushed, meter: Meter, should_stop: ShouldStop
+) -> None:
+    """The same, adding to what was pushed already."""
+    there = {path: digest for path, _, digest in listing.files(link, MODELS, hashed=True)}
+    ours = {sent: hash_of(sent.source) for sent in bundle.files}
+    missing = [sent for sent, digest in ours.items() if there.get(sent.path) != digest]
+    meter.remain(sum(sent.source.stat().st_size for sent in missing))
+    for sent in missing:
+        if should_stop():
+            raise Stopped
+        _put(link, sent, ours[sent], pushed, meter)
+    if bundle.pointer is not None:
+        ours[bundle.pointer] = digest = hash_of(bundle.pointer.source)
+        if there.get(bundle.pointer.path) not in (None, digest):
+            _check_pointer(link, bundle)
+        if there.get(bundle.pointer.path) != digest:
+            meter.remain(bundle.pointer.source.stat().st_size)
+            _put(link, bundle.pointer, digest, pushed, meter)
+    confirm(link, ours, pushed)
+
+
+def _put(link: Link, sent: Sent, digest: str, pushed: Pushed, meter: Meter) -> None:
+    pushed.bytes += put(link, sent.source, sent.path, digest, meter, replace=True)
+    pushed.files += 1
+
+
+def _check_pointer(link: Link, bundle: Bundle) -> None:
+    """`FleetError` if the host's pointer tells of something that ours does not know."""
+    assert bundle.pointer is not None
+    theirs = b""
+    for frame in link.stream("send", path=bundle.pointer.path, offset=0):
+        theirs += frame if isinstance(frame, bytes) else b""
+        if len(theirs) > MOST_POINTER:
+            raise BadOutput(f"{link.host}: {bundle.pointer.path} is larger than can be.")
+    why = bundle.conflict(theirs, bundle.pointer.source.read_bytes())
+    if why is not None:
+        raise FleetError(f"{link.host}: {why}", hint=f"ringrift sync push {link.host} --replace")
+
+
+def confirm(link: Link, ours: dict[Sent, str], pushed: Pushed) -> None:
+    """Has the host read all files once more; `BadOutput` if one of them is not ours."""
+    theirs = listing.hashes_there(link, [sent.path for sent in ours])
+    for sent, digest in ours.items():
+        if theirs[sent.path] != digest:
+            raise BadOutput(
+                f"{link.host}: {sent.path} hashes to {theirs[sent.path]} there, and to {digest}"
+                f" here, although it was sent.",
+                hint=f"look at the disk of {link.host}",
+            )
+        pushed.confirmed[sent.path] = digest
+
+
+def push_games(
+    link: Link,
+    folder: Path,
+    there: str,
+    endings: tuple[str, ...],
+    pushed: Pushed,
+    meter: Meter,
+    should_stop: ShouldStop,
+) -> None:
+    """Brings the games of a folder that the host's does not have, with their manifest entries.
+
+    Also those that the host itself made: they are elsewhere there.
+    """
+    known = listing.shards(link, endings, [there]).lines
+    missing = [
+        entry
+        for entry in read_manifest(folder)
+        if entry["sha256"] not in known and str(entry.get("file")).endswith(endings)
+    ]
+    files = [(entry, folder / Path(str(entry["file"])).name) for entry in missing]
+    meter.remain(sum(path.stat().st_size for _, path in files if path.exists()))
+    waiting: list[dict[str, Any]] = []
+    for entry, path in files:
+        if should_stop():
+            raise Stopped
+        digest = hash_of(path)
+        if digest != entry["sha256"]:
+            raise OutputError(
+                f"{path} is damaged: it hashes to {digest}, not as its manifest says.",
+                hint="ringrift sync verify",
+            )
+        pushed.bytes += put(link, path, f"{there}/{path.name}", digest, meter)
+        pushed.confirmed[f"{there}/{path.name}"] = digest
+        waiting.append(entry)
+        if len(waiting) >= ENTER or entry is missing[-1]:
+            link.ask("enter", folder=there, entries=waiting)
+            pushed.files += len(waiting)
+            waiting = []

@@ -1,0 +1,111 @@
+"""Being let in: the keys of a host entry, of ~/.ssh and of an ssh-agent, in the order of ssh."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ringrift_cli.errors import HostUnreachable
+from ringrift_cli.fleet.channel import Connection
+from ringrift_cli.fleet.ssh_config import DEFAULT_KEYS
+from ringrift_cli.words import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paramiko import Agent, PKey, Transport
+
+    from ringrift_cli.fleet.ssh_config import Target
+
+
+class NotAdmitted(HostUnreachable):
+    """A host answered and let us not in. Trying again would not help."""
+
+
+def authenticate(
+    transport: Transport, target: Target, connection: Connection, until: float
+) -> None:
+    """Offers one key after the other. `NotAdmitted` if none is taken; `OSError` if the link breaks.
+
+    `until` is a time of `time.monotonic`.
+    """
+    from paramiko import Agent, AuthenticationException
+
+    refused = 0
+    unusable: list[str] = []
+    with connection.guarded():
+        agent = Agent()
+    try:
+        for key in _candidates(target, agent, unusable):
+            transport.auth_timeout = max(until - time.monotonic(), 0.1)
+            try:
+                with connection.guarded(AuthenticationException):
+                    wanted = transport.auth_publickey(target.user, key)
+            except AuthenticationException as error:
+                if time.monotonic() >= until:
+                    raise TimeoutError from error
+                if not transport.is_active():
+                    if not refused:
+                        raise ConnectionResetError("it closed the connection") from error
+                    many = f"more than {counted(refused, 'key')} were too many for it"
+                    raise NotAdmitted(_refusal(target, many, *unusable)) from error
+                refused += 1
+                continue
+            if wanted:
+                raise NotAdmitted(_refusal(target, f"it wants {' and '.join(wanted)} too"))
+            return
+    finally:
+        agent.close()
+    why = f"it took none of {counted(refused, 'key')}" if refused else "there was no key to offer"
+    raise NotAdmitted(_refusal(target, why, *unusable))
+
+
+def _refusal(target: Target, *reasons: str) -> str:
+    return f"{target.user} was not let in: {'; '.join(reasons)}"
+
+
+def _candidates(target: Target, agent: Agent, unusable: list[str]) -> Iterator[PKey]:
+    """Keys that the configuration names, from the agent if it has them; then what else it has.
+
+    What is the matter with a key that cannot be offered is added to `unusable`.
+    """
+    held = {key.asbytes(): key for key in agent.get_keys()}
+    for path in target.keys:
+        public = _public(path)
+        if public in held:
+            yield held.pop(public)
+            continue
+        private = _private(path)
+        if isinstance(private, str):
+            if path.exists() or path.name not in DEFAULT_KEYS:
+                unusable.append(f"{path.name} {private}")
+            continue
+        yield held.pop(private.asbytes(), private)
+    if not target.only_keys:
+        yield from held.values()
+
+
+def _public(path: Path) -> bytes | None:
+    """The public half beside a private key."""
+    try:
+        words = path.with_name(path.name + ".pub").read_text(encoding="utf-8").split()
+        return base64.b64decode(words[1], validate=True)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _private(path: Path) -> PKey | str:
+    """A private key, or why it is of no use."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from paramiko import PKey, SSHException
+
+    try:
+        return PKey.from_path(str(path))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except TypeError:
+        return "needs a passphrase, and no ssh-agent holds it"
+    except (ValueError, SSHException, UnsupportedAlgorithm):
+        return "is no key that can be read"

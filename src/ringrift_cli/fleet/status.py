@@ -1,0 +1,255 @@
+"""The state of every host, asked in parallel, and what of it is trouble.
+
+A host is judged by what it answers now. What cannot be known is said so; nothing is carried over
+from an earlier look except the money (cost.py) and what has gone wrong before (health.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.errors import RingriftError
+from ringrift_cli.fleet import cost
+from ringrift_cli.fleet.group import gather
+from ringrift_cli.fleet.health import Health
+from ringrift_cli.fleet.hosts import Fleet, Host
+from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.plan import ACTIVE
+
+Opener = Callable[[Host, float], Link]  # host and seconds it may take
+
+GB = 1e9
+LEAST_FREE_GB = 2.0
+IDLE_MINUTES = 30.0  # of a host that costs money
+HOTTEST = 90  # degrees Celsius of a GPU
+CLOCK_OFF = 60.0  # seconds that a clock may differ before it is worth saying
+SHARE_OF_DEADLINE = 0.9  # of it is for the host, the rest for what it said
+SYNCED = "synced.json"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What this machine has, which the hosts should have too."""
+
+    version: str
+    rules: str
+    codec: str
+    champions: Mapping[str, str] = field(default_factory=dict)  # by pool
+
+
+@dataclass
+class Seen:
+    """One host, as it was just now."""
+
+    host: Host
+    address: str | None = None  # which one answered
+    latency: float | None = None  # s
+    facts: dict[str, Any] | None = None
+    error: RingriftError | None = None
+    aside: str | None = None  # why it is not asked at all for a while
+    notes: list[str] = field(default_factory=list)  # worth knowing
+    trouble: list[str] = field(default_factory=list)  # somebody must look
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """Its jobs, the newest last."""
+        found: list[dict[str, Any]] = self.facts["jobs"] if self.facts else []
+        return sorted(found, key=lambda job: job["started"] or 0.0)
+
+    @property
+    def active(self) -> list[dict[str, Any]]:
+        return [job for job in self.jobs if job["state"] in ACTIVE]
+
+    @property
+    def games_per_hour(self) -> float:
+        """Of the jobs that run."""
+        return float(
+            sum(3600 * job["games"] / job["seconds"] for job in self.active if job["seconds"])
+        )
+
+
+def look(
+    fleet: Fleet,
+    hosts: Sequence[Host],
+    opener: Opener,
+    state: Path,
+    ours: Ours,
+    *,
+    deadline: float,
+) -> list[Seen]:
+    """Asks the hosts, each within `deadline` seconds, and judges what they say.
+
+    Hosts that are set aside are not asked. What happens is entered in the health of the hosts and
+    in the ledger.
+    """
+    health, began = Health(state), time.time()
+    aside = {host.name: health.set_aside(host.name) for host in hosts}
+
+    def ask(host: Host) -> Seen:
+        limit = SHARE_OF_DEADLINE * deadline
+        start = time.monotonic()
+        with opener(host, limit) as link:
+            left = limit - (time.monotonic() - start)
+            facts = link.ask("facts", deadline_s=max(left, 0.1))
+            return Seen(host, link.address, link.latency_s, facts)
+
+    asked = [host for host in hosts if aside[host.name] is None]
+    found = {}
+    for answer in gather(asked, ask, within=deadline):
+        host = answer.host
+        if answer.value is not None:
+            health.succeeded(host.name)
+            found[host.name] = answer.value
+        else:
+            assert answer.error is not None
+            health.failed(host.name, answer.error.message)
+            found[host.name] = Seen(host, error=answer.error)
+    for name, why in aside.items():
+        if why is not None:
+            until, reason = why
+            minutes = max(until - time.time(), 0.0) / 60
+            wait = "until forgiven" if minutes > cost.DAY else f"for {minutes:.0f} min more"
+            found[name] = Seen(_named(hosts, name), aside=f"set aside {wait}: {reason}")
+    answered = {name for name, seen in found.items() if seen.facts}
+    ledger = cost.accrue(state, fleet.hosts, answered, time.time())
+    for seen in found.values():
+        judge(seen, ours, (began + time.time()) / 2, ledger)
+    return [found[host.name] for host in hosts]
+
+
+def _named(hosts: Sequence[Host], name: str) -> Host:
+    return next(host for host in hosts if host.name == name)
+
+
+def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
+    """Fills in what is trouble, and what is worth knowing."""
+    facts, host = seen.facts, seen.host
+    if facts is None:
+        said = seen.aside or (seen.error.message if seen.error else "it said nothing")
+        seen.trouble.append(said)
+        if host.price and host.name in ledger:
+            seen.trouble.append(f"it still counts at ${host.price:g} an hour")
+        return
+    seen.trouble += _installation(facts, ours, host)
+    if facts["disk_free"] < LEAST_FREE_GB * GB:
+        seen.trouble.append(f"{facts['disk_free'] / GB:.1f} GB of its disk are free")
+    gpus = facts["gpus"] or []
+    if facts["gpus_error"]:
+        seen.trouble.append(f"its GPUs cannot be asked: {facts['gpus_error']}")
+    elif len(gpus) < host.gpus:
+        seen.trouble.append(f"it has {len(gpus)} of {host.gpus} GPUs")
+    for gpu in gpus:
+        if (gpu["temperature_c"] or 0) >= HOTTEST:
+            seen.trouble.append(f"GPU {gpu['index']} is at {gpu['temperature_c']} °C")
+    for job in seen.jobs:
+        if job["state"] in ("failed", "lost"):
+            code = "" if job["code"] is None else f" (exit {job['code']})"
+            seen.trouble.append(f"job {job['id']} {job['state']}{code}")
+    if host.price and not seen.active:
+        idle = facts["idle_s"]
+        if idle is None and host.name in ledger:
+            idle = now - ledger[host.name]["since"]
+        if idle is not None and idle >= 60 * IDLE_MINUTES:
+            seen.trouble.append(f"idle for {idle / 3600:.1f} h at ${host.price:g} an hour")
+    if abs(facts["time"] - now) > CLOCK_OFF:
+        seen.notes.append(f"its clock is {facts['time'] - now:+,.0f} s off")
+    for pool, identity in sorted(ours.champions.items()):
+        theirs = facts["models"].get(pool)
+        if theirs is not None and theirs["champion"] != identity:
+            seen.notes.append(f"its {pool} champion is {theirs['champion'][:8]}, not the newest")
+
+
+def _installation(facts: Mapping[str, Any], ours: Ours, host: Host) -> list[str]:
+    """What is wrong with the ringrift that a host has."""
+    deployed, installed = facts["deployed"], facts["installed"]
+    hint = f"ringrift fleet deploy {host.name}"
+    if installed is None or deployed is None:
+        return [f"ringrift is not deployed there: {hint}"]
+    if deployed["record_sha256"] != installed["record_sha256"]:
+        return [f"its ringrift is not the one that was deployed: {hint}"]
+    if installed["version"] != ours.version:
+        return [f"it has ringrift {installed['version']}, not {ours.version}: {hint}"]
+    if (deployed["rules"], deployed["codec"]) != (ours.rules, ours.codec):
+        return [f"its ringrift has other rules or actions: {hint}"]
+    return []
+
+
+def ready(seen: Seen, ours: Ours) -> str | None:
+    """Why a host can be given no work now; None if it can."""
+    if seen.facts is None:
+        return seen.aside or (seen.error.message if seen.error else "it said nothing")
+    wrong = _installation(seen.facts, ours, seen.host)
+    if wrong:
+        return wrong[0]
+    if seen.facts["disk_free"] < LEAST_FREE_GB * GB:
+        return f"{seen.facts['disk_free'] / GB:.1f} GB of its disk are free"
+    return None
+
+
+# ---- for programs -------------------------------------------------------------------------------
+
+
+def last_synced(state: Path) -> dict[str, str]:
+    """When each host was last found to hold, or to have sent, what it should; ISO times, UTC."""
+    path = state / SYNCED
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_bytes())
+    return {name: str(row["time"]) for name, row in found.items() if "time" in row}
+
+
+def document(
+    fleet: Fleet, seen: Sequence[Seen], ledger: cost.Ledger, synced: Mapping[str, str], now: float
+) -> dict[str, Any]:
+    """What `ringrift fleet status --json` prints."""
+    total = cost.all_spent(ledger, fleet.hosts, now)
+    return {
+        "time": dt.datetime.fromtimestamp(now, dt.UTC).isoformat(timespec="seconds"),
+        "hosts": [_row(one, ledger, synced, now) for one in seen],
+        "totals": {
+            "hosts": len(seen),
+            "reached": sum(one.facts is not None for one in seen),
+            "in_trouble": sum(bool(one.trouble) for one in seen),
+            "jobs": sum(len(one.active) for one in seen),
+            "games": sum(job["games"] for one in seen for job in one.jobs),
+            "games_per_hour": round(sum(one.games_per_hour for one in seen), 1),
+            "price": total.per_hour,
+            "spent_today": round(total.today, 4),
+            "spent": round(total.total, 4),
+        },
+        "budget": {"per_day": fleet.budget.per_day, "total": fleet.budget.total},
+        "over_budget": cost.over_budget(fleet, ledger, now),
+    }
+
+
+def _row(seen: Seen, ledger: cost.Ledger, synced: Mapping[str, str], now: float) -> dict[str, Any]:
+    host, facts = seen.host, seen.facts or {}
+    money = cost.spent(ledger, host, now)
+    kept = (
+        "hostname", "uptime_s", "cores", "load", "ram_total", "ram_available", "disk_total",
+        "disk_free", "gpus", "gpus_error", "installed", "deployed", "models", "idle_s", "time",
+    )  # fmt: skip
+    return {
+        "name": host.name,
+        "reached": seen.facts is not None,
+        "address": seen.address,
+        "latency_ms": None if seen.latency is None else round(1000 * seen.latency, 1),
+        "error": None if seen.error is None else seen.error.message,
+        "set_aside": seen.aside,
+        **{key: facts.get(key) for key in kept},
+        "jobs": seen.jobs,
+        "games_per_hour": round(seen.games_per_hour, 1),
+        "last_verified_sync": synced.get(host.name),
+        "price": host.price,
+        "provider": host.provider,
+        "spent_today": round(money.today, 4),
+        "spent": round(money.total, 4),
+        "notes": seen.notes,
+        "trouble": seen.trouble,
+    }

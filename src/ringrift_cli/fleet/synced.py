@@ -1,0 +1,49 @@
+"""When each host was last in step with this machine, and what was confirmed then.
+
+    synced.json    {HOST: {"time": …, "pull": {"time": …, …}, "push": {…}, "verify": {…}}}
+
+Times are of our clock. An entry is written only after the receiver's own hashes agreed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.artifacts import write_whole
+from ringrift_cli.errors import RecordError
+
+FILE = "synced.json"
+
+
+def now() -> str:
+    """The time as files give it: ISO, UTC."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def read(state: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each host; `RecordError` if the file is damaged."""
+    path = state / FILE
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {error}.", hint=f"rm {path}") from error
+    if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
+        raise RecordError(f"{path} is no list of hosts.", hint=f"rm {path}")
+    return found
+
+
+def note(state: Path, host: str, kind: str, confirmed: dict[str, Any]) -> None:
+    """Enters that a host is in step; `kind` is pull, push or verify. Safe beside other writers."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / f".{FILE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = read(state)
+        time = now()
+        rows.setdefault(host, {}).update({"time": time, kind: {"time": time, **confirmed}})
+        write_whole(state / FILE, (json.dumps(rows, indent=1) + "\n").encode())

@@ -1,0 +1,336 @@
+"""Moving files over a link, both ways, so that a break costs nothing that has arrived.
+
+What comes is held in a partial file named by the hash it is to have, and the next attempt goes on
+behind it. Nobody's word is taken for a file: the verdict is a hash of what is held, read again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from ringrift_cli.errors import BadOutput, OutputError, RemoteError
+from ringrift_cli.fleet.link import Link
+
+FRAME = 1 << 20  # bytes
+AHEAD_FILES = 64  # asked for, and not here yet: what hides the latency of many small files
+AHEAD_BYTES = 64 << 20
+WRITEBACK = 32 << 20  # bytes after which the disk begins to write
+BURST_S = 0.1  # of a limited rate that may come at once
+PART = ".part"
+
+
+class Meter:
+    """Counts the bytes of all streams, and holds them to a rate. Any thread may use it.
+
+    A meter of one host passes on to the `whole`, which counts all of them and holds the rate.
+    """
+
+    def __init__(self, limit: float | None = None, whole: Meter | None = None) -> None:
+        self.limit = limit  # bytes/s
+        self.whole = whole
+        self.done = 0
+        self.total = 0  # as far as is known; it grows while hosts tell what they have
+        self._lock = threading.Lock()
+        self._due = 0.0  # when the bytes that were let through should have come
+
+    def expect(self, size: int) -> None:
+        """So many bytes more are to come; fewer, if below 0."""
+        with self._lock:
+            self.total += size
+        if self.whole is not None:
+            self.whole.expect(size)
+
+    def remain(self, size: int) -> None:
+        """So many bytes are to come from now on."""
+        self.expect(size - (self.total - self.done))
+
+    def take(self, size: int) -> None:
+        """So many bytes have come, or are about to go; waits as long as the rate demands."""
+        with self._lock:
+            self.done += size
+            now = time.monotonic()
+            wait = 0.0
+            if self.limit is not None:
+                self._due = max(self._due, now - BURST_S) + size / self.limit
+                wait = self._due - now
+        if self.whole is not None:
+            self.whole.take(size)
+        if wait > 0:
+            time.sleep(wait)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file of a host, as the host describes it."""
+
+    path: str  # there, from its work folder
+    size: int  # bytes
+    sha256: str
+
+    def part(self, folder: Path) -> Path:
+        """Where it is held until it is whole."""
+        return folder / f"{self.sha256}{PART}"
+
+
+class Waiting:
+    """Files that no stream has taken yet. Any thread may use it."""
+
+    def __init__(self, wanted: Iterable[Wanted]) -> None:
+        self._files = deque(wanted)
+        self._lock = threading.Lock()
+
+    def take(self) -> Wanted | None:
+        """The next one; None if there is none."""
+        with self._lock:
+            return self._files.popleft() if self._files else None
+
+    def give_back(self, files: Iterable[Wanted]) -> None:
+        """Taken, and not fetched."""
+        with self._lock:
+            self._files.extendleft(reversed(list(files)))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What came of a file that was asked for."""
+
+    wanted: Wanted
+    part: Path
+    wrong: str | None  # why it is not all there
+    again: bool = False  # whether it may be better the next time
+
+
+# ---- from a host --------------------------------------------------------------------------------
+
+
+def fetch(
+    link: Link, waiting: Waiting, folder: Path, meter: Meter, should_stop: Callable[[], bool]
+) -> Iterator[Held]:
+    """Fetches files until none waits, many at a time; each as soon as all of it is held.
+
+    What is held was not hashed yet. Errors of the link come through, and the files that were under
+    way wait again; so they do if the caller does not go on to the end. `BadOutput` closes the link:
+    the host sent more than it said. `OutputError` if it cannot be written here.
+    """
+    under_way: deque[tuple[Wanted, int]] = deque()
+    bytes_ahead = 0
+    try:
+        while not should_stop():
+            while len(under_way) < AHEAD_FILES and bytes_ahead < AHEAD_BYTES:
+                if (wanted := waiting.take()) is None:
+                    break
+                have = _held_of(wanted, folder)
+                under_way.append((wanted, have))
+                if have < wanted.size:
+                    link.begin("send", path=wanted.path, offset=have)
+                    bytes_ahead += wanted.size - have
+            if not under_way:
+                return
+            wanted, have = under_way[0]
+            held = Held(wanted, wanted.part(folder), None)
+            if have < wanted.size:
+                held = _receive(link, wanted, have, folder, meter, should_stop)
+                bytes_ahead -= wanted.size - have
+            under_way.popleft()
+            yield held
+    finally:
+        if any(have < wanted.size for wanted, have in under_way):
+            link.close()  # its replies belong to nobody any more
+        waiting.give_back(wanted for wanted, _ in under_way)
+
+
+def _held_of(wanted: Wanted, folder: Path) -> int:
+    """Bytes of a file that an earlier attempt has left here."""
+    part = wanted.part(folder)
+    try:
+        have = part.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if have > wanted.size:
+        part.unlink()
+        return 0
+    return have
+
+
+def _receive(
+    link: Link,
+    wanted: Wanted,
+    have: int,
+    folder: Path,
+    meter: Meter,
+    should_stop: Callable[[], bool],
+) -> Held:
+    """Adds the bytes of one reply to what is held."""
+    part = wanted.part(folder)
+    try:
+        head = link.receive()
+    except RemoteError as error:
+        return Held(wanted, part, error.message)
+    if isinstance(head, bytes) or head.get("size") != wanted.size:
+        said = "bytes" if isinstance(head, bytes) else repr(head.get("size"))[:40]
+        link.close()
+        raise BadOutput(
+            f"{link.host}: {wanted.path} was listed with {wanted.size} bytes, and sent with {said}."
+        )
+    try:
+        with part.open("ab", buffering=0) as file:
+            reply = _append(link, wanted, wanted.size - have, file, meter, should_stop)
+    except OSError as error:
+        link.close()
+        raise OutputError(
+            f"Cannot write {part}: {error.strerror}.", hint="free some space, then the same command"
+        ) from error
+    held = part.stat().st_size
+    if held != wanted.size or reply.get("sent") != wanted.size - have:
+        why = f": {reply['why']}" if "why" in reply else ""
+        return Held(wanted, part, f"{held} of {wanted.size} bytes came{why}", again=True)
+    return Held(wanted, part, None)
+
+
+def _append(
+    link: Link,
+    wanted: Wanted,
+    most: int,
+    file: FileIO,
+    meter: Meter,
+    should_stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """Writes the bytes of a reply, at most so many; its last frame."""
+    came = begun = 0
+    while True:
+        try:
+            frame = link.receive()
+        except RemoteError as error:  # it cannot go on with what it began
+            return {"why": error.message}
+        if isinstance(frame, dict):
+            return frame
+        came += len(frame)
+        if came > most:
+            link.close()
+            raise BadOutput(
+                f"{link.host} sends more of {wanted.path} than the {wanted.size} bytes it has."
+            )
+        rest = memoryview(frame)
+        while rest:
+            rest = rest[file.write(rest) :]
+        if came - begun >= WRITEBACK:  # so that little is left for the flush at the end
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            begun = came
+        meter.take(len(frame))
+        if should_stop():
+            link.close()
+            raise Stopped
+
+
+class Stopped(Exception):
+    """The transfer was asked to stop; what has come is kept."""
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of what a file holds, read now; `OutputError` if it cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OutputError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def move_in(path: Path, target: Path) -> None:
+    """Moves a file that is right to its place, so that it is there whole after any crash.
+
+    `OutputError` if that cannot be done; then it stays where it is.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            path.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _move_across(path, target)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {target}: {error.strerror}.", hint="df -h, or other permissions"
+        ) from error
+
+
+def _move_across(path: Path, target: Path) -> None:
+    """The same to another disk."""
+    copy = target.with_name(f".{target.name}{PART}")
+    try:
+        shutil.copyfile(path, copy)
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        if hash_of(copy) != hash_of(path):
+            raise OSError(errno.EIO, "what was written there is not what was copied")
+        copy.replace(target)
+    finally:
+        copy.unlink(missing_ok=True)
+    path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder last over a crash."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- to a host ----------------------------------------------------------------------------------
+
+
+def put(
+    link: Link, source: Path, path: str, sha256: str, meter: Meter, *, replace: bool = False
+) -> int:
+    """Brings a file to a host; the bytes that went over. Done only if the host's own hash agrees.
+
+    `sha256` is the hash that the file has here, from which nothing may differ there. With `replace`
+    another file of that path gives way. `RemoteError` if the host refuses, `BadOutput` if what it
+    holds is something else.
+    """
+    size = source.stat().st_size
+    link.begin("put", path=path, size=size, sha256=sha256, replace=replace)
+    reply = link.receive()
+    if isinstance(reply, dict) and reply.get("same") is True:
+        _confirm(link, path, sha256, link.receive())
+        return 0
+    have = reply.get("have") if isinstance(reply, dict) else None
+    if type(have) is not int or not 0 <= have <= size:
+        link.close()
+        raise BadOutput(f"{link.host}: it holds {have!r:.40} of the {size} bytes of {path}.")
+    try:
+        with source.open("rb", buffering=0) as file:
+            file.seek(have)
+            while data := file.read(FRAME):
+                meter.take(len(data))
+                link.send_bytes(data)
+    except OSError as error:
+        link.close()
+        raise OutputError(f"Cannot read {source}: {error.strerror}.") from error
+    link.send({"done": True})
+    _confirm(link, path, sha256, link.receive())
+    return size - have
+
+
+def _confirm(link: Link, path: str, sha256: str, reply: dict[str, Any] | bytes) -> None:
+    found = reply.get("sha256") if isinstance(reply, dict) else None
+    if found != sha256:
+        raise BadOutput(f"{link.host}: {path} hashes to {found!r:.70} there, to {sha256} here.")

@@ -1,0 +1,191 @@
+"""What must be true of games and models that another machine sent before they are used.
+
+A file of games must be readable as what its name says, made under these rules, be what its manifest
+entry tells of it, replay, and bring new games; a checkpoint must load. Who moves files about knows
+nothing of games and is handed these checks.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
+from ringrift_cli.game.record import MAGIC, from_document, read_records
+from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
+from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.nn.registry import pool_name
+from ringrift_cli.stages.known_games import (
+    COMPACT,
+    READABLE,
+    Hashes,
+    KnownGames,
+    hashes_of_decisions,
+    hashes_of_documents,
+    hashes_of_file,
+    kind_of,
+    readable_documents,
+)
+from ringrift_cli.stages.shards import ENDING, read_searched
+
+if TYPE_CHECKING:
+    from ringrift_cli.nn.registry import Entry, Registry
+
+SEARCHED, RANDOM = "selfplay", "random"  # folders of a pool
+MOST_CHOICES = 1_000_000  # of a shard that are held against the rules: all of 1,000 games of hex8
+SAMPLE = 64  # readable games that are replayed, of each file
+REPEATED_SHARE = 0.02  # of a file's games may be known
+REPEATED_GAMES = 1
+__all__ = ["COMPACT", "ENDING", "READABLE", "Arrivals", "adopt", "place"]
+
+
+def place(runs: Path, entry: Mapping[str, Any]) -> Path:
+    """The folder of a manifest entry's games below `runs`; `RecordError` if there are no such."""
+    board, players, pie_rule = (entry.get(key) for key in ("board", "players", "pie_rule"))
+    if (
+        board not in BOARD_NAMES
+        or not (isinstance(players, int) and players in PLAYER_COUNTS)
+        or not isinstance(pie_rule, bool)
+        or (pie_rule and players != 2)
+    ):
+        raise RecordError(
+            f"its manifest entry speaks of the board {board!r:.40}, {players!r:.40} players and the"
+            f" pie rule {pie_rule!r:.40}: there are no such games."
+        )
+    searched = str(entry.get("file")).endswith(ENDING)
+    return runs / pool_name(str(board), players, pie_rule) / (SEARCHED if searched else RANDOM)
+
+
+class Arrivals:
+    """Checks files of games before they go to their folders; several threads may use it."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, KnownGames] = {}
+        self._lock = threading.Lock()
+
+    def check(self, path: Path, entry: Mapping[str, Any], folder: Path) -> None:
+        """`RecordError` unless a file, whose name is that of its content, may go to a folder.
+
+        What is right counts as held by that folder from then on, so that no later file of the same
+        games passes. `RulesMismatch` for games of other rules or another codec.
+        """
+        for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
+            if entry.get(key) != own:
+                raise RulesMismatch(
+                    f"{path.name} was made under the {key} {entry.get(key)!r:.40}, but these are"
+                    f" {own}.",
+                    hint="ringrift fleet deploy",
+                )
+        with self._lock:  # checking takes all cores
+            hashes = _checked(path, entry)
+            known = self._folders.setdefault(folder, KnownGames(folder))
+            name = str(entry["sha256"])
+            if known.knows(name):
+                return
+            held, holder = known.holders(hashes)
+            if held > max(REPEATED_GAMES, REPEATED_SHARE * len(hashes)):
+                where = f"which {folder / holder} holds" if holder else "each within itself"
+                raise RecordError(
+                    f"{path.name} repeats {held} of its {len(hashes)} games, {where}: another seed"
+                    " is needed where it was made."
+                )
+            known.add(name, path.name, hashes)
+
+
+def _checked(path: Path, entry: Mapping[str, Any]) -> Hashes:
+    """The games of a file that is what its name and its entry say."""
+    if path.name.endswith(ENDING):
+        shard = read_searched(path, str(entry["sha256"]), most_choices=MOST_CHOICES)
+        told = ("board", "players", "pie_rule", "made", "games", "decisions", "positions")
+        _compare(path, entry, {key: shard.header[key] for key in told})
+        c = shard.columns
+        return hashes_of_decisions(kind_of(shard.header), c.actions, c.game_offsets)
+    if path.name.endswith(COMPACT):
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise RecordError(f"{path.name} is no compact record of games.")
+        records = read_records(path)
+        first = records[0]
+        found = {"board": first.board, "players": first.players, "pie_rule": first.pie_rule}
+        found |= {"games": len(records), "decisions": sum(len(r.actions) for r in records)}
+        _compare(path, entry, found)
+        return hashes_of_file(path)
+    if path.name.endswith(READABLE):
+        return _checked_readable(path, entry)
+    raise RecordError(f"{path.name} is no file of games: expected {ENDING}, {COMPACT}, {READABLE}.")
+
+
+def _checked_readable(path: Path, entry: Mapping[str, Any]) -> Hashes:
+    """The same of readable games, of which so many are replayed, spread evenly."""
+    documents = readable_documents(path)
+    if not documents:
+        raise RecordError(f"{path.name} holds no games.")
+    decisions = sum(len(document["moves"]) for document in documents)
+    _compare(path, entry, {"games": len(documents), "decisions": decisions})
+    for number, document in enumerate(documents, 1):
+        kind = {key: document.get(key) for key in ("board", "players", "pie_rule")}
+        _compare(path, entry, kind)
+        if document.get("rules") != entry["rules"] or "steps" in document:
+            raise RulesMismatch(f"{path.name}, line {number} was made under other rules.")
+    sample = np.linspace(0, len(documents) - 1, min(SAMPLE, len(documents))).astype(int)
+    for at in sample.tolist():
+        try:
+            from_document(documents[at])
+        except RecordError as error:
+            raise type(error)(f"{path.name}, line {at + 1}: {error.message}") from error
+    return hashes_of_documents(documents)
+
+
+def _compare(path: Path, entry: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """`RecordError` unless the entry says of a file what was found in it."""
+    for key, value in found.items():
+        said = entry.get(key)
+        if json.dumps(said, sort_keys=True) != json.dumps(value, sort_keys=True):
+            raise RecordError(
+                f"{path.name}: its {key} is {value!r:.80}, but its manifest entry says"
+                f" {said!r:.80}."
+            )
+
+
+def adopt(registry: Registry, path: Path, pool: str | None = None) -> Entry:
+    """Takes a checkpoint that has arrived into the registry; it is never made champion.
+
+    Without `pool` into that of its board, players and pie rule. `RecordError` unless it loads and
+    is what it says.
+    """
+    from ringrift_cli.nn.checkpoint import read_about
+
+    try:
+        document = read_about(path)
+        if pool is None:
+            built = document["architecture"]
+            pie_rule = bool(document["about"].get("pie_rule"))
+            pool = pool_name(str(built.get("board")), int(built.get("players", 0)), pie_rule)
+        return registry.add(pool, path)
+    except (RecordError, ValueError, TypeError) as error:
+        raise RecordError(f"{path.name} is no checkpoint: {error}") from error
+    except RingriftError as error:
+        raise RecordError(f"{path.name} is no checkpoint of {pool}: {error.message}") from error
+
+
+def conflict(theirs: bytes, ours: bytes) -> str | None:
+    """Why the history of champions of another machine may not give way to ours; None if it may.
+
+    It may where it is the beginning of ours, or damaged.
+    """
+    try:
+        history, own = (json.loads(data)["history"] for data in (theirs, ours))
+        last = history[-1]
+        named = f"{last['identity']}, since {last['time']}"
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+    if own[: len(history)] == history:
+        return None
+    return (
+        f"it has a history of champions of its own, the last is {named:.80}; nothing was changed."
+    )

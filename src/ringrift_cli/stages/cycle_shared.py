@@ -1,0 +1,70 @@
+"""The learning loop with other machines: the same loop, whose steps are done elsewhere.
+
+Which machines there are and how they are reached is behind `Machines`. Whatever they say, the loop
+counts what has arrived here and passed the checks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ringrift_cli.config import Config
+from ringrift_cli.stages.cycle_parts import (
+    Meter,
+    Model,
+    Played,
+    SelfPlayWork,
+    ShouldStop,
+    Trained,
+    TrainWork,
+    Watch,
+)
+from ringrift_cli.stages.cycle_steps import RealSteps
+
+
+class Machines(Protocol):
+    """Other machines, as the loop needs them. One that fails delays none of the others."""
+
+    trains: bool  # whether one of them trains
+
+    def generate(
+        self, work: SelfPlayWork, *, teacher: bool, meter: Meter, should_stop: ShouldStop
+    ) -> Played:
+        """Has them play until enough games have come here; what each machine came to.
+
+        With `teacher` it is the heuristic's search that plays, not the checkpoint of the work.
+        `RingriftError` if none of them goes on.
+        """
+
+    def train(
+        self, work: TrainWork, shards: set[str], watch: Watch, should_stop: ShouldStop
+    ) -> None:
+        """Has one of them train on these shards; its whole run is in `work.out` then.
+
+        `Stopped` if it was asked to stop; the next call goes on there.
+        """
+
+    def bring(self, pool: str) -> dict[str, str]:
+        """Brings them the champion of a pool; of each machine `confirmed`, or why it has it not."""
+
+
+class SharedSteps(RealSteps):
+    """What `ringrift cycle --fleet` does; see `Steps`."""
+
+    def __init__(self, config: Config, machines: Machines) -> None:
+        super().__init__(config)
+        self._machines = machines
+
+    def generate(self, work: SelfPlayWork, meter: Meter, should_stop: ShouldStop) -> Played:
+        teacher = work.model == self.teacher()
+        return self._machines.generate(work, teacher=teacher, meter=meter, should_stop=should_stop)
+
+    def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
+        if self._machines.trains:
+            self._machines.train(work, self.window(work.data), watch, should_stop)
+        # A run that is done elsewhere is only read here, as one that was done before.
+        return super().train(work, watch, should_stop)
+
+    def promote(self, model: Model, evidence: dict[str, Any]) -> dict[str, Any]:
+        told = super().promote(model, evidence)
+        return {**told, "hosts": self._machines.bring(self._config.pool)}

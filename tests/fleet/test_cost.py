@@ -1,0 +1,83 @@
+"""The ledger: whose hours count, and from when to when."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ringrift_cli.errors import RecordError
+from ringrift_cli.fleet import cost
+from ringrift_cli.fleet.hosts import Address, Budget, Fleet, Host
+
+NOON = dt.datetime(2026, 11, 21, 12).timestamp()  # local time
+A = Host("a", (Address("a", 22),), price=0.5)
+B = Host("b", (Address("b", 22),), price=2.0)
+
+
+def test_hours_count_from_the_first_answer_on(tmp_path: Path) -> None:
+    cost.accrue(tmp_path, [A, B], set(), NOON)
+    assert cost.read(tmp_path) == {}
+    cost.accrue(tmp_path, [A, B], {"a"}, NOON)
+    ledger = cost.accrue(tmp_path, [A, B], set(), NOON + 7200)  # silent, and billed all the same
+    assert cost.spent(ledger, A, NOON + 7200) == cost.Spent(1.0, 1.0, 0.5)
+    assert cost.spent(ledger, B, NOON + 7200) == cost.Spent(0.0, 0.0, 2.0)
+    assert cost.read(tmp_path) == ledger
+
+
+def test_nothing_counts_twice_or_while_disabled(tmp_path: Path) -> None:
+    cost.accrue(tmp_path, [A], {"a"}, NOON)
+    cost.accrue(tmp_path, [A], {"a"}, NOON + 3600)
+    cost.accrue(tmp_path, [A], {"a"}, NOON + 3600)
+    away = replace(A, enabled=False)
+    cost.accrue(tmp_path, [away], set(), NOON + 7200)
+    cost.accrue(tmp_path, [away], set(), NOON + 10800)
+    assert cost.read(tmp_path)["a"]["total"] == 0.5
+    cost.accrue(tmp_path, [A], set(), NOON + 14400)  # enabled, but it has not answered yet
+    cost.accrue(tmp_path, [A], {"a"}, NOON + 18000)
+    ledger = cost.accrue(tmp_path, [A], {"a"}, NOON + 21600)
+    assert ledger["a"]["total"] == 1.0
+    assert cost.accrue(tmp_path, [], set(), NOON + 30000)["a"]["total"] == 1.0  # taken out
+
+
+def test_every_day_has_its_own_part(tmp_path: Path) -> None:
+    evening = NOON + 10 * 3600
+    cost.accrue(tmp_path, [A], {"a"}, evening)
+    ledger = cost.accrue(tmp_path, [A], {"a"}, evening + 28 * 3600)
+    assert ledger["a"]["days"] == {
+        "2026-11-21": pytest.approx(1.0),
+        "2026-11-22": pytest.approx(12.0),
+        "2026-11-23": pytest.approx(1.0),
+    }
+    total = cost.all_spent(ledger, [A, B], evening + 28 * 3600)
+    assert (total.today, total.total) == (pytest.approx(1.0), pytest.approx(14.0))
+    assert total.per_hour == 2.5
+
+
+def test_a_budget_stops_work_and_says_why(tmp_path: Path) -> None:
+    cost.accrue(tmp_path, [B], {"b"}, NOON)
+    ledger = cost.accrue(tmp_path, [B], {"b"}, NOON + 3600)
+
+    def over(**limits: float) -> str | None:
+        return cost.over_budget(Fleet((B,), budget=Budget(**limits)), ledger, NOON + 3600)
+
+    assert over() is None
+    assert over(per_day=2.01, total=2.01) is None
+    assert over(per_day=2.0) == "$2.00 were spent today, and the budget is $2.00"
+    assert over(total=1.5) == "$2.00 were spent in all, and the budget is $1.50"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"total": "x"}}'])
+def test_a_damaged_ledger_is_not_taken_for_an_empty_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / cost.FILE).write_text(text)
+    with pytest.raises(RecordError, match="is no ledger"):
+        cost.accrue(tmp_path, [A], {"a"}, NOON)
+    assert (tmp_path / cost.FILE).read_text() == text
+
+
+def test_the_ledger_is_plain_json(tmp_path: Path) -> None:
+    cost.accrue(tmp_path, [A], {"a"}, NOON)
+    assert json.loads((tmp_path / cost.FILE).read_text())["a"]["since"] == NOON

@@ -1,0 +1,124 @@
+"""Placement: who gets a job, and what is said of those who do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringrift_cli.errors import UsageError
+from ringrift_cli.fleet.hosts import Address, Host
+from ringrift_cli.fleet.plan import Need, job_of, need_of, option, place, retried, slots, unsuitable
+
+ARGV = ("selfplay", "--board", "hex8", "--hours", "8")
+
+
+def host(name: str, **values: Any) -> Host:
+    return Host(name, (Address("127.0.0.1", 22),), **values)
+
+
+def job(identity: str, state: str = "running", gpus: tuple[int, ...] = ()) -> dict[str, Any]:
+    return {"id": identity, "state": state, "meta": {"gpus": list(gpus)}}
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (["--board", "hex8"], "hex8"),
+        (["--board=square8"], "square8"),
+        (["--board"], None),
+        (["--boards", "hex8"], None),
+        ([], None),
+    ],
+)
+def test_an_option_is_read_in_both_spellings(argv: list[str], value: str | None) -> None:
+    assert option(argv, "--board") == value
+
+
+def test_a_command_says_what_it_needs() -> None:
+    assert need_of(ARGV) == Need("selfplay", "hex8")
+    assert need_of(["train"]) == Need("train", None)
+    with pytest.raises(UsageError, match="'play' is no command that hosts run"):
+        need_of(["play"])
+    with pytest.raises(UsageError, match="--board hex9"):
+        need_of(["selfplay", "--board", "hex9"])
+
+
+@pytest.mark.parametrize(
+    ("values", "board", "reason"),
+    [
+        ({}, "hex8", None),
+        ({"roles": ("train",)}, "hex8", "its roles are train, not selfplay"),
+        ({"roles": ()}, "hex8", "its roles are none, not selfplay"),
+        ({"boards": ("square8",)}, "hex8", "its boards are square8, not hex8"),
+        ({"boards": ("square8",)}, None, None),
+        ({"gpus": 1, "gpu_memory": 8.0}, "hexagonal", "it has 8 GB of GPU memory, hexagonal needs"),
+        ({"gpus": 1, "gpu_memory": 8.0, "board_memory": {"hexagonal": 8.0}}, "hexagonal", None),
+        ({"gpus": 1, "memory": 1.0}, "hexagonal", None),  # its GPU memory is not known
+        ({"memory": 1.0}, "hexagonal", "it has 1 GB of memory, hexagonal needs 3"),
+    ],
+)
+def test_a_host_that_may_not_have_a_job_says_why(
+    values: dict[str, Any], board: str | None, reason: str | None
+) -> None:
+    found = unsuitable(host("a", **values), Need("selfplay", board))
+    assert found is None if reason is None else found is not None and found.startswith(reason)
+
+
+def test_slots_are_what_no_job_uses() -> None:
+    two = host("a", gpus=2)
+    assert slots(two, [], per_gpu=True) == [(0,), (1,)]
+    assert slots(two, [], per_gpu=False) == [(0, 1)]
+    assert slots(two, [job("x", gpus=(0,))], per_gpu=True) == [(1,)]
+    assert slots(two, [job("x", gpus=(0,))], per_gpu=False) == [(1,)]
+    assert slots(two, [job("x", "done", (0,)), job("y", "lost", (1,))], per_gpu=False) == [(0, 1)]
+    assert slots(two, [job("x", gpus=(0, 1))], per_gpu=True) == []
+    assert slots(host("b"), [], per_gpu=True) == [()]
+    assert slots(host("b"), [job("x")], per_gpu=False) == []
+
+
+def test_a_plan_names_every_host() -> None:
+    hosts = [host("a", gpus=2), host("b"), host("c", roles=("train",)), host("d"), host("e")]
+    known = {"a": [], "b": [job("other")], "d": []}
+    plan = place(ARGV, "night", hosts, known, per_gpu=True, not_now={"d": "it is drained"})
+    assert [(p.host, p.gpus, p.identity) for p in plan.placed] == [
+        ("a", (0,), "night-a-gpu0"),
+        ("a", (1,), "night-a-gpu1"),
+    ]
+    assert plan.refused == {
+        "b": "it is busy",
+        "c": "its roles are train, not selfplay",
+        "d": "it is drained",
+        "e": "it was not reached",
+    }
+
+
+def test_the_same_name_again_plans_the_same_jobs() -> None:
+    hosts = [host("a", gpus=2), host("b")]
+    first = place(ARGV, "night", hosts, {"a": [], "b": []}, per_gpu=True)
+    running: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+    for placed in first.placed:
+        running[placed.host].append({**job(placed.identity), "meta": placed.job["meta"]})
+    assert place(ARGV, "night", hosts, running, per_gpu=True) == first
+    assert place(ARGV, "day", hosts, running, per_gpu=True).placed == ()
+
+
+def test_jobs_share_neither_seed_nor_folder_unless_they_are_told_to() -> None:
+    one = job_of(ARGV, "night-a", host("a"), ())
+    two = job_of(ARGV, "night-b", host("b", gpus=1), (0,))
+    assert one["argv"] == ["ringrift", *ARGV]
+    assert one["env"]["RINGRIFT_SEED"] != two["env"]["RINGRIFT_SEED"]
+    assert one["out"] == one["env"]["RINGRIFT_OUT"] == "jobs/night-a/out"
+    assert one["env"]["RINGRIFT_GPUS"] == "none"
+    assert two["env"]["CUDA_VISIBLE_DEVICES"] == "0"
+    assert "RINGRIFT_GPUS" not in two["env"]
+    told = job_of([*ARGV, "--seed", "7", "--out=runs/x"], "night-a", host("a"), ())
+    assert "RINGRIFT_SEED" not in told["env"]
+    assert "RINGRIFT_OUT" not in told["env"]
+    assert told["out"] == "runs/x"
+
+
+def test_an_attempt_has_the_next_free_number() -> None:
+    assert retried("night-a", ["night-a"]) == "night-a.2"
+    assert retried("night-a.2", ["night-a", "night-a.2", "night-a.3"]) == "night-a.4"
+    assert retried("v1.x", []) == "v1.x.2"

@@ -1,0 +1,173 @@
+"""What a host says of itself: true, complete, and in time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.jobbing import end_all, ended, gone, job, start
+from tests.fleet.remotes import Remote, remote
+
+EPYC = "0, NVIDIA GeForce RTX 4090, 97, 20123, 24564, 71\n1, NVIDIA H100, SXM, 0, 3, 81559, 33\n"
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Iterator[Remote]:
+    with remote(tmp_path) as found:
+        yield found
+
+
+def with_smi(tmp_path: Path, script: str) -> Remote:
+    """A remote half whose host has this nvidia-smi."""
+    folder = tmp_path / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    return remote(tmp_path / "work", env={"PATH": f"{folder}:{os.environ['PATH']}"})
+
+
+def test_the_machine(half: Remote, tmp_path: Path) -> None:
+    facts = half.ask("facts", deadline_s=2.5)
+    assert facts["hostname"] == os.uname().nodename
+    assert facts["time"] == pytest.approx(time.time(), abs=30)
+    assert facts["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert facts["uptime_s"] > 0
+    assert 1 <= facts["cores"] <= (os.cpu_count() or 1)
+    assert len(facts["load"]) == 3
+    assert 0 < facts["ram_available"] <= facts["ram_total"]
+    disk = os.statvfs(tmp_path)
+    assert facts["disk_total"] == disk.f_blocks * disk.f_frsize
+    assert 0 < facts["disk_free"] <= facts["disk_total"]
+    empty = ("deployed", "installed", "idle_s", "gpus_error", "jobs_error")
+    assert {facts[name] for name in empty} == {None}
+    assert (facts["gpus"], facts["models"], facts["jobs"], facts["never_ran"]) == ([], {}, [], True)
+
+
+def test_gpus(tmp_path: Path) -> None:
+    with with_smi(
+        tmp_path, f"cat <<'END'\n{EPYC}2, Old, [N/A], 1, 2, [Not Supported]\nEND"
+    ) as half:
+        facts = half.ask("facts")
+    assert facts["gpus_error"] is None
+    assert facts["gpus"][0] == {
+        "index": 0,
+        "name": "NVIDIA GeForce RTX 4090",
+        "use_percent": 97,
+        "memory_used_mb": 20123,
+        "memory_total_mb": 24564,
+        "temperature_c": 71,
+    }
+    assert facts["gpus"][1]["name"] == "NVIDIA H100, SXM"
+    assert facts["gpus"][2]["use_percent"] is None
+    assert facts["gpus"][2]["temperature_c"] is None
+
+
+@pytest.mark.parametrize(
+    ("script", "quoted"),
+    [
+        ("echo 'No devices were found'; exit 6", "failed (6): No devices were found"),
+        ("exit 9", "failed (9): it said nothing"),
+        ("echo what", "cannot be read: 'what'"),
+        ("head -c 100 /dev/urandom", "cannot be read"),
+        ("kill -9 $$", "failed (-9)"),
+    ],
+)
+def test_an_nvidia_smi_that_fails(tmp_path: Path, script: str, quoted: str) -> None:
+    with with_smi(tmp_path, script) as half:
+        facts = half.ask("facts")
+    assert facts["gpus"] is None
+    assert quoted in facts["gpus_error"]
+
+
+def test_an_nvidia_smi_that_cannot_be_started(tmp_path: Path) -> None:
+    with with_smi(tmp_path, "") as half:
+        (tmp_path / "bin" / "nvidia-smi").write_bytes(b"\x7fELF")
+        facts = half.ask("facts")
+    assert facts["gpus"] is None
+    assert "cannot be started: Exec format error" in facts["gpus_error"]
+
+
+def test_an_nvidia_smi_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    script = f"sleep 1000 & echo $! >{tmp_path}/child; trap '' TERM; while :; do sleep 1000; done"
+    with with_smi(tmp_path, script) as half:
+        began = time.monotonic()
+        facts = half.ask("facts", deadline_s=1.0)
+        assert time.monotonic() - began < 1.0
+        assert facts["gpus"] is None
+        assert facts["gpus_error"].startswith("nvidia-smi did not answer within 0.")
+        assert facts["ram_total"] > 0
+        gone(int((tmp_path / "child").read_text()))  # all that it started is ended with it
+
+
+def test_what_is_deployed_and_installed(half: Remote, tmp_path: Path) -> None:
+    info = tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "ringrift-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    assert half.ask("facts")["installed"] is None  # without RECORD it is not whole
+    (info / "RECORD").write_bytes(b"ringrift_cli/__init__.py,,\n")
+    (tmp_path / ".ringrift" / "deployed.json").write_text('{"version": "0.1.0"}')
+    facts = half.ask("facts")
+    digest = hashlib.sha256(b"ringrift_cli/__init__.py,,\n").hexdigest()
+    assert facts["installed"] == {"version": "0.1.0", "record_sha256": digest}
+    assert facts["deployed"] == {"version": "0.1.0"}
+    (tmp_path / ".ringrift" / "deployed.json").write_text("[")
+    assert half.ask("facts")["deployed"] is None
+
+
+def test_champions(half: Remote, tmp_path: Path) -> None:
+    for pool, text in (
+        ("hex8-2p", json.dumps({"champion": "0123456789abcdef"})),
+        ("square8-2p", "damaged"),
+        ("square8-3p", '{"champion": 7}'),
+        (".hidden", '{"champion": "x"}'),
+    ):
+        (tmp_path / "models" / pool).mkdir(parents=True)
+        (tmp_path / "models" / pool / "champion.json").write_text(text)
+    (tmp_path / "models" / "empty").mkdir()
+    (tmp_path / "models" / "file").write_bytes(b"")
+    digest = hashlib.sha256(b'{"champion": "0123456789abcdef"}').hexdigest()
+    expected = {"hex8-2p": {"champion": "0123456789abcdef", "sha256": digest}}
+    assert half.ask("facts")["models"] == expected
+
+
+def test_idle_time(half: Remote) -> None:
+    start(half, job())
+    facts = half.ask("facts")
+    assert (facts["idle_s"], facts["never_ran"]) == (None, False)
+    assert [one["state"] for one in facts["jobs"]] == ["running"]
+    end_all(half)
+    ended(half)
+    time.sleep(0.5)
+    facts = half.ask("facts")
+    assert 0.4 < facts["idle_s"] < 20
+    assert not facts["never_ran"]
+
+
+def test_jobs_that_take_too_long_are_said_to_be_missing(half: Remote, tmp_path: Path) -> None:
+    start(half, job("job0", ["true"]))
+    ended(half, "job0")
+    for number in range(1, 3000):
+        folder = tmp_path / "jobs" / f"job{number}"
+        folder.mkdir()
+        for name in ("job.json", "heartbeat", "exit.json", "log"):
+            (folder / name).hardlink_to(tmp_path / "jobs" / "job0" / name)
+    began = time.monotonic()
+    facts = half.ask("facts", deadline_s=0.3)
+    assert time.monotonic() - began < 2
+    assert 0 < len(facts["jobs"]) < 3000
+    assert facts["jobs_error"].startswith(f"only {len(facts['jobs'])} of 3000 jobs")
+    whole = half.ask("facts", deadline_s=60)
+    assert (len(whole["jobs"]), whole["jobs_error"]) == (3000, None)
+
+
+def test_it_is_quick(half: Remote) -> None:
+    half.ask("facts")
+    began = time.monotonic()
+    for _ in range(20):
+        half.ask("facts")
+    assert (time.monotonic() - began) / 20 < 0.1

@@ -1,0 +1,143 @@
+"""How fast a sync is, over real SSH: what the figures of docs/performance.md are made with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringrift_cli.artifacts import MANIFEST, sha256
+from ringrift_cli.fleet.destination import Destination
+from ringrift_cli.fleet.push import Bundle, Sent, push_model
+from ringrift_cli.fleet.ssh import open_link
+from ringrift_cli.fleet.sync import pull_over
+from ringrift_cli.stages.known_games import FILE, KnownGames, head
+from tests.fleet.goods import destination, entry_of, offer
+from tests.fleet.network import LOOPBACK
+from tests.fleet.servers import Farm, Server
+
+pytestmark = pytest.mark.long
+
+SHARDS = 10_000
+BIG = 400 << 20  # bytes
+
+
+def ringrift(*args: str) -> tuple[dict[str, Any], float]:
+    """What a command line prints, and the seconds it takes from its start to its end."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "ringrift_cli", *args, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict)
+    return document, time.monotonic() - start
+
+
+def test_with_ten_thousand_shards_on_both_sides_nothing_to_do_is_found_in_5_s(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = farm.server()
+    rng = np.random.default_rng(0)
+    folders = [server.work / "jobs" / f"job-{number:02}" / "out" for number in range(10)]
+    for folder in folders:
+        offer(folder, [rng.bytes(200) for _ in range(SHARDS // 10)])
+    here = tmp_path / "runs" / "hex8-2p" / "selfplay"
+    here.mkdir(parents=True)
+    for folder in folders:
+        with (here / MANIFEST).open("ab") as manifest:
+            manifest.write((folder / MANIFEST).read_bytes())
+        for path in folder.glob("*.shard"):
+            shutil.copy(path, here)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RINGRIFT_HOSTS", str(farm.hosts_yaml([server])))
+    monkeypatch.delenv("RINGRIFT_FOLDER", raising=False)
+    ringrift("sync", "status")  # the remote half is there now
+    seconds = []
+    for _ in range(3):
+        document, spent = ringrift("sync", "pull")
+        (row,) = document["hosts"]
+        assert (row["shards"]["listed"], row["shards"]["missing"]) == (SHARDS, 0)
+        seconds.append(spent)
+    sys.stderr.write(f"empty pull of {SHARDS} shards: {', '.join(f'{s:.2f}' for s in seconds)} s\n")
+    assert max(seconds) < 5
+
+
+def scp(farm: Farm, server: Server, source: str, target: str) -> float:
+    """Seconds of the user's own scp."""
+    start = time.monotonic()
+    options = f"-o UserKnownHostsFile={farm.known_hosts} -o IdentitiesOnly=yes -i {farm.key}"
+    command = ["scp", "-q", "-F", "none", *options.split(), "-P", str(server.port), source, target]
+    subprocess.run(command, check=True)
+    return time.monotonic() - start
+
+
+def test_large_files_move_at_four_fifths_of_the_speed_of_scp(farm: Farm, tmp_path: Path) -> None:
+    server = farm.server()
+    host = farm.host(server)
+    data = np.random.default_rng(0).bytes(BIG)
+    (entry,) = offer(server.work / "runs" / "x", [data])
+    there = server.work / "runs" / "x" / entry["file"]
+    down: dict[str, list[float]] = {"scp": [], "ringrift": []}
+    up: dict[str, list[float]] = {"scp": [], "ringrift": []}
+    with open_link(host, None, deadline_s=10) as link:
+        for number in range(4):
+            copy = tmp_path / f"copy-{number}"
+            down["scp"].append(scp(farm, server, f"{LOOPBACK}:{there}", str(copy)))
+            runs = tmp_path / f"runs-{number}"
+            start = time.monotonic()
+            assert pull_over(link, runs / "fleet", plain(runs)).bytes == BIG
+            down["ringrift"].append(time.monotonic() - start)
+            up["scp"].append(scp(farm, server, str(copy), f"{LOOPBACK}:{server.home}/up"))
+            bundle = Bundle((Sent(copy, f"models/hex8-2p/up-{number}"),), None)
+            start = time.monotonic()
+            assert push_model(link, runs / "fleet", bundle).bytes == BIG
+            up["ringrift"].append(time.monotonic() - start)
+            for path in (copy, *runs.rglob("*.shard"), server.work / f"models/hex8-2p/up-{number}"):
+                path.unlink()
+    for way, found in (("down", down), ("up", up)):
+        for name, seconds in found.items():
+            speeds = ", ".join(f"{BIG / 1e6 / s:.0f}" for s in seconds)
+            sys.stderr.write(f"{way} {name}: {speeds} MB/s\n")
+        assert min(found["ringrift"]) < min(found["scp"]) / 0.8
+
+
+def plain(runs: Path) -> Destination:
+    """A destination whose check is a hash alone, which the pull makes itself."""
+    found = destination(runs)
+    found.check = lambda path, entry, folder: None
+    return found
+
+
+def test_an_index_of_a_million_games_is_made_and_asked_in_seconds(tmp_path: Path) -> None:
+    rng, lines = np.random.default_rng(0), []
+    games = rng.integers(0, 1 << 63, (SHARDS, 256)).astype("<u8")
+    with (tmp_path / FILE).open("wb") as index:
+        index.write(head())
+        for number in range(SHARDS):
+            entry = entry_of(number.to_bytes(8, "little"))
+            lines.append(json.dumps(entry) + "\n")
+            data = bytes.fromhex(entry["sha256"]) + struct.pack("<I", 256) + games[number].tobytes()
+            index.write(data + struct.pack("<I", zlib.crc32(data)))
+    (tmp_path / MANIFEST).write_text("".join(lines))
+    start = time.monotonic()
+    known = KnownGames(tmp_path)
+    assert known.holders(games[77].astype(np.uint64))[0] == 256
+    loaded = time.monotonic() - start
+    start = time.monotonic()
+    for number in range(200):
+        fresh = rng.integers(0, 1 << 63, 256).astype(np.uint64)
+        assert known.holders(fresh) == (0, None)
+        known.add(sha256(str(number).encode()), f"{number}.shard", fresh)
+    each = (time.monotonic() - start) / 200
+    sys.stderr.write(f"index: loaded in {loaded:.2f} s, {1000 * each:.2f} ms a shard\n")
+    assert loaded < 10
+    assert each < 0.05

@@ -1,0 +1,365 @@
+"""What other machines send: only games that are right, new and what they are said to be."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringrift_cli.artifacts import (
+    add_to_manifest,
+    read_manifest,
+    remove_from_manifest,
+    sha256,
+    write_whole,
+)
+from ringrift_cli.cli.sync_work import ENDINGS
+from ringrift_cli.errors import RecordError, RulesMismatch
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.registry import Registry
+from ringrift_cli.stages import known_games, selfplay
+from ringrift_cli.stages.arrivals import COMPACT, READABLE, Arrivals, adopt, conflict, place
+from ringrift_cli.stages.known_games import FILE, KnownGames, hashes_of_file
+from ringrift_cli.stages.shards import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
+from ringrift_cli.stages.window import WindowSetting, choose
+from tests.nn.networks import network
+from tests.searched import searched_games
+
+pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+MADE = {"model": "0123456789abcdef", "generation": 3}
+Entry = dict[str, Any]
+
+
+def shard(folder: Path, games: list[SearchedGame]) -> tuple[Path, Entry]:
+    """A shard as another machine wrote it, and what its manifest says of it."""
+    path = write_searched(folder, MADE, games, "hex8", 2, False)
+    (entry,) = (e for e in read_manifest(folder) if e["file"] == path.name)
+    return path, entry
+
+
+def take(path: Path, entry: Entry, folder: Path) -> None:
+    """Enters a file that was found right."""
+    write_whole(folder / path.name, path.read_bytes())
+    add_to_manifest(folder, entry)
+
+
+@pytest.fixture(scope="module")
+def games() -> list[SearchedGame]:
+    return searched_games("hex8", 2, 60, seed=1)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def refused(path: Path, entry: Entry, here: Path, says: str) -> None:
+    with pytest.raises(RecordError, match=says):
+        Arrivals().check(path, entry, here)
+
+
+# ---- what is right -------------------------------------------------------------------------------
+
+
+def test_a_shard_that_is_right_passes_and_can_be_trained_on(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    path, entry = shard(tmp_path / "far", games[:20])
+    Arrivals().check(path, entry, here)
+    take(path, {**entry, "from": "far", "received": entry["time"]}, here)
+    assert choose(here, WindowSetting("hex8", 2, max_age=1.0)).read()[0].sha256 == entry["sha256"]
+    assert place(tmp_path, entry) == tmp_path / "hex8-2p" / "selfplay"
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_random_games_that_are_right_pass(readable: bool, tmp_path: Path, here: Path) -> None:
+    far = tmp_path / "far"
+    selfplay.run(selfplay.Setting("square8", 3, 12, 5), far, readable=readable)
+    (entry,) = read_manifest(far)
+    path = far / entry["file"]
+    assert path.name.endswith(READABLE if readable else COMPACT)
+    arrivals = Arrivals()
+    arrivals.check(path, entry, here)
+    arrivals.check(path, entry, here)  # the same again is no repetition
+    assert place(tmp_path, entry) == tmp_path / "square8-3p" / "random"
+    with pytest.raises(RecordError, match="games is 12"):
+        Arrivals().check(path, {**entry, "games": 13}, here)
+
+
+def test_the_command_line_knows_the_endings() -> None:
+    assert set(ENDINGS) == {ENDING, COMPACT, READABLE}
+
+
+# ---- what is not ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("games", 21),
+        ("games", 20.0),
+        ("decisions", 1),
+        ("positions", 10**9),
+        ("board", "square8"),
+        ("players", 3),
+        ("pie_rule", True),
+        ("made", {**MADE, "generation": 99}),
+        ("made", None),
+    ],
+)
+def test_an_entry_that_says_something_else_is_refused(
+    games: list[SearchedGame], tmp_path: Path, here: Path, key: str, value: Any
+) -> None:
+    path, entry = shard(tmp_path / "far", games[:20])
+    refused(path, {**entry, key: value}, here, f"its {key} is .* but its manifest entry says")
+    assert not (here / FILE).exists()
+
+
+def test_games_of_other_rules_are_refused(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    path, entry = shard(tmp_path / "far", games[:5])
+    for key in ("rules", "codec"):
+        with pytest.raises(RulesMismatch, match=f"{key} 'older'"):
+            Arrivals().check(path, {**entry, key: "older"}, here)
+
+
+def rewritten(path: Path, header: Entry, body: bytes | None = None) -> tuple[Path, Entry]:
+    """The shard with another header or body, its checksum and name right again."""
+    data = path.read_bytes()
+    line, _, packed = data[len(MAGIC) : -DIGEST].partition(b"\n")
+    told = {**json.loads(line), **header}
+    packed = packed if body is None else zlib.compress(body, 9)
+    new = MAGIC + json.dumps(told).encode() + b"\n" + packed
+    new += bytes.fromhex(sha256(new))
+    target = path.with_name(f"{sha256(new)[:16]}{ENDING}")
+    target.write_bytes(new)
+    entry = {**told, "sha256": sha256(new), "file": target.name}
+    return target, entry
+
+
+def test_shards_that_do_not_replay_are_refused(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    path, entry = shard(tmp_path / "far", games[:5])
+    line, _, packed = path.read_bytes()[len(MAGIC) : -DIGEST].partition(b"\n")
+    body = zlib.decompress(packed)
+    header = json.loads(line)
+    at = 10 * header["games"]
+    illegal = body[:at] + b"\xff\x00\x00\x00" + body[at + 4 :]
+    refused(*rewritten(path, {}, illegal), here, "not legal|is none")
+    refused(*rewritten(path, {"games": 6}), here, "its body holds")
+    refused(path.rename(tmp_path / "0123456789abcdef.shard"), entry, here, "hash")
+
+
+def test_a_body_that_would_fill_the_memory_is_not_unpacked(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    path, _ = shard(tmp_path / "far", games[:5])
+    start = time.monotonic()
+    bomb, entry = rewritten(path, {}, bytes(1 << 28))
+    refused(bomb, entry, here, "bytes or more")
+    huge = {"games": 1 << 40, "decisions": 1 << 40, "positions": 1 << 40, "choices": 1 << 40}
+    refused(*rewritten(path, huge), here, "more than the")
+    assert time.monotonic() - start < 5
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    _, entry = shard(tmp_path / "far", games[:5])
+    for ending in (COMPACT, READABLE, ".txt", ENDING):
+        other = tmp_path / f"x{ending}"
+        other.write_bytes(b"\x1f\x8bnot at all" if ending != ENDING else b"x")
+        refused(other, entry, here, "no compact|no JSON|no file of games|no shard")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"board": "../../etc"},
+        {"board": ["hex8"]},
+        {"players": 5},
+        {"players": True},
+        {"players": "2"},
+        {"pie_rule": 1},
+        {"pie_rule": True, "players": 3},
+        {"board": None},
+    ],
+)
+def test_there_is_no_place_for_games_that_cannot_be(tmp_path: Path, change: Entry) -> None:
+    entry = {"board": "hex8", "players": 2, "pie_rule": False, "file": "x.shard", **change}
+    with pytest.raises(RecordError, match="no such games"):
+        place(tmp_path, entry)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rules": "older"}, "other rules"),
+        ({"board": "hex8"}, "its board"),
+        ({"moves": ["nonsense"]}, "line 3"),
+        ({"moves": [5]}, "line 3"),
+        ({"result": None}, "line 3"),
+        ({"steps": []}, "other rules"),
+    ],
+)
+def test_readable_games_are_checked_line_by_line(
+    tmp_path: Path, here: Path, change: Entry, says: str
+) -> None:
+    far = tmp_path / "far"
+    selfplay.run(selfplay.Setting("square8", 2, 5, 5), far, readable=True)
+    (entry,) = read_manifest(far)
+    lines = (far / entry["file"]).read_text().splitlines()
+    lines[2] = json.dumps({**json.loads(lines[2]), **change})
+    path = tmp_path / f"x{READABLE}"
+    path.write_text("\n".join(lines))
+    entry["decisions"] = sum(len(json.loads(line)["moves"]) for line in lines)
+    refused(path, entry, here, says)
+
+
+# ---- games that are known ------------------------------------------------------------------------
+
+
+def test_games_that_were_here_already_are_refused(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    first, entry = shard(tmp_path / "far", games[:30])
+    arrivals = Arrivals()
+    arrivals.check(first, entry, here)
+    take(first, entry, here)
+    for count in (2, 29):
+        path, other = shard(tmp_path / f"far{count}", [*games[:count], *games[30 : 60 - count]])
+        for one in (arrivals, Arrivals()):
+            with pytest.raises(RecordError, match=f"repeats {count} of .*{first.name} holds"):
+                one.check(path, other, here)
+    path, other = shard(tmp_path / "far1", [*games[:1], *games[30:59]])
+    arrivals.check(path, other, here)
+    again, same = shard(tmp_path / "twice", [*games[40:50], *games[40:43]])
+    refused(again, same, here, "repeats 3 of its 13 games, each within itself")
+
+
+def test_of_many_games_a_few_may_be_known(tmp_path: Path, here: Path) -> None:
+    many = searched_games("hex8", 2, 200, seed=3, share=0.02)
+    first, entry = shard(tmp_path / "a", many[:100])
+    take(first, entry, here)
+    for known in (2, 3):
+        path, other = shard(tmp_path / f"b{known}", [*many[:known], *many[100 : 200 - known]])
+        if known == 3:
+            refused(path, other, here, "repeats 3 of its 100")
+        else:
+            Arrivals().check(path, other, here)
+
+
+def test_what_passed_is_known_before_it_is_entered_and_its_second_copy_passes(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    path, entry = shard(tmp_path / "a", games[:10])
+    arrivals = Arrivals()
+    arrivals.check(path, entry, here)
+    arrivals.check(path, entry, here)
+    other, told = shard(tmp_path / "b", games[5:20])
+    with pytest.raises(RecordError, match="repeats 5"):
+        arrivals.check(other, told, here)
+
+
+def test_the_index_is_a_cache_that_may_go_be_cut_off_or_be_old(
+    games: list[SearchedGame], tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, entry = shard(tmp_path / "a", games[:10])
+    second, later = shard(tmp_path / "b", games[10:20])
+    Arrivals().check(first, entry, here)
+    take(first, entry, here)
+    index = here / FILE
+    assert KnownGames(here).holders(hashes_of_file(first)) == (10, first.name)
+    whole = index.read_bytes()
+
+    def unread(*_: object) -> None:
+        raise AssertionError("it is in the index")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known_games, "hashes_of_file", unread)
+        assert KnownGames(here).knows(entry["sha256"])
+    for damaged in (b"", b"another version\n", whole[:-1], whole[:-30], whole + b"\1" * 50):
+        index.write_bytes(damaged)
+        assert KnownGames(here).holders(hashes_of_file(first))[0] == 10
+        assert index.read_bytes() == whole
+    index.unlink()
+    take(second, later, here)
+    known = KnownGames(here)
+    assert known.holders(hashes_of_file(second)) == (10, second.name)
+    remove_from_manifest(here, [later["sha256"]])
+    (here / second.name).unlink()
+    assert known.holders(hashes_of_file(second)) == (0, None)
+    assert KnownGames(here).holders(hashes_of_file(second)) == (0, None)
+    assert index.read_bytes() == whole
+
+
+def test_what_cannot_be_read_here_is_no_fault_of_what_comes(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    first, entry = shard(tmp_path / "a", games[:10])
+    take(first, entry, here)
+    (here / first.name).write_bytes(b"damaged")
+    path, other = shard(tmp_path / "b", games[10:20])
+    Arrivals().check(path, other, here)
+    known = KnownGames(here)
+    assert not known.knows(entry["sha256"])
+    assert "no shard" in known.unread[first.name]
+
+
+def test_many_games_are_sorted_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_games, "MOST_LOOSE", 50)
+    rng = np.random.default_rng(0)
+    known, added = KnownGames(here), []
+    for number in range(40):
+        hashes = rng.integers(0, 1 << 63, 7).astype(np.uint64)
+        assert known.holders(hashes) == (0, None)
+        known.add(f"{number:064x}", f"{number}.shard", hashes)
+        added.append(hashes)
+    for number, hashes in enumerate(added):
+        assert known.holders(hashes) == (7, f"{number}.shard")
+    mixed = np.concatenate([added[3][:2], added[39][:4], rng.integers(0, 99, 1).astype(np.uint64)])
+    assert known.holders(mixed) == (6, "39.shard")
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_taken_in_and_never_made_champion(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    path = checkpoint.save(tmp_path / "far", network("hex8", 2), {"pie_rule": False})
+    assert adopt(registry, path).pool == "hex8-2p"
+    assert registry.champion("hex8-2p") is None
+    assert [entry.identity for entry in registry.models("hex8-2p")] == [path.stem]
+    for pool in ("square8-2p", "hex8-2p-pie", "hex8-3p"):
+        with pytest.raises(RecordError, match="no checkpoint of"):
+            adopt(registry, path, pool)
+    weights = path.with_suffix(".safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(RecordError, match="no checkpoint"):
+        adopt(registry, path)
+    for text in ("{}", "[]", "x", '{"format": 5}'):
+        path.write_text(text)
+        with pytest.raises(RecordError, match="no checkpoint"):
+            adopt(registry, path)
+
+
+def test_a_history_that_ours_goes_on_from_may_be_replaced() -> None:
+    def history(*names: str) -> bytes:
+        events = [{"identity": name, "time": "2026"} for name in names]
+        return json.dumps({"history": events}).encode()
+
+    assert conflict(history("a"), history("a", "b")) is None
+    assert conflict(history("a", "b"), history("a", "b")) is None
+    assert conflict(b"damaged", history("a")) is None
+    for theirs in (history("a", "b"), history("c"), history("a", "c", "d")):
+        assert "of its own" in (conflict(theirs, history("a", "x")) or "")
