@@ -44,7 +44,7 @@ def facts(**values: Any) -> dict[str, Any]:
         "deployed": {"version": "1.0", "rules": "rules", "codec": "codec", "record_sha256": RECORD},
         "installed": {"version": "1.0", "record_sha256": RECORD},
         "models": {"hex8-2p": {"champion": "abcd" * 4, "sha256": "0" * 64}},
-        "jobs": [], "idle_s": None, **values,
+        "jobs": [], "jobs_error": None, "idle_s": None, **values,
     }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_all_hosts_are_looked_at_at_once_and_remembered(tmp_path: Path) -> None:
         return cast(Link, _Link(hang if one.name == "c" else facts))
 
     start = time.monotonic()
-    seen = look(fleet, hosts, opener, tmp_path, OURS, deadline=0.5)
+    seen = look(fleet, hosts, opener, tmp_path, lambda: OURS, deadline=0.5)
     assert time.monotonic() - start < 2
     assert [one.host.name for one in seen] == ["a", "b", "c", "d"]
     assert [bool(one.facts) for one in seen] == [True, False, False, False]

@@ -17,9 +17,9 @@ import pytest
 
 from ringrift_cli.artifacts import MANIFEST, sha256
 from ringrift_cli.fleet.destination import Destination
-from ringrift_cli.fleet.push import Bundle, Sent, push_model
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.sync import pull_over
+from ringrift_cli.fleet.transfer import Meter, put
 from ringrift_cli.stages.known_games import FILE, KnownGames, head
 from tests.fleet.goods import destination, entry_of, offer
 from tests.fleet.network import LOOPBACK
@@ -97,11 +97,10 @@ def test_large_files_move_at_four_fifths_of_the_speed_of_scp(farm: Farm, tmp_pat
             assert pull_over(link, runs / "fleet", plain(runs)).bytes == BIG
             down["ringrift"].append(time.monotonic() - start)
             up["scp"].append(scp(farm, server, str(copy), f"{LOOPBACK}:{server.home}/up"))
-            bundle = Bundle((Sent(copy, f"models/hex8-2p/up-{number}"),), None)
             start = time.monotonic()
-            assert push_model(link, runs / "fleet", bundle).bytes == BIG
+            assert put(link, copy, f"runs/up-{number}", entry["sha256"], Meter()) == BIG
             up["ringrift"].append(time.monotonic() - start)
-            for path in (copy, *runs.rglob("*.shard"), server.work / f"models/hex8-2p/up-{number}"):
+            for path in (copy, *runs.rglob("*.shard"), server.work / f"runs/up-{number}"):
                 path.unlink()
     for way, found in (("down", down), ("up", up)):
         for name, seconds in found.items():

@@ -1,0 +1,108 @@
+"""Hosts as the command line meets them: an sshd each, a ringrift on it, a hosts.yaml, a place here.
+
+What a host has for its ringrift is a stub, a program of these tests: what a job does there is not
+the matter, how it is started, told of and ended is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrift_cli.artifacts import sha256
+from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.version import __version__
+from tests.conftest import Run
+from tests.fleet.servers import Farm, Server
+
+SOON = 20.0  # s in which what must happen must have happened
+STUB = Path(__file__).with_name("stub.py")
+RECORD = b"ringrift_cli/__init__.py,,\n"
+
+
+def install(server: Server, **told: Any) -> None:
+    """Lets a host look as if our ringrift was deployed there; `told` is put in deployed.json.
+
+    Its program is the stub.
+    """
+    folder = server.work / "venv"
+    info = folder / f"lib/python3.11/site-packages/ringrift-{__version__}.dist-info"
+    info.mkdir(parents=True)
+    (info / "RECORD").write_bytes(RECORD)
+    deployed = {
+        "version": __version__,
+        "rules": rules_hash(),
+        "codec": codec_hash(),
+        "record_sha256": sha256(RECORD),
+        **told,
+    }
+    (server.work / ".ringrift").mkdir(exist_ok=True)
+    (server.work / ".ringrift/deployed.json").write_text(json.dumps(deployed))
+    program = folder / "bin/python"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
+    program.chmod(0o755)
+
+
+class Station:
+    """This machine: a working folder, and the command line with the hosts of a farm."""
+
+    def __init__(self, farm: Farm, folder: Path) -> None:
+        self.farm, self.folder = farm, folder
+        self.state = folder / "runs" / "fleet"
+        self.hosts = folder / "hosts.yaml"
+
+    def know(self, *hosts: Server | dict[str, Any], **top: Any) -> None:
+        """Writes hosts.yaml; `top` are keys beside `hosts`."""
+        self.farm.hosts_yaml(hosts, self.hosts, **{"deadline": 10, **top})
+
+    def start(self, *args: object, **options: Any) -> subprocess.Popen[str]:
+        """Starts `ringrift` in a process of its own."""
+        command = [sys.executable, "-m", "ringrift_cli", *map(str, args)]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def process(self, *args: object) -> Run:
+        """Runs `ringrift` in a process of its own."""
+        process = self.start(*args)
+        out, err = process.communicate(timeout=120)
+        return Run(process.returncode, out, err)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What was noted here."""
+        lines = (self.state / "events.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def until(there: Callable[[], object], what: str) -> None:
+    """Returns when it is so."""
+    end = time.monotonic() + SOON
+    while not there():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def station(farm: Farm, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Station:
+    """This machine, in a folder of its own, in which this process then works too."""
+    made = Station(farm, folder / "here")
+    made.folder.mkdir()
+    monkeypatch.chdir(made.folder)
+    for name in [name for name in os.environ if name.startswith("RINGRIFT_")]:
+        if name not in ("RINGRIFT_KNOWN_HOSTS", "RINGRIFT_SSH_CONFIG"):
+            monkeypatch.delenv(name)
+    return made
