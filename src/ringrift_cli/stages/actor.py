@@ -14,7 +14,8 @@ import numpy as np
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import tables
-from ringrift_cli.search.forest import Evaluator, Forest, Found
+from ringrift_cli.search.forest import Evaluator, Forest
+from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.openings import play_openings
 from ringrift_cli.stages.shard_checks import RESIGNED
