@@ -271,6 +271,8 @@ def test_a_line_that_fails_fails_its_process(
 class _Bench:
     """A worker without a process."""
 
+    device = "cpu"
+
     def __init__(self, setting: GenerateSetting, folder: Path, tickets: Iterator[int]) -> None:
         self.setting, self.folder, self.seed, self._tickets = setting, folder, 1, tickets
 

@@ -41,6 +41,32 @@ class Evaluator(Protocol):
         """
 
 
+class Searches(Protocol):
+    """What `Forest` can, for who does not care where the trees are; [K] games at a time."""
+
+    judged: int  # positions that the evaluator saw
+
+    @property
+    def heads(self) -> IntArray:
+        """The headers of the roots, [G, HEADER]; see game/layout.py."""
+
+    def __len__(self) -> int: ...
+
+    def place(self, g: int, row: IntArray, seed: int = 0) -> None: ...
+
+    def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None: ...
+
+    def step(self) -> LongArray: ...
+
+    def found(self, games: LongArray) -> list[Found]: ...
+
+    def best(self, games: LongArray) -> IntArray: ...
+
+    def root_values(self, games: LongArray) -> FloatArray: ...
+
+    def play(self, games: LongArray, actions: IntArray) -> list[list[int]]: ...
+
+
 class Forest:
     """The trees of G games of one board and number of players.
 

@@ -7,7 +7,6 @@ then is the search's.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.cuda.device import Device
 from ringrift_cli.game.playout import LongArray, Seeds
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search.found import Found
+from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 
 PRIME, STEPS, SCALE, PARTS = 7919, 1009, 200.0, 17
@@ -56,22 +55,6 @@ class DeviceArithmetic:
         return logits, raw / total[:, None]
 
 
-class AnyForest(Protocol):
-    """What both forests can."""
-
-    heads: IntArray
-
-    def place(self, g: int, row: IntArray, seed: int = 0) -> None: ...
-
-    def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None: ...
-
-    def step(self) -> LongArray: ...
-
-    def found(self, games: LongArray) -> list[Found]: ...
-
-    def play(self, games: LongArray, actions: IntArray) -> list[list[int]]: ...
-
-
 @dataclass(frozen=True)
 class Trace:
     """What the searches of some games found, game after game, decision after decision."""
@@ -106,7 +89,7 @@ class Trace:
 
 
 def trace(
-    forest: AnyForest, rows: IntArray, seeds: Seeds, decisions: int, walks: int, considered: int
+    forest: Searches, rows: IntArray, seeds: Seeds, decisions: int, walks: int, considered: int
 ) -> Trace:
     """Searches and plays up to `decisions` decisions from each of `rows`, [G, row size].
 

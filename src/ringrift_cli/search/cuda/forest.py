@@ -15,6 +15,7 @@ bit of a double, which single precision mostly rounds away. Where trees are too 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -77,7 +78,8 @@ class DeviceForest:
         self._walks, self._exploration, self._scale = walks, exploration, value_scale
         self._stream = None if SIMULATED else torch.cuda.Stream(device.torch)
         self.judged = 0  # positions that were asked about
-        self.heads: IntArray = np.zeros((games, L.HEADER), np.int32)  # headers of the roots
+        self.waited = 0.0  # seconds that the host waited for steps
+        self._heads: IntArray = np.zeros((games, L.HEADER), np.int32)
         self._placed: dict[int, tuple[IntArray, int]] = {}  # rows and seeds to send
         self._orders, self._noise = self._host(3, games), self._host(games, of=torch.float32)
         self._actions = self._host(games)
@@ -94,11 +96,16 @@ class DeviceForest:
     def __len__(self) -> int:
         return self._games
 
+    @property
+    def heads(self) -> IntArray:
+        """The headers of the roots, [G, HEADER]; see game/layout.py."""
+        return self._heads
+
     def place(self, g: int, row: IntArray, seed: int = 0) -> None:
         """Puts game `g` at a position with two legal actions or more, and forgets its tree."""
         self._placed[g] = row.copy(), seed
         self._orders[0, g] = 0
-        self.heads[g], self._at[g] = row[: L.HEADER], -1
+        self._heads[g], self._at[g] = row[: L.HEADER], -1
 
     def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None:
         """Starts a search of `walks` walks with the next step; see gumbel.py."""
@@ -114,8 +121,10 @@ class DeviceForest:
         """
         with self._working():
             self._send()
+            start = time.perf_counter()
             self._step.run()
             status, wrong = self._fetch(self._memory.status, self._evaluator.wrong)
+            self.waited += time.perf_counter() - start
             self._orders[0] = 0
             if wrong[0]:
                 raise RingriftError(
@@ -159,7 +168,7 @@ class DeviceForest:
             )
             if lengths.max(initial=0) > HEAD_OF_LOG:
                 [logs] = self._fetch(m.logs[index])
-        self.heads[games], self._at[games] = heads, -1
+        self._heads[games], self._at[games] = heads, -1
         return [log[:n].tolist() for log, n in zip(logs, lengths.tolist(), strict=True)]
 
     @property
@@ -273,5 +282,5 @@ class DeviceForest:
         self._at[games] = np.arange(len(games))
 
     def _swapped(self, games: LongArray) -> BoolArray:
-        swapped: BoolArray = self.heads[games, L.PIE] == L.PIE_SWAPPED
+        swapped: BoolArray = self._heads[games, L.PIE] == L.PIE_SWAPPED
         return swapped
