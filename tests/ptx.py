@@ -1,6 +1,7 @@
 """A device that compiles what is launched on it, for a machine without a GPU.
 
 The drivers run as they are: what a kernel is compiled for are the types that it is launched with.
+Optimising takes ten times as long as all the rest, so only long tests do it.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ from torch import Tensor
 
 from ringrift_cli.game.cuda.device import Device, Kernel
 
-CAPABILITIES = [(8, 0), (9, 0)]
+TARGETS = [  # compute capability, whether the code is optimised
+    pytest.param((*capability, optimised), marks=[pytest.mark.long] if optimised else [])
+    for optimised in (False, True)
+    for capability in ((8, 0), (9, 0))
+]
+Target = tuple[int, int, bool]
 
 
 class PtxDevice(Device):
     """Keeps the PTX of every kernel, by its name and the types of its arguments."""
 
-    def __init__(self, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.torch, self.name, self._capability = torch.device("cpu"), "ptx", capability
+    def __init__(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.torch, self.name = torch.device("cpu"), "ptx"
+        *capability, self._optimised = target
+        self._capability = tuple(capability)
         self.ptx: dict[tuple[str, Any], str] = {}
         # Numba asks the device for its capability when it compiles the functions a kernel calls.
-        there = SimpleNamespace(compute_capability=capability)
+        there = SimpleNamespace(compute_capability=self._capability)
         monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: there)
         for module in ("search.cuda.forest", "search.cuda.sequence"):  # no streams, no graphs
             monkeypatch.setattr(f"ringrift_cli.{module}.SIMULATED", True)
@@ -46,7 +54,9 @@ class PtxDevice(Device):
         assert 0 < threads <= 1024
         types = tuple(typeof(argument) for argument in arguments)
         if (kernel.__name__, types) not in self.ptx:
-            ptx, _ = cuda.compile(kernel, types, device=False, abi="numba", cc=self._capability)
+            ptx, _ = cuda.compile(
+                kernel, types, device=False, abi="numba", cc=self._capability, opt=self._optimised
+            )
             major, minor = self._capability
             assert f".target sm_{major}{minor}" in ptx
             assert ".visible .entry" in ptx

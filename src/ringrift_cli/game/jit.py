@@ -16,6 +16,7 @@ import hashlib
 import operator
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -36,6 +37,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_VARIABLE = "RINGRIFT_CACHE_DIR"
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+if SIMULATED:  # generators are meant to overflow
+    warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)
 COMPILED = ("game", "nn", "search", "players")  # packages that hold some; they call those before
 
 
