@@ -36,7 +36,7 @@ def games(given: Arrays) -> Arrays:
         batch = DeviceBatch(*named(given), len(given["seeds"]), Device("cpu"), by_word=by_word)
         rows, logs, lengths = play_random(batch, given["seeds"], int(given["log"]))
         lists, counts = batch.legal()
-        found = {
+        found: Arrays = {
             "rows": rows.copy(), "logs": logs, "lengths": lengths, "mask": batch.mask().numpy(),
             "winners": batch.ended().numpy(), "counts": counts.numpy(),
         }  # fmt: skip

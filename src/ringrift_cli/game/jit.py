@@ -244,7 +244,7 @@ class SpacedRowModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, row, ir.LiteralStructType(pair))
 
 
-@_instruction(lambda array: array)
+@_instruction(_plain)
 def pointer(_typing: Any, array: Any) -> Any:
     """The row that begins with the first item of an int32 array, [K], contiguous or not."""
     row = row_type if array.layout == "C" else spaced_row_type

@@ -196,7 +196,7 @@ def pick(
     """The index of the action to play, of `scores[first:end]`; see `pick_all`."""
     unit = 1 << 30
     if blunder > 0 and draw(seeds, i, unit) < blunder * unit:
-        return first + draw(seeds, i, end - first)
+        return first + int(draw(seeds, i, end - first))
     best, ties, chosen = -math.inf, 0, first
     for k in range(first, end):
         score = scores[k]

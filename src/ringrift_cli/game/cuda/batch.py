@@ -50,7 +50,7 @@ class DeviceBatch:
         by_word: bool = False,
         pie_rule: bool = False,
     ) -> None:
-        T = tables(board, players)
+        T = self.T_host = tables(board, players)
         self.device, self.pie_rule, self._size = device, check_pie(players, pie_rule), size
         self.T = device.view(device.moved(np.array(T)))
         self.rows = words(device, size, int(T[L.T_ROW_SIZE]), by_word=by_word)

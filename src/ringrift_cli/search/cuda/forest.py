@@ -32,7 +32,7 @@ from ringrift_cli.game.playout import BoolArray, LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search import found
 from ringrift_cli.search.cuda import kernels, memory
-from ringrift_cli.search.cuda.sequence import Sequence
+from ringrift_cli.search.cuda.sequence import Sequence, new_stream
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
 from ringrift_cli.search.found import Found
 from ringrift_cli.search.gumbel import Plans
@@ -76,7 +76,10 @@ class DeviceForest:
         """`considered` bounds what a search may consider."""
         self._device, self._evaluator, self._games = device, evaluator, games
         self._walks, self._exploration, self._scale = walks, exploration, value_scale
-        self._stream = None if SIMULATED else torch.cuda.Stream(device.torch)
+        self._stream: torch.cuda.Stream | None = None
+        if not SIMULATED:
+            with device.active():
+                self._stream = new_stream()
         self.judged = 0  # positions that were asked about
         self.waited = 0.0  # seconds that the host waited for steps
         self._heads: IntArray = np.zeros((games, L.HEADER), np.int32)

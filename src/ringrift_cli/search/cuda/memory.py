@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.cuda.device import Device
@@ -86,7 +85,7 @@ def allocate(T: IntArray, games: int, room: Room, considered: int, device: Devic
     sample = empty_trees(1, room.nodes, room.edges, int(T[L.T_PLAYERS]))
     plan = new_plans(1, max(1, considered))
 
-    def like(array: np.ndarray) -> Tensor:
+    def like(array: np.ndarray) -> Any:  # a tensor
         kind = torch.int64 if array.dtype == np.uint64 else torch.from_numpy(array).dtype
         return device.zeros(games, *array.shape[1:], of=kind)
 

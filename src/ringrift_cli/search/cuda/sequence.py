@@ -14,6 +14,11 @@ from ringrift_cli.game.jit import SIMULATED
 WARM_UPS = 3  # before a capture: libraries choose their kernels and take their workspaces then
 
 
+def new_stream() -> torch.cuda.Stream:
+    """A stream of the current device."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
 class Sequence:
     """What `work` launches. It reads and writes the same memory every time, and waits for nothing.
 
@@ -26,7 +31,7 @@ class Sequence:
         self._graph: torch.cuda.CUDAGraph | None = None
         if SIMULATED:
             return
-        side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        side, current = new_stream(), torch.cuda.current_stream()
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):
