@@ -87,6 +87,8 @@ def as_many_as_fit(
     """
     import torch
 
+    from ringrift_cli.search.cuda.sequence import CAPTURING
+
     while True:
         try:
             return make(games)
@@ -96,7 +98,8 @@ def as_many_as_fit(
                     f"{device} has too little memory for {games} game.",
                     hint="--concurrent 1 with a smaller network, or --gpus none",
                 ) from None
-        torch.cuda.empty_cache()
+        with CAPTURING:
+            torch.cuda.empty_cache()
         tell(
             f"{device} is out of memory with {games:,} games at once in a line:"
             f" {games // 2:,} from now on."

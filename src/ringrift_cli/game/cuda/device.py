@@ -22,6 +22,11 @@ from torch import Tensor
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.jit import SIMULATED, Plain
 
+if not SIMULATED:
+    from numba.cuda.core import config  # type: ignore[import-not-found]
+
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a batch is as large as it is asked to be
+
 THREADS = 32 if SIMULATED else 128  # of a block; the simulator starts one of Python's for each
 Kernel = Callable[..., None]
 

@@ -32,7 +32,7 @@ from ringrift_cli.game.playout import BoolArray, LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search import found
 from ringrift_cli.search.cuda import kernels, memory
-from ringrift_cli.search.cuda.sequence import Sequence, new_stream
+from ringrift_cli.search.cuda.sequence import CAPTURING, Sequence, new_stream
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
 from ringrift_cli.search.found import Found
 from ringrift_cli.search.gumbel import Plans
@@ -88,7 +88,7 @@ class DeviceForest:
         self._actions = self._host(games)
         self._fetched: tuple[Trees, Plans] | None = None
         self._at = np.full(games, -1, np.int64)  # where a game's root is in what was fetched
-        with self._working():
+        with CAPTURING, self._working():
             room = memory.room_for(T, walks)
             self._memory = memory.allocate(T, games, room, considered, device)
             self._T = device.view(device.moved(np.array(T)))

@@ -5,12 +5,16 @@ A step of a search is some forty kernels, most of them far shorter than Python t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
 
 from ringrift_cli.game.jit import SIMULATED
 
+# Held while a forest takes its memory and is captured, and while memory is given back: what waits
+# for the whole device, as all of these do, would break a capture in another thread.
+CAPTURING = threading.RLock()
 WARM_UPS = 3  # before a capture: libraries choose their kernels and take their workspaces then
 
 
@@ -31,16 +35,20 @@ class Sequence:
         self._graph: torch.cuda.CUDAGraph | None = None
         if SIMULATED:
             return
+        with CAPTURING:
+            self._capture()
+
+    def _capture(self) -> None:
         side, current = new_stream(), torch.cuda.current_stream()
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):
-                work()
+                self._work()
         current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         # "thread_local": another thread of the process may play games of its own meanwhile
         with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
-            work()
+            self._work()
 
     def run(self) -> None:
         """Puts the sequence on the current stream."""
