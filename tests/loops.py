@@ -23,8 +23,9 @@ from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT, Registry
+from ringrift_cli.stages import cycle
 from ringrift_cli.stages.cycle import Loop
-from ringrift_cli.stages.cycle_journal import Journal
+from ringrift_cli.stages.cycle_journal import Journal, opened
 from ringrift_cli.stages.cycle_parts import (
     GateWork,
     Judged,
@@ -90,6 +91,14 @@ def loop_of(
     config: Config, steps: QuickSteps, journal: Journal, should_stop: ShouldStop = lambda: False
 ) -> Loop:
     return Loop(config, steps, journal, Notes(), should_stop)
+
+
+def run(config: Config, steps: QuickSteps, cycles: int = 1) -> list[dict[str, Any]]:
+    """The records of some cycles."""
+    records: list[dict[str, Any]] = []
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, steps, journal), cycles, records.append)
+    return records
 
 
 def write_model(config: Config, folder: Path, seed: int, **about: Any) -> Model:
@@ -187,9 +196,9 @@ class QuickSteps(RealSteps):
         with Results(work.results) as results:
             report = play_match(match, results, self.config.gate.max_games)
             counted = asdict(Counted.of(match, results, report))
-        cycle = int(work.candidate.path.parent.name.rpartition("-")[2])
-        accepted = self.accepts[min(cycle, len(self.accepts)) - 1]
-        elo = self.elo[min(cycle, len(self.elo)) - 1]
+        number = int(work.candidate.path.parent.name.rpartition("-")[2])
+        accepted = self.accepts[min(number, len(self.accepts)) - 1]
+        elo = self.elo[min(number, len(self.elo)) - 1]
         told = {"elo": elo, "elo_95": [elo - 30, elo + 30], "players": ["model", ANCHOR]}
         evidence = _evidence(
             self.config, work.candidate, work.champion, accepted, {**counted, **told}

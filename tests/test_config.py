@@ -166,6 +166,24 @@ def test_the_name_of_the_pool() -> None:
             "selfplay.fast_sims is 8, expected at most selfplay.sims, 7.",
         ),
         (
+            "selfplay:\n  resign_below: 0.1\nrun:\n  players: 3\n",
+            "selfplay.resign_below is for 2 players, but run.players is 3.",
+        ),
+        (
+            "run:\n  models: a=b\n",
+            (
+                "run.models is 'a=b', expected a path without ',' and '=', which separate the"
+                " arguments of a player that is named by its file."
+            ),
+        ),
+        (
+            "run:\n  folder: runs,old\n",
+            (
+                "run.folder is 'runs,old', expected a path without ',' and '=', which separate the"
+                " arguments of a player that is named by its file."
+            ),
+        ),
+        (
             "run:\n  pie_rule: on\n  players: 3\n",
             "run.pie_rule is for 2 players, but run.players is 3.",
         ),

@@ -28,6 +28,7 @@ NULL = "tag:yaml.org,2002:null"
 # Written here because the modules that define them load numpy and torch, which no root module does.
 BOARDS = ("square8", "square19", "hex8", "hexagonal")
 SIZES = ("tiny", "small", "medium", "large", "huge")
+SEPARATORS = ",="  # of the arguments of a player's spec, in which models are named by their files
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -217,6 +218,19 @@ class Config:
             raise UsageError(
                 f"run.pie_rule is for 2 players, but run.players is {self.run.players}."
             )
+        if self.selfplay.resign_below > 0 and self.run.players != 2:
+            raise UsageError(
+                f"selfplay.resign_below is for 2 players, but run.players is {self.run.players}.",
+                hint="--set selfplay.resign_below=0",
+            )
+        for name in ("folder", "models"):
+            path = getattr(self.run, name)
+            if set(path) & set(SEPARATORS):
+                raise UsageError(
+                    f"run.{name} is {path!r}, expected a path without ',' and '=', which separate"
+                    " the arguments of a player that is named by its file.",
+                    hint="a folder of another name",
+                )
         if self.gate.elo1 <= self.gate.elo0:
             raise UsageError(
                 f"gate.elo1 is {self.gate.elo1:g}, expected more than gate.elo0,"

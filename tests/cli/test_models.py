@@ -179,6 +179,53 @@ def test_rollback_asks_and_remembers(
     assert ringrift("models", "rollback", "--yes").code == 2  # no reason
 
 
+def test_remove_asks_and_keeps_champions(
+    ringrift: Ringrift, registry: Registry, made: dict[int, Path]
+) -> None:
+    first, second = (crowned(ringrift, made[seed]) for seed in (0, 1))
+    idle = registry.add("hex8-2p", made[2])
+    for name in ("champion", first):
+        run = ringrift("models", "remove", name, "--yes")
+        assert run.code == 2
+        assert "expected a model that no rollback can bring back" in run.err
+    silent = ringrift("models", "remove", idle.identity)
+    assert silent.code == 2
+    assert f"Delete {idle.identity} of hex8-2p, 0." in silent.err
+    assert "MB, which was trained on 7 shards? There is no terminal to ask" in silent.err
+    dry = ringrift("models", "remove", idle.identity[:6], "--dry-run")
+    assert dry.code == 0
+    assert dry.out.startswith(f"Would delete {idle.identity} of hex8-2p")
+    assert idle.path.exists()
+    run = ringrift("models", "remove", idle.identity[:6], "--yes", "--json")
+    told = document(run)
+    assert (told["model"], told["shards"], told["done"]) == (idle.identity, 7, True)
+    assert told["bytes"] > 1000
+    assert {entry.identity for entry in registry.models("hex8-2p")} == {first, second}
+    elsewhere = ringrift("models", "remove", made[2], "--yes")
+    assert elsewhere.code == 2
+    assert f"{made[2]} is no file of {registry.folder}/hex8-2p" in elsewhere.err
+    assert made[2].exists()
+
+
+def test_models_are_where_the_file_says(
+    ringrift: Ringrift, made: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RINGRIFT_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("ringrift.yaml").write_text("run:\n  models: kept\n")
+    entry = Registry(Path("kept")).add("hex8-2p", made[0])
+    run = ringrift("models", "list", "--json")
+    assert [model["identity"] for model in document(run)["models"]] == [entry.identity]
+    assert document(ringrift("models", "list", "--models", "none", "--json"))["models"] == []
+    monkeypatch.setenv("RINGRIFT_MODELS", "none")
+    assert document(ringrift("models", "list", "--json"))["models"] == []
+    monkeypatch.delenv("RINGRIFT_MODELS")
+    Path("ringrift.yaml").write_text("run: 3\n")
+    run = ringrift("models", "list")
+    assert run.code == 2
+    assert "ringrift.yaml:1: expected keys of run, as `name: value`." in run.err
+
+
 def test_export_writes_a_checked_file(
     ringrift: Ringrift, registry: Registry, made: dict[int, Path], tmp_path: Path
 ) -> None:

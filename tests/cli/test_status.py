@@ -10,6 +10,7 @@ import pytest
 
 from ringrift_cli.config import Config, commented
 from ringrift_cli.stages import cycle
+from ringrift_cli.stages.cycle import RESULTS
 from ringrift_cli.stages.cycle_journal import JOURNAL, opened
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, loop_of, settings, write_model
@@ -58,7 +59,7 @@ def test_a_run(ringrift: Ringrift, config: Config) -> None:
         "24 games recorded; 1 rejection in a row",
         " GB free, ",
         "alarm",
-        "1 candidates in a row were not accepted.",
+        "1 candidate in a row was not accepted.",
         "rejected",
     ):
         assert said in run.out, said
@@ -75,6 +76,16 @@ def test_a_run(ringrift: Ringrift, config: Config) -> None:
     assert document["working"] is None
     assert document["results"] == {"games": 24}
     assert (document["rejections"], len(document["alarms"])) == (1, 1)
+
+
+def test_it_writes_to_no_file(ringrift: Ringrift, config: Config) -> None:
+    config.folder.mkdir(parents=True)
+    results = config.folder / RESULTS
+    assert json.loads(ringrift("status", "--json").out)["results"] == {"games": 0}
+    assert not results.exists()
+    results.touch()
+    assert json.loads(ringrift("status", "--json").out)["results"] == {"games": 0}
+    assert results.read_bytes() == b""
 
 
 def test_a_rollback_is_told(ringrift: Ringrift, config: Config) -> None:

@@ -98,11 +98,19 @@ def test_pools_have_names() -> None:
             Registry(Path("models")).models(wrong)
 
 
-def test_the_folder_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_what_the_environment_says_else_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("RINGRIFT_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
     assert default_folder() == Path("models")
+    Path("ringrift.yaml").write_text("run:\n  models: kept\n")
+    assert default_folder() == Path("kept")
     monkeypatch.setenv("RINGRIFT_MODELS", "/elsewhere")
     assert default_folder() == Path("/elsewhere")
+    Path("ringrift.yaml").write_text("run:\n  modles: kept\n")
+    with pytest.raises(UsageError, match=r"ringrift\.yaml:2: there is no key 'modles' in run"):
+        default_folder()
 
 
 def test_an_added_checkpoint_is_whole_and_can_be_found(registry: Registry, made: Maker) -> None:
@@ -121,6 +129,43 @@ def test_an_added_checkpoint_is_whole_and_can_be_found(registry: Registry, made:
     for name in (entry.identity, entry.identity[:4], str(entry.path), str(entry.weights)):
         assert registry.find(POOL, name).identity == entry.identity
     assert registry.find(POOL, str(elsewhere)).path == elsewhere
+
+
+def test_a_whole_model_stays_as_it_is(registry: Registry, made: Maker, tmp_path: Path) -> None:
+    entry = registry.add(POOL, made(1, steps=7))
+    before = entry.path.read_bytes()
+    again = checkpoint.save(tmp_path / "again", network("hex8", 2, 1), {"steps": 9})
+    assert again.stem == entry.identity
+    found = registry.add(POOL, again)
+    assert (found, entry.path.read_bytes()) == (entry, before)
+    assert found.about == {"steps": 7}
+    entry.path.write_text("{")  # one that is not whole gives way
+    assert registry.add(POOL, again).about == {"steps": 9}
+    break_weights(entry.path)
+    assert registry.add(POOL, made(1, steps=7)).about == {"steps": 7}
+    assert checkpoint.load(entry.path, "hex8", 2).identity == entry.identity
+
+
+def test_only_who_can_never_be_champion_again_is_removed(registry: Registry, made: Maker) -> None:
+    first, second, third = (crown(registry, made(seed)) for seed in (1, 2, 3))
+    idle = registry.add(POOL, made(4))
+    size = idle.path.stat().st_size + idle.weights.stat().st_size
+    for identity, what in ((third, "is the champion"), (first, "is an earlier champion")):
+        with pytest.raises(UsageError, match=f"{identity} {what} of hex8-2p, expected a model"):
+            registry.remove(POOL, identity)
+    assert registry.remove(POOL, idle.identity) == size
+    assert not idle.path.exists()
+    assert not idle.weights.exists()
+    with pytest.raises(RecordError, match=f"{idle.identity} of hex8-2p is not in"):
+        registry.remove(POOL, idle.identity)
+    registry.rollback(POOL, "a test")
+    history = registry.history(POOL)
+    registry.remove(POOL, third)  # nothing brings back who fell
+    assert registry.history(POOL) == history
+    assert [entry.identity for entry in registry.earlier(POOL)] == [first]
+    champion = registry.champion(POOL)
+    assert champion is not None
+    assert champion.identity == second
 
 
 def test_names_that_are_nobody(registry: Registry, made: Maker) -> None:

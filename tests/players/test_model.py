@@ -86,6 +86,9 @@ def test_what_decides_how_it_plays_is_its_identity(model: Path, tmp_path: Path) 
     by_clock = identity(f"model:{model},seconds=1")
     assert by_clock == identity(f"model:{model},seconds=1,considered=0")
     assert by_clock != identity(f"model:{model},seconds=1,considered=16")
+    assert by_clock != identity(f"model:{model},seconds=1,exploration=1")
+    scaled = identity(f"model:{model},seconds=1,considered=16,value_scale=1")
+    assert scaled != identity(f"model:{model},seconds=1,considered=16")
 
 
 def test_names_of_the_registry(
@@ -108,6 +111,11 @@ def test_names_of_the_registry(
         ("model:{model},seconds=1,sims=3", "either sims=N or seconds=S"),
         ("model:{model},depth=3", "no argument 'depth'"),
         ("model:{model},precision=half", "Unknown precision 'half'"),
+        ("model:{model},sims=0,considered=4", "no argument 'considered'"),
+        ("model:{model},sims=0,exploration=1", "no argument 'exploration'"),
+        ("model:{model},sims=0,value_scale=1", "no argument 'value_scale'"),
+        ("model:{model},considered=0,value_scale=1", "no argument 'value_scale'"),
+        ("model:{model},seconds=1,value_scale=1", "no argument 'value_scale'"),
     ],
 )
 def test_what_is_no_such_player(model: Path, spec: str, sentence: str) -> None:

@@ -14,22 +14,13 @@ from ringrift_cli.config import Config
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.stages import cycle, cycle_data
-from ringrift_cli.stages.cycle_alarms import alarms
 from ringrift_cli.stages.cycle_journal import CYCLES, Journal, opened
-from ringrift_cli.stages.cycle_parts import Model, Played, SelfPlayWork, Stopped
+from ringrift_cli.stages.cycle_parts import Played, SelfPlayWork, Stopped
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.shards import read_searched
-from tests.loops import QuickSteps, changed, loop_of, settings, write_model
+from tests.loops import QuickSteps, changed, loop_of, run, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
-
-
-def run(config: Config, steps: QuickSteps, cycles: int = 1) -> list[dict[str, Any]]:
-    """The records of some cycles."""
-    records: list[dict[str, Any]] = []
-    with opened(config.folder) as journal:
-        cycle.run(loop_of(config, steps, journal), cycles, records.append)
-    return records
 
 
 def data_of(config: Config) -> Path:
@@ -110,6 +101,21 @@ def test_a_rejected_candidate_is_trained_on_for_a_while(tmp_path: Path) -> None:
     assert [record["promoted"] for record in records] == [*accepts, False]
 
 
+@pytest.mark.parametrize("continue_from", ["candidate", "champion"])
+def test_without_a_champion_nothing_that_was_learned_is_given_up(
+    tmp_path: Path, continue_from: str
+) -> None:
+    config = settings(tmp_path, max_rejections=2, continue_from=continue_from)
+    steps = QuickSteps(config, (False,))
+    records = run(config, steps, 5)
+    trained = [record["train"]["identity"] for record in records]
+    parents = [record["train"]["parent"] for record in records]
+    assert parents[1:] == trained[:-1]
+    players = [record["selfplay"]["model"] for record in records]
+    assert {model["kind"] for model in players} == {"bootstrap"}
+    assert {model["identity"] for model in players} == {parents[0]}
+
+
 def test_training_may_always_go_on_from_the_champion(tmp_path: Path) -> None:
     config = settings(tmp_path, continue_from="champion")
     records = run(config, QuickSteps(config, (True, False)), 3)
@@ -168,39 +174,6 @@ def test_games_of_other_cycles_do_not_count(tmp_path: Path) -> None:
     assert steps.calls[-4] == "selfplay 6"
     assert record["selfplay"]["games"] == 8
     assert sum(entry["games"] for entry in read_manifest(data_of(config))) == 10
-
-
-def test_evidence_that_was_changed_promotes_nobody(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-
-    class Changing(QuickSteps):
-        def champion(self) -> Model | None:
-            for path in (self.config.folder / "gate").glob("*.json"):
-                path.write_text(path.read_text() + " ")
-            return super().champion()
-
-    with pytest.raises(RecordError, match="is not the evidence that the gate of this cycle wrote"):
-        run(config, Changing(config))
-
-
-def test_a_champion_is_not_judged_against_itself(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-    QuickSteps(config).crown(write_model(config, tmp_path, 1))
-
-    class Lazy(QuickSteps):
-        def train(self, work: Any, *rest: Any) -> Any:
-            trained = super().train(work, *rest)
-            return type(trained)(work.parent, trained.summary)
-
-    steps = Lazy(config)
-    (record,) = run(config, steps)
-    assert not any(call.startswith("gate") for call in steps.calls)
-    gate = record["gate"]
-    assert (gate["verdict"], gate["games"], gate["checks"]) == ("inconclusive", 0, [])
-    assert "is champion already, though cycle 1 has not judged it" in gate["reasons"][0]
-    assert (record["promoted"], record["rejections"]) == (False, 1)
-    assert len(steps.champions) == 1
-    assert run(config, QuickSteps(config))[0]["promoted"]  # it is not stuck there
 
 
 @pytest.mark.parametrize(
@@ -321,41 +294,6 @@ def test_whatever_a_stop_left_is_gone_on_with(tmp_path: Path, looks: int) -> Non
     assert steps.champions == [record["champion"]]
 
 
-def test_a_promotion_that_was_not_journalled_counts_once(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-
-    class Dying(QuickSteps):
-        def promote(self, model: Model, evidence: dict[str, Any]) -> None:
-            super().promote(model, evidence)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(config, Dying(config))
-    steps = QuickSteps(config)
-    (record,) = run(config, steps)
-    assert steps.calls == []
-    assert record["promoted"]
-    assert steps.champions == [record["champion"]]
-
-
-def test_a_candidate_is_judged_again_against_another_champion(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-    steps = QuickSteps(config)
-    other = write_model(config, tmp_path, 1)
-
-    class Overtaken(QuickSteps):
-        def promote(self, model: Model, evidence: dict[str, Any]) -> None:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(config, Overtaken(config))
-    steps.crown(other)
-    (record,) = run(config, steps)
-    assert steps.calls == [f"gate {other.identity}", "promote"]
-    assert record["gate"]["against"] == other.identity
-    assert steps.champions == [other.identity, record["train"]["identity"]]
-
-
 # ---- what may go --------------------------------------------------------------------------------
 
 
@@ -401,89 +339,6 @@ def test_a_deletion_that_was_cut_short_is_ended(tmp_path: Path) -> None:
     assert left == {entry["file"] for entry in read_manifest(data_of(config))} <= files
     assert record["collected"]["shards"] == 15 - len(left)
     assert record["collected"]["bytes"] > 0
-
-
-# ---- alarms -------------------------------------------------------------------------------------
-
-
-def alarm_names(record: dict[str, Any]) -> list[str]:
-    for alarm in record["alarms"]:
-        assert alarm["sentence"].endswith(".")
-        assert isinstance(alarm["value"], float | int)
-        assert isinstance(alarm["threshold"], float | int)
-    return [alarm["name"] for alarm in record["alarms"]]
-
-
-def test_alarm_of_rejections(tmp_path: Path) -> None:
-    config = settings(tmp_path, alarm_rejections=2)
-    records = run(config, QuickSteps(config, (False, False, True)), 3)
-    assert [alarm_names(record) for record in records] == [[], ["rejections"], []]
-
-
-def test_alarm_of_repeated_games(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-    steps = QuickSteps(config)
-    steps.repeated = True
-    (record,) = run(changed(config, "selfplay", games_per_cycle=7), steps)
-    # three games, the same three, one of them
-    assert record["selfplay"]["duplicates"] == 4
-    assert alarm_names(record) == ["duplicates"]
-
-
-def test_alarm_of_falling_elo(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-    steps = QuickSteps(config, elo=(100.0, 160.0, 120.0, 110.0))
-    records = run(config, steps, 4)
-    assert [alarm_names(record) for record in records] == [[], [], [], ["elo_falling"]]
-    (alarm,) = records[3]["alarms"]
-    assert alarm["value"] == 50
-    assert alarm["threshold"] == pytest.approx(30 * 2**0.5)
-    assert "+110 Elo against the heuristic" in alarm["sentence"]
-
-
-def test_alarm_of_slow_self_play(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-    _, *records = run(config, QuickSteps(config), 5)  # another one played in the first cycle
-    rates = [100.0, 120.0, 110.0, 54.0]
-    for record, rate in zip(records, rates, strict=True):
-        record["selfplay"]["games_per_hour"] = rate
-    found = alarms(config.cycle, records[3], records[:3])
-    assert [(alarm["name"], alarm["threshold"]) for alarm in found] == [("games_per_hour", 55.0)]
-    records[3]["selfplay"]["games_per_hour"] = 55.0
-    assert alarms(config.cycle, records[3], records[:3]) == []
-    assert alarms(config.cycle, records[3], records[:2]) == []
-    records[3]["selfplay"]["games_per_hour"] = 1.0
-    records[3]["settings"]["selfplay"]["sims"] *= 100  # then it has to be slower
-    assert alarms(config.cycle, records[3], records[:3]) == []
-
-
-def test_alarm_of_a_clock_that_went_back(tmp_path: Path) -> None:
-    config = settings(tmp_path)
-    (record,) = run(config, QuickSteps(config))
-    record["train"]["data_hours"] = -0.5
-    assert alarms(config.cycle, record, []) == []
-    record["train"]["data_hours"] = -30.0
-    (alarm,) = alarms(config.cycle, record, [])
-    assert alarm["name"] == "data_age"
-    assert "dated 30.0 h after the clock" in alarm["sentence"]
-
-
-def test_alarm_of_old_data(tmp_path: Path) -> None:
-    """Self-play that says it made games, and whose games stopped arriving days ago."""
-    config = settings(tmp_path)
-
-    class Stale(QuickSteps):
-        def generate(self, work: SelfPlayWork, *rest: Any) -> Played:
-            played = super().generate(work, *rest)
-            entries = read_manifest(work.folder)
-            (work.folder / "manifest.jsonl").unlink()
-            for entry in entries:
-                add_to_manifest(work.folder, entry | {"time": "2020-01-01T00:00:00+00:00"})
-            return played
-
-    (record,) = run(config, Stale(config))
-    assert alarm_names(record) == ["data_age"]
-    assert record["alarms"][0]["threshold"] == 24
 
 
 def test_a_journal_alone_tells_the_record(tmp_path: Path) -> None:

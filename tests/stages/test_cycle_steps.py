@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.config import Config, load
-from ringrift_cli.errors import RecordError
+from ringrift_cli.artifacts import read_manifest, remove_from_manifest
+from ringrift_cli.config import Config, Run, load
+from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.actor import PlaySetting
-from ringrift_cli.stages.cycle_journal import opened
-from ringrift_cli.stages.cycle_parts import Model
+from ringrift_cli.stages.cycle_journal import Journal, opened
+from ringrift_cli.stages.cycle_parts import Model, Trained, TrainWork
 from ringrift_cli.stages.cycle_steps import RealSteps, setting_of
 from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.promote import GateSetting
@@ -28,6 +29,12 @@ from tests.loops import Notes, changed, settings, write_model
 from tests.walks import CONFIGURATIONS
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
+
+
+def one_cycle(config: Config, steps: RealSteps, journal: Journal) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    cycle.run(cycle.Loop(config, steps, journal, Notes()), 1, records.append)
+    return records
 
 
 def names(kind: Any) -> set[str]:
@@ -43,6 +50,50 @@ def test_every_setting_goes_somewhere() -> None:
     # what is not in the file has a default that nobody needs to change in a loop
     assert names(PlaySetting) <= names(config.selfplay)
     assert names(GateSetting) - names(config.gate) == {"seed"}
+
+
+def test_settings_have_one_default() -> None:
+    config = Config()
+    assert setting_of(PlaySetting, config.selfplay) == PlaySetting()
+    # a loop knows when data are stale; whoever trains by hand says so
+    own = {"board": "hex8", "players": 2, "max_age": None, "max_generations_behind": None}
+    assert setting_of(TrainSetting, config.train, **own) == TrainSetting("hex8", 2)
+
+
+def test_paths_that_no_player_can_name_are_refused_before_any_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a,b").mkdir()
+    monkeypatch.chdir(tmp_path / "a,b")
+    with pytest.raises(UsageError, match="holds ',' or '='"):
+        RealSteps(Config(Run(gpus="none")))
+
+
+def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> None:
+    """Self-play that was done, and whose shards are gone when training looks for them."""
+    config = changed(tiny(tmp_path), "train", max_generations_behind=0)
+
+    class Losing(Generous):
+        def train(self, work: TrainWork, *rest: Any) -> Trained:
+            entries = read_manifest(work.data)
+            own = [e["sha256"] for e in entries if e["made"]["generation"] == work.cycle]
+            remove_from_manifest(work.data, own)
+            return super().train(work, *rest)
+
+    with opened(config.folder) as journal:
+        (first,) = one_cycle(config, Generous(config), journal)
+        with pytest.raises(RecordError) as error:
+            one_cycle(config, Losing(config), journal)
+        assert journal.outcome(2, "selfplay") is not None
+        assert journal.outcome(2, "train") is None
+    assert error.value.message == (
+        f"The newest shard of {config.folder / 'selfplay'} was made by generation 1, 1 behind"
+        " generation 2, but max-generations-behind is 0: its data are stale."
+    )
+    assert error.value.hint == "look whether self-play has the new models"
+    champion = RealSteps(config).champion()
+    assert champion is not None
+    assert champion.identity == first["champion"]
 
 
 def test_settings_arrive() -> None:

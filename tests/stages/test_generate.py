@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from ringrift_cli.stages.forests import on_cpu
 from ringrift_cli.stages.generate import (
     Generated,
     _add,
-    _signals_held,
     devices_named,
     generate,
     recorded,
@@ -211,21 +209,6 @@ def test_a_signal_to_workers_that_still_import_is_not_theirs(
     assert workers(running) == begun
 
 
-@pytest.mark.parametrize("main_thread", [True, False])
-def test_signals_are_held_while_a_process_begins(main_thread: bool) -> None:
-    def held() -> None:
-        with _signals_held():
-            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        assert blocked >= {signal.SIGINT, signal.SIGTERM}
-        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
-
-    if main_thread:
-        held()
-    else:
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(held).result()
-
-
 def test_a_worker_that_dies_is_an_error(running: subprocess.Popen[bytes], tmp_path: Path) -> None:
     wait_for_shard(tmp_path / "games", running)
     os.kill(workers(running)[0], signal.SIGKILL)
@@ -237,8 +220,8 @@ def test_a_worker_that_dies_is_an_error(running: subprocess.Popen[bytes], tmp_pa
 def test_a_new_champion_plays_the_next_games(
     setting: GenerateSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = save(tmp_path / "new", network("hex8", 2, seed=5), {})
-    following = replace(setting, follow=tmp_path / "models", devices=("cpu",))
+    newer = save(tmp_path / "new", network("hex8", 2, seed=5), {"generation": 8})
+    following = replace(setting, follow=tmp_path / "models", devices=("cpu",), generation=7)
     monkeypatch.setattr(generate_worker, "LOOK_EVERY", 0.0)
     champion = Registry(tmp_path / "models").add("hex8-2p", newer)
     monkeypatch.setattr(Registry, "champion", lambda _self, _pool: champion)
@@ -246,8 +229,11 @@ def test_a_new_champion_plays_the_next_games(
     line = generate_worker.Line(bench, 4)  # type: ignore[arg-type]
     line.run()
     assert len(line._actors) == 1  # noqa: SLF001 the trees of those before are gone
-    models = [entry["made"]["model"] for entry in read_manifest(tmp_path / "games")]
-    assert set(models) == {setting.identity, newer.stem}
+    made = [entry["made"] for entry in read_manifest(tmp_path / "games")]
+    assert {(one["model"], one["generation"]) for one in made} == {
+        (setting.identity, 7),
+        (newer.stem, 8),
+    }
     assert games_in(tmp_path / "games") == 12
 
 

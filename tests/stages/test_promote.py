@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from ringrift_cli.errors import PlayerError, RecordError, RingriftError, UsageError
+from ringrift_cli.game import playout
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry, check_evidence
+from ringrift_cli.stages import match as matches
 from ringrift_cli.stages import promote
 from ringrift_cli.stages.evaluate import ANCHOR, identity, new_match, play_match
 from ringrift_cli.stages.promote import (
@@ -142,6 +144,46 @@ def test_a_champion_that_played_otherwise_is_measured_anew(results: Results) -> 
 
 
 # ---- what is written ----------------------------------------------------------------------------
+
+
+def repeat_every_block(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Makes the seeds of matches repeat, so that every block is played so many times."""
+    real = playout.game_seeds
+
+    def seeds(seed: int, first: int, count: int) -> playout.Seeds:
+        if seed == SETTING.seed ^ matches.OPENING_SALT:
+            return real(seed, first // times, count)
+        block, rotation = divmod(first, HEX.players)
+        return real(seed, block // times * HEX.players + rotation, count)
+
+    monkeypatch.setattr(playout, "game_seeds", seeds)
+
+
+def test_repeated_games_are_no_evidence(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Results(tmp_path / "other.sqlite") as other:
+        expected = gate(HEX, STRONG, MIDDLE, other, SETTING)
+    assert expected.verdict == "accepted"
+    repeat_every_block(monkeypatch, 3)
+    found = gate(HEX, STRONG, MIDDLE, results, SETTING)
+    random, champion = (check.match for check in found.checks)
+    assert (random.games, random.counts) == (30, expected.checks[0].match.counts)
+    assert random.duplicates > 0
+    # as many games as the test may take; those of them that are its own do not suffice
+    assert champion.games + champion.duplicates == SETTING.max_games
+    assert 3 * champion.games <= SETTING.max_games + 3 * HEX.players
+    assert found.checks[1].sprt is not None
+    assert found.checks[1].sprt["blocks"] == champion.blocks
+    assert found.verdict == "inconclusive"
+
+
+def test_one_game_over_and_over_is_no_evidence(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeat_every_block(monkeypatch, 10**6)
+    with pytest.raises(RingriftError, match=r"Only 2 of \d+ games count; the others repeat"):
+        gate(HEX, STRONG, None, results, SETTING)
 
 
 def test_the_document_holds_every_match(results: Results) -> None:

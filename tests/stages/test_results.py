@@ -147,6 +147,28 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         Results(newer)
 
 
+def test_looking_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    with pytest.raises(OutputError, match="unable to open database file"):
+        Results(path, read_only=True)
+    assert not path.exists()
+    path.touch()  # as a process leaves it that has only begun to make it
+    with Results(path, read_only=True) as empty:
+        assert empty.pools() == []
+    assert path.read_bytes() == b""
+    with Results(path) as results:
+        match = begin(results)
+        with Results(path, read_only=True) as looking:  # beside one that writes
+            results.add(match, POOL, [game(0, 0), game(0, 1)])
+            assert looking.pools() == [(POOL, 2)]
+            with pytest.raises(OutputError, match="readonly database"):
+                looking.add(match, POOL, [game(1, 0)])
+    before = path.read_bytes()
+    with Results(path, read_only=True) as looking:
+        assert looking.blocks(match, 2).numbers == [0]
+    assert path.read_bytes() == before
+
+
 def _open(path: Path) -> None:
     Results(path).__exit__()
 

@@ -234,6 +234,39 @@ def test_it_stops_early_with_the_best(
     assert train(setting, data, tmp_path / "out", resume=True) == summary
 
 
+@pytest.mark.parametrize(("value_weight", "early"), [(0.5, False), (2.0, True)])
+def test_early_stop_weighs_the_losses_as_training_does(
+    tmp_path: Path,
+    data: Sources,
+    monkeypatch: pytest.MonkeyPatch,
+    value_weight: float,
+    early: bool,
+) -> None:
+    """The policy gets better by 1 in each validation, and the value worse by 1."""
+    number = -1
+
+    def losses(*_: Any) -> train_loss.Losses:
+        return train_loss.Losses(
+            *(torch.tensor(float(loss)) for loss in (9 - number, number, 3, 5))
+        )
+
+    def validate(*args: Any) -> dict[str, float]:
+        nonlocal number
+        number += 1
+        return real(*args)
+
+    real = train_loss.validate
+    monkeypatch.setattr(train_loss, "losses", losses)
+    monkeypatch.setattr(stage, "validate", validate)
+    setting = replace(SMALL, steps=8, validate_every=2, patience=2, value_weight=value_weight)
+    setting = replace(setting, owner_weight=0.25, eliminated_weight=0.5)
+    summary = train(setting, data, tmp_path / "out")
+    assert (summary.early, summary.steps) == (early, 4 if early else 8)
+    measured = train_state.read_state(tmp_path / "out").validations
+    expected = [9 - n + value_weight * n + 0.25 * 3 + 0.5 * 5 for n in range(len(measured))]
+    assert [one["loss"] for one in measured] == pytest.approx(expected)
+
+
 def test_no_games_held_out(tmp_path: Path, data: Sources) -> None:
     summary = train(replace(SMALL, validation_share=0.0), data, tmp_path / "out")
     assert (summary.validation_first, summary.validation_last) == ({}, {})
@@ -580,7 +613,7 @@ def test_stale_or_missing_data(tmp_path: Path, data: Sources) -> None:
         train(replace(SMALL, max_generations_behind=1, generation=3), data, out)
     with pytest.raises(RecordError, match="holds no searched positions of square8, 2 players"):
         train(replace(SMALL, board="square8"), data, out)
-    with pytest.raises(RecordError, match="All 12 games of the window are held out"):
+    with pytest.raises(RecordError, match="The window has 12 games, all held out for"):
         train(replace(SMALL, validation_share=0.9999), data, out)
     with pytest.raises(RecordError, match="does not list shard abc"):
         train(SMALL, replace(data, hashes=["abc"]), out)

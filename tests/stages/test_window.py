@@ -76,11 +76,27 @@ def test_newest_first_until_it_is_full(folder: Path) -> None:
     }
 
 
-def test_time_decides_not_the_order_of_lines(folder: Path) -> None:
+def test_within_a_generation_time_decides_not_the_order_of_lines(folder: Path) -> None:
     entries = read_manifest(folder)
-    rewrite(folder, {0: {"time": (NOON + dt.timedelta(hours=1)).isoformat()}})
-    window = choose(folder, WindowSetting("hex8", 2, least=1), now=NOON)
-    assert window.hashes[0] == entries[0]["sha256"]
+    later = (NOON + dt.timedelta(hours=1)).isoformat()
+    rewrite(folder, {0: {"time": later, "made": entries[3]["made"]}})
+    window = choose(folder, WindowSetting("hex8", 2, least=10**6), now=NOON)
+    assert window.hashes[:2] == [entries[0]["sha256"], entries[3]["sha256"]]
+
+
+def test_a_clock_that_is_wrong_reorders_no_generations(folder: Path) -> None:
+    entries = read_manifest(folder)
+    ahead, behind = NOON + dt.timedelta(days=1), NOON - dt.timedelta(days=1)
+    rewrite(folder, {0: {"time": ahead.isoformat()}, 3: {"time": behind.isoformat()}})
+    window = choose(folder, WindowSetting("hex8", 2, least=10**6), now=NOON)
+    assert window.hashes == [entry["sha256"] for entry in reversed(entries[:4])]
+
+
+def test_shards_of_no_known_generation_come_last(folder: Path) -> None:
+    entries = read_manifest(folder)
+    rewrite(folder, {3: {"made": {"generation": "4"}}, 2: {"made": None}})
+    window = choose(folder, WindowSetting("hex8", 2, least=10**6), now=NOON)
+    assert window.hashes == [entries[k]["sha256"] for k in (1, 0, 3, 2)]
 
 
 def test_every_pool_has_its_own(folder: Path) -> None:

@@ -79,7 +79,8 @@ def cycle(
     stdout and, as JSON, to cycles.jsonl.
 
     Exit code 0: done; 1: a step failed; 2: wrong usage; 3: done, with an alarm (old data, falling
-    Elo, slow self-play, many rejections, repeated games); 130 or 143: stopped by a signal.
+    Elo, slow self-play, many rejections, repeated games, more data than there should be); 130 or
+    143: stopped by a signal.
 
     \b
     Examples:
@@ -187,7 +188,7 @@ def _preview(out: Output, config: Config, steps: Steps) -> None:
         f"cycle {found['cycle']} of {found['folder']}",
         f"  done       {', '.join(found['done']) or 'nothing yet'}",
         f"  next       {found['next']}",
-        f"  self-play  {counted(found['games_missing'], 'game')} of {found['games']} by {model}",
+        f"  self-play  {counted(found['games_missing'], 'game')} of {found['games']:,} by {model}",
         f"  data       {shards}, {found['surplus']} to delete",
         f"  champion   {found['champion'] or 'none'}",
         f"  disk       {found['free_gb']:.1f} GB free, {config.cycle.min_free_gb:g} GB needed",

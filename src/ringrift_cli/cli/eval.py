@@ -21,7 +21,14 @@ from ringrift_cli.cli.options import (
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, Progress, need_subcommand, stop_requested, stopped
+from ringrift_cli.cli.output import (
+    Output,
+    Progress,
+    counted,
+    need_subcommand,
+    stop_requested,
+    stopped,
+)
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +137,7 @@ def match_command(
                 match,
                 results,
                 games,
-                advance=lambda n: progress.advance(n, f"{n} games"),
+                advance=lambda n: progress.advance(n, counted(n, "game")),
                 should_stop=lambda: bool(signalled()),
             )
             signal = signalled()

@@ -19,7 +19,7 @@ from ringrift_cli.cli.options import (
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
+from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ app = typer.Typer(name="models", rich_markup_mode=None)
 
 MOST_SIMULATIONS = 1_000_000
 ModelsOption = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--models",
         metavar="FOLDER",
         help="Where models are kept, a folder for each pool.",
         envvar="RINGRIFT_MODELS",
+        show_default="run.models",
     ),
 ]
 NameArgument = Annotated[
@@ -49,6 +50,7 @@ NameArgument = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Do everything but the change itself.")
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 GamesOption = Annotated[
     int,
     typer.Option(
@@ -102,7 +104,6 @@ ResultsOption = Annotated[
         envvar="RINGRIFT_RESULTS",
     ),
 ]
-FOLDER = Path("models")
 
 
 @app.callback(invoke_without_command=True)
@@ -118,12 +119,12 @@ def models(context: typer.Context) -> None:
     need_subcommand(context)
 
 
-def _registry(folder: Path, board: str, players: int, pie: bool) -> tuple[Registry, str]:
+def _registry(folder: Path | None, board: str, players: int, pie: bool) -> tuple[Registry, str]:
     """The registry, and the name of the pool."""
     check_pie(pie, players)
-    from ringrift_cli.nn.registry import Registry, pool_name
+    from ringrift_cli.nn.registry import Registry, default_folder, pool_name
 
-    return Registry(folder), pool_name(board, players, pie)
+    return Registry(folder or default_folder()), pool_name(board, players, pie)
 
 
 @app.command("list")
@@ -131,7 +132,7 @@ def list_command(
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
     pie: PieOption = False,
-    folder: ModelsOption = FOLDER,
+    folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -152,7 +153,7 @@ def list_command(
     out.result(document, models_text.list_text(document))
     others = [name for name in registry.pools() if name != pool]
     if not entries and others:
-        out.note(f"{folder} has models of {', '.join(others)}.")
+        out.note(f"{registry.folder} has models of {', '.join(others)}.")
 
 
 @app.command()
@@ -161,7 +162,7 @@ def show(
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
     pie: PieOption = False,
-    folder: ModelsOption = FOLDER,
+    folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -194,7 +195,7 @@ def promote(
     seed: SeedOption = None,
     results_file: ResultsOption = Path("runs/results.sqlite"),
     dry_run: DryRunOption = False,
-    folder: ModelsOption = FOLDER,
+    folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -293,9 +294,9 @@ def rollback(
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
     pie: PieOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     dry_run: DryRunOption = False,
-    folder: ModelsOption = FOLDER,
+    folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -325,6 +326,59 @@ def rollback(
     out.result(document, f"{'Would make' if dry_run else 'Made'} {what}.")
 
 
+@app.command()
+def remove(
+    name: NameArgument,
+    board: BoardOption = "hex8",
+    players: PlayersOption = 2,
+    pie: PieOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    folder: ModelsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Delete a model that is not champion, and that no rollback can make champion again.
+
+    The learning loop keeps the shards that a model in the registry was trained on; those of a
+    removed one may go. The history keeps its evidence. Leave a model alone that a cycle under way
+    began with: ringrift cycle --dry-run names who plays.
+
+    \b
+    Examples:
+      ringrift models remove 3f0c --board hex8
+      ringrift models remove 3f0c --yes --dry-run
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    registry, pool = _registry(folder, board, players, pie)
+    entry = registry.find(pool, name)
+    if entry.path.parent != registry.folder / pool:
+        raise UsageError(
+            f"{entry.path} is no file of {registry.folder / pool}, expected a model of the"
+            " registry.",
+            hint="rm, for files elsewhere",
+        )
+    registry.check_removable(pool, entry.identity)
+    size = sum(path.stat().st_size for path in (entry.path, entry.weights) if path.exists())
+    shards = len(entry.about.get("data", []))
+    what = (
+        f"{entry.identity} of {pool}, {size / 1e6:.1f} MB, which was trained on"
+        f" {counted(shards, 'shard')}"
+    )
+    if not dry_run:
+        _ask(f"Delete {what}?", yes=yes)
+        size = registry.remove(pool, entry.identity)
+    document = {
+        "pool": pool,
+        "model": entry.identity,
+        "bytes": size,
+        "shards": shards,
+        "done": not dry_run,
+    }
+    out.result(document, f"{'Would delete' if dry_run else 'Deleted'} {what}.")
+
+
 def _ask(question: str, *, yes: bool) -> None:
     """Goes on if the user agrees; `UsageError` where there is nobody to ask."""
     if yes:
@@ -343,7 +397,7 @@ def export(
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
     pie: PieOption = False,
-    folder: ModelsOption = FOLDER,
+    folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,

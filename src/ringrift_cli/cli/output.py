@@ -18,17 +18,25 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from ringrift_cli.errors import OutputError
+from ringrift_cli.words import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+__all__ = [
+    "LINE_EVERY",
+    "Output",
+    "Progress",
+    "counted",
+    "discard_stdout",
+    "need_subcommand",
+    "stop_requested",
+    "stopped",
+    "was_typed",
+]
+
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 game`, `2,000 games`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def need_subcommand(context: typer.Context) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli.cli.configured import ConfigOption, SetOption, configuration
 from ringrift_cli.cli.options import (
     BoardOption,
     ConcurrentOption,
@@ -22,14 +23,30 @@ from ringrift_cli.cli.options import (
     check_pie,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
+from ringrift_cli.cli.output import Output, counted, stop_requested, stopped, was_typed
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringrift_cli.config import SelfPlay
     from ringrift_cli.stages.selfplay import Setting, Summary
 
 POLICIES = ("model", "random")
 RANDOM_GAMES = 1000
+OF_A_MODEL = {  # options that random games have no use for, by parameter
+    "model": "--model",
+    "hours": "--hours",
+    "sims": "--sims",
+    "fast_sims": "--fast-sims",
+    "full_share": "--full-share",
+    "resign_below": "--resign-below",
+    "gpus": "--gpus",
+    "concurrent": "--concurrent",
+    "follow": "--follow",
+    "generation": "--generation",
+    "config_file": "--config",
+    "settings": "--set",
+}
+SECTION = "selfplay."
 
 
 def _policy(text: str) -> str:
@@ -43,7 +60,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="champion, previous, an identity in the registry, or a checkpoint file.",
+        help="champion, previous, an identity in the registry, a checkpoint file, or heuristic: a"
+        " search with the tuned heuristic.",
         envvar="RINGRIFT_MODEL",
     ),
 ]
@@ -55,17 +73,52 @@ HoursOption = Annotated[
     typer.Option("--hours", metavar="H", help="Begin no game after so many hours."),
 ]
 SimsOption = Annotated[
-    int, typer.Option("--sims", parser=whole_number(1), metavar="N", help="Of a full search.")
+    int | None,
+    typer.Option(
+        "--sims",
+        parser=whole_number(1),
+        metavar="N",
+        help="Of a full search.",
+        show_default="selfplay.sims",
+    ),
 ]
 FastSimsOption = Annotated[
-    int, typer.Option("--fast-sims", parser=whole_number(1), metavar="N", help="Of the others.")
+    int | None,
+    typer.Option(
+        "--fast-sims",
+        parser=whole_number(1),
+        metavar="N",
+        help="Of the others.",
+        show_default="selfplay.fast_sims",
+    ),
 ]
 FullShareOption = Annotated[
-    float, typer.Option("--full-share", min=0.01, max=1, help="Decisions searched in full.")
+    float | None,
+    typer.Option(
+        "--full-share",
+        metavar="SHARE",
+        help="Decisions searched in full.",
+        show_default="selfplay.full_share",
+    ),
 ]
 ResignOption = Annotated[
-    float,
-    typer.Option("--resign-below", min=0, max=0.5, help="Chance to win; 0: never (2 players)."),
+    float | None,
+    typer.Option(
+        "--resign-below",
+        metavar="CHANCE",
+        help="Chance to win; 0: never (2 players).",
+        show_default="selfplay.resign_below",
+    ),
+]
+GenerationOption = Annotated[
+    int | None,
+    typer.Option(
+        "--generation",
+        parser=whole_number(0),
+        metavar="N",
+        help="What the shards say of their age.",
+        show_default="that of the model",
+    ),
 ]
 FollowOption = Annotated[
     bool, typer.Option("--follow", help="Let a new champion play the games that begin then.")
@@ -89,18 +142,22 @@ ReadableOption = Annotated[
 
 
 def selfplay(
+    context: typer.Context,
     board: BoardOption = "hex8",
     players: PlayersOption = 2,
     games: GamesOption = None,
     hours: HoursOption = None,
     model: ModelOption = "champion",
     gpus: GpusOption = "all",
-    sims: SimsOption = 32,
-    fast_sims: FastSimsOption = 8,
-    full_share: FullShareOption = 0.3,
-    resign_below: ResignOption = 0.0,
+    sims: SimsOption = None,
+    fast_sims: FastSimsOption = None,
+    full_share: FullShareOption = None,
+    resign_below: ResignOption = None,
     concurrent: ConcurrentOption = None,
     follow: FollowOption = False,
+    generation: GenerationOption = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
     policy: PolicyOption = "model",
     seed: SeedOption = 0,
     out_folder: OutOption = None,
@@ -115,7 +172,8 @@ def selfplay(
     Games go to shards named by their content, each entered in manifest.jsonl once it is whole.
     Ctrl-C and SIGTERM write the games that are over; the same command then goes on behind them, as
     it does with a greater --games. What a model plays is training data: with each decision that was
-    searched in full goes what the search found.
+    searched in full goes what the search found. How it plays is what the section selfplay of
+    ringrift.yaml says, unless an option or --set selfplay.KEY=VALUE says otherwise.
 
     \b
     Examples:
@@ -125,35 +183,73 @@ def selfplay(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     check_pie(pie, players)
-    if games is not None and hours is not None:
-        raise UsageError("--games and --hours both say when to stop: expected one of them.")
-    if hours is not None and not 0 < hours < float("inf"):
-        raise UsageError(f"--hours is {hours:g}, expected a time above 0.")
     if policy == "random":
-        if hours is not None:
-            raise UsageError("--hours is for a model; random games are counted.", "--games 1000")
+        _refuse_of_a_model(context)
         folder = out_folder or Path("runs/selfplay")
         _play_random(out, board, players, games or RANDOM_GAMES, seed, folder, pie, readable)
         return
     if readable:
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
-    if games is None and hours is None:
-        raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
+    _check_length(games, hours)
     if follow and model != "champion":
         raise UsageError("--follow is for the champion, whoever that is: leave out --model.")
+    if resign_below and players != 2:
+        raise UsageError(f"--resign-below is for 2 players, not {players}: leave it out.")
+    typed = {
+        "sims": sims,
+        "fast_sims": fast_sims,
+        "full_share": full_share,
+        "resign_below": resign_below,
+        "concurrent": concurrent,
+    }
+    section = _section(board, players, config_file, settings, typed)
     out.compile_players()
     from ringrift_cli.cli import selfplay_model
     from ringrift_cli.nn.registry import default_folder, pool_name
-    from ringrift_cli.stages.actor import PlaySetting
 
-    play = PlaySetting(
-        sims=sims, fast_sims=fast_sims, full_share=full_share, resign_below=resign_below
-    )
-    setting = selfplay_model.setting_of(model, board, players, pie, seed, gpus, concurrent, play)
+    setting = selfplay_model.setting_of(model, board, players, pie, seed, gpus, section, generation)
     if follow:
         setting = replace(setting, follow=default_folder())
     folder = out_folder or Path("runs") / pool_name(board, players, pie) / "selfplay"
     selfplay_model.play(out, setting, folder, games, hours)
+
+
+def _section(
+    board: str,
+    players: int,
+    config_file: Path | None,
+    settings: list[str] | None,
+    typed: dict[str, float | None],
+) -> SelfPlay:
+    """How a model is to play; `UsageError` for what cannot be."""
+    for setting in settings or []:
+        if not setting.startswith(SECTION):
+            raise UsageError(
+                f"--set {setting}: self-play takes keys of the section selfplay only.",
+                hint="--set selfplay.considered=8",
+            )
+    flags = [f"{SECTION}{name}={value}" for name, value in typed.items() if value is not None]
+    return configuration(config_file, board, players, [*(settings or []), *flags]).selfplay
+
+
+def _refuse_of_a_model(context: typer.Context) -> None:
+    """`UsageError` for an option on the command line that decides nothing in random games."""
+    for name, option in OF_A_MODEL.items():
+        if was_typed(context, name):
+            raise UsageError(
+                f"{option} is for games of a model, not for --policy random.",
+                hint=f"leave out {option}, or --policy random",
+            )
+
+
+def _check_length(games: int | None, hours: float | None) -> None:
+    """`UsageError` unless exactly one of them says how long a model is to play."""
+    if games is not None and hours is not None:
+        raise UsageError("--games and --hours both say when to stop: expected one of them.")
+    if hours is not None and not 0 < hours < float("inf"):
+        raise UsageError(f"--hours is {hours:g}, expected a time above 0.")
+    if games is None and hours is None:
+        raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
 
 
 def _play_random(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.actor import Counts, PlaySetting
+    from ringrift_cli.config import SelfPlay
+    from ringrift_cli.stages.actor import Counts
     from ringrift_cli.stages.generate import Generated
     from ringrift_cli.stages.generate_worker import GenerateSetting
 
+HEURISTIC = "heuristic"  # the name of the model that is none
 GPU_EVERY = 5.0  # seconds between two looks at the use of the GPUs
 
 
@@ -61,28 +63,38 @@ def setting_of(
     pie_rule: bool,
     seed: int,
     gpus: str,
-    concurrent: int | None,
-    play: PlaySetting,
+    section: SelfPlay,
+    generation: int | None,
 ) -> GenerateSetting:
     """What a command line asks for; `UsageError` if there is no such model or GPU."""
-    from ringrift_cli.nn.checkpoint import read_about
+    from ringrift_cli.nn.checkpoint import generation_of, read_about
     from ringrift_cli.players.model import checkpoint_named
+    from ringrift_cli.players.spec import teacher
+    from ringrift_cli.stages.actor import PlaySetting
+    from ringrift_cli.stages.cycle_steps import TEACHER, setting_of
     from ringrift_cli.stages.generate import devices_named, games_at_once
     from ringrift_cli.stages.generate_worker import GenerateSetting
 
     devices = devices_named(gpus)
-    path, identity = checkpoint_named(model, board, players, pie_rule)
+    path: Path | None = None
+    if model == HEURISTIC:
+        identity, own = teacher(TEACHER, board, players).identity, 0
+    else:
+        path, identity = checkpoint_named(model, board, players, pie_rule)
+        own = generation_of(read_about(path)["about"])
     return GenerateSetting(
         board,
         players,
         path,
         identity,
-        play,
+        setting_of(PlaySetting, section),
         pie_rule,
         seed,
-        generation=int(read_about(path)["about"].get("generation", 0)),
+        generation=own if generation is None else generation,
         devices=devices,
-        concurrent=games_at_once(devices, concurrent),
+        concurrent=games_at_once(devices, section.concurrent),
+        shard_games=section.shard_games,
+        teacher=TEACHER,
     )
 
 
@@ -133,6 +145,6 @@ def _told(setting: GenerateSetting, summary: Generated, folder: Path) -> tuple[d
     if counts.resign_checked:
         text += (
             f"\nOf {counted(counts.resign_checked, 'played-through game')} that would have been "
-            f"resigned, {counts.resign_wrong} were won by the seat that would have given up"
+            f"resigned, the seat that would have given up won {counts.resign_wrong}"
         )
     return document, text

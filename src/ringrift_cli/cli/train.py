@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli import config
 from ringrift_cli.cli.options import (
     BoardOption,
     JsonOption,
@@ -24,6 +25,8 @@ from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.train import Plan, Sources, TrainSetting, TrainSummary
+
+DEFAULTS = config.Train()
 
 DataOption = Annotated[
     Path | None,
@@ -93,7 +96,7 @@ SamplesOption = Annotated[
         "--samples-per-position",
         metavar="X",
         help="How often a new position is seen on average: that caps the steps.",
-        show_default="4",
+        show_default=f"{DEFAULTS.samples_per_position:g}",
     ),
 ]
 SurpriseOption = Annotated[
@@ -179,13 +182,13 @@ def train(
     resume: ResumeOption = False,
     steps: StepsOption = None,
     samples_per_position: SamplesOption = None,
-    surprise_weight: SurpriseOption = 0.5,
-    window: WindowOption = 100_000,
+    surprise_weight: SurpriseOption = DEFAULTS.surprise_weight,
+    window: WindowOption = DEFAULTS.window,
     shard: ShardOption = None,
     max_age: AgeOption = None,
     max_generations_behind: BehindOption = None,
     generation: GenerationOption = None,
-    checkpoint_minutes: MinutesOption = 5.0,
+    checkpoint_minutes: MinutesOption = DEFAULTS.checkpoint_minutes,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     others: SetOption = None,

@@ -100,6 +100,11 @@ def save(folder: Path, network: Network, about: dict[str, Any]) -> Path:
     return path
 
 
+def generation_of(about: Mapping[str, Any]) -> int:
+    """The generation that a checkpoint says it is of; 0 if it says nothing of one."""
+    return int(about.get("generation") or 0)
+
+
 def _check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ringrift_cli import config
 from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch, UsageError
 from ringrift_cli.game.version import rules_hash
@@ -31,8 +32,6 @@ from ringrift_cli.nn import checkpoint
 
 FORMAT = 1  # of champion.json
 EVIDENCE_FORMAT = 1
-FOLDER = Path("models")
-ENVIRONMENT = "RINGRIFT_MODELS"
 POINTER = "champion.json"
 SHORTEST_PREFIX = 4
 POOL = re.compile(r"([a-z]+[0-9]*)-([2-4])p(-pie)?")
@@ -46,8 +45,11 @@ def pool_name(board: str, players: int, pie_rule: bool = False) -> str:
 
 
 def default_folder() -> Path:
-    """Where models are kept: what RINGRIFT_MODELS says, else ./models."""
-    return Path(os.environ.get(ENVIRONMENT) or FOLDER)
+    """Where models are kept: run.models of RINGRIFT_MODELS, else ringrift.yaml, else ./models.
+
+    `UsageError` if the environment or the ringrift.yaml of the working folder says what cannot be.
+    """
+    return Path(config.load(environment=os.environ).run.models)
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,11 @@ class Registry:
     # ---- changing -------------------------------------------------------------------------------
 
     def add(self, pool: str, path: Path) -> Entry:
-        """Copies a checkpoint into a pool, and checks what has arrived; one that is there stays.
+        """Copies a checkpoint into a pool, and checks what has arrived.
 
-        `RingriftError` of the kinds that `checkpoint.load` raises if it is damaged or another
-        board's. A copy that was cut off is not seen by anybody: the JSON comes last.
+        A model that is there, and whole, stays as it is, with what it says of itself.
+        `RingriftError` of the kinds that `checkpoint.load` raises if the checkpoint is damaged or
+        another board's. A copy that was cut off is not seen by anybody: the JSON comes last.
         """
         entry = self._entry(pool, path.with_suffix(".json"))
         self._check(entry)
@@ -194,11 +197,39 @@ class Registry:
         folder.mkdir(parents=True, exist_ok=True)
         copy = Entry(pool, entry.identity, folder / f"{entry.identity}.json", entry.document)
         with self._alone(pool):
-            for source, target in ((entry.weights, copy.weights), (entry.path, copy.path)):
-                if not target.exists() or target.read_bytes() != source.read_bytes():
-                    write_whole(target, source.read_bytes())
+            known = self._whole(copy)
+            if known is not None:
+                return known
+            write_whole(copy.weights, entry.weights.read_bytes())
+            write_whole(copy.path, entry.path.read_bytes())
             self._check(copy)
         return copy
+
+    def remove(self, pool: str, identity: str) -> int:
+        """Deletes a model; how many bytes that frees.
+
+        `UsageError` for the champion and for those that a rollback can bring back, each after the
+        other: what is champion, and may be again, stays. The history keeps its evidence.
+        """
+        entry = self._known(pool, identity)
+        with self._alone(pool):
+            self.check_removable(pool, identity)
+            files = [path for path in (entry.path, entry.weights) if path.exists()]
+            size = sum(path.stat().st_size for path in files)
+            for path in files:  # the JSON first: without it the weights are nobody's model
+                path.unlink()
+        return size
+
+    def check_removable(self, pool: str, identity: str) -> None:
+        """`UsageError` for a model that `remove` would not delete."""
+        line = _line(self.history(pool))
+        if identity in line:
+            what = "is the champion" if identity == line[-1] else "is an earlier champion"
+            raise UsageError(
+                f"{identity} {what} of {pool}, expected a model that no rollback can bring back:"
+                " nothing was removed.",
+                hint="ringrift models list",
+            )
 
     def promote(self, pool: str, identity: str, evidence: dict[str, Any]) -> Entry:
         """Makes a model of the pool its champion, if the evidence says so.
@@ -213,6 +244,7 @@ class Registry:
         self._check(entry)
         beaten = None if evidence["champion"] is None else evidence["champion"]["model"]
         with self._alone(pool):
+            self._known(pool, identity)  # nobody has removed it meanwhile
             events = self.history(pool)
             present = events[-1].identity if events else None
             heard = _heard(evidence)
@@ -276,6 +308,15 @@ class Registry:
         if entry.identity != identity:
             raise RecordError(f"{path} is about another model, {entry.identity}.")
         return entry
+
+    def _whole(self, entry: Entry) -> Entry | None:
+        """What lies where a model belongs; None unless it is there, and whole."""
+        try:
+            known = self._entry(entry.pool, entry.path)
+            self._check(known)
+        except RingriftError:
+            return None
+        return known if known.identity == entry.identity else None
 
     def _check(self, entry: Entry) -> None:
         """Loads the checkpoint strictly, and holds it to what it is called."""

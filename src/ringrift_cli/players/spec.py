@@ -9,7 +9,9 @@
     exec:COMMAND                                  a program that speaks docs/protocol.md
 
 `blunder` is the probability of a random move, `noise` the scale of noise on the scores, `width` how
-many unfinished turns are thought to their end. A model with `sims=0` plays its first thought.
+many unfinished turns are thought to their end. A model with `sims=0` plays its first thought and
+takes no argument of the search; one with `considered=0`, or whose time is limited, no `value_scale`
+unless it says how many actions are `considered`.
 Names of models mean the registry's pool without the pie rule: a spec does not know by which rules
 its games begin. A model of the pool with it is named by its file.
 """
@@ -113,15 +115,8 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
     simulations = arguments.whole("sims", default, most=MOST_SIMULATIONS)
     if simulations > 0 and seconds > 0:
         raise UsageError(f"Player {spec!r}: expected either sims=N or seconds=S, not both.")
-    # halving needs to know how many simulations there will be: by the clock the root has PUCT
-    considered = 0 if seconds > 0 else model.CONSIDERED
-    effort = Effort(
-        simulations,
-        seconds,
-        arguments.whole("considered", considered, most=MOST_CONSIDERED),
-        arguments.number("exploration", EXPLORATION),
-        arguments.number("value_scale", VALUE_SCALE),
-    )
+    searches = simulations > 0 or seconds > 0
+    effort = _model_effort(arguments, simulations, seconds) if searches else None
     device, precision = arguments.text("device", "auto"), arguments.text("precision", "auto")
     arguments.check_all_used()  # before a network is loaded
     try:
@@ -129,9 +124,19 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
     except RingriftError as error:
         raise type(error)(f"Player {spec!r}: {error.message}", error.hint) from error
     evaluator = model.network_evaluator(path, board, players, device, precision)
-    if simulations == 0 and seconds == 0:
-        return model.PolicyPlayer(spec, evaluator)
-    return SearchPlayer(spec, evaluator, effort)
+    return SearchPlayer(spec, evaluator, effort) if effort else model.PolicyPlayer(spec, evaluator)
+
+
+def _model_effort(arguments: _Arguments, simulations: int, seconds: float) -> Effort:
+    """How a model searches; an argument that would decide nothing is left for the refusal."""
+    from ringrift_cli.players.model import CONSIDERED
+
+    # halving needs to know how many simulations there will be: by the clock the root has PUCT
+    usual = 0 if seconds > 0 else CONSIDERED
+    considered = arguments.whole("considered", usual, most=MOST_CONSIDERED)
+    exploration = arguments.number("exploration", EXPLORATION)
+    scale = arguments.number("value_scale", VALUE_SCALE) if considered else VALUE_SCALE
+    return Effort(simulations, seconds, considered, exploration, scale)
 
 
 class _Arguments:

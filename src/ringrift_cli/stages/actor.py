@@ -15,7 +15,7 @@ import numpy as np
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search.forest import Searches
+from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
 from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.openings import play_openings
@@ -34,8 +34,8 @@ class PlaySetting:
     full_share: float = 0.3  # of decisions that are searched in full
     considered: int = 16  # actions among which a full search halves its walks
     fast_considered: int = 4
-    value_scale: float = 0.3
-    exploration: float = 0.5
+    value_scale: float = VALUE_SCALE
+    exploration: float = EXPLORATION
     opening_decisions: int = 12  # drawn from the improved policy instead of its best
     opening_temperature: float = 1.2  # of that draw
     random_opening_share: float = 0.25  # games that begin with random turns

@@ -44,6 +44,7 @@ from ringrift_cli.stages.cycle_parts import (
 )
 from ringrift_cli.stages.train_setting import FREE
 from ringrift_cli.version import __version__
+from ringrift_cli.words import counted
 
 FORMAT = 1
 SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT = "selfplay", "train", "gate", "promote", "collect"
@@ -106,13 +107,9 @@ class Loop:
         played = self._step(SELFPLAY, lambda: self._selfplay(plan))
         trained = self._step(TRAIN, lambda: self._train(plan))
         candidate = self._model(trained)
-        judged = self._step(GATE, lambda: self._gate(candidate))
-        if judged["verdict"] == ACCEPTED and self._overtaken(candidate, judged):
-            self.watch.note(f"Cycle {self.cycle}: another champion by now; judging again.")
-            judged = self._step(GATE, lambda: self._gate(candidate), again=True)
+        judged = self._judged(candidate)
         if judged["verdict"] == ACCEPTED:
-            accepted = judged
-            self._step(PROMOTE, lambda: self._promote(candidate, accepted))
+            self._step(PROMOTE, lambda: self._promote(candidate, judged))
         collected = self._step(COLLECT, self._collect)
         record = self._record(plan, played, trained, judged, collected)
         self.journal.add(self.cycle, CYCLE, DONE, outcome=record)
@@ -128,11 +125,36 @@ class Loop:
             begun = self.journal.lines[-1]
         return dict(begun["plan"])
 
-    def _overtaken(self, candidate: Model, judged: Outcome) -> bool:
-        """Whether somebody else became champion since the candidate was judged."""
+    def _judged(self, candidate: Model) -> Outcome:
+        """The verdict on a candidate that holds now: it is judged again if the last one does not.
+
+        What was promoted in this cycle stays so in its record, whatever happened since.
+        """
+        judged = self._step(GATE, lambda: self._gate(candidate))
+        while judged["verdict"] == ACCEPTED and self.journal.outcome(self.cycle, PROMOTE) is None:
+            why = self._outdated(candidate, judged)
+            if why is None:
+                break
+            self.watch.note(f"Cycle {self.cycle}: {why}; judging again.")
+            judged = self._step(GATE, lambda: self._gate(candidate), again=True)
+        return judged
+
+    def _outdated(self, candidate: Model, judged: Outcome) -> str | None:
+        """Why nobody can be promoted on an accepting verdict any more; None if one can.
+
+        The candidate may be champion already, by an attempt that was killed before it said so.
+        """
         champion = self.steps.champion()
         identity = champion.identity if champion else None
-        return identity not in (candidate.identity, judged["against"])
+        if identity == candidate.identity:
+            return None
+        if identity != judged["against"]:
+            return "another champion by now"
+        if self.steps.promotions(candidate) != judged.get("promotions", 0):
+            return f"{candidate.identity} was champion since, and was rolled back"
+        if not (self.folders.run / judged["evidence"]).exists():
+            return f"there is no {judged['evidence']} any more"
+        return None
 
     def _step(self, name: str, act: Callable[[], Outcome], *, again: bool = False) -> Outcome:
         """The outcome of a step, which is done now unless it was before, or is to be `again`."""
@@ -145,8 +167,7 @@ class Loop:
             cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, name)
         if self.journal.find(self.cycle, name, BEGUN) is not None:
             self.watch.note(f"Cycle {self.cycle}: going on with {name}.")
-        facts = {"settings": self._train_settings()} if name == TRAIN else {}
-        self.journal.add(self.cycle, name, BEGUN, **facts)
+        self.journal.add(self.cycle, name, BEGUN, **(self._begins() if name == TRAIN else {}))
         began = time.monotonic()
         try:
             outcome = act()
@@ -242,9 +263,16 @@ class Loop:
             "data_hours": round(data_hours, 3),
         }
 
+    def _begins(self) -> Outcome:
+        """What the journal says when training begins: its settings, unless a run goes on."""
+        from ringrift_cli.stages.train_state import has_state  # with torch, not for a look
+
+        going_on = has_state(self.folders.train(self.cycle))
+        return {} if going_on else {"settings": self._train_settings()}
+
     def _same_settings(self) -> None:
         """Holds a training run that goes on to the settings that it was begun with."""
-        first = self._lines(TRAIN, BEGUN)[0]["settings"]
+        first = [line for line in self._lines(TRAIN, BEGUN) if "settings" in line][-1]["settings"]
         for section, values in self._train_settings().items():
             for name, value in values.items():
                 known = first[section].get(name, value)  # none: of a key that is new since then
@@ -261,11 +289,13 @@ class Loop:
 
     def _gate(self, candidate: Model) -> Outcome:
         self.steps.check(candidate)
-        champion = self.steps.champion()
+        champion, promotions = self.steps.champion(), self.steps.promotions(candidate)
         if champion is not None and champion.identity == candidate.identity:
             judged = self._not_judged(candidate)
         else:
-            work = GateWork(candidate, champion, self.folders.results, self._seed(GATE))
+            # games on which it was promoted, and then rolled back, are no evidence a second time
+            seed = self._seed(GATE, promotions) if promotions else self._seed(GATE)
+            work = GateWork(candidate, champion, self.folders.results, seed)
             judged = self.steps.gate(work, self.watch, self.should_stop)
         evidence = (json.dumps(judged.evidence, indent=1) + "\n").encode()
         path = self.folders.evidence(self.cycle)
@@ -276,6 +306,7 @@ class Loop:
             "games": judged.evidence["games"],
             "checks": [_check(check) for check in judged.evidence["checks"]],
             "against": champion.identity if champion else None,
+            "promotions": promotions,
             "evidence": str(path.relative_to(self.folders.run)),
             "sha256": sha256(evidence),
         }
@@ -292,15 +323,16 @@ class Loop:
 
     def _promote(self, candidate: Model, judged: Outcome) -> Outcome:
         """Promotes, unless an attempt that was killed has done so; the registry is read back."""
-        path = self.folders.run / judged["evidence"]
-        data = path.read_bytes()
-        if sha256(data) != judged["sha256"]:
-            raise RecordError(
-                f"{path} is not the evidence that the gate of this cycle wrote.",
-                hint="bring the file back from a backup",
-            )
         champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
+            path = self.folders.run / judged["evidence"]
+            data = path.read_bytes()
+            if sha256(data) != judged["sha256"]:
+                raise RecordError(
+                    f"{path} is not the evidence that the gate of this cycle wrote.",
+                    hint="bring the file back from a backup, or delete it: then the candidate is"
+                    " judged again, by its recorded games",
+                )
             self.steps.promote(candidate, json.loads(data))
             champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
@@ -315,19 +347,14 @@ class Loop:
         data = self.folders.data
         for line in self._lines(COLLECT, DELETING):
             cycle_data.delete(data, line["names"], line["files"])
-        found = cycle_data.surplus(data, self.config.cycle.max_data_gb, needed(self))
+        found = surplus(self.config, self.steps, data)
         if found.names:
             facts = {"names": found.names, "files": found.files, "size": found.size}
             self.journal.add(self.cycle, COLLECT, DELETING, **facts)
             cycle_data.delete(data, found.names, found.files)
             self.watch.note(
-                f"Deleted {len(found.names)} old shards, {found.size / cycle_data.GB:.2f} GB."
-            )
-        if found.too_much:
-            self.watch.note(
-                f"{data} holds {found.left / cycle_data.GB:.2f} GB, more than"
-                f" {self.config.cycle.max_data_gb:g}: the rest is in the training window, or a"
-                " model in the registry refers to it."
+                f"Deleted {counted(len(found.names), 'old shard')},"
+                f" {found.size / cycle_data.GB:.2f} GB."
             )
         deleting = self._lines(COLLECT, DELETING)
         cycle_data.drop_tensors(self.folders.run / TRAIN, KEPT_RUNS)
@@ -335,6 +362,8 @@ class Loop:
             "shards": sum(len(line["names"]) for line in deleting),
             "bytes": sum(line["size"] for line in deleting),
             "left": found.left,
+            "window": found.window,
+            "models": found.models,
         }
 
     # ---- the record -----------------------------------------------------------------------------
@@ -425,10 +454,8 @@ def make_plan(loop: Loop) -> Outcome:
         player, kind = loop.steps.teacher(), TEACHER
     if player is None:
         player, kind = parent, BOOTSTRAP
-    limits = loop.config.cycle
     finished = loop.journal.finished
-    row = finished[-1]["rejections"] if finished else 0
-    if row % limits.max_rejections and limits.continue_from == "candidate":
+    if finished and (kind != CHAMPION or _goes_on(loop.config, finished[-1]["rejections"])):
         parent = model_of(finished[-1]["train"], run)
     return {
         "model": {**named(player, run), "kind": kind},
@@ -437,6 +464,14 @@ def make_plan(loop: Loop) -> Outcome:
     }
 
 
-def needed(loop: Loop) -> set[str]:
-    """Hashes of the shards that must stay."""
-    return loop.steps.window(loop.folders.data) | loop.steps.referred()
+def _goes_on(config: Config, row: int) -> bool:
+    """Whether training goes on from the last of so many rejected candidates, not the champion."""
+    limits = config.cycle
+    return limits.continue_from == "candidate" and row % limits.max_rejections > 0
+
+
+def surplus(config: Config, steps: Steps, data: Path) -> cycle_data.Surplus:
+    """The shards that may go, and what holds the others."""
+    return cycle_data.surplus(
+        data, config.cycle.max_data_gb, window=steps.window(data), models=steps.referred()
+    )

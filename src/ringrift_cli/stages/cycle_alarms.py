@@ -13,6 +13,8 @@ from statistics import median
 from typing import Any
 
 from ringrift_cli.config import Cycle
+from ringrift_cli.stages.cycle_data import GB
+from ringrift_cli.words import counted
 
 Record = dict[str, Any]  # a line of cycles.jsonl
 HEURISTIC = "heuristic"  # the check of the gate
@@ -38,6 +40,7 @@ def alarms(limits: Cycle, record: Record, earlier: Sequence[Record]) -> list[dic
         _slow(limits, record, earlier),
         _rejected(limits, record),
         _repeated(limits, record),
+        _too_large(limits, record),
     ]
     return [asdict(alarm) for alarm in found if alarm is not None]
 
@@ -118,7 +121,9 @@ def _rejected(limits: Cycle, record: Record) -> Alarm | None:
     row, most = record["rejections"], limits.alarm_rejections
     if row < most:
         return None
-    return Alarm("rejections", f"{row} candidates in a row were not accepted.", row, most)
+    were = "was" if row == 1 else "were"
+    said = f"{counted(row, 'candidate')} in a row {were} not accepted."
+    return Alarm("rejections", said, row, most)
 
 
 def _repeated(limits: Cycle, record: Record) -> Alarm | None:
@@ -130,3 +135,18 @@ def _repeated(limits: Cycle, record: Record) -> Alarm | None:
         f"{share:.1%} of the games of self-play repeat others move for move, more than {most:.1%}."
     )
     return Alarm("duplicates", said, share, most)
+
+
+def _too_large(limits: Cycle, record: Record) -> Alarm | None:
+    """More shards than there should be, because they are needed."""
+    kept, most = record["collected"], limits.max_data_gb
+    left, window, models = (kept[name] / GB for name in ("left", "window", "models"))
+    if left <= most:
+        return None
+    said = (
+        f"The shards take {left:.2f} GB, more than the {most:g} GB of cycle.max_data_gb, and none"
+        f" of them may go: {window:.2f} GB are in the training window, and models of the registry"
+        f" were trained on {models:.2f} GB besides. Raise cycle.max_data_gb, lower train.window, or"
+        " delete models that are not needed: ringrift models remove IDENTITY."
+    )
+    return Alarm("data_over_limit", said, left, most)

@@ -143,6 +143,9 @@ class Steps(Protocol):
     def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         """Makes the candidate champion on this evidence."""
 
+    def promotions(self, model: Model) -> int:
+        """How often a model became champion, whoever made it so and whether it still is."""
+
     def referred(self) -> set[str]:
         """Hashes of the shards that a checkpoint in the registry was trained on."""
 

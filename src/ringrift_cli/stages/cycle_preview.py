@@ -7,7 +7,7 @@ from typing import Any
 
 from ringrift_cli.config import Config
 from ringrift_cli.stages import cycle_data, cycle_journal
-from ringrift_cli.stages.cycle import GATE, PROMOTE, STEPS, Folders
+from ringrift_cli.stages.cycle import GATE, PROMOTE, STEPS, Folders, surplus
 from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE
 from ringrift_cli.stages.cycle_parts import ACCEPTED, Steps
 
@@ -28,8 +28,6 @@ def preview(config: Config, steps: Steps) -> dict[str, Any]:
         model = begun["plan"]["model"]["identity"]
     played = cycle_data.games_of(cycle_data.of_cycle(folders.data, cycle))
     window = steps.window(folders.data)
-    limit = config.cycle.max_data_gb
-    surplus = cycle_data.surplus(folders.data, limit, window | steps.referred())
     there = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
     wanted = config.selfplay.games_per_cycle
     return {
@@ -43,7 +41,7 @@ def preview(config: Config, steps: Steps) -> dict[str, Any]:
         "games_missing": max(wanted - played, 0),
         "shards": len(cycle_data.shards_of(folders.data)),
         "window": len(window),
-        "surplus": len(surplus.names),
+        "surplus": len(surplus(config, steps, folders.data).names),
         "free_gb": round(shutil.disk_usage(there).free / cycle_data.GB, 3),
         "working": cycle_journal.at_work(folders.run),
         "settings": config.document(),

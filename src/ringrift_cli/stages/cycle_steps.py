@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.config import Config
 from ringrift_cli.errors import RecordError
-from ringrift_cli.nn.registry import Registry
+from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.stages import window
 from ringrift_cli.stages.actor import Counts, PlaySetting
@@ -28,7 +28,7 @@ from ringrift_cli.stages.cycle_parts import (
 )
 from ringrift_cli.stages.generate import Generated, devices_named, games_at_once, generate
 from ringrift_cli.stages.generate_worker import GenerateSetting
-from ringrift_cli.stages.promote import GateSetting, gate_model
+from ringrift_cli.stages.promote import GateSetting, check_nameable, gate_model
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.train_setting import TrainSetting
 
@@ -74,6 +74,8 @@ class RealSteps:
         run = config.run
         self._pool = Pool(run.board, run.players, run.pie_rule)
         self._registry = Registry(Path(run.models))
+        for folder in (self._registry.folder, config.folder):  # not only after hours, at the gate
+            check_nameable(folder)
         self._devices = devices_named(run.gpus)
 
     # ---- models ---------------------------------------------------------------------------------
@@ -122,6 +124,10 @@ class RealSteps:
     def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         self._registry.add(self._config.pool, model.path)
         self._registry.promote(self._config.pool, model.identity, evidence)
+
+    def promotions(self, model: Model) -> int:
+        history = self._registry.history(self._config.pool)
+        return sum(e.event == PROMOTION and e.identity == model.identity for e in history)
 
     def referred(self) -> set[str]:
         models = self._registry.models(self._config.pool)

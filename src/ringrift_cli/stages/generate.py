@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ import numpy as np
 
 from ringrift_cli.artifacts import read_manifest, sha256
 from ringrift_cli.errors import RingriftError, UsageError
-from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
+from ringrift_cli.game.playout import available_threads
 from ringrift_cli.stages.actor import Counts
 from ringrift_cli.stages.generate_worker import Flag, GenerateSetting, Told, work
+from ringrift_cli.stages.processes import SOON, Crew, crew_of
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
 LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
-PATIENCE = 60.0  # seconds that a process may take to end in order
+PATIENCE = 60.0  # seconds that processes may take to end in order
 
 
 @dataclass
@@ -90,7 +91,7 @@ def games_at_once(devices: tuple[str, ...], asked: int | None) -> int:
 
 def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:
     """Games that whole shards of the folder hold of this very setting, and how many shards."""
-    made = setting.made(setting.identity)
+    made = setting.made(setting.identity, setting.generation)
     games = shards = 0
     for entry in read_manifest(folder):
         path = folder / str(entry.get("file"))
@@ -129,15 +130,15 @@ def generate(
         return summary
     folder.mkdir(parents=True, exist_ok=True)
     start, playing = time.monotonic(), float("inf")
-    with _workers(setting, folder, missing, shards) as crew:
-        while crew.waiting:
+    with _workers(setting, folder, missing, shards) as team:
+        while team.waiting:
             if should_stop() and not summary.stopped:
                 summary.stopped = True
-                crew.stop.set()
+                team.stop.set()
             summary.seconds = time.monotonic() - start
             if seconds is not None and time.monotonic() - playing >= seconds:
-                crew.limit.value = 0
-            for told in crew.listen():
+                team.limit.value = 0
+            for told in team.listen():
                 playing = min(playing, time.monotonic())  # they took their time to get ready
                 _add(summary, told)
                 advance(told.counts, summary)
@@ -157,14 +158,14 @@ def _add(summary: Generated, told: Told) -> None:
         summary.shards.append(told.shard)
 
 
-class _Crew:
-    """The processes of a run."""
+class _Team:
+    """The processes of a run, and what they share."""
 
-    def __init__(self, context: Any, missing: int) -> None:
+    def __init__(self, context: SpawnContext, crew: Crew, missing: int) -> None:
         self.tickets = context.Value("q", 0)
         # no locks: this process must not wait for one that is dead
         self.limit, self.stop = context.RawValue("q", missing), Flag(context)
-        self.processes: list[Any] = []
+        self.crew = crew
         self.waiting: dict[Connection, int] = {}  # processes that have not ended yet
 
     def listen(self) -> Iterator[Told]:
@@ -175,10 +176,11 @@ class _Crew:
             try:
                 told = connection.recv()
             except EOFError:
-                self.processes[number].join(PATIENCE)
+                process = self.crew.processes[number]
+                process.join(PATIENCE)
                 raise RingriftError(
-                    f"Process {number} of the self-play ended with exit code"
-                    f" {self.processes[number].exitcode}; the shards written so far are whole.",
+                    f"Process {number} of the self-play ended with exit code {process.exitcode};"
+                    " the shards written so far are whole.",
                     hint="the same command goes on there",
                 ) from None
             if told.error is not None:
@@ -189,57 +191,26 @@ class _Crew:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until this ends; a process that is begun here never has them.
-
-    It would die of a signal to the whole group while it imports, before it can ignore any.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) -> Iterator[_Crew]:
+def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) -> Iterator[_Team]:
     """Starts a process for each device; whatever happens, none is left when this ends.
 
     `salt` is what tells this run from earlier ones of the same setting, so that it draws other
     games.
     """
     context = multiprocessing.get_context("spawn")
-    crew = _Crew(context, missing)
-    before = os.environ.get(THREADS_VARIABLE)
-    threads = max(1, available_threads() // len(setting.devices))
-    try:
-        os.environ[THREADS_VARIABLE] = str(threads)
-        for number, device in enumerate(setting.devices):
-            entropy = [setting.seed, setting.generation, salt, number]
-            seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
-            receiving, sending = context.Pipe(duplex=False)
-            process = context.Process(
-                target=work,
-                args=(
-                    setting, folder, device, seed, crew.tickets, crew.limit, crew.stop, sending,
-                    os.getpid(),
-                ),
-                name=f"ringrift-selfplay-{number}",
-            )  # fmt: skip
-            with _signals_held():
-                process.start()
-            sending.close()
-            crew.processes.append(process)
-            crew.waiting[receiving] = number
-        yield crew
-    finally:
-        if before is None:
-            os.environ.pop(THREADS_VARIABLE, None)
-        else:
-            os.environ[THREADS_VARIABLE] = before
-        crew.stop.set()
-        for process in crew.processes:
-            process.join(PATIENCE if not crew.waiting else 5.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
+    with crew_of(context, len(setting.devices)) as crew:
+        team = _Team(context, crew, missing)
+        try:
+            for number, device in enumerate(setting.devices):
+                entropy = [setting.seed, setting.generation, salt, number]
+                seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
+                receiving, sending = context.Pipe(duplex=False)
+                shared = (team.tickets, team.limit, team.stop, sending, os.getpid())
+                name = f"ringrift-selfplay-{number}"
+                crew.start(work, setting, folder, device, seed, *shared, name=name)
+                sending.close()
+                team.waiting[receiving] = number
+            yield team
+        finally:
+            team.stop.set()
+            crew.patience = SOON if team.waiting else PATIENCE

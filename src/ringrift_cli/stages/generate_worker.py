@@ -35,19 +35,18 @@ class GenerateSetting:
     play: PlaySetting = field(default_factory=PlaySetting)
     pie_rule: bool = False
     seed: int = 0
-    generation: int = 0
+    generation: int = 0  # of that model, or the cycle that it plays for
     devices: tuple[str, ...] = ("cpu",)  # one process for each: cpu or cuda:N
     concurrent: int = 128  # games at a time in each process
-    precision: str = "auto"
     shard_games: int = 256
     follow: Path | None = None  # a registry whose champion plays as soon as there is a new one
     teacher: str = ""  # heuristic profile that judges where there is no model
 
-    def made(self, identity: str) -> dict[str, Any]:
-        """What a shard says of how its games were made."""
+    def made(self, identity: str, generation: int) -> dict[str, Any]:
+        """What a shard says of how its games were made, and by which model."""
         return {
             "model": identity,
-            "generation": self.generation,
+            "generation": generation,
             "seed": self.seed,
             "search": asdict(self.play),
         }
@@ -89,6 +88,7 @@ class _Playing:
     actor: Actor
     clock: Callable[[], float]  # seconds in the evaluator
     identity: str  # of its model
+    generation: int
     games: list[SearchedGame] = field(default_factory=list)  # over, but in no shard yet
     told: Counts = field(default_factory=Counts)  # what was reported of it
     told_seconds: float = 0.0
@@ -104,7 +104,7 @@ class Line:
 
     def run(self) -> None:
         worker, setting = self._worker, self._worker.setting
-        self._add(setting.model, setting.identity)
+        self._add(setting.model, setting.identity, setting.generation)
         looked = told = time.monotonic()
         while any(one.actor.playing for one in self._actors) and not worker.must_stop():
             for one in self._actors:
@@ -125,7 +125,7 @@ class Line:
                 self._write(one)
             self._tell()
 
-    def _add(self, path: Path | None, identity: str) -> None:
+    def _add(self, path: Path | None, identity: str, generation: int) -> None:
         worker, setting = self._worker, self._worker.setting
         evaluator = worker.evaluator(path)
         forest, clock = planted(
@@ -144,7 +144,7 @@ class Line:
             seed=worker.seed,
             pie_rule=setting.pie_rule,
         )
-        self._actors.append(_Playing(actor, clock, identity))
+        self._actors.append(_Playing(actor, clock, identity, generation))
 
     def _drop_finished(self) -> None:
         """Lets go of actors before the last one whose games are over: their trees are large."""
@@ -157,19 +157,20 @@ class Line:
 
     def _look(self, registry: Path) -> None:
         """Takes over the champion, if there is another one: the next games are its."""
+        from ringrift_cli.nn.checkpoint import generation_of
         from ringrift_cli.nn.registry import Registry, pool_name
 
         setting = self._worker.setting
         pool = pool_name(setting.board, setting.players, setting.pie_rule)
         champion = Registry(registry).champion(pool)
         if champion is not None and champion.identity != self._actors[-1].identity:
-            self._add(champion.path, champion.identity)
+            self._add(champion.path, champion.identity, generation_of(champion.about))
 
     def _write(self, one: _Playing) -> None:
         if not one.games:
             return
         setting = self._worker.setting
-        made = setting.made(one.identity)
+        made = setting.made(one.identity, one.generation)
         path = write_searched(
             self._worker.folder, made, one.games, setting.board, setting.players, setting.pie_rule
         )
@@ -236,11 +237,9 @@ class Worker:
             from ringrift_cli.players.spec import teacher
 
             return teacher(setting.teacher, setting.board, setting.players)
-        from ringrift_cli.nn.checkpoint import load
-        from ringrift_cli.nn.evaluator import NetworkEvaluator
+        from ringrift_cli.players.model import network_evaluator
 
-        network = load(path, setting.board, setting.players).network
-        return NetworkEvaluator(network, self.device, setting.precision)
+        return network_evaluator(path, setting.board, setting.players, self.device, "auto")
 
     def run(self) -> None:
         """Plays in as many lines as the device has, each with its share of the games."""

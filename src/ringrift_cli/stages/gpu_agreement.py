@@ -19,6 +19,7 @@ from ringrift_cli.game.cuda.device import Device
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray, board_named, tables
 from ringrift_cli.nn.cuda.evaluator import DeviceNetwork, Encoder
+from ringrift_cli.nn.export import drawn_rows
 from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.folded import Folded
 from ringrift_cli.nn.network import Network, architecture
@@ -82,6 +83,8 @@ def agreement(board: str, players: int, device: str, extent: Extent) -> Agreemen
     """Compares one configuration."""
     there, large = Device(device), len(board_named(board).cells) > LARGE
     rows, actions, offsets = sample(board, players, extent.positions)
+    choice = rows[np.diff(offsets) > 1]
+    searched = choice[:: -(-len(choice) // extent.searches[large])]
     batch = DeviceBatch(board, players, len(rows), there)
     batch.rows.copy_(there.moved(rows))
     exact = judgements(board, players, batch, (rows, actions, offsets), "float32")
@@ -96,28 +99,16 @@ def agreement(board: str, players: int, device: str, extent: Extent) -> Agreemen
         heuristic_differing(
             board, players, there, extent.heuristic_games[large], extent.heuristic_plies
         ),
-        searches_differing(
-            board, players, there, rows[np.diff(offsets) > 1][: extent.searches[large]], extent
-        ),
+        searches_differing(board, players, there, searched, extent),
         *exact,
         *half,
     )
 
 
-def sample(board: str, players: int, count: int, seed: int = 0) -> Batch:
-    """Positions of random games, a random number of decisions deep, with their legal actions."""
-    T = tables(board, players)
-    rng = np.random.default_rng(seed)
-    rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
-    playout.start_all(T, rows, np.ones(count, np.bool_), False)
-    seeds, depth = playout.game_seeds(seed, 0, count), int(T[L.T_CELLS])
-    for _ in range(int(rng.integers(depth // 4, depth))):
-        log, lengths = np.zeros((count, 1), np.int32), np.zeros(count, np.int64)
-        after = rows.copy()
-        playout.play_random(T, after, seeds, log, lengths)
-        going = (after[:, L.PHASE] != L.OVER) & (rng.random(count) < 0.9)
-        rows[going] = after[going]
-    actions, offsets = playout.list_all(T, rows)
+def sample(board: str, players: int, count: int) -> Batch:
+    """Positions of random games of all depths, with their legal actions."""
+    rows = drawn_rows(board, players, count)
+    actions, offsets = playout.list_all(tables(board, players), rows)
     return rows, actions, offsets
 
 

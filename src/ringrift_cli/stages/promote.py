@@ -20,8 +20,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ringrift_cli.config import SEPARATORS
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.nn.registry import Entry, Registry, pool_name
 from ringrift_cli.stages.evaluate import ANCHOR, identity, new_match, play_match, play_sprt
@@ -239,13 +241,18 @@ class _Table:
 
 def model_spec(entry: Entry, sims: int) -> str:
     """The player that a model is with so many simulations; 0 is its policy alone."""
-    path = str(entry.path.resolve())
-    if set(path) & set(",="):
+    check_nameable(entry.path)
+    return f"model:{entry.path.resolve()},sims={sims}"
+
+
+def check_nameable(path: Path) -> None:
+    """`UsageError` if no player can be named by this file, or by those below this folder."""
+    whole = str(path.resolve())
+    if set(whole) & set(SEPARATORS):
         raise UsageError(
-            f"The path {path} cannot be part of a player: it holds ',' or '='.",
-            hint="another folder for models",
+            f"The path {whole} cannot be part of a player: it holds ',' or '='.",
+            hint="a folder of another name",
         )
-    return f"model:{path},sims={sims}"
 
 
 def fresh_seed(candidate: str, champion: str | None) -> int:

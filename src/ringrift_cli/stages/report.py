@@ -19,6 +19,7 @@ from ringrift_cli.stages.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
 from ringrift_cli.stages.cycle_data import shards_of
 from ringrift_cli.stages.report_style import STYLE
 from ringrift_cli.stages.shards import SearchedGame, read_searched
+from ringrift_cli.words import counted
 
 GAMES = 2
 PLAYERS = {
@@ -233,10 +234,12 @@ def _game(number: int, game: SearchedGame, header: dict[str, Any]) -> str:
     for ply in range(len(actions) + 1):
         if ply in wanted:
             svg = position.board.svg(DRAWN).replace(XMLNS, "")
-            drawn.append(f"<figure>{svg}<figcaption>after {ply} decisions</figcaption></figure>")
+            said = f"after {counted(ply, 'decision')}"
+            drawn.append(f"<figure>{svg}<figcaption>{said}</figcaption></figure>")
         if ply < len(actions):
             position = position.play(actions[ply])
     result = position.result()
     reason = result.reason.replace("_", " ") if result else "resignation"
-    end = f"Game {number}: seat {game.winner + 1} wins by {reason}, {len(actions)} decisions."
+    length = counted(len(actions), "decision")
+    end = f"Game {number}: seat {game.winner + 1} wins by {reason}, {length}."
     return f'<p>{escape(end)}</p><div class="boards">{"".join(drawn)}</div>'

@@ -134,11 +134,18 @@ def counting_blocks(
 
 
 class Results:
-    """The results file; a context manager. `RecordError` if it is none, or cannot be read."""
+    """The results file; a context manager. `RecordError` if it is none, or cannot be read.
 
-    def __init__(self, path: Path) -> None:
+    With `read_only` nothing is made or changed, and nothing can be; `OutputError` if there is no
+    file.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         with self._told():
+            if read_only:
+                self._look_at()
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
             self._use_wal()
@@ -146,6 +153,14 @@ class Results:
             self._db.execute("PRAGMA foreign_keys = ON")
             with self._writing():
                 self._prepare()
+
+    def _look_at(self) -> None:
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        self._db = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, uri=True)
+        if self._is_new():  # a gate has made the file a moment ago: nothing is recorded in it
+            self._db.close()
+            self._db = sqlite3.connect(":memory:", isolation_level=None)
+        self._prepare()
 
     def _use_wal(self) -> None:
         """Turns WAL on; while another process does that, SQLite does not wait by itself."""
@@ -160,14 +175,21 @@ class Results:
             else:
                 return
 
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema")}
+
+    def _is_new(self) -> bool:
+        return self._version() == 0 and not self._tables()
+
     def _prepare(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema")}
-        if version == 0 and not tables:
+        if self._is_new():
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != VERSION or not {"matches", "games"} <= tables:
+        elif (version := self._version()) != VERSION or not {"matches", "games"} <= self._tables():
             raise RecordError(
                 f"{self.path} is a database of something else, or of version {version} where this"
                 f" program writes version {VERSION}.",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -25,13 +24,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ringrift_cli.errors import RingriftError, UsageError
-from ringrift_cli.game.playout import THREADS_VARIABLE, LongArray, available_threads
+from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, PlaySetting
 from ringrift_cli.stages.forests import on_cpu, on_gpu
 from ringrift_cli.stages.generate_worker import lines_on
+from ringrift_cli.stages.processes import crew_of
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.gpu_bench import NetworkAlone
@@ -57,7 +57,6 @@ class BenchSetting:
     concurrent: int = 128  # games at a time in each process
     seconds: float = 4.0  # of a round
     rounds: int = 3
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -106,32 +105,19 @@ def measure(setting: BenchSetting, advance: Callable[[], None] = lambda: None) -
         raise UsageError("A measurement takes a round or more, and a time above 0.")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(setting.devices))
-    before = os.environ.get(THREADS_VARIABLE)
-    os.environ[THREADS_VARIABLE] = str(max(1, available_threads() // len(setting.devices)))
-    processes, receivers = [], []
-    try:
+    receivers = []
+    with crew_of(context, len(setting.devices)) as crew:
         for number, device in enumerate(setting.devices):
             receiving, sending = context.Pipe(duplex=False)
-            process = context.Process(target=work, args=(setting, device, number, barrier, sending))
-            process.start()
+            name = f"ringrift-bench-{number}"
+            crew.start(work, setting, device, number, barrier, sending, name=name)
             sending.close()
-            processes.append(process)
             receivers.append(receiving)
         rounds = []
         for _ in range(setting.rounds):
             rounds.append([_heard(receiving) for receiving in receivers])
             advance()
         return _speed(setting, rounds)
-    finally:
-        if before is None:
-            os.environ.pop(THREADS_VARIABLE, None)
-        else:
-            os.environ[THREADS_VARIABLE] = before
-        for process in processes:
-            process.join(5.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
 
 
 def _heard(receiving: Connection) -> _Round:
@@ -327,7 +313,7 @@ def _evaluator(setting: BenchSetting, device: str) -> Any:
 
     if setting.model is not None:
         path, _ = checkpoint_named(setting.model, setting.board, setting.players)
-        return network_evaluator(path, setting.board, setting.players, device, setting.precision)
+        return network_evaluator(path, setting.board, setting.players, device, "auto")
     torch.manual_seed(0)
     network = Network(architecture(setting.size, setting.board, setting.players)).eval()
-    return NetworkEvaluator(network, device, setting.precision)
+    return NetworkEvaluator(network, device)

@@ -126,7 +126,7 @@ def _results(path: Path, config: Config) -> Document:
     if not path.exists():
         return {"games": 0}
     pool = Pool(config.run.board, config.run.players, config.run.pie_rule)
-    with Results(path) as results:
+    with Results(path, read_only=True) as results:
         return {"games": dict(results.pools()).get(pool, 0)}
 
 

@@ -14,6 +14,7 @@ from ringrift_cli.nn.network import Network
 from ringrift_cli.stages.train_batches import Batch
 from ringrift_cli.stages.train_loss import PARTS, losses
 from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.words import counted
 
 MOMENTUM = 0.9
 BETAS = (0.9, 0.99)  # a loop trains in short runs: what a thousand steps ago was is another game
@@ -31,7 +32,8 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"No device {name!r}: expected auto, cpu, cuda or cuda:1.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"No device {name!r}: torch sees {torch.cuda.device_count()} GPUs.", hint="--device cpu"
+            f"No device {name!r}: torch sees {counted(torch.cuda.device_count(), 'GPU')}.",
+            hint="--device cpu",
         )
     return device
 

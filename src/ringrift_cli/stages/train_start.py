@@ -20,6 +20,7 @@ from ringrift_cli.stages.train_learner import Learner
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_state import State
 from ringrift_cli.stages.window import Window, choose
+from ringrift_cli.words import counted
 
 NEW_SIZE = "small"
 LONG = 10**6  # steps that a trained network's weights count as an average of
@@ -70,7 +71,7 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
     counts = [training_positions(shard, setting.validation_share) for shard in shards]
     if not sum(counts):
         raise RecordError(
-            f"All {window.games} games of the window are held out for validation: there is"
+            f"The window has {counted(window.games, 'game')}, all held out for validation: there is"
             " nothing to train on.",
             hint="more games, or a smaller --validation-share",
         )
@@ -79,13 +80,12 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
     if steps is None:
         if not new:
             raise RecordError(
-                f"The run in {sources.previous} counted all {len(shards)} shards of the window:"
-                " there is nothing new to train on.",
+                f"The run in {sources.previous} counted all that the window has"
+                f" ({counted(len(shards), 'shard')}): there is nothing new to train on.",
                 hint="ringrift selfplay for more games, or --steps N",
             )
         steps = max(1, round(new * setting.samples_per_position / setting.batch))
-    counted = sorted(known | set(window.hashes))
-    return Plan(window, shards, sum(counts), new, steps, counted)
+    return Plan(window, shards, sum(counts), new, steps, sorted(known | set(window.hashes)))
 
 
 def finished_run(folder: Path) -> State:
@@ -203,7 +203,7 @@ def _check_network(setting: TrainSetting, found: Architecture, sources: Sources)
         raise UsageError(
             f"{sources.init or sources.previous} has a network of {found.blocks} blocks and"
             f" {found.channels} channels, which is not {setting.size}.",
-            hint="no --size: a network that goes on keeps its own",
+            hint="no --size, or network.size as it was: a network that goes on keeps its own",
         )
 
 

@@ -162,9 +162,13 @@ def choose(
 
 
 def _of_pool(folder: Path, setting: WindowSetting) -> list[dict[str, Any]]:
-    """Lines of the shards of the pool, newest first; other records in the folder are left alone."""
+    """Lines of the shards of the pool, newest first; other records in the folder are left alone.
+
+    Newest is the last generation, and within one the latest time: hosts' clocks differ, and one
+    that was set back would bring old shards before new ones.
+    """
     pool = {"board": setting.board, "players": setting.players, "pie_rule": setting.pie_rule}
-    found: list[tuple[dt.datetime, int, dict[str, Any]]] = []
+    found: list[tuple[int, dt.datetime, int, dict[str, Any]]] = []
     for entry in read_manifest(folder):
         if not str(entry.get("file")).endswith(ENDING):
             continue
@@ -179,8 +183,15 @@ def _of_pool(folder: Path, setting: WindowSetting) -> list[dict[str, Any]]:
                 )
         if not all(type(entry.get(key)) is int for key in ("games", "positions")):
             raise RecordError(f"{folder / MANIFEST}: {entry['file']} has no games and positions.")
-        found.append((_time(folder, entry), len(found), entry))
-    return [entry for _, _, entry in sorted(found, key=lambda item: item[:2], reverse=True)]
+        found.append((_generation(entry), _time(folder, entry), len(found), entry))
+    return [entry for *_, entry in sorted(found, key=lambda item: item[:3], reverse=True)]
+
+
+def _generation(entry: dict[str, Any]) -> int:
+    """The generation that made a shard; -1 if its line does not say."""
+    made = entry.get("made")
+    generation = made.get("generation") if isinstance(made, dict) else None
+    return generation if type(generation) is int else -1
 
 
 def _time(folder: Path, entry: dict[str, Any]) -> dt.datetime:
@@ -221,17 +232,16 @@ def _refuse_stale(
         )
     if setting.max_generations_behind is None or setting.generation is None:
         return
-    made = [entry["made"] for entry in chosen if isinstance(entry.get("made"), dict)]
-    generations = [m["generation"] for m in made if type(m.get("generation")) is int]
-    if not generations:
+    newest_generation = max(map(_generation, chosen))
+    if newest_generation < 0:
         raise RecordError(
             f"No shard of {folder} says which generation made it, so that"
             " max-generations-behind cannot be held."
         )
-    behind = setting.generation - max(generations)
+    behind = setting.generation - newest_generation
     if behind > setting.max_generations_behind:
         raise RecordError(
-            f"The newest shard of {folder} was made by generation {max(generations)}, {behind}"
+            f"The newest shard of {folder} was made by generation {newest_generation}, {behind}"
             f" behind generation {setting.generation}, but max-generations-behind is"
             f" {setting.max_generations_behind}: its data are stale.",
             hint="look whether self-play has the new models",

@@ -1,0 +1,86 @@
+"""Processes side by side: their share of the cores, and that none is left."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+
+import pytest
+
+from ringrift_cli.game.playout import THREADS_VARIABLE
+from ringrift_cli.stages import processes
+from ringrift_cli.stages.processes import crew_of, signals_held
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def tell_threads(sending: Connection) -> None:
+    sending.send(os.environ[THREADS_VARIABLE])
+
+
+def hang(sending: Connection) -> None:
+    sending.send("there")
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("before", [None, "7"])
+def test_each_has_its_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    if before is not None:
+        monkeypatch.setenv(THREADS_VARIABLE, before)
+    monkeypatch.setattr(processes, "available_threads", lambda: 7)
+    receiving, sending = CONTEXT.Pipe(duplex=False)
+    with crew_of(CONTEXT, 2) as crew:
+        crew.start(tell_threads, sending, name="one")
+        assert os.environ.get(THREADS_VARIABLE) == before
+        assert receiving.recv() == "3"
+        crew.patience = 60
+    (process,) = crew.processes
+    assert (process.name, process.exitcode) == ("one", 0)
+
+
+def test_none_is_left_and_all_are_waited_for_at_once() -> None:
+    receiving, sending = CONTEXT.Pipe(duplex=False)
+    with crew_of(CONTEXT, 3) as crew:
+        crew.patience = 1.0
+        for number in range(3):
+            crew.start(hang, sending, name=str(number))
+        for _ in range(3):
+            assert receiving.recv() == "there"
+        start = time.monotonic()
+    assert time.monotonic() - start < 2.5
+    assert [process.exitcode for process in crew.processes] == [-signal.SIGKILL] * 3
+
+
+def test_none_is_left_after_an_error() -> None:
+    with CONTEXT.Pipe(duplex=False)[1] as sending, pytest.raises(KeyboardInterrupt):
+        begin_and_fail(sending)
+    assert not multiprocessing.active_children()
+
+
+def begin_and_fail(sending: Connection) -> None:
+    with crew_of(CONTEXT, 1) as crew:
+        crew.patience = 0.1
+        crew.start(hang, sending, name="one")
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("main_thread", [True, False])
+def test_signals_are_held_while_a_process_begins(main_thread: bool) -> None:
+    def held() -> None:
+        with signals_held():
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        assert blocked >= {signal.SIGINT, signal.SIGTERM}
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+
+    if main_thread:
+        held()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(held).result()
