@@ -29,10 +29,8 @@ test-long: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/ringrift bench engine
 
-gpu-check: $(STAMP)  ## needs a CUDA GPU: its games and its networks must be the CPU's
-	$(BIN)/python -m ringrift_cli.game.cuda.check
+gpu-check: $(STAMP)  ## needs a CUDA GPU: all that it does must be what the CPU does; how fast
 	$(BIN)/python -m ringrift_cli.stages.gpu_check
-	$(BIN)/ringrift bench selfplay --gpus 0 --size medium
 
 lint: $(STAMP)
 	$(BIN)/ruff check

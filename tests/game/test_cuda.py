@@ -1,40 +1,109 @@
-"""The rules compile as CUDA device functions; running them needs a GPU (`make gpu-check`)."""
+"""The rules as CUDA kernels: they compile, and in the simulator they play the CPU's games.
+
+Running them needs a GPU (`make gpu-check`).
+"""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import pytest
-from numba import cuda, types
+from numba import cuda
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.game.cuda import playout
+from ringrift_cli.game.batch import PositionBatch
+from ringrift_cli.game.cuda.batch import DeviceBatch, play_on_cpu
+from ringrift_cli.game.cuda.device import Device
+from ringrift_cli.game.playout import game_seeds
+from tests import device_jobs
+from tests.ptx import TARGETS, PtxDevice, Target
+from tests.simulated import simulate
+from tests.walks import CONFIGURATIONS, SMALL
 
-ROW = types.int32[::1]
-ROWS = types.int32[:, ::1]
-SEEDS, LENGTHS = types.uint64[::1], types.int64[::1]
-KERNELS = {
-    playout.start_kernel: (ROW, ROWS, types.boolean),
-    playout.play_kernel: (ROW, ROWS, SEEDS, ROWS, ROWS, ROWS, LENGTHS),
-}
+RULES = ["apply_kernel", "legal_kernel", "mask_kernel", "start_kernel", "winners_kernel"]
 
 
-@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_kernels_compile_without_a_gpu(
-    kernel: Any, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+def launch_all(batch: DeviceBatch, device: Device) -> None:
+    batch.mask()
+    batch.apply(device.zeros(len(batch)))
+    batch.ended()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_rules_compile_without_a_gpu(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = PtxDevice(target, monkeypatch)
+    batch = DeviceBatch("hex8", 2, 4, device)
+    launch_all(batch, device)
+    assert device.kernels() == RULES
+    batch.play_random(device.zeros(4).long(), 8)
+    batch.play_many(device.zeros(9).long())
+    assert device.kernels() == sorted([*RULES, "play_kernel", "play_many_kernel"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_rules_compile_for_words_of_all_games_side_by_side(
+    target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Numba asks the device for its capability when it compiles the functions a kernel calls.
-    device = SimpleNamespace(compute_capability=capability)
-    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
-    ptx, _ = cuda.compile(kernel, KERNELS[kernel], device=False, abi="numba", cc=capability)
-    assert f".target sm_{capability[0]}{capability[1]}" in ptx
-    assert ".visible .entry" in ptx
-    assert "malloc" not in ptx  # the rules allocate nothing
+    device = PtxDevice(target, monkeypatch)
+    batch = DeviceBatch("hex8", 2, 4, device, by_word=True)
+    batch.play_many(device.zeros(9).long())
+    assert device.kernels() == ["play_many_kernel", "start_kernel"]
+    ([_, rows, *_], *_) = [types for name, types in device.ptx if name == "play_many_kernel"]
+    assert rows.layout == "F"
 
 
 @pytest.mark.skipif(cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_driver_says_so() -> None:
     with pytest.raises(RingriftError, match="no CUDA GPU"):
-        playout.play_random("hex8", 2, 0, 1, log=0)
+        Device("cuda:0")
+
+
+# ---- in the simulator ----------------------------------------------------------------------------
+
+PLAYED = [  # board, players, games, decisions at most; 0: to the end
+    ("square8", 2, 3, 512),
+    ("hex8", 3, 3, 512),
+    ("hexagonal", 4, 2, 24),
+]
+MORE = [
+    *((board, players, 20, 1024) for board, players in SMALL),
+    *((board, players, 2, 4096) for board, players in CONFIGURATIONS if "8" not in board),
+]
+
+
+@pytest.mark.parametrize(
+    ("board", "players", "count", "log"),
+    [*PLAYED, *(pytest.param(*more, marks=pytest.mark.long) for more in MORE)],
+)
+def test_kernels_play_the_games_of_the_cpu(
+    board: str, players: int, count: int, log: int, tmp_path: Path
+) -> None:
+    seeds = game_seeds(7, 0, count)
+    given = {"board": np.array(board), "players": np.array(players), "log": np.array(log)}
+    told = simulate(device_jobs.games, {**given, "seeds": seeds}, tmp_path)
+    rows, logs, lengths = play_on_cpu(board, players, seeds, log)
+    batch = PositionBatch(board, players, count)
+    batch.rows[:] = rows
+    mask, winners = batch.legal_mask(), batch.winners
+    for order in ("False", "True"):
+        assert (told[f"rows-{order}"] == rows).all()
+        assert (told[f"logs-{order}"] == logs).all()
+        assert (told[f"lengths-{order}"] == lengths).all()
+        assert (told[f"mask-{order}"] == mask).all()
+        assert (told[f"counts-{order}"] == mask.sum(axis=1)).all()
+        assert (told[f"winners-{order}"] == winners).all()
+        batch.rows[:] = rows
+        batch.step(told[f"first-{order}"])
+        assert (told[f"after-{order}"] == batch.rows).all()
+
+
+def test_a_row_plays_one_game_after_the_other(tmp_path: Path) -> None:
+    seeds = game_seeds(8, 0, 5)
+    told = simulate(
+        device_jobs.many_games,
+        {"board": np.array("hex8"), "players": np.array(2), "seeds": seeds},
+        tmp_path,
+    )
+    _, _, lengths = play_on_cpu("hex8", 2, seeds, 512)
+    assert told["lengths"].tolist() == [lengths[0::2].sum(), lengths[1::2].sum()]

@@ -9,7 +9,8 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import BOARDS, IntArray, tables
-from ringrift_cli.search.forest import Found, search
+from ringrift_cli.search.forest import search
+from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
 from tests.walks import CONFIGURATIONS, positions
 

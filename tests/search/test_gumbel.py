@@ -10,7 +10,8 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search import gumbel
-from ringrift_cli.search.forest import Forest, Found, search
+from ringrift_cli.search.forest import Forest, search
+from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
 from tests.search.reference_search import Judge, Search, halving, settle
 from tests.search.test_forest import ByRow, Uniform, with_choice
@@ -138,6 +139,11 @@ def _loses_at_once(after: Position, seat: int) -> bool:
     return after.seat != seat and _wins_in(after, 1, after.seat)
 
 
+def found_in(forest: Forest, g: int) -> Found:
+    [found] = forest.found(np.array([g]))
+    return found
+
+
 def _loses_for_ever(found: Found, seat: int) -> bool:
     return bool(found.root_values[seat] == 0)
 
@@ -157,18 +163,18 @@ def test_the_tree_below_the_action_played_stays(board: str, players: int) -> Non
     while over < len(starts):
         over += len(forest.step())
     for g, position in enumerate(starts):
-        before = forest.found(g)
+        before = found_in(forest, g)
         action = int(before.actions[before.best])
         visits = int(before.visits[before.best])
         values = before.values[before.best]
-        played = forest.play(g, action)
+        [played] = forest.play(np.array([g]), np.array([action]))
         expected = position
         for each in played:
             assert each in expected.legal_actions()
             expected = expected.play(each)
         assert (forest.rows[g] == expected.row).all()
         if not expected.is_over:
-            after = forest.found(g)
+            after = found_in(forest, g)
             assert sorted(after.actions.tolist()) == expected.legal_actions().tolist()
             assert after.visits.sum() == visits - 1  # the walk that made the node ended there
             assert after.root_values == pytest.approx(values, abs=1e-4)
@@ -184,11 +190,11 @@ def test_a_tree_that_was_kept_is_searched_on_like_a_plain_one() -> None:
         forest.begin(0, 40, 0)
         while not len(forest.step()):
             pass
-        found = forest.found(0)
+        found = found_in(forest, 0)
         slow = Search(position, judge_by(evaluator), 0.5, 0, 0.3)
         slow.run(40)
         action = int(found.actions[found.best])
-        forest.play(0, action)
+        forest.play(np.array([0]), np.array([action]))
         child = slow.root.edges[action].child
         if child is None or child.winner is not None:
             continue
@@ -197,7 +203,7 @@ def test_a_tree_that_was_kept_is_searched_on_like_a_plain_one() -> None:
         forest.begin(0, 40, 0)
         while not len(forest.step()):
             pass
-        after = forest.found(0)
+        after = found_in(forest, 0)
         assert after.visits.tolist() == [slow.root.edges[a].visits for a in after.actions.tolist()]
 
 
@@ -211,7 +217,7 @@ def test_noise_changes_what_is_considered_and_a_seed_fixes_it() -> None:
         forest.begin(0, 16, 4, noise=1.0)
         while not len(forest.step()):
             pass
-        found = forest.found(0)
+        found = found_in(forest, 0)
         return frozenset(found.actions[found.visits > 0].tolist())
 
     seen = [considered(seed) for seed in range(12)]
@@ -245,11 +251,13 @@ def test_a_swap_is_worth_what_the_other_seat_is(considered: int) -> None:
     forest.begin(0, 400, considered, noise=0.0)
     while not len(forest.step()):
         pass
-    found = forest.found(0)
+    found = found_in(forest, 0)
     at = found.actions.tolist().index(swap)
     assert found.values[at] == pytest.approx([0.05, 0.95], abs=1e-3)
     assert found.best == at
     others = np.delete(np.arange(len(found.actions)), at)
     assert found.values[others] == pytest.approx(np.tile([0.95, 0.05], (len(others), 1)), abs=0.01)
-    forest.play(0, swap)  # behind the swap seat 2 is still to move, and another player sits there
-    assert forest.root_values(0) == pytest.approx([0.95, 0.05], abs=1e-3)
+    forest.play(
+        np.array([0]), np.array([swap])
+    )  # behind the swap seat 2 is still to move, and another player sits there
+    assert forest.root_values(np.array([0]))[0] == pytest.approx([0.95, 0.05], abs=1e-3)

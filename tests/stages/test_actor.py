@@ -14,8 +14,10 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray
+from ringrift_cli.search.forest import Evaluator
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, PlaySetting
+from ringrift_cli.stages.forests import on_cpu
 from ringrift_cli.stages.shard_checks import RESIGNED
 from ringrift_cli.stages.shards import SearchedGame, read_searched, write_searched
 from tests.search.test_forest import ByRow, Uniform
@@ -29,6 +31,19 @@ def numbers(count: int) -> Callable[[], int | None]:
     return lambda: next(left, None)
 
 
+def actor_of(
+    board: str,
+    players: int,
+    setting: PlaySetting,
+    evaluator: Evaluator,
+    concurrent: int,
+    next_number: Callable[[], int | None],
+    seed: int = 0,
+) -> Actor:
+    forest = on_cpu(board, players, setting, evaluator, concurrent)
+    return Actor(board, players, setting, forest, next_number, seed=seed)
+
+
 def play(actor: Actor) -> list[SearchedGame]:
     games = []
     while actor.playing:
@@ -39,7 +54,7 @@ def play(actor: Actor) -> list[SearchedGame]:
 @pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
 def test_games_are_whole_and_make_a_shard(board: str, players: int, tmp_path: Path) -> None:
     count = 5 if board.endswith("8") else 2
-    actor = Actor(board, players, QUICK, ByRow(players), 3, numbers(count), seed=4)
+    actor = actor_of(board, players, QUICK, ByRow(players), 3, numbers(count), seed=4)
     games = play(actor)
     assert len(games) == count == actor.counts.games
     assert actor.counts.decisions == sum(len(game.actions) for game in games)
@@ -58,7 +73,7 @@ def test_games_depend_on_their_numbers_and_the_seed_alone() -> None:
     def games(concurrent: int, seed: int) -> set[tuple[int, ...]]:
         evaluator = ByRow(2)
         quiet = replace(QUICK, full_share=0.5)
-        actor = Actor("hex8", 2, quiet, evaluator, concurrent, numbers(6), seed=seed)
+        actor = actor_of("hex8", 2, quiet, evaluator, concurrent, numbers(6), seed=seed)
         return {tuple(game.actions.tolist()) for game in play(actor)}
 
     assert games(6, 1) == games(2, 1) == games(1, 1)
@@ -67,7 +82,7 @@ def test_games_depend_on_their_numbers_and_the_seed_alone() -> None:
 
 def test_every_decision_with_a_choice_is_searched_in_full_if_asked() -> None:
     every = replace(QUICK, full_share=1.0, random_opening_share=0.0)
-    [game] = play(Actor("square8", 2, every, ByRow(2), 1, numbers(1)))
+    [game] = play(actor_of("square8", 2, every, ByRow(2), 1, numbers(1)))
     position, choices = Position.initial("square8"), []
     for ply, action in enumerate(game.actions.tolist()):
         if len(position.legal_actions()) > 1:
@@ -92,7 +107,7 @@ def test_the_hopeless_resign_but_not_in_control_games(patience: int, tmp_path: P
         QUICK, full_share=0.5, resign_below=0.05, resign_decisions=patience,
         resign_control_share=0.0,
     )  # fmt: skip
-    actor = Actor("hex8", 2, giving_up, SureOf(2), 8, numbers(20))
+    actor = actor_of("hex8", 2, giving_up, SureOf(2), 8, numbers(20))
     games = play(actor)
     resigned = [game for game in games if game.reason == RESIGNED]
     assert len(resigned) > 15
@@ -103,7 +118,7 @@ def test_the_hopeless_resign_but_not_in_control_games(patience: int, tmp_path: P
     assert len(read_searched(path).games) == 20
 
     control = replace(giving_up, resign_control_share=1.0)
-    actor = Actor("hex8", 2, control, SureOf(2), 8, numbers(20))
+    actor = actor_of("hex8", 2, control, SureOf(2), 8, numbers(20))
     games = play(actor)
     assert all(game.reason != RESIGNED for game in games)
     assert actor.counts.resign_checked > 15
@@ -119,7 +134,7 @@ def test_with_more_players_nobody_resigns() -> None:
             return np.zeros(len(actions)), np.tile([0.98, 0.01, 0.01], (len(rows), 1))
 
     giving_up = replace(QUICK, resign_below=0.05, resign_control_share=0.0)
-    games = play(Actor("hex8", 3, giving_up, Sure(3), 4, numbers(4)))
+    games = play(actor_of("hex8", 3, giving_up, Sure(3), 4, numbers(4)))
     assert all(game.reason != RESIGNED for game in games)
 
 
@@ -128,11 +143,13 @@ def test_openings_are_drawn_and_differ() -> None:
         """Knows nothing: every game would begin alike."""
 
     fixed = replace(QUICK, full_share=0.01, opening_decisions=0, random_opening_share=0.0)
-    first = {game.actions[0] for game in play(Actor("hex8", 2, fixed, Deaf(2), 12, numbers(12)))}
+    first = {game.actions[0] for game in play(actor_of("hex8", 2, fixed, Deaf(2), 12, numbers(12)))}
     drawn = replace(fixed, opening_decisions=12)
-    other = {game.actions[0] for game in play(Actor("hex8", 2, drawn, Deaf(2), 12, numbers(12)))}
+    other = {game.actions[0] for game in play(actor_of("hex8", 2, drawn, Deaf(2), 12, numbers(12)))}
     random = replace(fixed, random_opening_share=1.0)
-    third = {game.actions[0] for game in play(Actor("hex8", 2, random, Deaf(2), 12, numbers(12)))}
+    third = {
+        game.actions[0] for game in play(actor_of("hex8", 2, random, Deaf(2), 12, numbers(12)))
+    }
     assert len(first) <= 2
     assert len(other) > 6
     assert len(third) > 6
@@ -153,7 +170,7 @@ def test_the_evaluator_sees_a_row_of_every_game() -> None:
 
     watching = Watching()
     endless = itertools.count()
-    actor = Actor("hex8", 2, QUICK, watching, 32, lambda: next(endless))
+    actor = actor_of("hex8", 2, QUICK, watching, 32, lambda: next(endless))
     for _ in range(400):
         actor.step()
     assert np.mean(watching.sizes) > 0.75 * 32

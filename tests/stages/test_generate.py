@@ -22,10 +22,14 @@ from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn.checkpoint import load, save
 from ringrift_cli.nn.evaluator import NetworkEvaluator
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.stages import generate_worker
+from ringrift_cli.search.cuda.check import Arithmetic
+from ringrift_cli.search.forest import Forest
+from ringrift_cli.stages import forests, generate_worker
 from ringrift_cli.stages.actor import Counts, PlaySetting
+from ringrift_cli.stages.forests import on_cpu
 from ringrift_cli.stages.generate import (
     Generated,
+    _add,
     devices_named,
     generate,
     recorded,
@@ -128,6 +132,7 @@ import sys
 from pathlib import Path
 from ringrift_cli.stages.actor import PlaySetting
 from ringrift_cli.stages.generate import generate
+from ringrift_cli.stages.forests import on_cpu
 from ringrift_cli.stages.generate_worker import GenerateSetting
 if __name__ == "__main__":
     model, folder = Path(sys.argv[1]), Path(sys.argv[2])
@@ -257,6 +262,8 @@ def test_a_line_that_fails_fails_its_process(
 class _Bench:
     """A worker without a process."""
 
+    device = "cpu"
+
     def __init__(self, setting: GenerateSetting, folder: Path, tickets: Iterator[int]) -> None:
         self.setting, self.folder, self.seed, self._tickets = setting, folder, 1, tickets
 
@@ -290,3 +297,33 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         devices_named("first")
     with pytest.raises(UsageError, match="twice"):
         devices_named("1,1")
+
+
+def test_a_line_with_too_little_memory_plays_fewer_games_and_tells(
+    setting: GenerateSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grown(
+        board: str, players: int, play: PlaySetting, _network: object, games: int, _device: str
+    ) -> Forest:
+        if games > 2:
+            raise torch.OutOfMemoryError
+        forest = on_cpu(board, players, play, Arithmetic(players), games)
+        forest.waited = 0.0  # type: ignore[attr-defined]
+        return forest
+
+    monkeypatch.setattr(forests, "on_gpu", grown)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    told: list[generate_worker.Told] = []
+    bench = _Bench(setting, tmp_path / "games", iter(range(6)))
+    bench.device = "cuda:0"
+    monkeypatch.setattr(bench, "tell", told.append)
+    generate_worker.Line(bench, 8).run()  # type: ignore[arg-type]
+    assert games_in(tmp_path / "games") == 6
+    summary = Generated()
+    for one in told:
+        _add(summary, one)
+    assert [note.split(":")[1] for note in summary.notes] == [
+        "0 is out of memory with 8 games at once in a line",
+        "0 is out of memory with 4 games at once in a line",
+    ]
+    assert summary.document()["notes"] == summary.notes

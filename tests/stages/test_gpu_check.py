@@ -1,6 +1,9 @@
-"""The check for machines with a GPU, as far as it runs without one."""
+"""The check for machines with a GPU, as far as it runs without one: all of it, in the simulator."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,21 +11,75 @@ import torch
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.stages import gpu_check
+from ringrift_cli.stages.gpu_agreement import Agreement, Extent, sample
+from ringrift_cli.stages.gpu_check import Effort, Figure, table
+from tests import gpu_jobs
+from tests.simulated import simulate
+
+SAME = Agreement("hex8", 2, 10_000, 0, 0, 0, 0, 0, 1e-6, 1e-7, 1e-2, 1e-3)
 
 
 def test_positions_are_of_all_depths() -> None:
-    rows, actions, offsets = gpu_check.sample("hex8", 3, 64)
+    rows, actions, offsets = sample("hex8", 3, 64)
     assert (rows[:, L.PHASE] != L.OVER).all()
     assert len(set(rows[:, L.PLY].tolist())) > 5
     assert (np.diff(offsets) > 0).all()
     assert offsets[-1] == len(actions)
 
 
-def test_half_precision_is_near_and_float32_nearer() -> None:
-    exact = gpu_check.differences("square8", 2, "cpu", "float32")
-    rough = gpu_check.differences("square8", 2, "cpu", "bfloat16")
-    assert max(exact) == 0
-    assert 0 < max(rough) < 0.2
+def test_the_whole_check_runs_in_the_simulator(tmp_path: Path) -> None:
+    told = simulate(gpu_jobs.check, {}, tmp_path, quiet=False)
+    assert int(told["code"]) == 0
+    text = str(told["text"])
+    assert text.startswith("the simulator, ")
+    for players in (2, 3, 4):
+        assert f"square8    {players}p" in text
+    assert text.count("equal") == 3
+    assert "hex8, random games, memory by word" in text
+    assert "features and masks, 2 positions" in text
+    assert "self-play, 2 simulations: share of that" in text
+    assert text.endswith("CPU and GPU agree everywhere\n")
+
+
+def test_what_differs_is_found_and_fails(tmp_path: Path) -> None:
+    told = simulate(gpu_jobs.broken, {}, tmp_path, quiet=False)
+    assert int(told["code"]) == 1
+    assert "DIFFERENT" in str(told["text"])
+    assert int(told["features"]) > 0
+    assert int(told["masks"]) > 0
+    assert int(told["heuristic"]) > 0
+    assert int(told["searches"]) > 0
+    assert int(told["games"]) > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"games_differing": 1}, {"masks_differing": 1}, {"features_differing": 1},
+        {"heuristic_differing": 1}, {"searches_differing": 1}, {"logits": 2e-3},
+        {"chances": 2e-3}, {"logits": float("nan")},
+    ],
+)  # fmt: skip
+def test_one_difference_is_enough(wrong: dict[str, float]) -> None:
+    assert SAME.holds
+    worse = replace(SAME, **wrong)  # type: ignore[arg-type]
+    assert not worse.holds
+    lines = table("a GPU", [SAME, worse], [Figure("playouts", "9 games/s", ">= 10", False)], 1.0)
+    assert sum("DIFFERENT" in line for line in lines) == 1
+    assert lines[-1] == "1 configurations DIFFER"
+    assert any("MISSED" in line for line in lines)
+
+
+def test_its_extent_is_what_was_promised() -> None:
+    extent, effort = Extent(), Effort()
+    assert extent.games == (10_000, 500)
+    assert effort.positions == 8192
+    assert (effort.memory_board, effort.memory_games, effort.memory_walks) == (
+        "hexagonal",
+        1024,
+        64,
+    )
+    assert effort.sims == (32, 64)
 
 
 def test_without_a_gpu_it_says_so(

@@ -51,6 +51,8 @@ def test_lines_as_in_self_play(
         seeds.append(seed)
         return Actor(*args, seed=seed)
 
+    line = bench._Line  # noqa: SLF001
+    monkeypatch.setattr(bench, "_GpuLine", lambda *of: line(*of[:-1]))  # here is none
     monkeypatch.setattr(bench, "_evaluator", evaluator)
     monkeypatch.setattr(bench, "Actor", actor)
     monkeypatch.setattr(bench, "WARM_STEPS", 3)

@@ -108,6 +108,8 @@ def play(
             advance=_Meter(progress, setting, hours).advance,
             should_stop=lambda: stop() != 0,
         )
+    for note in summary.notes:
+        out.note(note)
     out.result(*_told(setting, summary, folder))
     if summary.stopped:
         out.note("Stopped: the games that were over are in shards, the same command goes on there.")

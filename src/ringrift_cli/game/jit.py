@@ -4,6 +4,9 @@ Numba's own cache notices a change in the file of the function it compiled, but 
 the functions that one calls. Compiled code spans many files, so the cache folder of a package is
 named by a hash of all that its functions may call: machine code is reused exactly as long as none
 of that changed.
+
+In CUDA's simulator (`NUMBA_ENABLE_CUDASIM=1`) kernels are plain Python, and so is everything here:
+the very same functions run without being compiled, over arrays that compute like compiled code.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ import hashlib
 import operator
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -32,6 +36,9 @@ from ringrift_cli.errors import OutputError
 F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_VARIABLE = "RINGRIFT_CACHE_DIR"
+SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+if SIMULATED:  # generators are meant to overflow
+    warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)
 COMPILED = ("game", "nn", "search", "players")  # packages that hold some; they call those before
 
 
@@ -103,10 +110,49 @@ def machine_code(package: str) -> MachineCode:
     return MachineCode(package, folder, folder / _marker(sources))
 
 
+class Plain:
+    """An array in the simulator, whose items are Python's numbers.
+
+    Compiled code computes with 64 bits whatever the items of an array are; NumPy's own items would
+    overflow, or round to single precision. Items of generators, uint64, stay NumPy's.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.shape = array.shape
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, index: Any) -> Any:
+        item = self._array[index]
+        if isinstance(item, np.ndarray):
+            return Plain(item)
+        return item if isinstance(item, np.uint64) else item.item()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._array[index] = value
+
+
+def _plain(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return Plain(argument)
+    if isinstance(argument, tuple) and hasattr(argument, "_fields"):
+        return type(argument)(*map(_plain, argument))
+    return argument
+
+
+def _plainly(function: F) -> F:
+    """An entry as the simulator runs it."""
+    return cast(F, wraps(function)(lambda *arguments: function(*map(_plain, arguments))))
+
+
 def njit(**flags: bool) -> Callable[[F], F]:
     """`numba.njit` with the cache of this version of the package, without the GIL."""
 
     def decorate(function: F) -> F:
+        if SIMULATED:
+            return _plainly(function)
         package = function.__module__.split(".")[1]
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(machine_code(package).folder)
@@ -119,7 +165,12 @@ def njit(**flags: bool) -> Callable[[F], F]:
     return decorate
 
 
-def _bit_intrinsic(name: str) -> Any:
+def _instruction(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """For functions that write instructions; the simulator calls `plain` in their place."""
+    return lambda typed: plain if SIMULATED else intrinsic(typed)
+
+
+def _bit_intrinsic(name: str, plain: Callable[[int], int]) -> Any:
     def typed(_typing: Any, _x: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
             if name == "ctpop":
@@ -128,7 +179,7 @@ def _bit_intrinsic(name: str) -> Any:
 
         return types.int32(types.int32), generate
 
-    return intrinsic(typed)
+    return _instruction(plain)(typed)
 
 
 def rule() -> Callable[[F], F]:
@@ -139,6 +190,8 @@ def rule() -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
+        if SIMULATED:
+            return function
         compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
         def refuse(*_arguments: object) -> None:
@@ -165,7 +218,17 @@ class RowType(types.Type):  # type: ignore[misc]
         super().__init__(name="row")
 
 
-row_type = RowType()
+class SpacedRowType(types.Type):  # type: ignore[misc]
+    """A row whose items do not follow each other: the address of the first, and their distance.
+
+    A GPU may keep word k of all games side by side, so that threads in step read one stretch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="spaced row")
+
+
+row_type, spaced_row_type = RowType(), SpacedRowType()
 
 
 @register_model(RowType)
@@ -174,47 +237,93 @@ class RowModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, row, ir.IntType(32).as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@register_model(SpacedRowType)
+class SpacedRowModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, row: Any) -> None:
+        pair = (ir.IntType(32).as_pointer(), ir.IntType(64))
+        super().__init__(manager, row, ir.LiteralStructType(pair))
+
+
+@_instruction(_plain)
 def pointer(_typing: Any, array: Any) -> Any:
-    """The row that begins with the first item of a contiguous int32 array."""
+    """The row that begins with the first item of an int32 array, [K], contiguous or not."""
+    row = row_type if array.layout == "C" else spaced_row_type
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.make_array(signature.args[0])(context, builder, args[0]).data
+        made = context.make_array(signature.args[0])(context, builder, args[0])
+        if row is row_type:
+            return made.data
+        bytes_apart = builder.extract_value(made.strides, 0)
+        apart = builder.ashr(bytes_apart, ir.Constant(ir.IntType(64), 2))
+        pair = context.get_value_type(row)(ir.Undefined)
+        return builder.insert_value(builder.insert_value(pair, made.data, 0), apart, 1)
 
-    return row_type(array), generate
+    return row(array), generate
 
 
 @infer_global(operator.getitem)
 class _GetItem(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, _keywords: Any) -> Any:
-        if isinstance(args[0], RowType) and isinstance(args[1], types.Integer):
-            return types.int64(row_type, types.intp)
+        if isinstance(args[0], RowType | SpacedRowType) and isinstance(args[1], types.Integer):
+            return types.int64(args[0], types.intp)
         return None
 
 
 @infer_global(operator.setitem)
 class _SetItem(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, _keywords: Any) -> Any:
-        if isinstance(args[0], RowType) and isinstance(args[1], types.Integer):
-            return types.none(row_type, types.intp, types.int32)
+        if isinstance(args[0], RowType | SpacedRowType) and isinstance(args[1], types.Integer):
+            return types.none(args[0], types.intp, types.int32)
         return None
 
 
+def _address(builder: Any, row: Any, index: Any) -> Any:
+    if isinstance(row.type, ir.PointerType):
+        return builder.gep(row, [index])
+    apart = builder.extract_value(row, 1)
+    return builder.gep(builder.extract_value(row, 0), [builder.mul(index, apart)])
+
+
 @lower_builtin(operator.getitem, RowType, types.intp)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.getitem, SpacedRowType, types.intp)  # type: ignore[untyped-decorator]
 def _load(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-    item = builder.load(builder.gep(args[0], [args[1]]))
+    item = builder.load(_address(builder, args[0], args[1]))
     return builder.sext(item, ir.IntType(64))
 
 
 @lower_builtin(operator.setitem, RowType, types.intp, types.int32)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.setitem, SpacedRowType, types.intp, types.int32)  # type: ignore[untyped-decorator]
 def _store(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-    builder.store(args[2], builder.gep(args[0], [args[1]]))
+    builder.store(args[2], _address(builder, args[0], args[1]))
     return context.get_dummy_value()
 
 
-_cttz = _bit_intrinsic("cttz")
-_ctlz = _bit_intrinsic("ctlz")
-_ctpop = _bit_intrinsic("ctpop")
+@_instruction(operator.mul)
+def product(_typing: Any, _x: Any, _y: Any) -> Any:
+    """x * y, rounded before anything is added to it.
+
+    A GPU would fuse a sum with a product in it into one instruction with a single rounding, and
+    reach another number than a CPU.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        if not builder.module.triple.startswith("nvptx"):
+            return builder.fmul(*args)
+        double = ir.DoubleType()
+        kind = ir.FunctionType(double, [double, double])
+        rounded = builder.module.declare_intrinsic("llvm.nvvm.mul.rn.d", fnty=kind)
+        return builder.call(rounded, args)
+
+    return types.float64(types.float64, types.float64), generate
+
+
+def _plain_lowest(x: int) -> int:
+    return (x & -x).bit_length() - 1 if x & 0xFFFFFFFF else 32
+
+
+_cttz = _bit_intrinsic("cttz", _plain_lowest)
+_ctlz = _bit_intrinsic("ctlz", lambda x: 32 - (x & 0xFFFFFFFF).bit_length())
+_ctpop = _bit_intrinsic("ctpop", lambda x: (x & 0xFFFFFFFF).bit_count())
 
 
 @njit()
@@ -238,4 +347,4 @@ def popcount(x: int) -> int:
 @njit()
 def wide(x: int) -> int:
     """The number as int64: an item of an int32 array would have every rule compiled once more."""
-    return np.int64(x)  # type: ignore[return-value]
+    return x if SIMULATED else np.int64(x)  # type: ignore[return-value]

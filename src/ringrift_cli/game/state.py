@@ -35,6 +35,13 @@ def reset(T: IntArray, S: IntArray, pie: bool) -> None:
         unblock(T, S, cell)
 
 
+@rule()
+def copy(size: int, source: IntArray, target: IntArray) -> None:
+    """Copies `size` words of a row to another."""
+    for i in range(size):
+        target[i] = source[i]
+
+
 # ---- reading a cell -----------------------------------------------------------------------------
 
 

@@ -151,24 +151,29 @@ def relative(T: IntArray, S: IntArray, p: int) -> int:
 @rule()
 def encode_planes(T: IntArray, S: IntArray, planes: ByteArray) -> None:
     """Writes the planes of a row to zeros, [W, W, C]."""
-    shared = SEAT_PLANES * T[L.T_PLAYERS]
     for cell in range(T[L.T_CELLS]):
-        at = planes[T[L.T_ROW + cell], T[L.T_COLUMN + cell]]
-        at[shared + BOARD] = 1
-        word = st.cell_word(T, S, cell)
-        if word == 0:
-            continue
-        what, own = st.kind(word), relative(T, S, st.owner(word)) * SEAT_PLANES
-        if what == L.STACK:
-            at[own + CONTROL] = 1
-            encode_stack(T, S, cell, word, at)
-        elif what == L.MARKER:
-            at[own + MARK] = 1
-        else:
-            at[own + LAND] = 1
-    if S[L.FOCUS] >= 0:
-        cell = S[L.FOCUS]
-        planes[T[L.T_ROW + cell], T[L.T_COLUMN + cell], shared + FOCUSED] = 1
+        encode_cell(T, S, cell, planes)
+
+
+@rule()
+def encode_cell(T: IntArray, S: IntArray, cell: int, planes: ByteArray) -> None:
+    """Writes the planes of one cell of a row to zeros, [W, W, C]."""
+    shared = SEAT_PLANES * T[L.T_PLAYERS]
+    at = planes[T[L.T_ROW + cell], T[L.T_COLUMN + cell]]
+    at[shared + BOARD] = 1
+    if cell == S[L.FOCUS]:
+        at[shared + FOCUSED] = 1
+    word = st.cell_word(T, S, cell)
+    if word == 0:
+        return
+    what, own = st.kind(word), relative(T, S, st.owner(word)) * SEAT_PLANES
+    if what == L.STACK:
+        at[own + CONTROL] = 1
+        encode_stack(T, S, cell, word, at)
+    elif what == L.MARKER:
+        at[own + MARK] = 1
+    else:
+        at[own + LAND] = 1
 
 
 @rule()

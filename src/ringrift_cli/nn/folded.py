@@ -7,6 +7,8 @@ and residual sum fused in, and weights laid out for them once; elsewhere they ar
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -126,6 +128,21 @@ class FoldedBlock:
         return self._board.keep(self._conv2.add_relu(y, x))
 
 
+class Scorer(NamedTuple):
+    """What turns policy features into the logit of an action; network.ActionTables has the tables.
+
+    The logit is features[here] * weights_here[plane] + features[there] * weights_there[plane],
+    summed, + bias[plane], where features are relu'd, [W * W + 1, policy] for each position.
+    """
+
+    here: Tensor  # [T_ACTIONS] int64
+    there: Tensor  # [T_ACTIONS] int64
+    plane: Tensor  # [T_ACTIONS] int64
+    weights_here: Tensor  # [planes, policy]
+    weights_there: Tensor  # [planes, policy]
+    bias: Tensor  # [planes] float32
+
+
 class Folded:
     """A network as it is in this moment, for rows of its board and players."""
 
@@ -161,6 +178,12 @@ class Folded:
         self._bias = n.policy_bias.to(single, copy=True)
         self._hidden, self._value = copied(n.value_hidden, single), copied(n.value, single)
         self._tables = [table.to(device) for table in (n.here, n.there, n.plane)]
+
+    @property
+    def scorer(self) -> Scorer:
+        """For who scores actions without `actions`."""
+        here, there, plane = self._tables
+        return Scorer(here, there, plane, self._here, self._there, self._bias)
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray

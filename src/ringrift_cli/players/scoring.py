@@ -6,12 +6,15 @@ sum of the mover's features less the mean of the others' sums.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.game import layout as L
+from ringrift_cli.game import state as st
 from ringrift_cli.game import turn
-from ringrift_cli.game.jit import njit, pointer, rule, wide
+from ringrift_cli.game.jit import njit, pointer, product, rule, wide
 from ringrift_cli.game.playout import BoolArray, LongArray, Seeds, draw, spread
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.players.features import SCRATCH, N, count
@@ -42,7 +45,7 @@ def weigh(
     for p in range(players):
         total = 0.0
         for f in range(N):
-            total += weights[f] * X[p * N + f]
+            total += product(weights[f], X[p * N + f])
         sums[p] = total
 
 
@@ -63,12 +66,6 @@ def in_turn(row: IntArray, p: int, number: int) -> bool:
 
 
 @rule()
-def copy(size: int, source: IntArray, target: IntArray) -> None:
-    for i in range(size):
-        target[i] = source[i]
-
-
-@rule()
 def complete(
     T: IntArray,
     S: IntArray,
@@ -85,12 +82,12 @@ def complete(
     `R` is room for a row, `out` for the legal actions. The sums of the last position are in `sums`.
     """
     players, p, number = T[L.T_PLAYERS], S[L.SEAT], S[L.TURN]
-    best = -np.inf
+    best = -math.inf
     while in_turn(S, p, number):
         n = turn.legal(T, S, W, out)
-        best, chosen = -np.inf, out[0]
+        best, chosen = -math.inf, out[0]
         for k in range(n):
-            copy(T[L.T_ROW_SIZE], S, R)
+            st.copy(T[L.T_ROW_SIZE], S, R)
             turn.apply(T, R, W, out[k])
             weigh(T, R, W, Z, X, weights, sums)
             score = advantage(players, sums, p)
@@ -127,9 +124,9 @@ def score_row(
 ) -> None:
     """Scores the actions of one position; see `score_all`."""
     size, players = T[L.T_ROW_SIZE], T[L.T_PLAYERS]
-    p, number, best = start[L.SEAT], start[L.TURN], -np.inf
+    p, number, best = start[L.SEAT], start[L.TURN], -math.inf
     for k in range(len(actions)):
-        copy(size, start, R)
+        st.copy(size, start, R)
         turn.apply(T, R, W, wide(actions[k]))
         weigh(T, R, W, Z, X, weights, now)
         scores[k] = advantage(players, now, p)
@@ -145,7 +142,7 @@ def score_row(
         if chosen < 0:
             break
         waiting[chosen] = False
-        copy(size, start, R)
+        st.copy(size, start, R)
         turn.apply(T, R, W, wide(actions[chosen]))
         scores[chosen] = complete(T, R, R2, W, Z, X, out, weights, now)
         if scores[chosen] > best:
@@ -153,7 +150,7 @@ def score_row(
             keep_sums(players, now, sums)
     for k in range(len(actions)):
         if waiting[k]:
-            scores[k] = -np.inf
+            scores[k] = -math.inf
 
 
 @njit()
@@ -192,6 +189,29 @@ def _score(
         )
 
 
+@rule()
+def pick(
+    scores: FloatArray, first: int, end: int, seeds: Seeds, i: int, noise: float, blunder: float
+) -> int:
+    """The index of the action to play, of `scores[first:end]`; see `pick_all`."""
+    unit = 1 << 30
+    if blunder > 0 and draw(seeds, i, unit) < blunder * unit:
+        return first + int(draw(seeds, i, end - first))
+    best, ties, chosen = -math.inf, 0, first
+    for k in range(first, end):
+        score = scores[k]
+        if noise > 0:
+            u = (draw(seeds, i, unit) + 0.5) / unit
+            score += product(noise, math.log(u / (1 - u)))
+        if score > best:
+            best, ties, chosen = score, 1, k
+        elif score == best:
+            ties += 1
+            if draw(seeds, i, ties) == 0:
+                chosen = k
+    return chosen
+
+
 @njit()
 def _pick(
     scores: FloatArray,
@@ -201,26 +221,8 @@ def _pick(
     blunder: FloatArray,
     chosen: LongArray,
 ) -> None:
-    unit = 1 << 30
     for i in range(len(chosen)):
-        first, end = offsets[i], offsets[i + 1]
-        if blunder[i] > 0 and draw(seeds, i, unit) < blunder[i] * unit:
-            chosen[i] = first + draw(seeds, i, end - first)
-            continue
-        best, ties = -np.inf, 0
-        chosen[i] = first
-        for k in range(first, end):
-            score = scores[k]
-            if noise[i] > 0:
-                u = (draw(seeds, i, unit) + 0.5) / unit
-                score += noise[i] * np.log(u / (1 - u))
-            if score > best:
-                best, ties = score, 1
-                chosen[i] = k
-            elif score == best:
-                ties += 1
-                if draw(seeds, i, ties) == 0:
-                    chosen[i] = k
+        chosen[i] = pick(scores, offsets[i], offsets[i + 1], seeds, i, noise[i], blunder[i])
 
 
 @njit()

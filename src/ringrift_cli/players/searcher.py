@@ -14,9 +14,9 @@ from ringrift_cli.search.forest import (
     EXPLORATION,
     VALUE_SCALE,
     VERSION,
-    Found,
     search,
 )
+from ringrift_cli.search.found import Found
 
 MOST_SIMULATIONS = 1_000_000
 MOST_MEMORY = 2e9  # bytes of trees at once; with more, games take turns

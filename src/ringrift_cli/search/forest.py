@@ -8,19 +8,19 @@ and are made in between. So a batch has a row for every game, and no game waits 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ringrift_cli.game import layout as L
-from ringrift_cli.game import turn
-from ringrift_cli.game.jit import njit, pointer, wide
-from ringrift_cli.game.playout import LongArray, spread
+from ringrift_cli.game.jit import njit, wide
+from ringrift_cli.game.playout import BoolArray, LongArray, spread
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search import gumbel, tree
+from ringrift_cli.search import found, gumbel, tree
+from ringrift_cli.search.found import Found
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import DEEPEST, NEVER, FloatArray, Trees
+from ringrift_cli.search.walk import expand, play_on, walk_on
 
 VERSION = 2  # grows when a search with the same numbers may find something else
 EXPLORATION = 0.5
@@ -41,17 +41,30 @@ class Evaluator(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search found at one root, over its legal actions."""
+class Searches(Protocol):
+    """What `Forest` can, for who does not care where the trees are; [K] games at a time."""
 
-    actions: IntArray  # [n]
-    priors: FloatArray  # [n]
-    visits: LongArray  # [n]
-    values: FloatArray  # [n, players] mean values; of the root where an action has no visit
-    policy: FloatArray  # [n] the improved policy (gumbel.improved_policy)
-    root_values: FloatArray  # [players] chances to win, visits weighed
-    best: int  # index of the action to play
+    judged: int  # positions that the evaluator saw
+
+    @property
+    def heads(self) -> IntArray:
+        """The headers of the roots, [G, HEADER]; see game/layout.py."""
+
+    def __len__(self) -> int: ...
+
+    def place(self, g: int, row: IntArray, seed: int = 0) -> None: ...
+
+    def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None: ...
+
+    def step(self) -> LongArray: ...
+
+    def found(self, games: LongArray) -> list[Found]: ...
+
+    def best(self, games: LongArray) -> IntArray: ...
+
+    def root_values(self, games: LongArray) -> FloatArray: ...
+
+    def play(self, games: LongArray, actions: IntArray) -> list[list[int]]: ...
 
 
 class Forest:
@@ -82,12 +95,15 @@ class Forest:
         self._nodes = np.zeros((games, DEEPEST), np.int32)
         self._paths = np.zeros((games, DEEPEST), np.int32)
         self._ends = np.zeros((games, 4), np.int32)  # depth, legal actions, node, passed
-        self._room = np.empty(int(T[L.T_MAX_LEGAL]), np.int32)
-        self._log = np.empty(DEEPEST, np.int32)
         self.judged = 0  # positions that the evaluator saw
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def heads(self) -> IntArray:
+        """The headers of the roots, [G, HEADER]; see game/layout.py."""
+        return self.rows[:, : L.HEADER]
 
     def place(self, g: int, row: IntArray, seed: int = 0) -> None:
         """Puts game `g` at a position with two legal actions or more, and forgets its tree.
@@ -173,57 +189,38 @@ class Forest:
                 edges if edges <= t.action.shape[1] else max(edges, 2 * t.action.shape[1]),
             )
 
-    def found(self, g: int) -> Found:
-        """What the search of game `g` found; the root must have been judged."""
-        t = self._trees
-        edges = slice(int(t.first[g, 0]), int(t.first[g, 0] + t.degree[g, 0]))
-        policy = np.empty(int(t.degree[g, 0]), np.float32)
-        gumbel.improved_policy(t, g, self._scale, policy)
-        visits = t.visits[g, edges].astype(np.int64)
-        sums = t.worth[g, edges].astype(np.float64)
-        own = t.value[g, 0].astype(np.float64)
-        values = np.where(visits[:, None] > 0, sums / np.maximum(visits, 1)[:, None], own)
-        children = t.child[g, edges]
-        winners = np.where(children == NEVER, NEVER, t.proven[g, children])
-        known = np.flatnonzero(winners != NEVER)
-        values[known] = np.eye(self._players)[winners[known]]
-        return Found(
-            t.action[g, edges].copy(),
-            t.prior[g, edges].astype(np.float64),
-            visits,
-            self._by_seat(g, values),
-            policy.astype(np.float64),
-            self.root_values(g),
-            gumbel.final_edge(t, self._plans, g, self._scale) - edges.start,
-        )
+    def found(self, games: LongArray) -> list[Found]:
+        """What the searches of `games`, [K], found; their roots must have been judged."""
+        return found.found(self._trees, self._plans, games, self._scale, self._swapped(games))
 
-    def best(self, g: int) -> int:
-        """The action that the search of game `g` prefers, `found(g).actions[found(g).best]`."""
-        edge = gumbel.final_edge(self._trees, self._plans, g, self._scale)
-        return int(self._trees.action[g, edge])
+    def best(self, games: LongArray) -> IntArray:
+        """The action that each search of `games` prefers, [K]: `actions[best]` of `found`."""
+        return found.best_actions(self._trees, self._plans, games, self._scale)
 
-    def root_values(self, g: int) -> FloatArray:
-        """Each seat's chance to win game `g`, [players]: visits weighed, or what is certain."""
-        t = self._trees
-        if t.proven[g, 0] != NEVER:
-            return self._by_seat(g, np.eye(self._players)[t.proven[g, 0]])
-        edges = slice(int(t.first[g, 0]), int(t.first[g, 0] + t.degree[g, 0]))
-        sums = t.worth[g, edges].sum(axis=0, dtype=np.float64)
-        return self._by_seat(g, (t.value[g, 0] + sums) / (1 + int(t.visits[g, edges].sum())))
+    def root_values(self, games: LongArray) -> FloatArray:
+        """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
+        return found.root_values(self._trees, games, self._swapped(games))
 
-    def _by_seat(self, g: int, by_starter: FloatArray) -> FloatArray:
-        """What a tree says by starter, [..., players], for the seats of its root."""
-        swapped = self.rows[g, L.PIE] == L.PIE_SWAPPED
-        return by_starter[..., ::-1] if swapped else by_starter
+    def _swapped(self, games: LongArray) -> BoolArray:
+        swapped: BoolArray = self.rows[games, L.PIE] == L.PIE_SWAPPED
+        return swapped
 
-    def play(self, g: int, action: int) -> list[int]:
-        """Plays a legal action in game `g`, and single legal actions behind it; the actions played.
+    def play(self, games: LongArray, actions: IntArray) -> list[list[int]]:
+        """Plays a legal action in each of `games`, and single legal actions behind it.
 
-        The part of the tree below stays. At the end of the game the row says so.
+        Returns what was played. The part of the trees below stays. At the end of a game its row
+        says so.
         """
-        n = _play(self._T, self._trees, g, self.rows[g], action, self._room, self._log)
-        played: list[int] = self._log[:n].tolist()
-        return played
+        logs = np.zeros((len(games), DEEPEST), np.int32)
+        counts = np.zeros(len(games), np.int64)
+        spread(
+            lambda a, b: _play(
+                self._T, self._trees, games[a:b], self.rows, actions[a:b], logs[a:b], counts[a:b]
+            ),
+            len(games),
+            smallest=SMALLEST_BLOCK,
+        )
+        return [log[:n].tolist() for log, n in zip(logs, counts.tolist(), strict=True)]
 
 
 @njit()
@@ -252,30 +249,12 @@ def _walk(
     at = 0
     for k in range(len(games)):
         g = wide(games[k])
-        legal[k] = 0
-        if t.nodes[g] == 0:
-            leaves[g] = roots[g]
-            legal[k] = turn.legal(pointer(T), pointer(leaves[g]), pointer(work), pointer(room[at:]))
-            ends[g, 0], ends[g, 1], ends[g, 2], ends[g, 3] = 0, legal[k], NEVER, 0
-            at += legal[k]
-            continue
-        while plans.done[g] < plans.budget[g] and t.proven[g, 0] == NEVER:
-            e = gumbel.root_edge(t, plans, g, exploration, scale)
-            leaves[g] = roots[g]
-            tree.descend(
-                T, t, g, e, exploration, leaves[g], work, room[at:], ends[g, 3:], nodes[g],
-                paths[g], ends[g],
-            )  # fmt: skip
-            node = wide(ends[g, 2])
-            if node == NEVER and ends[g, 1] > 0:
-                legal[k] = ends[g, 1]
-                at += legal[k]
-                break
-            if node == NEVER:  # an end of the game that was not met before
-                node = tree.add_node(t, g, leaves[g], ends[g, 3], room[at:], 0)
-                t.child[g, paths[g, ends[g, 0] - 1]] = node
-            tree.back_up(t, g, ends[g, 0], nodes[g], paths[g], node)
-            plans.done[g] += 1
+        n = walk_on(
+            T, t, plans, g, roots[g], exploration, scale, leaves[g], nodes[g], paths[g], ends[g],
+            work, room[at:],
+        )  # fmt: skip
+        legal[k] = n
+        at += n
 
 
 @njit()
@@ -299,44 +278,28 @@ def _expand(
     for k in range(len(games)):
         g = wide(games[k])
         a, n = offsets[k], offsets[k + 1] - offsets[k]
-        node = tree.add_node(t, g, leaves[g], ends[g, 3], actions[a:], n)
-        tree.judge(t, g, node, leaves[g], logits, a, values[k])
-        depth = ends[g, 0]
-        if depth > 0:
-            t.child[g, paths[g, depth - 1]] = node
-            tree.back_up(t, g, depth, nodes[g], paths[g], node)
-            plans.done[g] += 1
+        expand(
+            t, plans, g, leaves[g], nodes[g], paths[g], ends[g], actions[a:], n, logits, a,
+            values[k],
+        )  # fmt: skip
 
 
 @njit()
 def _play(
-    T: IntArray, t: Trees, g: int, row: IntArray, action: int, room: IntArray, log: IntArray
-) -> int:
-    """Plays an action and the single legal ones behind it, and keeps what the tree knows of it.
-
-    Writes what is played to `log` and returns how many. A game that passes more than `log` holds
-    stays where it is then: its root has a single action.
-    """
-    work = np.empty(L.WORK, np.int32)
-    log[0] = action
-    played = 1
-    turn.apply(pointer(T), pointer(row), pointer(work), wide(action))
-    n = turn.legal(pointer(T), pointer(row), pointer(work), pointer(room))
-    while n == 1 and played < len(log):
-        log[played] = room[0]
-        played += 1
-        turn.apply(pointer(T), pointer(row), pointer(work), wide(room[0]))
-        n = turn.legal(pointer(T), pointer(row), pointer(work), pointer(room))
-    node = NEVER
-    if t.nodes[g] > 0:
-        for e in range(t.first[g, 0], t.first[g, 0] + t.degree[g, 0]):
-            if t.action[g, e] == action:
-                node = wide(t.child[g, e])
-    if node == NEVER:
-        t.nodes[g], t.edges[g] = 0, 0
-    else:
-        tree.keep_subtree(t, g, node)
-    return played
+    T: IntArray,
+    t: Trees,
+    games: LongArray,
+    rows: IntArray,
+    actions: IntArray,
+    logs: IntArray,
+    counts: LongArray,
+) -> None:
+    """Plays `actions`, [K], in `games`; `logs`, [K, DEEPEST], take what is played."""
+    work, room = np.empty(L.WORK, np.int32), np.empty(T[L.T_MAX_LEGAL], np.int32)
+    to = np.empty(t.first.shape[1], np.int32)
+    for k in range(len(games)):
+        g = wide(games[k])
+        counts[k] = play_on(T, t, g, rows[g], wide(actions[k]), work, room, logs[k], to)
 
 
 def search(
@@ -372,4 +335,4 @@ def search(
     while over < games and not (steps > 1 and should_stop()):
         over += len(forest.step())
         steps += 1
-    return [forest.found(g) for g in range(games)]
+    return forest.found(np.arange(games))

@@ -9,11 +9,12 @@ for q in 0 .. 1. With 0 considered the root decides by PUCT, like every other no
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from ringrift_cli.game.jit import njit, rule, wide
+from ringrift_cli.game.jit import njit, product, rule, wide
 from ringrift_cli.game.playout import LongArray, Seeds, draw
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.tree import NEVER, SmallFloats, Trees, best_edge, is_lost, mean
@@ -53,14 +54,14 @@ def new_plans(games: int, most: int) -> Plans:
 
 @rule()
 def logit(t: Trees, g: int, e: int) -> float:
-    return np.log(max(t.prior[g, e], LEAST_PRIOR))
+    return math.log(max(t.prior[g, e], LEAST_PRIOR))
 
 
 @rule()
 def gumbel(seeds: Seeds, i: int) -> float:
     """A draw of the standard Gumbel distribution."""
     u = (draw(seeds, i, 1 << 31) + 0.5) / (1 << 31)
-    return -np.log(-np.log(u))
+    return -math.log(-math.log(u))
 
 
 @rule()
@@ -71,7 +72,7 @@ def draw_considered(t: Trees, plans: Plans, g: int) -> None:
     for e in range(t.first[g, 0], t.first[g, 0] + t.degree[g, 0]):
         score = logit(t, g, e)
         if plans.noise[g] > 0:
-            score += plans.noise[g] * gumbel(plans.seeds, g)
+            score += product(plans.noise[g], gumbel(plans.seeds, g))
         at = found
         while at > 0 and plans.bonus[g, at - 1] < score:
             at -= 1
@@ -127,7 +128,7 @@ def mixed_value(t: Trees, g: int) -> float:
             prior = max(t.prior[g, e], LEAST_PRIOR)
             total += n
             mass += prior
-            weighed += prior * mean(t, g, e, p)
+            weighed += product(prior, mean(t, g, e, p))
     own = t.value[g, 0, p]
     if total == 0:
         return own
@@ -148,13 +149,13 @@ def root_edge(t: Trees, plans: Plans, g: int, exploration: float, scale: float) 
     p, drawn = t.seat[g, 0], plans.drawn[g]
     need = halving_visits(drawn, plans.budget[g], plans.done[g])
     factor, own = sigma_factor(t, g, scale), mixed_value(t, g)
-    best, chosen, best_due, due = -np.inf, NEVER, -np.inf, NEVER
+    best, chosen, best_due, due = -math.inf, NEVER, -math.inf, NEVER
     for i in range(drawn):
         e = wide(plans.edge[g, i])
         if is_lost(t, g, e, p):
             continue
         q = mean(t, g, e, p) if t.visits[g, e] > 0 else own
-        score = plans.bonus[g, i] + factor * q
+        score = plans.bonus[g, i] + product(factor, q)
         if score > best:
             best, chosen = score, e
         if t.visits[g, e] - plans.before[g, i] == need and score > best_due:
@@ -178,18 +179,18 @@ def improved_policy(t: Trees, g: int, scale: float, out: SmallFloats) -> None:
     won, open_ = t.proven[g, 0] == p, False
     for e in range(first, first + n):
         open_ = open_ or not is_lost(t, g, wide(e), p)
-    top, total = -np.inf, 0.0
+    top, total = -math.inf, 0.0
     for i in range(n):
         e = wide(first + i)
         q = mean(t, g, e, p) if t.visits[g, e] > 0 else own
-        out[i] = logit(t, g, e) + factor * q
+        out[i] = logit(t, g, e) + product(factor, q)
         child = t.child[g, e]
         wins = child != NEVER and t.proven[g, child] == p
         if (won and not wins) or (open_ and is_lost(t, g, e, p)):
-            out[i] = -np.inf
+            out[i] = -math.inf
         top = max(top, out[i])
     for i in range(n):
-        out[i] = np.exp(out[i] - top)
+        out[i] = math.exp(out[i] - top)
         total += out[i]
     for i in range(n):
         out[i] /= total
@@ -202,7 +203,7 @@ def final_edge(t: Trees, plans: Plans, g: int, scale: float) -> int:
     """
     p = t.seat[g, 0]
     factor, own = sigma_factor(t, g, scale), mixed_value(t, g)
-    best_class, best_visits, best, chosen = -1, -1, -np.inf, wide(t.first[g, 0])
+    best_class, best_visits, best, chosen = -1, -1, -math.inf, wide(t.first[g, 0])
     considered = plans.drawn[g] if plans.width[g] > 0 else t.degree[g, 0]
     for stage in range(2):
         every = stage == 1 or plans.width[g] == 0
@@ -213,10 +214,12 @@ def final_edge(t: Trees, plans: Plans, g: int, scale: float) -> int:
             wins = child != NEVER and t.proven[g, child] == p
             class_ = 2 if wins else (0 if is_lost(t, g, e, p) else 1)
             walks = t.visits[g, e]
-            score = float(t.prior[g, e]) if plans.width[g] == 0 else logit(t, g, e) + factor * q
+            score = (
+                float(t.prior[g, e]) if plans.width[g] == 0 else logit(t, g, e) + product(factor, q)
+            )
             if not every:
                 walks -= plans.before[g, i]
-                score = plans.bonus[g, i] + factor * q
+                score = plans.bonus[g, i] + product(factor, q)
             if (class_, walks, score) > (best_class, best_visits, best):
                 best_class, best_visits, best, chosen = class_, walks, score, e
         if best_class > 0:

@@ -14,6 +14,7 @@ seat is by the seat in which a player began (`starter`).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import turn
-from ringrift_cli.game.jit import njit, pointer, rule, wide
+from ringrift_cli.game.jit import pointer, product, rule, wide
 from ringrift_cli.game.topology import IntArray
 
 FloatArray = npt.NDArray[np.float64]
@@ -140,9 +141,9 @@ def best_edge(t: Trees, g: int, node: int, exploration: float) -> int:
         total += t.visits[g, e]
         if t.visits[g, e] > 0:
             seen += t.prior[g, e]
-    unseen = max(0.0, t.value[g, node, p] - 0.2 * np.sqrt(seen))
-    root = exploration * np.sqrt(max(1.0, float(total)))
-    best, chosen = -np.inf, first
+    unseen = max(0.0, t.value[g, node, p] - product(0.2, math.sqrt(seen)))
+    root = exploration * math.sqrt(max(1.0, float(total)))
+    best, chosen = -math.inf, first
     for e in range(first, end):
         n, score = t.visits[g, e], unseen
         if n > 0:
@@ -226,11 +227,11 @@ def judge(
     `values`, [players], are by seat in `row`.
     """
     first, n = t.first[g, node], t.degree[g, node]
-    top, total = -np.inf, 0.0
+    top, total = -math.inf, 0.0
     for i in range(n):
         top = max(top, logits[offset + i])
     for i in range(n):
-        t.prior[g, first + i] = np.exp(logits[offset + i] - top)
+        t.prior[g, first + i] = math.exp(logits[offset + i] - top)
         total += t.prior[g, first + i]
     for e in range(first, first + n):
         t.prior[g, e] /= total
@@ -276,11 +277,15 @@ def back_up(t: Trees, g: int, depth: int, nodes: IntArray, path: IntArray, leaf:
             prove(t, g, below)
 
 
-@njit()
-def keep_subtree(t: Trees, g: int, node: int) -> None:
-    """Makes `node` the root of tree `g` and forgets what is not below it."""
+@rule()
+def keep_subtree(t: Trees, g: int, node: int, to: IntArray) -> None:
+    """Makes `node` the root of tree `g` and forgets what is not below it.
+
+    `to` is room for a number of every node.
+    """
     old = t.nodes[g]
-    to = np.full(old, NEVER, np.int32)
+    for v in range(node, old):
+        to[v] = NEVER
     to[node] = 0
     for v in range(node, old):  # a child comes after its parent: one pass finds all below
         if to[v] != NEVER:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.topology import tables
-from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Evaluator, Forest, Found
+from ringrift_cli.game.playout import LongArray
+from ringrift_cli.game.topology import IntArray
+from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
+from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.openings import play_openings
 from ringrift_cli.stages.shard_checks import RESIGNED
@@ -72,7 +74,7 @@ class _Game:
 
 
 class Actor:
-    """Plays games of one board and number of players, at most `concurrent` at a time.
+    """Plays games of one board and number of players, as many at a time as `forest` has trees.
 
     `next_number` hands out the numbers of the games to play and None when there are no more; what
     is drawn in a game depends on `seed` and its number.
@@ -83,8 +85,7 @@ class Actor:
         board: str,
         players: int,
         setting: PlaySetting,
-        evaluator: Evaluator,
-        concurrent: int,
+        forest: Searches,
         next_number: Callable[[], int | None],
         *,
         seed: int = 0,
@@ -93,17 +94,9 @@ class Actor:
         self._board, self._players, self._pie_rule = board, players, pie_rule
         self._setting, self._seed, self._next_number = setting, seed, next_number
         self.counts = Counts()
-        self._T = tables(board, players)
-        self._forest = Forest(
-            self._T,
-            concurrent,
-            evaluator,
-            exploration=setting.exploration,
-            value_scale=setting.value_scale,
-            considered=max(setting.considered, setting.fast_considered),
-        )
-        self._games: list[_Game | None] = [None] * concurrent
-        for slot in range(concurrent):
+        self._forest = forest
+        self._games: list[_Game | None] = [None] * len(forest)
+        for slot in range(len(forest)):
             self._start(slot)
 
     @property
@@ -113,14 +106,12 @@ class Actor:
 
     def step(self) -> list[SearchedGame]:
         """One evaluator batch, and the decisions it settles; the games that ended."""
-        finished = []
         before = self._forest.judged
-        for slot in self._forest.step().tolist():
-            ended = self._decide(slot)
-            if ended is not None:
-                finished.append(ended)
-                self._start(slot)
+        slots = self._forest.step()
         self.counts.evaluations += self._forest.judged - before
+        finished, staying = self._resign(slots)
+        if len(staying):
+            finished += self._play(staying)
         return finished
 
     # ---- the course of a game --------------------------------------------------------------------
@@ -154,46 +145,81 @@ class Actor:
         else:
             self._forest.begin(slot, setting.fast_sims, setting.fast_considered)
 
-    def _decide(self, slot: int) -> SearchedGame | None:
-        """Plays what the search of a slot came to; the game if that ends it."""
+    def _game(self, slot: int) -> _Game:
         game = self._games[slot]
         assert game is not None
-        seat = int(self._forest.rows[slot, L.SEAT])
-        if self._gives_up(game, seat, slot):  # then this decision is none of the game's
-            return self._finish(slot, game, resigned=seat)
-        opening = len(game.actions) < self._setting.opening_decisions
-        if game.full or opening:
-            found = self._forest.found(slot)
-            action = int(found.actions[self._draw(game, found) if opening else found.best])
-            if game.full:
-                _record(game, found)
-        else:
-            action = self._forest.best(slot)
-        game.actions += self._forest.play(slot, action)
-        if self._forest.rows[slot, L.PHASE] == L.OVER:
-            return self._finish(slot, game)
-        self._search(slot, game)
-        return None
+        return game
+
+    def _resign(self, slots: LongArray) -> tuple[list[SearchedGame], LongArray]:
+        """Ends the games whose movers give up; these games, and the slots of the others.
+
+        A decision in which the mover gives up is none of the game's.
+        """
+        setting = self._setting
+        if setting.resign_below <= 0 or self._players > 2 or len(slots) == 0:
+            return [], slots
+        finished, staying = [], []
+        values = self._forest.root_values(slots)
+        for slot, chances in zip(slots.tolist(), values, strict=True):
+            game, seat = self._game(slot), int(self._forest.heads[slot, L.SEAT])
+            if self._gives_up(game, seat, float(chances[seat])):
+                finished.append(self._finish(slot, game, resigned=seat))
+                self._start(slot)
+            else:
+                staying.append(slot)
+        return finished, np.array(staying, np.int64)
+
+    def _play(self, slots: LongArray) -> list[SearchedGame]:
+        """Plays what the searches of slots came to; the games that this ends."""
+        finished = []
+        logs = self._forest.play(slots, self._choose(slots))
+        over = self._forest.heads[slots, L.PHASE] == L.OVER
+        for slot, log, ended in zip(slots.tolist(), logs, over.tolist(), strict=True):
+            game = self._game(slot)
+            game.actions += log
+            if ended:
+                finished.append(self._finish(slot, game))
+                self._start(slot)
+            else:
+                self._search(slot, game)
+        return finished
+
+    def _choose(self, slots: LongArray) -> IntArray:
+        """What to play in each slot, [K]; decisions that were searched in full are noted."""
+        games = [self._game(slot) for slot in slots.tolist()]
+        opening = [len(game.actions) < self._setting.opening_decisions for game in games]
+        asked = np.array([game.full or early for game, early in zip(games, opening, strict=True)])
+        actions = np.zeros(len(slots), np.int32)
+        if not asked.all():
+            actions[~asked] = self._forest.best(slots[~asked])
+        if asked.any():
+            results = self._forest.found(slots[asked])
+            for k, found in zip(np.flatnonzero(asked).tolist(), results, strict=True):
+                actions[k] = found.actions[
+                    self._draw(games[k], found) if opening[k] else found.best
+                ]
+                if games[k].full:
+                    _record(games[k], found)
+        return actions
 
     def _draw(self, game: _Game, found: Found) -> int:
         """An action of an opening, by its index."""
         weights = np.power(found.policy, 1 / self._setting.opening_temperature)
         return int(game.rng.choice(len(weights), p=weights / weights.sum()))
 
-    def _gives_up(self, game: _Game, seat: int, slot: int) -> bool:
+    def _gives_up(self, game: _Game, seat: int, chance: float) -> bool:
         """Whether the seat resigns now; a control game notes it and goes on."""
         setting = self._setting
-        if setting.resign_below <= 0 or self._players > 2 or game.resigned is not None:
+        if game.resigned is not None:
             return False
-        hopeless = self._forest.root_values(slot)[seat] < setting.resign_below
-        game.low[seat] = game.low[seat] + 1 if hopeless else 0
+        game.low[seat] = game.low[seat] + 1 if chance < setting.resign_below else 0
         if game.low[seat] < setting.resign_decisions or not game.actions:
             return False  # a game has a decision at least
         game.resigned = seat
         return not game.control
 
     def _finish(self, slot: int, game: _Game, resigned: int | None = None) -> SearchedGame:
-        row, counts = self._forest.rows[slot], self.counts
+        row, counts = self._forest.heads[slot], self.counts
         winner, reason = int(row[L.WINNER]), int(row[L.REASON])
         if resigned is not None:
             winner, reason = 1 - resigned, RESIGNED

@@ -43,6 +43,7 @@ class Generated:
     evaluating: float = 0.0  # seconds in the evaluator, over all processes
     shards: list[Path] = field(default_factory=list)
     stopped: bool = False  # before all games were played
+    notes: list[str] = field(default_factory=list)  # what a person should know
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -55,6 +56,7 @@ class Generated:
             "games_per_hour": round(3600 * self.counts.games / max(self.seconds, 1e-9), 1),
             "shards": [path.name for path in self.shards],
             "stopped": self.stopped,
+            "notes": self.notes,
         }
 
 
@@ -181,6 +183,8 @@ def _add(summary: Generated, told: Told) -> None:
         total = getattr(summary.counts, item.name) + getattr(told.counts, item.name)
         setattr(summary.counts, item.name, total)
     summary.evaluating += told.evaluating
+    if told.note:
+        summary.notes.append(told.note)
     if told.shard is not None:
         summary.shards.append(told.shard)
 

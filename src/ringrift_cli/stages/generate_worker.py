@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
@@ -15,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.game.playout import LongArray
-from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, Counts, PlaySetting
+from ringrift_cli.stages.forests import planted
 from ringrift_cli.stages.shards import SearchedGame, write_searched
 
 TELL_EVERY = 0.5  # seconds between two reports to the process that waits
@@ -60,6 +59,7 @@ class Told:
     counts: Counts
     evaluating: float = 0.0  # seconds in the evaluator, of all its threads
     shard: Path | None = None
+    note: str = ""  # what a person should know
     error: RingriftError | None = None
     ended: bool = False
 
@@ -81,28 +81,12 @@ class Flag:
         self._value.value = True
 
 
-class _Timed:
-    """An evaluator that knows how long it took."""
-
-    def __init__(self, evaluator: Any) -> None:
-        self._evaluator = evaluator
-        self.seconds = 0.0
-
-    def evaluate(
-        self, rows: IntArray, actions: IntArray, offsets: LongArray
-    ) -> tuple[FloatArray, FloatArray]:
-        start = time.perf_counter()
-        found: tuple[FloatArray, FloatArray] = self._evaluator.evaluate(rows, actions, offsets)
-        self.seconds += time.perf_counter() - start
-        return found
-
-
 @dataclass(eq=False)
 class _Playing:
     """An actor, and what became of its games."""
 
     actor: Actor
-    timed: _Timed
+    clock: Callable[[], float]  # seconds in the evaluator
     identity: str  # of its model
     generation: int
     games: list[SearchedGame] = field(default_factory=list)  # over, but in no shard yet
@@ -143,20 +127,24 @@ class Line:
 
     def _add(self, path: Path | None, identity: str, generation: int) -> None:
         worker, setting = self._worker, self._worker.setting
-        timed = _Timed(worker.evaluator(path))
+        evaluator = worker.evaluator(path)
+        forest, clock = planted(
+            setting.board, setting.players, setting.play, evaluator, self._share, worker.device,
+            lambda note: worker.tell(Told(Counts(), note=note)),
+        )  # fmt: skip
+        self._share = len(forest)  # what did not fit now will not fit later
         self._began += 1
         number = self._began
         actor = Actor(
             setting.board,
             setting.players,
             setting.play,
-            timed,
-            self._share,
+            forest,
             lambda: worker.next_number() if self._began == number else None,
             seed=worker.seed,
             pie_rule=setting.pie_rule,
         )
-        self._actors.append(_Playing(actor, timed, identity, generation))
+        self._actors.append(_Playing(actor, clock, identity, generation))
 
     def _drop_finished(self) -> None:
         """Lets go of actors before the last one whose games are over: their trees are large."""
@@ -191,7 +179,7 @@ class Line:
 
     def _tell(self) -> None:
         for one in self._actors:
-            now, seconds = Counts(**asdict(one.actor.counts)), one.timed.seconds
+            now, seconds = Counts(**asdict(one.actor.counts)), one.clock()
             more = {name: value - getattr(one.told, name) for name, value in asdict(now).items()}
             self._worker.tell(Told(Counts(**more), seconds - one.told_seconds))
             one.told, one.told_seconds = now, seconds
@@ -218,7 +206,7 @@ class Worker:
         parent: int,
     ) -> None:
         self.setting, self.folder, self.seed = setting, folder, seed
-        self._device, self._tickets, self._limit = device, tickets, limit
+        self.device, self._tickets, self._limit = device, tickets, limit
         self._stop, self._outbox = stop, outbox
         self._parent = parent
         self._lock = threading.Lock()
@@ -251,11 +239,11 @@ class Worker:
             return teacher(setting.teacher, setting.board, setting.players)
         from ringrift_cli.players.model import network_evaluator
 
-        return network_evaluator(path, setting.board, setting.players, self._device, "auto")
+        return network_evaluator(path, setting.board, setting.players, self.device, "auto")
 
     def run(self) -> None:
         """Plays in as many lines as the device has, each with its share of the games."""
-        lines = lines_on(self._device)
+        lines = lines_on(self.device)
         share = -(-self.setting.concurrent // lines)
 
         def play() -> None:

@@ -2,7 +2,8 @@
 
 Each process plays in as many lines as in real self-play (generate_worker.py), each in a thread of
 its own, and keeps what its searches asked for. Then it alternates: a round of self-play, a round in
-which the evaluators answer kept questions and nothing else happens, in batches of several sizes.
+which the evaluators answer kept questions and nothing else happens, in batches of several sizes. On
+a GPU no question comes back to be asked again: there the network is measured alone (gpu_bench.py).
 All processes are in the same kind of round at the same time, so both are measured on a machine that
 is equally busy.
 """
@@ -18,17 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
+from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, PlaySetting
+from ringrift_cli.stages.forests import on_cpu, on_gpu
 from ringrift_cli.stages.generate_worker import lines_on
 from ringrift_cli.stages.processes import crew_of
+
+if TYPE_CHECKING:
+    from ringrift_cli.stages.gpu_bench import NetworkAlone
 
 KEPT = 64  # batches that the evaluator is asked again
 FACTORS = (1, 2, 4)  # of the batch that a line of self-play makes, for the evaluator alone
@@ -164,19 +170,21 @@ class _Keeping:
 class _Line:
     """A line of games, and what it kept for its evaluator to be asked again."""
 
-    def __init__(self, setting: BenchSetting, evaluator: Any, share: int, seed: int) -> None:
+    def __init__(
+        self, setting: BenchSetting, evaluator: Any, share: int, seed: int, device: str = "cpu"
+    ) -> None:
         self.evaluator = evaluator
         self._keeping = _Keeping(evaluator)
         self._questions: list[Batch] = []
-        tickets = itertools.count()
+        play, tickets = PlaySetting(), itertools.count()
+        forest: Searches
+        if device == "cpu":
+            forest = on_cpu(setting.board, setting.players, play, self._keeping, share)
+        else:
+            network = evaluator.network
+            forest = on_gpu(setting.board, setting.players, play, network, share, device)
         self._actor = Actor(
-            setting.board,
-            setting.players,
-            PlaySetting(),
-            self._keeping,
-            share,
-            lambda: next(tickets),
-            seed=seed,
+            setting.board, setting.players, play, forest, lambda: next(tickets), seed=seed
         )
 
     def warm_up(self) -> None:
@@ -215,6 +223,30 @@ class _Line:
         return done / (time.perf_counter() - start)
 
 
+class _GpuLine(_Line):
+    """A line of games whose network is on the GPU with them."""
+
+    def __init__(
+        self, setting: BenchSetting, evaluator: Any, share: int, seed: int, device: str
+    ) -> None:
+        super().__init__(setting, evaluator, share, seed, device)
+        self._setting, self._share, self._device = setting, share, device
+        self._alone: NetworkAlone | None = None
+
+    def join(self, factor: int) -> None:
+        from ringrift_cli.game.cuda.device import Device
+        from ringrift_cli.stages.gpu_bench import NetworkAlone
+
+        self._alone = NetworkAlone(
+            self.evaluator.network, self._setting.board, self._setting.players,
+            factor * self._share, Device(self._device),
+        )  # fmt: skip
+
+    def ask(self, seconds: float) -> float:
+        assert self._alone is not None
+        return self._alone.rate(seconds)
+
+
 def joined(batches: list[Batch]) -> Batch:
     """One batch of several."""
     ends = np.cumsum([0, *(len(actions) for _, actions, _ in batches)])
@@ -247,7 +279,8 @@ def _measure(
     count = lines_on(device)
     share = -(-setting.concurrent // count)
     seeds = [number * count + i for i in range(count)]
-    lines = [_Line(setting, _evaluator(setting, device), share, seed) for seed in seeds]
+    kind = _Line if device == "cpu" else _GpuLine
+    lines = [kind(setting, _evaluator(setting, device), share, seed, device) for seed in seeds]
     with ThreadPoolExecutor(max(1, count - 1)) as pool:
         _each(pool, lines, _Line.warm_up)
         for _ in range(setting.rounds):

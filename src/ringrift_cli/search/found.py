@@ -1,0 +1,130 @@
+"""What searches came to, for many games at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ringrift_cli.game.jit import njit, rule, wide
+from ringrift_cli.game.playout import BoolArray, LongArray
+from ringrift_cli.game.topology import IntArray
+from ringrift_cli.search import gumbel
+from ringrift_cli.search.gumbel import Plans
+from ringrift_cli.search.tree import NEVER, FloatArray, SmallFloats, Trees
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found at one root, over its legal actions."""
+
+    actions: IntArray  # [n]
+    priors: FloatArray  # [n]
+    visits: LongArray  # [n]
+    values: FloatArray  # [n, players] mean values; of the root where an action has no visit
+    policy: FloatArray  # [n] the improved policy (gumbel.improved_policy)
+    root_values: FloatArray  # [players] chances to win, visits weighed
+    best: int  # index of the action to play
+
+
+def found(
+    t: Trees, plans: Plans, games: LongArray, scale: float, swapped: BoolArray
+) -> list[Found]:
+    """What the searches of `games`, [K], found; their roots must have been judged.
+
+    `swapped`, [K], tells the games whose seats were swapped: trees are about who began.
+    """
+    players, most = t.worth.shape[2], int(t.degree[games, 0].max(initial=0))
+    policy = np.zeros((len(games), most), np.float32)
+    values = np.zeros((len(games), most, players))
+    best = np.zeros(len(games), np.int64)
+    _conclude(t, plans, games, scale, policy, values, best)
+    roots = root_values(t, games, swapped)
+    values[swapped] = values[swapped, :, ::-1]
+    results = []
+    for k, g in enumerate(games.tolist()):
+        n, first = int(t.degree[g, 0]), int(t.first[g, 0])
+        edges = slice(first, first + n)
+        results.append(
+            Found(
+                t.action[g, edges].copy(),
+                t.prior[g, edges].astype(np.float64),
+                t.visits[g, edges].astype(np.int64),
+                values[k, :n],
+                policy[k, :n].astype(np.float64),
+                roots[k],
+                int(best[k]),
+            )
+        )
+    return results
+
+
+def best_actions(t: Trees, plans: Plans, games: LongArray, scale: float) -> IntArray:
+    """The action that each search of `games` prefers, [K]."""
+    actions = np.zeros(len(games), np.int32)
+    _best(t, plans, games, scale, actions)
+    return actions
+
+
+def root_values(t: Trees, games: LongArray, swapped: BoolArray) -> FloatArray:
+    """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
+    values = np.zeros((len(games), t.worth.shape[2]))
+    _root_values(t, games, values)
+    values[swapped] = values[swapped, ::-1]
+    return values
+
+
+@njit()
+def _conclude(
+    t: Trees,
+    plans: Plans,
+    games: LongArray,
+    scale: float,
+    policy: SmallFloats,
+    values: FloatArray,
+    best: LongArray,
+) -> None:
+    for k in range(len(games)):
+        g = wide(games[k])
+        gumbel.improved_policy(t, g, scale, policy[k])
+        best[k] = gumbel.final_edge(t, plans, g, scale) - t.first[g, 0]
+        for i in range(t.degree[g, 0]):
+            edge_values(t, g, wide(t.first[g, 0] + i), values[k, i])
+
+
+@rule()
+def edge_values(t: Trees, g: int, e: int, values: FloatArray) -> None:
+    """Writes what an edge of the root is worth to each starter, [players]."""
+    child, visits = t.child[g, e], t.visits[g, e]
+    winner = NEVER if child == NEVER else t.proven[g, child]
+    for q in range(len(values)):
+        if winner != NEVER:
+            values[q] = 1.0 if q == winner else 0.0
+        elif visits > 0:
+            values[q] = t.worth[g, e, q] / visits
+        else:
+            values[q] = t.value[g, 0, q]
+
+
+@njit()
+def _best(t: Trees, plans: Plans, games: LongArray, scale: float, actions: IntArray) -> None:
+    for k in range(len(games)):
+        g = wide(games[k])
+        actions[k] = t.action[g, gumbel.final_edge(t, plans, g, scale)]
+
+
+@njit()
+def _root_values(t: Trees, games: LongArray, values: FloatArray) -> None:
+    for k in range(len(games)):
+        g = wide(games[k])
+        first, end = t.first[g, 0], t.first[g, 0] + t.degree[g, 0]
+        visits = 1
+        for e in range(first, end):
+            visits += t.visits[g, e]
+        for q in range(values.shape[1]):
+            total = 0.0
+            for e in range(first, end):
+                total += t.worth[g, e, q]
+            values[k, q] = (t.value[g, 0, q] + total) / visits
+            if t.proven[g, 0] != NEVER:
+                values[k, q] = 1.0 if q == t.proven[g, 0] else 0.0

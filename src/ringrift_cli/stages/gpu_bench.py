@@ -1,0 +1,215 @@
+"""How fast a GPU plays, sees, judges and searches; one setting at a time.
+
+Each of these takes the device by torch's name. Everything compiles before a clock starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ringrift_cli.game import layout as L
+from ringrift_cli.game import playout
+from ringrift_cli.game.cuda.batch import DeviceBatch
+from ringrift_cli.game.cuda.device import Device
+from ringrift_cli.game.topology import tables
+from ringrift_cli.nn.cuda.evaluator import Encoder
+from ringrift_cli.nn.evaluator import PRECISIONS, fastest_precision
+from ringrift_cli.nn.features import global_count, plane_count
+from ringrift_cli.nn.folded import Folded
+from ringrift_cli.nn.network import Network, architecture
+from ringrift_cli.search.cuda.forest import DeviceForest
+from ringrift_cli.search.cuda.sequence import Sequence
+from ringrift_cli.stages.actor import Actor, PlaySetting
+from ringrift_cli.stages.forests import on_gpu
+from ringrift_cli.stages.generate_worker import lines_on
+
+SEED = 2026
+ROUND = 20  # passes of a network between two looks at the clock
+
+
+@dataclass(frozen=True)
+class PlayoutSpeed:
+    """Random games, of all rows of a device together."""
+
+    games: float  # a second
+    decisions: float  # a second
+
+
+def random_playouts(
+    board: str, players: int, device: str, *, rows: int, games: int, by_word: bool
+) -> PlayoutSpeed:
+    """Plays `games` complete random games, `rows` at a time, in one of two orders of memory."""
+    there = Device(device)
+    batch = DeviceBatch(board, players, rows, there, by_word=by_word)
+    batch.play_many(there.moved(playout.game_seeds(SEED, 0, rows)))
+    seeds = there.moved(playout.game_seeds(SEED, rows, games))
+    there.wait()
+    start = time.perf_counter()
+    lengths = batch.play_many(seeds)
+    there.wait()
+    spent = time.perf_counter() - start
+    return PlayoutSpeed(games / spent, float(lengths.sum().item()) / spent)
+
+
+def middle_games(board: str, players: int, count: int, device: Device) -> DeviceBatch:
+    """Random games about halfway to their ends."""
+    batch = DeviceBatch(board, players, count, device)
+    plies = int(tables(board, players)[L.T_CELLS]) // 2
+    batch.play_random(device.moved(playout.game_seeds(SEED, 0, count)), plies)
+    return batch
+
+
+def seeing_seconds(board: str, players: int, device: str, count: int, repeats: int) -> float:
+    """Seconds for features and masks of legal actions of `count` positions."""
+    there = Device(device)
+    batch = middle_games(board, players, count, there)
+    encoder = Encoder(tables(board, players), count, there)
+    mask = batch.mask()
+
+    def see() -> None:
+        encoder.encode(batch.rows)
+        batch.mask(mask)
+
+    see()
+    there.wait()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        see()
+    there.wait()
+    return (time.perf_counter() - start) / repeats
+
+
+def new_network(size: str, board: str, players: int, device: str, precision: str) -> Folded:
+    """A new network of a size on a device, in "auto" or another precision (nn/evaluator.py)."""
+    torch.manual_seed(0)
+    made = architecture(size, board, players)
+    where = torch.device(device)
+    dtype = PRECISIONS.get(precision) or fastest_precision(where, made.channels)
+    return Folded(Network(made).eval(), where, dtype)
+
+
+class NetworkAlone:
+    """Passes of a network over as many positions as asked, and nothing else."""
+
+    def __init__(
+        self, network: Folded, board: str, players: int, batch: int, device: Device
+    ) -> None:
+        width = int(tables(board, players)[L.T_ROWS])
+        planes = device.zeros(batch, width, width, plane_count(players), of=torch.uint8)
+        scalars = device.zeros(batch, global_count(players), of=torch.float32)
+        self._batch, self._device = batch, device
+
+        def judge() -> None:
+            network.positions(planes, scalars)
+
+        with device.active():
+            self._pass = Sequence(judge)
+
+    def rate(self, seconds: float) -> float:
+        """Positions a second."""
+        done, start = 0, time.perf_counter()
+        with self._device.active():
+            while time.perf_counter() - start < seconds:
+                for _ in range(ROUND):
+                    self._pass.run()
+                self._device.wait()
+                done += ROUND * self._batch
+        return done / (time.perf_counter() - start)
+
+
+def network_rate(
+    network: Folded, board: str, players: int, device: str, batches: tuple[int, ...], seconds: float
+) -> dict[int, float]:
+    """Positions a second of a network alone, by batch size."""
+    there = Device(device)
+    return {
+        batch: NetworkAlone(network, board, players, batch, there).rate(seconds)
+        for batch in batches
+    }
+
+
+@dataclass(frozen=True)
+class GpuSelfPlay:
+    """Self-play on one GPU, in as many lines as in earnest."""
+
+    games: float  # a second
+    decisions: float  # a second
+    evaluations: float  # a second
+    cramped: int  # how often a tree had too little room (search/cuda/memory.py)
+
+
+def all_in_full(sims: int) -> PlaySetting:
+    """Every decision with the same number of walks: what the network's share is measured at."""
+    return PlaySetting(sims=sims, fast_sims=sims, full_share=1.0)
+
+
+def selfplay(
+    board: str,
+    players: int,
+    network: Folded,
+    device: str,
+    setting: PlaySetting,
+    *,
+    games: int,
+    seconds: float,
+) -> GpuSelfPlay:
+    """Plays `games` games at once for so long, after twice the walks of a decision to warm up."""
+    lines = lines_on(device)
+    tickets = itertools.count()
+    forests: list[DeviceForest] = []
+    actors: list[Actor] = []
+    for line in range(lines):
+        forests.append(on_gpu(board, players, setting, network, -(-games // lines), device))
+        actors.append(
+            Actor(board, players, setting, forests[-1], lambda: next(tickets), seed=SEED + line)
+        )
+
+    def step_for(actor: Actor, going: Callable[[int], bool]) -> None:
+        steps = 0
+        while going(steps):
+            actor.step()
+            steps += 1
+
+    def on_all_lines(going: Callable[[int], bool]) -> None:
+        with ThreadPoolExecutor(lines) as pool:
+            for done in [pool.submit(step_for, actor, going) for actor in actors]:
+                done.result()
+
+    def counted() -> np.ndarray:
+        each = [(a.counts.games, a.counts.decisions, a.counts.evaluations) for a in actors]
+        total: np.ndarray = np.array(each).sum(axis=0)
+        return total
+
+    on_all_lines(lambda steps: steps < 2 * setting.sims)
+    before, start = counted(), time.perf_counter()
+    on_all_lines(lambda _steps: time.perf_counter() - start < seconds)
+    spent = time.perf_counter() - start
+    played, decided, evaluated = ((counted() - before) / spent).tolist()
+    return GpuSelfPlay(played, decided, evaluated, sum(forest.cramped for forest in forests))
+
+
+def search_memory(
+    board: str, players: int, network: Folded, device: str, games: int, walks: int, steps: int
+) -> tuple[int, int]:
+    """Bytes that a device's trees and network take at most, and cramped searches, in `steps` steps.
+
+    All of `games` games are searched from the start with `walks` walks a decision.
+    """
+    if device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    setting = all_in_full(walks)
+    forest = on_gpu(board, players, setting, network, games, device)
+    tickets = itertools.count()
+    actor = Actor(board, players, setting, forest, lambda: next(tickets), seed=SEED)
+    for _ in range(steps):
+        actor.step()
+    used = 0 if device == "cpu" else torch.cuda.max_memory_reserved(device)
+    return used, forest.cramped
