@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,15 @@ def test_streams_and_a_limit_change_nothing_of_what_comes(ground: Ground) -> Non
     assert {path.name for path in paths} | {MANIFEST} == {
         path.name for path in ground.here.iterdir() if not path.name.startswith(".")
     }
+
+
+def test_a_limit_holds_from_the_first_second_on(ground: Ground) -> None:
+    big = ground.one.work / "models" / POOL / f"{'a' * 16}.safetensors"
+    big.parent.mkdir(parents=True)
+    big.write_bytes(bytes(6_000_000))
+    big.with_suffix(".json").write_text("{}")
+    document = ground.sync("pull", "host-0", "--kind", "checkpoints", "--limit", "2", "--dry-run")
+    assert document["hosts"][0]["missing"] == 2
+    start = time.monotonic()
+    ground.sync("pull", "host-0", "--kind", "checkpoints", "--limit", "2", code=1)
+    assert time.monotonic() - start > 2.8  # and then it is no checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 import zlib
@@ -22,7 +23,7 @@ from ringrift_cli.cli.sync_work import ENDINGS
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.stages import known_games, selfplay
+from ringrift_cli.stages import cycle_data, known_games, selfplay
 from ringrift_cli.stages.arrivals import COMPACT, READABLE, Arrivals, adopt, conflict, place
 from ringrift_cli.stages.known_games import FILE, KnownGames, hashes_of_file
 from ringrift_cli.stages.shards import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
@@ -96,6 +97,24 @@ def test_random_games_that_are_right_pass(readable: bool, tmp_path: Path, here: 
 
 def test_the_command_line_knows_the_endings() -> None:
     assert set(ENDINGS) == {ENDING, COMPACT, READABLE}
+
+
+def test_the_clock_of_a_host_makes_no_data_fresh(
+    games: list[SearchedGame], tmp_path: Path, here: Path
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    path, entry = shard(tmp_path / "far", games[:20])
+    ahead = (now + dt.timedelta(days=1)).isoformat()
+    received = (now - dt.timedelta(hours=5)).isoformat()
+    take(path, {**entry, "time": ahead, "received": received}, here)
+    assert cycle_data.newest_hours(here) == pytest.approx(5, abs=0.1)
+    with pytest.raises(RecordError, match="stale"):
+        choose(here, WindowSetting("hex8", 2, max_age=4.0))
+    assert choose(here, WindowSetting("hex8", 2, max_age=6.0)).games == 20
+    second, told = shard(tmp_path / "other", games[20:40])
+    behind = (now - dt.timedelta(days=1)).isoformat()
+    take(second, {**told, "time": behind, "received": now.isoformat()}, here)
+    assert cycle_data.newest_hours(here) == pytest.approx(5, abs=0.1)  # made a day ago, it says
 
 
 # ---- what is not ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ T = TypeVar("T")
 ENDINGS = (".shard", ".rrg", ".games.jsonl")  # of files of games
 TICK = 0.2  # seconds between two looks at how far it is
 STEPS = 1000  # of the bar
+LEAST_WINDOW = 1 << 20  # bytes
 
 
 class Work:
@@ -56,7 +57,14 @@ class Work:
 
     def open(self, host: Host) -> Link:
         """A link to a host."""
-        return self.base.open(host, WORK_DEADLINE)
+        from ringrift_cli.fleet.channel import WINDOW
+        from ringrift_cli.fleet.ssh import open_link
+
+        # what is under way cannot be held back: so there may not be more than a second of it
+        window = WINDOW if self.meter.limit is None else int(max(self.meter.limit, LEAST_WINDOW))
+        return open_link(
+            host, self.base.state, deadline_s=WORK_DEADLINE, window=min(window, WINDOW)
+        )
 
     def should_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM asked for it."""

@@ -40,6 +40,7 @@ class Connection:
         self._parts: list[Part] = []  # in the order in which they were made
         self._lock = threading.Lock()
         self._closed = False
+        self.window = WINDOW  # bytes that a host may send before they are read
         self._asked = 0.0  # when a sign of life was asked for, if it was
         self._answered = threading.Event()
         self._answered.set()
@@ -272,6 +273,6 @@ class ChannelWay:
 def open_channel(connection: Connection, command: str, within: float) -> Channel:
     """A channel on which a shell runs the command; `OSError` if there is none in time."""
     with connection.guarded():
-        channel = connection.transport.open_session(WINDOW, PACKET, timeout=within)
+        channel = connection.transport.open_session(connection.window, PACKET, timeout=within)
         channel.exec_command(command)
         return channel

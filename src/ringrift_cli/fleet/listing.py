@@ -107,11 +107,11 @@ def _refuse(link: Link, listing: Listing, said: object, reason: str) -> None:
 
 
 def _is_path(path: str, roots: tuple[str, ...]) -> bool:
-    """Whether it is a path below the roots, as we would write it."""
+    """Whether it is one of the roots or a path below them, as we would write it."""
     if len(path) > MOST_PATH or not path.isprintable():
         return False
-    parts = path.split("/")
-    return parts[0] in roots and not any(part in ("", ".", "..") for part in parts)
+    below = path in roots or path.startswith(tuple(f"{root}/" for root in roots))
+    return below and not any(part in ("", ".", "..") for part in path.split("/"))
 
 
 def _line(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.artifacts import read_manifest
-from ringrift_cli.errors import BadOutput, FleetError, OutputError
+from ringrift_cli.errors import BadOutput, FleetError, OutputError, RemoteError
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, never, persist
 from ringrift_cli.fleet.health import Health, log_event
@@ -200,13 +200,16 @@ def push_games(
     for entry, path in files:
         if should_stop():
             raise Stopped
-        digest = hash_of(path)
-        if digest != entry["sha256"]:
-            raise OutputError(
-                f"{path} is damaged: it hashes to {digest}, not as its manifest says.",
-                hint="ringrift sync verify",
-            )
-        pushed.bytes += put(link, path, f"{there}/{path.name}", digest, meter)
+        digest = str(entry["sha256"])
+        try:
+            pushed.bytes += put(link, path, f"{there}/{path.name}", digest, meter)
+        except RemoteError as error:
+            if error.kind == "hash" and hash_of(path) != digest:
+                raise OutputError(
+                    f"{path} is damaged: it does not hash to {digest}, as its manifest says.",
+                    hint="ringrift sync verify",
+                ) from error
+            raise
         pushed.confirmed[f"{there}/{path.name}"] = digest
         waiting.append(entry)
         if len(waiting) >= ENTER or entry is missing[-1]:

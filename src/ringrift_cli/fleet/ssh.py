@@ -48,20 +48,28 @@ QUOTED = 60  # characters of what is no greeting
 MOST_WHY = 300  # characters about one address
 
 
-def open_link(host: Host, state: Path | None, *, deadline_s: float, attempts: int = 1) -> Link:
+def open_link(
+    host: Host,
+    state: Path | None,
+    *,
+    deadline_s: float,
+    attempts: int = 1,
+    window: int = WINDOW,
+) -> Link:
     """A link to the remote half of a host, which is sent there if it is missing.
 
     All attempts together take no longer than the deadline, each its share of what is left.
     `HostUnreachable` names every address and what was wrong with it; `HostKeyError` if a key is
     not known or has changed; `RemoteError` if the remote half does not start there; `UsageError`
     for a configuration of ssh that cannot be. Authentication and host keys are not tried again.
-    What is tried again is entered in the log of `state`.
+    What is tried again is entered in the log of `state`. The host sends no more than `window` bytes
+    ahead of what was read.
     """
     until = time.monotonic() + deadline_s
     for left in range(attempts - 1, -1, -1):
         now = time.monotonic()
         try:
-            return _attempt(host, now + (until - now) / (left + 1))
+            return _attempt(host, now + (until - now) / (left + 1), window)
         except (HostUnreachable, RemoteError) as error:
             final = isinstance(error, NotAdmitted) or getattr(error, "kind", "damaged") != "damaged"
             pause = _pause(attempts - 1 - left)
@@ -82,7 +90,7 @@ def _pause(attempt: int) -> float:
 # ---- the race between the addresses --------------------------------------------------------------
 
 
-def _attempt(host: Host, until: float) -> Link:
+def _attempt(host: Host, until: float, window: int) -> Link:
     config = Config()
     targets = [
         config.target(address.host, address.port, host.user, host.key) for address in host.addresses
@@ -94,6 +102,8 @@ def _attempt(host: Host, until: float) -> Link:
         _Try(host, address, target, keys, until, first, results)
         for address, target in zip(host.addresses, targets, strict=True)
     ]
+    for one in waiting:
+        one.connection.window = window
     started: list[_Try] = []
     try:
         return _race(host, waiting, started, results, until)

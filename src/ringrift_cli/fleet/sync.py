@@ -14,7 +14,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,11 @@ class Plan:
         return sum(line.size for line in self.lines)
 
 
-def plan(link: Link, state: Path, destination: Destination) -> Plan:
+def plan(
+    link: Link, state: Path, destination: Destination, roots: Sequence[str] = listing.ROOTS
+) -> Plan:
     """Asks a host what it has and compares; nothing is changed. Errors as `listing.shards`."""
-    found = listing.shards(link, destination.endings)
+    found = listing.shards(link, destination.endings, roots)
     known, out = destination.known(), kept_out(state, link.host)
     missing = [line for name, line in found.lines.items() if name not in known]
     return Plan(
@@ -152,16 +154,17 @@ def pull_over(
     meter: Meter | None = None,
     should_stop: ShouldStop = never,
     entered: Callable[[list[dict[str, Any]]], None] = lambda entries: None,
+    roots: Sequence[str] = listing.ROOTS,
 ) -> Pulled:
     """The same over a link that is open, once; errors of the link and of the host come through.
 
     `entered` is told the manifest entries of what has come as soon as it counts, also before an
-    error.
+    error. Only what lies below the `roots` is brought.
     """
     pulled, start = Pulled(link.host), time.monotonic()
     try:
         attempt = _Pull(link, state, destination, meter or Meter(), pulled, should_stop)
-        attempt.entered = entered
+        attempt.entered, attempt.roots = entered, roots
         attempt.run(None, 1)
     except Stopped:
         pulled.stopped = True
@@ -188,6 +191,7 @@ class _Pull:
         self.waiting = Waiting([])
         self.health = Health(state)
         self.entered: Callable[[list[dict[str, Any]]], None] = lambda entries: None
+        self.roots: Sequence[str] = listing.ROOTS
         self._lock = threading.Lock()  # of what the streams share: all below
         self._batch: list[tuple[Path, Path, dict[str, Any], int]] = []
         self._batch_since = 0.0
@@ -204,7 +208,7 @@ class _Pull:
 
     def _run(self, opener: Opener | None, streams: int) -> None:
         with alone(self.folder, self.host):
-            found = plan(self.link, self.state, self.destination)
+            found = plan(self.link, self.state, self.destination, self.roots)
             self.pulled.listed = found.listed
             self.pulled.missing = max(self.pulled.missing, len(found.lines))
             self.pulled.notes = list(found.notes)
@@ -220,9 +224,10 @@ class _Pull:
                     self._flush()
             if self.should_stop():
                 raise Stopped
-            for rest in self.folder.iterdir():  # of what is no longer there
-                if rest.is_file() and not rest.name.startswith("."):
-                    rest.unlink()
+            if self.roots == listing.ROOTS:  # all is here: the rest is of what is gone there
+                for rest in self.folder.iterdir():
+                    if rest.is_file() and not rest.name.startswith("."):
+                        rest.unlink()
         confirmed = {"listed": found.listed, "here": found.listed - self._out()}
         new = {"files": self.pulled.files, "bytes": self.pulled.bytes}
         synced.note(self.state, self.host, "pull", {**confirmed, **new})

@@ -25,7 +25,6 @@ from ringrift_cli.fleet.link import Link
 FRAME = 1 << 20  # bytes
 AHEAD_FILES = 64  # asked for, and not here yet: what hides the latency of many small files
 AHEAD_BYTES = 64 << 20
-WRITEBACK = 32 << 20  # bytes after which the disk begins to write
 BURST_S = 0.1  # of a limited rate that may come at once
 PART = ".part"
 
@@ -210,7 +209,7 @@ def _append(
     should_stop: Callable[[], bool],
 ) -> dict[str, Any]:
     """Writes the bytes of a reply, at most so many; its last frame."""
-    came = begun = 0
+    came = 0
     while True:
         try:
             frame = link.receive()
@@ -227,9 +226,6 @@ def _append(
         rest = memoryview(frame)
         while rest:
             rest = rest[file.write(rest) :]
-        if came - begun >= WRITEBACK:  # so that little is left for the flush at the end
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            begun = came
         meter.take(len(frame))
         if should_stop():
             link.close()

@@ -11,7 +11,7 @@ from ringrift_cli.nn.registry import Registry
 from ringrift_cli.stages import cycle_journal
 from ringrift_cli.stages.cycle import RESULTS, Folders
 from ringrift_cli.stages.cycle_alarms import HEURISTIC, heuristic_elo
-from ringrift_cli.stages.cycle_data import GB, games_of, hours_since, shards_of
+from ringrift_cli.stages.cycle_data import GB, age_hours, games_of, shards_of
 from ringrift_cli.stages.cycle_journal import CYCLE, Journal
 from ringrift_cli.stages.results import Pool, Results
 
@@ -115,9 +115,7 @@ def _data(data: Path) -> Document:
         "shards": len(entries),
         "games": games_of(entries),
         "positions": sum(int(entry["positions"]) for entry in entries),
-        "newest_hours": (
-            round(min(hours_since(str(entry["time"])) for entry in entries), 2) if entries else None
-        ),
+        "newest_hours": (round(min(age_hours(entry) for entry in entries), 2) if entries else None),
     }
 
 

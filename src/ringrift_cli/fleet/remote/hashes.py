@@ -18,9 +18,13 @@ PIECE = 1 << 20
 SETTLED = 2_000_000_000  # ns: what was written later than that may be again, at the same time
 
 
-def of_descriptor(half: Half, descriptor: int) -> str:
-    """Hex digest of a whole file, read from the disk as far as the system lets us."""
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+def of_descriptor(half: Half, descriptor: int, cached: bool = False) -> str:
+    """Hex digest of a whole file, read from the disk as far as the system lets us.
+
+    With `cached` what the system holds of it in memory will do, which is ten times as fast.
+    """
+    if not cached:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     found, at = hashlib.sha256(), 0
     while True:
         data = os.pread(descriptor, PIECE, at)

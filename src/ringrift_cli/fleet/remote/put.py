@@ -30,8 +30,6 @@ from ringrift_cli.fleet.remote.base import (
 from ringrift_cli.fleet.remote.layout import INNER, PARTIAL
 from ringrift_cli.fleet.remote.wire import WireError
 
-WRITEBACK = 32 << 20  # bytes after which the disk begins to write
-
 
 def put(half: Half, ask: Ask) -> Ask | None:
     """Takes in a file.
@@ -106,7 +104,6 @@ class Part:
         self.folder = os.path.dirname(half.inner(PARTIAL, sha))
         self.path = os.path.join(self.folder, f"{sha}.{secrets.token_hex(8)}")
         self.descriptor = self._take_over()
-        self.begun = 0  # bytes that the disk was asked to write
         with self._ours():
             self.size = os.fstat(self.descriptor).st_size
             if self.size > total:
@@ -155,9 +152,6 @@ class Part:
                 written = os.pwrite(self.descriptor, left, self.size)
                 self.size += written
                 left = left[written:]
-        if self.size - self.begun >= WRITEBACK:  # so that little is left for `finish` to flush
-            os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            self.begun = self.size
 
     def finish(self, name: str, replace: bool) -> str:
         """Gives the file its name, if what is on the disk has the hash; that hash."""
@@ -165,7 +159,7 @@ class Part:
             raise Refusal("size", f"{self.size} of {self.total} bytes came; they are kept.")
         with self._ours():
             os.fsync(self.descriptor)
-            found = hashes.of_descriptor(self.half, self.descriptor)
+            found = hashes.of_descriptor(self.half, self.descriptor, cached=True)
             if found != self.sha:
                 os.unlink(self.path)
                 raise Refusal("hash", f"{name!r} came with SHA-256 {found}, not {self.sha}.")
