@@ -47,8 +47,12 @@ class Sequence:
         current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         # "thread_local": another thread of the process may play games of its own meanwhile
-        with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
-            self._work()
+        try:
+            with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+                self._work()
+        except RuntimeError as error:  # the end of a capture that broke fails too, and hides why
+            cause = error.__context__
+            raise cause if isinstance(cause, torch.OutOfMemoryError) else error
 
     def run(self) -> None:
         """Puts the sequence on the current stream."""
