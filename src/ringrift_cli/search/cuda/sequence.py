@@ -51,8 +51,9 @@ class Sequence:
             with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
                 self._work()
         except RuntimeError as error:  # the end of a capture that broke fails too, and hides why
-            cause = error.__context__
-            raise cause if isinstance(cause, torch.OutOfMemoryError) else error
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise torch.OutOfMemoryError(str(error.__context__)) from error
+            raise
 
     def run(self) -> None:
         """Puts the sequence on the current stream."""
