@@ -88,7 +88,7 @@ def with_choice(board: str, players: int, plies: list[int]) -> IntArray:
         ("square8", 4, [0, 30, 50, 70], 10, 2),
         ("hexagonal", 3, [200], 4, 1),
         pytest.param("square8", 2, [*range(0, 80, 4)], 64, 8, marks=pytest.mark.long),
-        pytest.param("hex8", 3, [*range(0, 100, 5)], 64, 8, marks=pytest.mark.long),
+        pytest.param("hex8", 3, [*range(0, 100, 5)], 64, 3, marks=pytest.mark.long),
         pytest.param("square19", 2, [0, 100, 200, 300], 16, 3, marks=pytest.mark.long),
     ],
 )
