@@ -13,8 +13,10 @@ from numba import cuda
 
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.batch import PositionBatch
+from ringrift_cli.game.cuda import kernels
 from ringrift_cli.game.cuda.batch import DeviceBatch, play_on_cpu
-from ringrift_cli.game.cuda.device import Device
+from ringrift_cli.game.cuda.device import Device, compiled
+from ringrift_cli.game.jit import machine_code
 from ringrift_cli.game.playout import game_seeds
 from tests import device_jobs
 from tests.ptx import TARGETS, PtxDevice, Target
@@ -51,6 +53,11 @@ def test_the_rules_compile_for_words_of_all_games_side_by_side(
     assert device.kernels() == ["play_many_kernel", "start_kernel"]
     ([_, rows, *_], *_) = [types for name, types in device.ptx if name == "play_many_kernel"]
     assert rows.layout == "F"
+
+
+def test_machine_code_is_kept_where_all_that_it_calls_is_hashed() -> None:
+    folder = machine_code("game").folder
+    assert Path(compiled(kernels.play_kernel)._cache.cache_path).parent == folder  # noqa: SLF001
 
 
 @pytest.mark.skipif(cuda.is_available(), reason="there is a GPU")

@@ -41,7 +41,7 @@ def test_features_are_those_of_the_cpu(board: str, players: int, tmp_path: Path)
 @pytest.mark.parametrize(("board", "players"), [("hex8", 3)])
 def test_judgements_are_those_of_the_cpu(board: str, players: int, tmp_path: Path) -> None:
     T = tables(board, players)
-    rows = np.stack([p.row for p in positions(board, players, 6) if not p.is_over])[::12]
+    rows = np.stack([p.row for p in positions(board, players, 6) if not p.is_over])[::20]
     actions, offsets = list_all(T, rows)
     counts = np.diff(offsets).astype(np.int32)
     counts[1] = 0  # nothing is asked about this one

@@ -38,6 +38,7 @@ def test_the_whole_check_runs_in_the_simulator(tmp_path: Path) -> None:
     assert "hex8, random games, memory by word" in text
     assert "features and masks, 2 positions" in text
     assert "self-play, 2 simulations: share of that" in text
+    assert "trees alone, 2 simulations" in text
     assert text.endswith("CPU and GPU agree everywhere\n")
 
 

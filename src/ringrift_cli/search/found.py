@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ringrift_cli.game.jit import njit, rule, wide
-from ringrift_cli.game.playout import BoolArray, LongArray
+from ringrift_cli.game.playout import BoolArray, LongArray, spread
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search import gumbel
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import NEVER, FloatArray, SmallFloats, Trees
+
+SMALLEST_BLOCK = 8  # games that a thread takes
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ def found(
     policy = np.zeros((len(games), most), np.float32)
     values = np.zeros((len(games), most, players))
     best = np.zeros(len(games), np.int64)
-    _conclude(t, plans, games, scale, policy, values, best)
+    spread(
+        lambda a, b: _conclude(t, plans, games[a:b], scale, policy[a:b], values[a:b], best[a:b]),
+        len(games),
+        smallest=SMALLEST_BLOCK,
+    )
     roots = root_values(t, games, swapped)
     values[swapped] = values[swapped, :, ::-1]
     results = []

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.cuda.batch import DeviceBatch
 from ringrift_cli.game.cuda.device import Device
+from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 from ringrift_cli.nn.cuda.evaluator import Encoder
 from ringrift_cli.nn.evaluator import PRECISIONS, fastest_precision
@@ -133,6 +135,45 @@ def network_rate(
         batch: NetworkAlone(network, board, players, batch, there).rate(seconds)
         for batch in batches
     }
+
+
+class _Indifferent:
+    """Says the same of everything, at no cost: what is left is the time of the trees."""
+
+    def __init__(self, board: str, players: int, games: int, device: Device) -> None:
+        most = int(tables(board, players)[L.T_MAX_LEGAL])
+        self.wrong = device.zeros(1)
+        self._logits = device.zeros(games, most, of=torch.float32)
+        self._values = device.zeros(games, players, of=torch.float32) + 1 / players
+
+    def judge(self, _rows: Tensor, _lists: Tensor, _counts: Tensor) -> tuple[Tensor, Tensor]:
+        return self._logits, self._values
+
+
+def trees_alone(
+    board: str, players: int, device: str, *, games: int, walks: int, seconds: float
+) -> float:
+    """Leaves a second of searches of the start of the game, with noise and without a network."""
+    there = Device(device)
+    T, judge = tables(board, players), _Indifferent(board, players, games, there)
+    forest = DeviceForest(T, games, judge, there, walks=walks)
+    start = Position.initial(board, players).row
+    seeds = playout.game_seeds(SEED, 0, games).tolist()
+
+    def search() -> None:
+        for g, seed in enumerate(seeds):
+            forest.place(g, start, seed)
+            forest.begin(g, walks, 16, 1.0)
+        over = 0
+        while over < games:
+            over += len(forest.step())
+
+    search()
+    before, waited = forest.judged, forest.waited
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        search()
+    return (forest.judged - before) / (forest.waited - waited)
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,18 @@ def playouts(device: str, effort: Effort) -> list[Figure]:
 
 
 def selfplay(device: str, effort: Effort) -> list[Figure]:
-    """The network alone, and its share in self-play."""
+    """The network alone, trees alone, and the network's share in self-play."""
     _tell("the network alone")
     network = bench.new_network(effort.size, BOARD, PLAYERS, device, "auto")
     rates = bench.network_rate(network, BOARD, PLAYERS, device, effort.batches, effort.seconds)
     batch, best = max(rates.items(), key=lambda item: item[1])
     figures = [Figure(f"{effort.size} network alone, batch {batch:,}", f"{best:,.0f} evals/s")]
+    _tell("trees alone")
+    sims = max(effort.sims)
+    leaves = bench.trees_alone(
+        BOARD, PLAYERS, device, games=effort.games, walks=sims, seconds=effort.seconds / 2
+    )
+    figures.append(Figure(f"trees alone, {sims} simulations", f"{leaves:,.0f} leaves/s"))
     for sims in effort.sims:
         _tell(f"self-play with {sims} simulations")
         played = bench.selfplay(

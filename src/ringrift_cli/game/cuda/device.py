@@ -20,7 +20,7 @@ from numba import cuda
 from torch import Tensor
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.game.jit import SIMULATED, Plain
+from ringrift_cli.game.jit import SIMULATED, Plain, machine_code
 
 if not SIMULATED:
     from numba.cuda.core import config  # type: ignore[import-not-found]
@@ -32,9 +32,19 @@ Kernel = Callable[..., None]
 
 
 @cache
-def _compiled(kernel: Kernel) -> Any:
-    """The kernel for launches; numba compiles it when it first sees arguments of some types."""
-    return cuda.jit(kernel)
+def compiled(kernel: Kernel) -> Any:
+    """The kernel for launches; numba compiles it when it first sees arguments of some types.
+
+    Machine code is kept with that of the CPU: the folder is that of all the functions it may call.
+    """
+    if SIMULATED:
+        return cuda.jit(kernel)
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(machine_code(kernel.__module__.split(".")[1]).folder)
+    try:
+        return cuda.jit(cache=True)(kernel)
+    finally:
+        config.CACHE_DIR = before
 
 
 class Device:
@@ -90,11 +100,11 @@ class Device:
     def launch_blocks(self, kernel: Kernel, blocks: int, threads: int, *arguments: Any) -> None:
         """As `launch`, blocks of so many threads each."""
         if SIMULATED:
-            _compiled(kernel)[blocks, threads](*arguments)
+            compiled(kernel)[blocks, threads](*arguments)
             return
         with self.active():
             stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
-            _compiled(kernel)[blocks, threads, stream](*arguments)
+            compiled(kernel)[blocks, threads, stream](*arguments)
 
     def wait(self) -> None:
         """Returns when all that was launched is done; an error of a kernel is raised here."""

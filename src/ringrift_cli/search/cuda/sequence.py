@@ -47,8 +47,13 @@ class Sequence:
         current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         # "thread_local": another thread of the process may play games of its own meanwhile
-        with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
-            self._work()
+        try:
+            with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+                self._work()
+        except RuntimeError as error:  # the end of a capture that broke fails too, and hides why
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise torch.OutOfMemoryError(str(error.__context__)) from error
+            raise
 
     def run(self) -> None:
         """Puts the sequence on the current stream."""
