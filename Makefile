@@ -1,10 +1,12 @@
-# A clean clone needs Python 3.11 or later with venv, and a package registry; nothing else.
+# A clean clone needs Python 3.11 or later with venv, and a package registry; the tests OpenSSH too.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
+SSHD := /usr/sbin/sshd
+WORKERS ?= $(shell nproc)
 
 .PHONY: demo test test-long bench gpu-check lint format clean
 .DELETE_ON_ERROR:
@@ -20,10 +22,11 @@ demo: $(STAMP)  ## learns hex8 from nothing for two cycles, and shows how strong
 	$(BIN)/ringrift eval match model:champion,sims=32 random --games 200
 	$(BIN)/ringrift eval match model:champion,sims=32 heuristic:default --games 200
 
-test: $(STAMP)
-	$(BIN)/pytest
+test: $(STAMP) $(SSHD)  ## many at once, then those that measure time with nothing beside them
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m 'not long and not alone'
+	$(BIN)/pytest -m 'alone and not long'
 
-test-long: $(STAMP)
+test-long: $(STAMP) $(SSHD)
 	$(BIN)/pytest -m long
 
 bench: $(STAMP)
@@ -43,6 +46,15 @@ format: $(STAMP)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The tests of the fleet run SSH servers of their own on loopback ports.
+$(SSHD):
+	@command -v apt-get >/dev/null || \
+	    { echo 'make: the tests need $@: install the SSH server of OpenSSH' >&2; exit 1; }
+	@sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	{ [ -z "$$sudo" ] || command -v sudo >/dev/null; } && $$sudo apt-get -qq update && \
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y openssh-server || \
+	    { echo 'make: the tests need $@: as root, apt-get install openssh-server' >&2; exit 1; }
 
 # One stamp for the whole environment: it is made again when what it was made from changes.
 $(STAMP): pyproject.toml constraints.txt

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.servers import Farm
+from tests.fleet.stations import Station, station
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
     with Farm(tmp_path / "farm") as made:
         made.environment(monkeypatch)
         yield made
+
+
+@pytest.fixture
+def here(farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Station:
+    """This machine, with a folder of its own in which the test works from now on."""
+    return station(farm, tmp_path, monkeypatch)

@@ -46,10 +46,15 @@ def install(server: Server, **told: Any) -> None:
     }
     (server.work / ".ringrift").mkdir(exist_ok=True)
     (server.work / ".ringrift/deployed.json").write_text(json.dumps(deployed))
-    program = folder / "bin/python"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
-    program.chmod(0o755)
+    (folder / "bin").mkdir()
+    program(folder / "bin/python", f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
+
+
+def program(path: Path, text: str) -> Path:
+    """Writes a program."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
 
 
 class Station:

@@ -8,7 +8,18 @@ import pytest
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Address, Host
-from ringrift_cli.fleet.plan import Need, job_of, need_of, option, place, retried, slots, unsuitable
+from ringrift_cli.fleet.plan import (
+    Need,
+    Placed,
+    again,
+    job_of,
+    need_of,
+    option,
+    place,
+    retried,
+    slots,
+    unsuitable,
+)
 
 ARGV = ("selfplay", "--board", "hex8", "--hours", "8")
 
@@ -116,6 +127,44 @@ def test_jobs_share_neither_seed_nor_folder_unless_they_are_told_to() -> None:
     assert "RINGRIFT_SEED" not in told["env"]
     assert "RINGRIFT_OUT" not in told["env"]
     assert told["out"] == "runs/x"
+
+
+def test_a_name_means_the_same_jobs_only_where_they_are_placed_alike() -> None:
+    two = host("a", gpus=2)
+    whole = [job("night-a", gpus=(0, 1))]
+    assert place(ARGV, "night", [two], {"a": whole}, per_gpu=True).refused == {"a": "it is busy"}
+    each = [job("night-a-gpu1", gpus=(1,)), job("night-a-gpu0", "done", (0,))]
+    plan = place(ARGV, "night", [two], {"a": each}, per_gpu=True)
+    assert [one.identity for one in plan.placed] == ["night-a-gpu0", "night-a-gpu1"]
+    plan = place(ARGV, "night", [two], {"a": each})
+    assert [(one.identity, one.gpus) for one in plan.placed] == [("night-a", (0,))]
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "-x", "", "x" * 64, "a/b"])
+def test_a_name_that_no_job_can_have_is_wrong_usage(name: str) -> None:
+    with pytest.raises(UsageError, match="is no name of a job"):
+        place(ARGV, name, [host("a")], {"a": []})
+
+
+def test_a_job_begins_again_where_it_may_and_can() -> None:
+    first = Placed("a", (1,), job_of(ARGV, "n-a", host("a", gpus=2), (1,)))
+    elsewhere = again(first, "n-a.2", host("b", gpus=4), [job("x", gpus=(0,))])
+    assert isinstance(elsewhere, Placed)
+    assert (elsewhere.host, elsewhere.gpus, elsewhere.identity) == ("b", (1,), "n-a.2")
+    assert elsewhere.job["argv"] == first.job["argv"]
+    assert elsewhere.job["meta"]["retries"] == "n-a"
+    assert elsewhere.job["env"]["RINGRIFT_SEED"] != first.job["env"]["RINGRIFT_SEED"]
+    both = Placed("a", (0, 1), job_of(ARGV, "m-a", host("a", gpus=2), (0, 1)))
+    fewer = again(both, "m-a.2", host("b", gpus=1), [])
+    assert isinstance(fewer, Placed)
+    assert fewer.gpus == (0,)
+    assert again(both, "m-a.2", host("b", gpus=2), [job("x", gpus=(0,))]) == "it is busy"
+    bare = again(first, "n-a.2", host("b"), [])
+    assert isinstance(bare, Placed)
+    assert (bare.gpus, bare.job["env"]["RINGRIFT_GPUS"]) == ((), "none")
+    assert again(first, "n-a.2", host("b"), [job("x")]) == "it is busy"
+    reason = again(first, "n-a.2", host("b", roles=("train",)), [])
+    assert reason == "its roles are train, not selfplay"
 
 
 def test_an_attempt_has_the_next_free_number() -> None:

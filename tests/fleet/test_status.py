@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 
-from ringrift_cli.errors import HostUnreachable
-from ringrift_cli.fleet import cost
+from ringrift_cli.errors import BadOutput, HostUnreachable
+from ringrift_cli.fleet import cost, told
 from ringrift_cli.fleet import status as stage
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Address, Fleet, Host
@@ -30,8 +30,8 @@ def host(name: str = "a", **values: Any) -> Host:
 def job(state: str, **values: Any) -> dict[str, Any]:
     return {
         "id": f"job-{state}", "state": state, "code": None, "started": 1.0, "seconds": 1800.0,
-        "games": 500, "heartbeat_age_s": 1.0, "meta": {}, "argv": ["ringrift", "selfplay"],
-        "error": None, **values,
+        "games": 500, "shards": 5, "heartbeat_age_s": 1.0, "meta": {}, "error": None,
+        "argv": ["ringrift", "selfplay"], "signal": None, "ended": None, "bytes_log": 9, **values,
     }  # fmt: skip
 
 
@@ -121,6 +121,49 @@ def test_what_is_worth_knowing_is_no_trouble() -> None:
     assert seen.notes[1] == "its hex8-2p champion is 12341234, not the newest"
 
 
+def test_what_an_honest_host_says_is_taken() -> None:
+    said = facts(gpus=[GPU], jobs=[job("running", meta={"gpus": [0]}), job("lost", error="gone")])
+    assert told.facts("a", said) is said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [
+        ({"disk_free": "much"}, "disk_free is 'much'"),
+        ({"time": float("nan")}, "time is nan"),
+        ({"load": [1.0, 2.0]}, "load is [1.0, 2.0]"),
+        ({"cores": True}, "cores is True"),
+        ({"gpus": [{**GPU, "index": -1}]}, "gpus is "),
+        ({"installed": {"version": "1.0"}}, "installed is "),
+        ({"deployed": []}, "deployed is []"),
+        ({"models": {"hex8-2p": None}}, "models is "),
+        ({"jobs": [job("asleep")]}, "jobs is "),
+        ({"jobs": [job("running", id="../../x")]}, "jobs is "),
+        ({"jobs": [job("running", games=-1)]}, "jobs is "),
+        ({"jobs": [job("running", meta={"gpus": ["0"]})]}, "jobs is "),
+        ({"jobs": [job("running", argv=None)]}, "jobs is "),
+        ({"hostname": "\x1b[2J" * 9, "idle_s": "\x1b" * 99}, "idle_s is '\\x1b"),
+    ],
+)
+def test_what_a_host_cannot_be_is_refused(wrong: dict[str, Any], shown: str) -> None:
+    with pytest.raises(BadOutput) as caught:
+        told.facts("a", facts(**wrong))
+    assert caught.value.message.startswith(f"a: what it says of itself cannot be: {shown}")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 150
+
+
+def test_what_is_left_out_is_refused() -> None:
+    complete = facts()
+    for key in told.FACTS:
+        optional = key in ("gpus", "gpus_error", "deployed", "installed", "jobs_error", "idle_s")
+        said = {name: value for name, value in complete.items() if name != key}
+        if optional:
+            continue
+        with pytest.raises(BadOutput, match=f"{key} is missing"):
+            told.facts("a", said)
+
+
 class _Link:
     """A host that says what the test wants."""
 
@@ -129,11 +172,14 @@ class _Link:
     def __init__(self, answer: Callable[[], dict[str, Any]]) -> None:
         self.answer = answer
 
-    def __enter__(self) -> _Link:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def limit(self, seconds: float | None) -> None:
+        assert seconds
 
     def ask(self, op: str, **_: Any) -> dict[str, Any]:
         assert op == "facts"

@@ -109,17 +109,16 @@ def status(
     out = Output(as_json=as_json)
     base = ground(hosts_file)
     hosts = base.chosen(on, label, everything)
-    trouble = _look(out, base, hosts, deadline, clear=False)
-    if watch:
-        with stop_requested() as stop:
-            while not stop():
-                until = time.monotonic() + EVERY
-                while time.monotonic() < until and not stop():
-                    time.sleep(0.1)
-                if not stop():
-                    _look(out, base, hosts, deadline, clear=out.colour)
-            raise stopped(stop())
-    failed(trouble)
+    if not watch:
+        failed(_look(out, base, hosts, deadline, clear=False))
+        return
+    with stop_requested() as stop:
+        while not stop():
+            _look(out, base, hosts, deadline, clear=out.colour)
+            until = time.monotonic() + EVERY
+            while time.monotonic() < until and not stop():
+                time.sleep(0.1)
+        raise stopped(stop())
 
 
 def _look(
@@ -129,8 +128,7 @@ def _look(
     from ringrift_cli.fleet import cost
     from ringrift_cli.fleet import status as stage
 
-    limit = base.fleet.deadline if deadline is None else deadline
-    seen = base.look(hosts, limit)
+    seen = base.look(hosts, deadline)
     now = time.time()
     ledger, synced = cost.read(base.state), stage.last_synced(base.state)
     found = stage.document(base.fleet, seen, ledger, synced, now)
@@ -166,7 +164,7 @@ def _costs(base: Ground) -> dict[str, Any]:
     from ringrift_cli.fleet import cost as money
 
     hosts = base.fleet.choose()
-    seen = {one.host.name: one for one in base.look(hosts, base.fleet.deadline)}
+    seen = {one.host.name: one for one in base.look(hosts)}
     now, ledger = time.time(), money.read(base.state)
     rows = []
     for name in dict.fromkeys([*(host.name for host in base.fleet.hosts), *ledger]):

@@ -84,11 +84,11 @@ class Ground:
         names = [name.strip() for name in on.split(",")] if on else []
         return self.fleet.choose(names, labels or [], every=everything)
 
-    def look(self, hosts: list[Host], deadline: float) -> list[Seen]:
-        """The hosts as they are now."""
+    def look(self, hosts: list[Host], deadline: float | None = None) -> list[Seen]:
+        """The hosts as they are now, each within its own deadline if none is given."""
         from ringrift_cli.fleet.status import look
 
-        return look(self.fleet, hosts, self.open, self.state, self.ours(), deadline=deadline)
+        return look(self.fleet, hosts, self.open, self.state, self.ours, deadline=deadline)
 
     def ours(self) -> Ours:
         """What this machine has."""

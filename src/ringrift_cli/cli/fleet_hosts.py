@@ -202,14 +202,16 @@ def drain(
         out.result({"name": one.name, "drained": False}, f"{one.name} may have work again")
         return
     with base.open(one, WORK_DEADLINE) as link:
-        active = [job for job in jobs.states(link) if job["state"] in ("starting", "running")]
+        active = _active(link)
         if dry_run:
             text = f"{one.name}: {counted(len(active), 'job')} would be stopped, all games pulled"
             out.result({"name": one.name, "jobs": active, "dry_run": True}, text)
             return
         if active and not yes:
             _ask(one.name, len(active))
-        jobs.drain(base.state, one.name)
+        with jobs.placing(base.state):
+            jobs.drain(base.state, one.name)
+        active = _active(link)  # with those that were just being started
         _end(link, [job["id"] for job in active])
     pulled = _pull(out, base, one)
     text = (
@@ -218,6 +220,13 @@ def drain(
         " Set `enabled: false` in hosts.yaml once you have given it back."
     )
     out.result({"name": one.name, "drained": True, "jobs": len(active), **pulled}, text)
+
+
+def _active(link: Link) -> list[dict[str, Any]]:
+    from ringrift_cli.fleet.jobs import states
+    from ringrift_cli.fleet.plan import ACTIVE
+
+    return [job for job in states(link) if job["state"] in ACTIVE]
 
 
 def _ask(name: str, jobs: int) -> None:

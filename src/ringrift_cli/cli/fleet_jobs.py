@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
-import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +91,7 @@ def run(
       ringrift fleet run --label fast --per-gpu --name night -- selfplay --board hex8 --hours 8
       ringrift fleet run --on desk --dry-run -- selfplay --board square8 --games 500
     """
+    from ringrift_cli.fleet.jobs import placing
     from ringrift_cli.fleet.plan import need_of
 
     out = Output(as_json=as_json, quiet=quiet)
@@ -103,36 +104,55 @@ def run(
     if name is None:
         now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
         name = "-".join(filter(None, (command[0], need.board, now)))
-    plan = _plan(base, hosts, command, name, per_gpu=per_gpu)
-    rows = [{**asdict(placed), "id": placed.identity} for placed in plan.placed]
-    if not dry_run:
-        _start(base, plan, rows)
+    if dry_run:
+        plan = _plan(base, hosts, command, name, per_gpu=per_gpu)
+        rows = _rows(plan)
+    else:
+        with placing(base.state):
+            plan = _plan(base, hosts, command, name, per_gpu=per_gpu)
+            rows = _rows(plan)
+            _start(base, plan, rows)
     document = {"name": name, "placed": rows, "refused": plan.refused, "dry_run": dry_run}
     out.result(document, fleet_text.plan(rows, plan.refused))
     if not rows:
-        raise FleetError("No host can take this now.", hint="ringrift fleet status")
-    failed(any("error" in row for row in rows))
+        out.error("No host can take this now.", "ringrift fleet status")
+    errors = [row["error"] for row in rows if "error" in row]
+    for error in errors:
+        out.error(error)
+    failed(not rows or bool(errors))
+
+
+def _rows(plan: Plan) -> list[dict[str, Any]]:
+    return [{**asdict(placed), "id": placed.identity} for placed in plan.placed]
 
 
 def _plan(base: Ground, hosts: list[Host], command: list[str], name: str, *, per_gpu: bool) -> Plan:
     """Who would do what; hosts that cannot be given work now are named with the reason."""
+    from ringrift_cli.fleet.plan import need_of, place, unsuitable
+
+    need = need_of(command)
+    known, not_now = _free(base, [host for host in hosts if unsuitable(host, need) is None])
+    return place(command, name, hosts, known, per_gpu=per_gpu, not_now=not_now)
+
+
+def _free(
+    base: Ground, hosts: list[Host]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """The jobs of each host that was reached, and why hosts can be given no work now."""
     import time
 
     from ringrift_cli.fleet import cost, jobs
-    from ringrift_cli.fleet.plan import need_of, place, unsuitable
-    from ringrift_cli.fleet.status import ready
+    from ringrift_cli.fleet.status import ready, undrain
 
-    need, ours = need_of(command), base.ours()
-    wanted = [host for host in hosts if unsuitable(host, need) is None]
-    seen = {one.host.name: one for one in base.look(wanted, WORK_DEADLINE)}
+    ours = base.ours()
+    seen = {one.host.name: one for one in base.look(hosts, WORK_DEADLINE)}
     not_now = {name: why for name, one in seen.items() if (why := ready(one, ours))}
     for drained in set(jobs.drained(base.state)) & set(seen):
-        not_now[drained] = f"it is drained: ringrift fleet drain --undo {drained}"
+        not_now[drained] = f"it is drained: {undrain(seen[drained].host)}"
     over = cost.over_budget(base.fleet, cost.read(base.state), time.time())
     if over is not None:
         not_now |= dict.fromkeys(seen, over)
-    known = {name: one.jobs for name, one in seen.items() if one.facts}
-    return place(command, name, hosts, known, per_gpu=per_gpu, not_now=not_now)
+    return {name: one.jobs for name, one in seen.items() if one.facts}, not_now
 
 
 def _start(base: Ground, plan: Plan, rows: list[dict[str, Any]]) -> None:
@@ -177,7 +197,8 @@ def jobs(
     """List the jobs of the hosts: running, failed and lost ones; with --ended all.
 
     A job is lost when its host has had no sign of it for a whole lease. The state of a job whose
-    host cannot be reached is unknown, and exit code 1 says that there is one.
+    host cannot be reached is unknown. Exit code 1 if a host cannot be reached, or a job failed, is
+    lost or unknown.
 
     \b
     Examples:
@@ -186,39 +207,45 @@ def jobs(
     """
     out = Output(as_json=as_json)
     base = ground(hosts_file)
-    hosts = base.chosen(on, label, everything)
-    rows = _all_jobs(base, hosts)
+    seen = base.look(base.chosen(on, label, everything))
+    rows = _all_jobs(base, seen)
     if not ended:
         rows = [row for row in rows if row["state"] not in ("done", "stopped")]
+    silent = {one.host.name: "; ".join(one.trouble) for one in seen if one.facts is None}
     text = "" if as_json else fleet_text.jobs(rows, colour=out.colour)
-    out.result({"jobs": rows}, text)
-    failed(any(row["state"] in ("failed", "lost", "unknown") for row in rows))
+    out.result({"jobs": rows, "silent": silent}, text)
+    for name, why in silent.items():
+        out.note(f"{name} cannot be asked: {why}")
+    failed(bool(silent) or any(row["state"] in ("failed", "lost", "unknown") for row in rows))
 
 
-def _all_jobs(base: Ground, hosts: list[Host]) -> list[dict[str, Any]]:
-    """The jobs of all hosts; of those that are silent what was started there, as unknown."""
-    from ringrift_cli.fleet.jobs import remembered
+def _all_jobs(base: Ground, seen: list[Seen]) -> list[dict[str, Any]]:
+    """The jobs of all hosts, and those started from here that no host tells of."""
+    from ringrift_cli.fleet import jobs
 
-    seen = {one.host.name: one for one in base.look(hosts, base.fleet.deadline)}
-    rows = [{"host": name, **job} for name, one in seen.items() for job in one.jobs]
+    rows = [{"host": one.host.name, **job} for one in seen for job in one.jobs]
     told = {(row["host"], row["id"]) for row in rows}
-    for placed in remembered(base.state).values():
-        one = seen.get(placed.host)
-        if one is None or (placed.host, placed.identity) in told or one.facts is not None:
+    over, by_host = jobs.ended(base.state), {one.host.name: one for one in seen}
+    for placed in jobs.remembered(base.state).values():
+        one = by_host.get(placed.host)
+        if one is None or (placed.host, placed.identity) in told:
             continue
-        rows.append(
-            {
-                "host": placed.host,
-                "id": placed.identity,
-                "state": "unknown",
-                "error": "; ".join(one.trouble),
-                **dict.fromkeys(("code", "signal", "seconds", "heartbeat_age_s")),
-                "games": 0,
-                "argv": placed.job["argv"],
-                "meta": placed.job["meta"],
-            }
-        )
+        row: dict[str, Any] | None = None
+        if one.facts is None:
+            known = over.get(placed.identity)
+            row = known or _untold(placed, "unknown", "its host cannot be asked")
+        elif placed.identity not in over and not one.facts["jobs_error"]:
+            row = _untold(placed, "lost", "its host knows nothing of it")
+        if row is not None:
+            rows.append({"host": placed.host, **row})
     return rows
+
+
+def _untold(placed: Placed, state: str, error: str) -> dict[str, Any]:
+    """What there is to say of a job of which its host says nothing."""
+    nothing = dict.fromkeys(("code", "signal", "seconds", "heartbeat_age_s"))
+    known = {"id": placed.identity, "state": state, "error": error, "games": 0}
+    return {**known, **nothing, "argv": placed.job["argv"], "meta": placed.job["meta"]}
 
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Until the job has ended.")]
@@ -240,13 +267,13 @@ def logs(
     """
     from ringrift_cli.fleet import jobs
 
-    base = ground(hosts_file)
+    out, base = Output(), ground(hosts_file)
     host = _host_of(base, job)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a letter
     with stop_requested() as stop, base.open(host, WORK_DEADLINE) as link:
         tail = None if whole else TAIL
         for part in jobs.log(link, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
-            sys.stdout.write(part.decode(errors="replace"))
-            sys.stdout.flush()
+            out.data(decoder.decode(part))
         code = stop()
     if code:
         raise stopped(code)
@@ -257,10 +284,9 @@ def _host_of(base: Ground, identity: str) -> Host:
     from ringrift_cli.fleet.jobs import remembered
 
     known = remembered(base.state).get(identity)
-    by_name = {host.name: host for host in base.fleet.hosts}
-    if known is not None and known.host in by_name:
-        return by_name[known.host]
-    seen = base.look(base.fleet.choose(), base.fleet.deadline)
+    if known is not None and known.host in {host.name for host in base.fleet.hosts}:
+        return _host_named(base, known.host)
+    seen = base.look(base.fleet.choose())
     found = [one.host for one in seen if any(job["id"] == identity for job in one.jobs)]
     if len(found) == 1:
         return found[0]
@@ -308,50 +334,55 @@ def stop(
     out = Output(as_json=as_json, quiet=quiet)
     base = ground(hosts_file)
     if job:
-        wanted = {name: _host_of(base, name) for name in job}
+        wanted = [(_host_of(base, name), name) for name in dict.fromkeys(job)]
         silent: list[Seen] = []
     else:
-        seen = base.look(base.chosen(on, None, everything), base.fleet.deadline)
-        wanted = {found["id"]: one.host for one in seen for found in one.active}
+        seen = base.look(base.chosen(on, None, everything))
+        wanted = [(one.host, found["id"]) for one in seen for found in one.active]
         silent = [one for one in seen if one.facts is None]
     rows = _stop(out, base, wanted, grace)
     rows += [{"host": one.host.name, "error": "; ".join(one.trouble)} for one in silent]
     lines = [f"{row.get('id', row['host'])}: {row.get('error') or row['state']}" for row in rows]
     out.result({"jobs": rows}, "\n".join(lines) or "no jobs")
-    failed(any("error" in row and row["error"] for row in rows))
+    failed(any(row["error"] for row in rows))
 
 
-def _stop(out: Output, base: Ground, wanted: dict[str, Host], grace: float) -> list[dict[str, Any]]:
-    """Stops jobs by name, all hosts at once; what became of each."""
+def _stop(
+    out: Output, base: Ground, wanted: list[tuple[Host, str]], grace: float
+) -> list[dict[str, Any]]:
+    """Stops jobs of hosts, all hosts at once; what became of each."""
     from ringrift_cli.fleet import jobs
     from ringrift_cli.fleet.group import each
     from ringrift_cli.fleet.plan import ACTIVE
 
+    by_host: dict[str, list[str]] = {}
+    for host, name in wanted:
+        by_host.setdefault(host.name, []).append(name)
+
     def work(host: Host) -> list[dict[str, Any]]:
-        mine, rows = [name for name, of in wanted.items() if of == host], []
+        mine, rows = by_host[host.name], []
         with base.open(host, WORK_DEADLINE) as link:
             for name in mine:
                 jobs.stop(link, name, grace=grace)
             for name in mine:
                 found = jobs.wait(link, name, grace + SLACK)
-                row = {"host": host.name, **found}
-                if found["state"] in ACTIVE:
-                    row["error"] = f"still {found['state']} after {grace + SLACK:.0f} s"
-                rows.append(row)
+                still = found["state"] in ACTIVE
+                why = f"still {found['state']} after {grace + SLACK:.0f} s" if still else None
+                rows.append({"host": host.name, **found, "error": why})
         return rows
 
-    hosts = list({host.name: host for host in wanted.values()}.values())
+    hosts = list({host.name: host for host, _ in wanted}.values())
     out.note(f"Stopping {counted(len(wanted), 'job')} on {counted(len(hosts), 'host')}.")
     rows = []
     for answer in each(hosts, work):
         if answer.value is not None:
             rows += answer.value
+            jobs.settle(base.state, answer.value)
         else:
             assert answer.error is not None
-            names = [name for name, of in wanted.items() if of == answer.host]
             rows += [
                 {"host": answer.host.name, "id": name, "error": answer.error.message}
-                for name in names
+                for name in by_host[answer.host.name]
             ]
     return rows
 
@@ -377,29 +408,40 @@ def retry(
       ringrift fleet retry night-desk --on rented-4090
     """
     from ringrift_cli.fleet import jobs
-    from ringrift_cli.fleet.plan import ACTIVE, Placed, job_of, retried
+    from ringrift_cli.fleet.plan import ACTIVE, again, retried
 
     out = Output(as_json=as_json)
     base = ground(hosts_file)
     first = jobs.recall(base.state, job)
-    old = _host_named(base, first.host)
-    host = old if on is None else _host_named(base, on)
+    host = _host_named(base, first.host if on is None else on)
+    was = _was(base, first)
+    if was in (*ACTIVE, "done"):
+        raise FleetError(f"{job} is {was}.", hint=f"ringrift fleet logs {job}")
+    with jobs.placing(base.state):
+        known, not_now = _free(base, [host])
+        if host.name in not_now:
+            raise FleetError(f"{host.name} cannot take it: {not_now[host.name]}.")
+        identity = retried(job, set(jobs.remembered(base.state)))
+        placed = again(first, identity, host, known[host.name])
+        if isinstance(placed, str):
+            raise FleetError(f"{host.name} cannot take it: {placed}.", hint="--on another host")
+        with base.open(host, WORK_DEADLINE) as link:
+            _, state = jobs.start(link, base.state, placed)
+    document = {"host": host.name, **state, "retries": job, "was": was}
+    out.result(document, f"{host.name}: {identity} {state['state']}; {job} was {was}")
+
+
+def _was(base: Ground, first: Placed) -> str:
+    """The state of a job; a host that is gone or silent leaves it unknown."""
+    from ringrift_cli.fleet import jobs
+
+    if first.host not in {host.name for host in base.fleet.enabled}:
+        return "on a host that is gone"
     try:
-        with base.open(old, WORK_DEADLINE) as link:
-            found = jobs.one(link, job)["state"]
+        with base.open(_host_named(base, first.host), WORK_DEADLINE) as link:
+            return str(jobs.one(link, first.identity)["state"])
     except RingriftError as error:
-        if host == old:
-            raise
-        found = f"unknown ({error.message})"
-    if found in ACTIVE:
-        raise FleetError(f"{job} is {found}.", hint=f"ringrift fleet stop {job}")
-    identity = retried(job, set(jobs.remembered(base.state)))
-    argv = first.job["argv"][1:]
-    placed = Placed(host.name, first.gpus, job_of(argv, identity, host, first.gpus, retries=job))
-    with base.open(host, WORK_DEADLINE) as link:
-        _, state = jobs.start(link, base.state, placed)
-    document = {"host": host.name, **state, "retries": job, "was": found}
-    out.result(document, f"{host.name}: {identity} {state['state']}; {job} was {found}")
+        return f"unknown ({error.message})"
 
 
 def _host_named(base: Ground, name: str) -> Host:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 from ringrift_cli.cli.output import counted
 
 GB = 1e9
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 WIDEST = 1000  # nothing is cut off: a narrow terminal wraps lines
 MOST_COMMAND = 70  # characters of a command line
+MOST_POOLS = 2  # that are shown with their champion
+MOST_DAYS = 7  # of which the costs are shown
 RIGHT = {"ms", "gpu", "load", "ram", "disk", "games", "games/h", "$/h", "today", "$", "run", "beat"}
 
 
@@ -22,17 +26,24 @@ def table(
     """A plain table; rows that are marked are red where there is colour."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         right = name in RIGHT
         drawn.add_column(name, justify="right" if right else "left", no_wrap=name != "state")
     for cells, bad in zip(rows, marked, strict=True):
-        drawn.add_row(*cells, style="red" if bad else None)
+        # As Text: a command line may have [words] that rich would take for markup.
+        drawn.add_row(*(Text(plain(cell)) for cell in cells), style="red" if bad else None)
     file = io.StringIO()
     console = Console(file=file, width=WIDEST, force_terminal=colour, no_color=not colour)
     console.print(drawn)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def plain(text: str) -> str:
+    """A text that a host may have chosen, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else UNPRINTABLE for c in text)
 
 
 def status(found: Mapping[str, Any], *, colour: bool) -> str:
@@ -40,13 +51,13 @@ def status(found: Mapping[str, Any], *, colour: bool) -> str:
     rows = [_host(row) for row in found["hosts"]]
     marked = [bool(row["trouble"]) for row in found["hosts"]]
     columns = (
-        "host", "address", "ms", "gpu", "load", "ram", "disk", "ringrift", "jobs", "games",
+        "host", "address", "ms", "gpu", "load", "ram", "disk", "ringrift", "model", "jobs", "games",
         "games/h", "synced", "$/h", "today", "$",
     )  # fmt: skip
     lines = [table(columns, rows, colour=colour, marked=marked)]
     for row in found["hosts"]:
-        lines += [f"  {row['name']}: {said}" for said in row["trouble"]]
-        lines += [f"  {row['name']}: note: {said}" for said in row["notes"]]
+        lines += [f"  {row['name']}: {plain(said)}" for said in row["trouble"]]
+        lines += [f"  {row['name']}: note: {plain(said)}" for said in row["notes"]]
     totals = found["totals"]
     lines.append(
         f"{totals['reached']} of {counted(totals['hosts'], 'host')} reached,"
@@ -65,7 +76,7 @@ def _host(row: Mapping[str, Any]) -> list[str]:
     money = [price, f"{row['spent_today']:.2f}", f"{row['spent']:.2f}"]
     synced = ago(row["last_verified_sync"])
     if not row["reached"]:
-        return [row["name"], "-", "", "", "", "", "", "", "", "", "", synced, *money]
+        return [row["name"], "-", *[""] * 10, synced, *money]
     running = [job for job in row["jobs"] if job["state"] in ("starting", "running")]
     installed = row["installed"]["version"] if row["installed"] else "none"
     if not running and row["idle_s"] is not None:
@@ -81,6 +92,7 @@ def _host(row: Mapping[str, Any]) -> list[str]:
         f"{(row['ram_total'] - row['ram_available']) / GB:.0f}/{row['ram_total'] / GB:.0f}G",
         f"{row['disk_free'] / GB:.0f}G",
         installed,
+        models(row["models"]),
         jobs,
         f"{sum(job['games'] for job in row['jobs']):,}",
         f"{row['games_per_hour']:,.0f}" if running else "-",
@@ -100,6 +112,12 @@ def gpus(found: Sequence[Mapping[str, Any]]) -> str:
     hot = max((gpu["temperature_c"] or 0) for gpu in found)
     several = f"{len(found)}x " if len(found) > 1 else ""
     return f"{several}{name} {use} % {used:.0f}/{whole:.0f}G {hot}°"
+
+
+def models(champions: Mapping[str, Mapping[str, Any]]) -> str:
+    """`hex8-2p 1a2b3c4d`: the champion of each pool, of at most two."""
+    told = [f"{pool} {one['champion'][:8]}" for pool, one in sorted(champions.items())]
+    return ", ".join([*told[:MOST_POOLS], *(["…"] if told[MOST_POOLS:] else [])]) or "-"
 
 
 def span(seconds: float) -> str:
@@ -132,14 +150,14 @@ def jobs(rows: Sequence[Mapping[str, Any]], *, colour: bool) -> str:
             "" if row["seconds"] is None else span(row["seconds"]),
             "" if row["heartbeat_age_s"] is None else span(row["heartbeat_age_s"]),
             f"{row['games']:,}",
-            _cropped(" ".join(row["argv"][1:])),
+            _cropped(shlex.join(row["argv"][1:])),
         ]
         for row in rows
     ]
     bad = [row["state"] in ("failed", "lost", "unknown") for row in rows]
     columns = ("job", "host", "state", "gpu", "run", "beat", "games", "command")
     lines = [table(columns, cells, colour=colour, marked=bad)]
-    lines += [f"  {row['id']}: {row['error']}" for row in rows if row.get("error")]
+    lines += [f"  {row['id']}: {plain(row['error'])}" for row in rows if row.get("error")]
     return "\n".join(lines)
 
 
@@ -174,6 +192,13 @@ def costs(found: Mapping[str, Any]) -> str:
     ]
     columns = ("host", "$/h", "today", "$", "games", "per 1,000 games")
     text = table(columns, rows, colour=False, marked=[False] * len(rows))
+    days: dict[str, float] = {}
+    for row in found["hosts"]:
+        for day, dollars in row["days"].items():
+            days[day] = days.get(day, 0.0) + dollars
+    if days:
+        shown = [f"{day} ${dollars:.2f}" for day, dollars in sorted(days.items())[-MOST_DAYS:]]
+        text += f"\nby day: {', '.join(shown)}"
     return (
         f"{text}\n${found['today']:.2f} today, ${found['total']:.2f} in all;"
         f" at ${found['per_hour']:.2f}/h it will be ${found['projected_day']:.2f} a day,"

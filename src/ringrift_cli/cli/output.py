@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+    from ringrift_cli.stages.machine_profiles import Choice
+
 __all__ = [
     "LINE_EVERY",
     "Output",
@@ -117,10 +119,17 @@ class Output:
     def result(self, document: Mapping[str, object], text: str) -> None:
         """The outcome of the command: the document under `--json`, the text otherwise.
 
+        Errors as `data`.
+        """
+        self.data((json.dumps(document) if self.as_json else text.rstrip("\n")) + "\n")
+
+    def data(self, text: str) -> None:
+        """A part of what goes to stdout, as it is.
+
         `OutputError` if stdout cannot take it; `BrokenPipeError` if its reader has gone.
         """
         try:
-            sys.stdout.write((json.dumps(document) if self.as_json else text.rstrip("\n")) + "\n")
+            sys.stdout.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
             discard_stdout()
@@ -138,6 +147,10 @@ class Output:
         """Something only `-v` asks for."""
         if self._verbose:
             self._say(text)
+
+    def choice(self, choice: Choice) -> None:
+        """A setting that was chosen, under `-v`; a profile that could not be used, always."""
+        (self.note if choice.refused else self.detail)(choice.text)
 
     def error(self, sentence: str, hint: str | None = None) -> None:
         """Why the command fails, and what to try."""

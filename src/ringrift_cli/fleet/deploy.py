@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import FleetError, RemoteError
+from ringrift_cli.fleet import jobs
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.plan import ACTIVE
 from ringrift_cli.fleet.status import Ours
 from ringrift_cli.fleet.transfer import Meter, hash_of, put
 
@@ -32,6 +34,12 @@ DEPLOYED = ".ringrift/deployed.json"
 LOCK = "lock.txt"
 VENV = "venv"
 LEAST_PYTHON = (3, 11)
+LOOK_AT_PYTHON = (
+    "import sys;"
+    f"sys.version_info >= {LEAST_PYTHON} or sys.exit("
+    '"it is Python " + ".".join(map(str, sys.version_info[:3])));'
+    "import venv, ensurepip"
+)
 INSTALL_SECONDS, SHORT_SECONDS = 1800.0, 120.0
 TELL = (
     "import json; from ringrift_cli.version import __version__ as version;"
@@ -94,8 +102,15 @@ def deploy(
 ) -> dict[str, Any]:
     """Installs ringrift on a host and returns what it says of itself.
 
-    `RemoteError` if a step fails there, or if what was installed is not what we are.
+    `RemoteError` if a step fails there, if jobs run with what would be replaced under them, or if
+    what was installed is not what we are.
     """
+    running = [job["id"] for job in jobs.states(link) if job["state"] in ACTIVE]
+    if running:
+        raise RemoteError(
+            f"{host.name}: {', '.join(running)} would lose the ringrift under it.",
+            hint=f"wait, or ringrift fleet stop --on {host.name}",
+        )
     for file in (package.wheel, package.lock):
         tell(f"sending {file.name}, {file.stat().st_size / 1e6:.1f} MB")
         put(link, file, f"{FOLDER}/{file.name}", hash_of(file), Meter(), replace=True)
@@ -104,8 +119,7 @@ def deploy(
     least = ".".join(map(str, LEAST_PYTHON))
     _run(
         link,
-        inside
-        + f"{python} -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < {LEAST_PYTHON})'",
+        inside + f"{python} -c '{LOOK_AT_PYTHON}'",
         f"{host.python} is not Python {least} or later with venv",
         SHORT_SECONDS,
         hint=f"`python:` of {host.name} in hosts.yaml, or apt-get install python3-venv there",

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ringrift_cli.artifacts import write_whole
-from ringrift_cli.errors import RecordError, RemoteError, UsageError
+from ringrift_cli.errors import BadOutput, RecordError, RemoteError, UsageError
+from ringrift_cli.fleet import told
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.plan import ACTIVE, Placed
 
 FOLDER = "jobs"
+ENDED = "ended.json"
 DRAINED = "drained.json"
+PLACING = "placing"
 POLL = 0.5  # seconds between two looks at a job or its log
+
+MOST_LOG = 1 << 24  # bytes of a log that are asked for at once
 
 State = dict[str, Any]  # a job's, as the remote half tells it
 
@@ -28,15 +36,29 @@ State = dict[str, Any]  # a job's, as the remote half tells it
 # ---- what was asked ------------------------------------------------------------------------------
 
 
-def remember(state: Path, placed: Placed) -> None:
-    """Writes a job down; `UsageError` if another one has its name."""
+def remember(state: Path, placed: Placed) -> bool:
+    """Writes a job down; whether it was new. `UsageError` if another one has its name."""
     path = state / FOLDER / f"{placed.identity}.json"
     document = {"host": placed.host, "gpus": list(placed.gpus), "job": placed.job}
-    if path.exists() and json.loads(path.read_bytes()) != document:
-        raise UsageError(
-            f"There is another job of the name {placed.identity}.", hint="another --name"
-        )
-    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{placed.identity}.{os.getpid()}.{threading.get_ident()}")
+    write_whole(whole, (json.dumps(document, indent=1) + "\n").encode())
+    try:
+        os.link(whole, path)  # unlike a rename it never takes the place of another one
+    except FileExistsError:
+        if json.loads(path.read_bytes()) != document:
+            raise UsageError(
+                f"There is another job of the name {placed.identity}.", hint="another --name"
+            ) from None
+        return False
+    finally:
+        whole.unlink()
+    return True
+
+
+def forget(state: Path, identity: str) -> None:
+    """Takes back what was remembered of a job that its host refused."""
+    (state / FOLDER / f"{identity}.json").unlink(missing_ok=True)
 
 
 def recall(state: Path, identity: str) -> Placed:
@@ -44,7 +66,7 @@ def recall(state: Path, identity: str) -> Placed:
     known = remembered(state)
     if identity not in known:
         raise UsageError(
-            f"No job {identity!r} was started from here.", hint="ringrift fleet jobs --all"
+            f"No job {identity!r} was started from here.", hint="ringrift fleet jobs --ended"
         )
     return known[identity]
 
@@ -59,12 +81,51 @@ def remembered(state: Path) -> dict[str, Placed]:
     found = {}
     for path in sorted((state / FOLDER).glob("*.json")):
         try:
-            told = json.loads(path.read_bytes())
-            placed = Placed(told["host"], tuple(told["gpus"]), told["job"])
+            note = json.loads(path.read_bytes())
+            placed = Placed(note["host"], tuple(note["gpus"]), note["job"])
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} is no job: {error}.", hint=f"rm {path}") from error
         found[placed.identity] = placed
     return found
+
+
+def settle(state: Path, found: Sequence[State]) -> None:
+    """Notes of jobs that were started from here that they have ended, and how."""
+    over = {job["id"]: job for job in found if job["state"] not in ACTIVE}
+    known = ended(state)
+    if all(identity in known or not is_remembered(state, identity) for identity in over):
+        return
+    with _alone(state, ENDED):
+        known = ended(state)
+        known |= {name: job for name, job in over.items() if is_remembered(state, name)}
+        write_whole(state / ENDED, (json.dumps(known) + "\n").encode())
+
+
+def ended(state: Path) -> dict[str, State]:
+    """Jobs that were seen to have ended, as they were then."""
+    try:
+        found = json.loads((state / ENDED).read_bytes())
+        return dict(zip(found, told.jobs(ENDED, list(found.values())), strict=True))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError, BadOutput) as error:
+        path = state / ENDED
+        raise RecordError(f"{path} is no list of jobs: {error}.", hint=f"rm {path}") from error
+
+
+@contextmanager
+def placing(state: Path) -> Iterator[None]:
+    """The only one here to look for free hosts and to start jobs on them."""
+    with _alone(state, PLACING):
+        yield
+
+
+@contextmanager
+def _alone(state: Path, what: str) -> Iterator[None]:
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / f".{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 # ---- what the host is asked ----------------------------------------------------------------------
@@ -72,15 +133,19 @@ def remembered(state: Path) -> dict[str, Placed]:
 
 def start(link: Link, state: Path, placed: Placed) -> tuple[bool, State]:
     """Starts a job, once however often it is asked; whether it was now, and its state."""
-    remember(state, placed)
-    reply = link.ask("start", job=placed.job)
-    return bool(reply["started"]), reply["state"]
+    new = remember(state, placed)
+    try:
+        reply = link.ask("start", job=placed.job)
+    except RemoteError as error:
+        if new and error.kind != "ended":  # it has said that it did not start it
+            forget(state, placed.identity)
+        raise
+    return bool(reply.get("started")), told.job(link.host, reply.get("state"))
 
 
 def states(link: Link, *identities: str) -> list[State]:
     """The states of some jobs of a host, or of all."""
-    found: list[State] = link.ask("jobs", ids=list(identities) or None)["jobs"]
-    return found
+    return told.jobs(link.host, link.ask("jobs", ids=list(identities) or None).get("jobs"))
 
 
 def one(link: Link, identity: str) -> State:
@@ -123,16 +188,21 @@ def log(
     """The log of a job, from its last `tail` bytes on; followed until the job has ended."""
     offset = 0
     if tail is not None:
-        offset = max(0, int(one(link, identity)["bytes_log"]) - tail)
+        offset = max(0, one(link, identity)["bytes_log"] - tail)
     while True:
-        ended = one(link, identity)["state"] not in ACTIVE  # before the log: the rest is then in it
-        for part in link.stream("log", id=identity, offset=offset, most=1 << 24):
+        before, state = offset, None
+        for part in link.stream("log", id=identity, offset=offset, most=MOST_LOG):
             if isinstance(part, bytes):
                 offset += len(part)
                 yield part
-        if ended or not follow or should_stop():
+            else:
+                state = part.get("state")  # as it was before the log was read
+        over = told.job(link.host, state)["state"] not in ACTIVE
+        whole = offset - before < MOST_LOG
+        if (whole and (over or not follow)) or should_stop():
             return
-        time.sleep(POLL)
+        if whole:
+            time.sleep(POLL)
 
 
 # ---- hosts that are given no more work -----------------------------------------------------------
@@ -151,9 +221,7 @@ def drained(state: Path) -> dict[str, float]:
 
 def drain(state: Path, host: str, *, undo: bool = False) -> None:
     """Lets a host have no more work, or have it again."""
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / f".{DRAINED}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(state, DRAINED):
         known = drained(state)
         if undo:
             known.pop(host, None)

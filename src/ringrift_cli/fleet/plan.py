@@ -14,6 +14,7 @@ from typing import Any
 from ringrift_cli.config import BOARDS
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.remote.jobs import NAME
 
 ROLES = {
     "selfplay": "selfplay",
@@ -30,6 +31,7 @@ BOARD_GB = {"square8": 2.0, "hex8": 2.0, "square19": 8.0, "hexagonal": 12.0}
 ON_CPU = 0.25  # of that, without a GPU
 GRACE = 30.0  # seconds that a job may take to write what it has in hand
 ACTIVE = ("starting", "running")
+BUSY = "it is busy"
 SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
 
 
@@ -176,25 +178,66 @@ def place(
         if reason is not None:
             refused[host.name] = reason
             continue
-        known = _named(jobs[host.name], f"{name}-{host.name}")
-        free = known or slots(host, jobs[host.name], per_gpu=per_gpu)
-        if known and per_gpu:
-            free = [*known, *slots(host, jobs[host.name], per_gpu=True)]
-        if not free:
-            refused[host.name] = "it is busy"
-        for gpus in dict.fromkeys(free):
-            identity = f"{name}-{host.name}" + (f"-gpu{gpus[0]}" if per_gpu and gpus else "")
+        stem = f"{name}-{host.name}"
+        found = {
+            _identity(stem, gpus, per_gpu=per_gpu): gpus
+            for gpus in slots(host, jobs[host.name], per_gpu=per_gpu)
+        }
+        known = _named(jobs[host.name], stem, per_gpu=per_gpu)
+        found = {**found, **known} if per_gpu else known or found
+        if not found:
+            refused[host.name] = BUSY
+        for identity, gpus in found.items():
             placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus, **meta)))
+    for one in placed:
+        _check_name(one.identity)
     return Plan(tuple(placed), refused)
 
 
-def _named(jobs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, ...]]:
-    """The slots of jobs that an earlier call of this name started."""
-    return [
-        tuple(job["meta"].get("gpus", []))
-        for job in jobs
-        if job["id"] == name or str(job["id"]).startswith(f"{name}-gpu")
-    ]
+def _identity(stem: str, gpus: tuple[int, ...], *, per_gpu: bool) -> str:
+    return f"{stem}-gpu{gpus[0]}" if per_gpu and gpus else stem
+
+
+def _named(
+    jobs: Sequence[Mapping[str, Any]], stem: str, *, per_gpu: bool
+) -> dict[str, tuple[int, ...]]:
+    """The jobs that an earlier call of this name started, and their slots."""
+    found = {job["id"]: tuple(job["meta"].get("gpus", [])) for job in jobs}
+    return {
+        identity: gpus
+        for identity, gpus in sorted(found.items())
+        if identity == _identity(stem, gpus, per_gpu=per_gpu)
+    }
+
+
+def _check_name(identity: str) -> None:
+    if not NAME.fullmatch(identity):
+        raise UsageError(
+            f"{identity!r} is no name of a job: expected 1 to 64 of letters, digits, '.', '_' and"
+            " '-', the first a letter or digit.",
+            hint="--name night",
+        )
+
+
+def again(
+    first: Placed, identity: str, host: Host, jobs: Sequence[Mapping[str, Any]]
+) -> Placed | str:
+    """A job once more under another name, with as many GPUs; or why the host cannot have it.
+
+    `jobs` are those of the host.
+    """
+    argv = first.job["argv"][1:]
+    reason = unsuitable(host, need_of(argv))
+    if reason is not None:
+        return reason
+    free = [gpu for slot in slots(host, jobs, per_gpu=False) for gpu in slot]
+    wanted = min(max(len(first.gpus), 1), host.gpus)
+    if len(free) < wanted or not slots(host, jobs, per_gpu=False):
+        return BUSY
+    gpus = tuple(free[:wanted])
+    _check_name(identity)
+    job = job_of(argv, identity, host, gpus, retries=first.identity)
+    return Placed(host.name, gpus, job)
 
 
 def retried(identity: str, known: Collection[str]) -> str:

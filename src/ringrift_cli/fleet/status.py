@@ -10,12 +10,13 @@ import datetime as dt
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.fleet import cost
+from ringrift_cli.fleet import cost, jobs, told
 from ringrift_cli.fleet.group import gather
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Fleet, Host
@@ -29,7 +30,7 @@ LEAST_FREE_GB = 2.0
 IDLE_MINUTES = 30.0  # of a host that costs money
 HOTTEST = 90  # degrees Celsius of a GPU
 CLOCK_OFF = 60.0  # seconds that a clock may differ before it is worth saying
-SHARE_OF_DEADLINE = 0.9  # of it is for the host, the rest for what it said
+SHARE_OF_DEADLINE = 0.8  # of it is for reaching a host, the rest for its answer
 SYNCED = "synced.json"
 
 
@@ -79,29 +80,34 @@ def look(
     hosts: Sequence[Host],
     opener: Opener,
     state: Path,
-    ours: Ours,
+    ours: Callable[[], Ours],
     *,
-    deadline: float,
+    deadline: float | None,
 ) -> list[Seen]:
-    """Asks the hosts, each within `deadline` seconds, and judges what they say.
+    """Asks the hosts, each within `deadline` seconds or its own, and judges what they say.
 
-    Hosts that are set aside are not asked. What happens is entered in the health of the hosts and
-    in the ledger.
+    Hosts that are set aside are not asked. `ours` is called while they answer. What happens is
+    entered in the health of the hosts and in the ledger.
     """
     health, began = Health(state), time.time()
     aside = {host.name: health.set_aside(host.name) for host in hosts}
 
     def ask(host: Host) -> Seen:
-        limit = SHARE_OF_DEADLINE * deadline
+        limit = deadline or host.deadline
         start = time.monotonic()
-        with opener(host, limit) as link:
-            left = limit - (time.monotonic() - start)
-            facts = link.ask("facts", deadline_s=max(left, 0.1))
+        with opener(host, SHARE_OF_DEADLINE * limit) as link:
+            left = max(limit - (time.monotonic() - start), 0.1)
+            link.limit(left)
+            facts = told.facts(host.name, link.ask("facts", deadline_s=left))
             return Seen(host, link.address, link.latency_s, facts)
 
     asked = [host for host in hosts if aside[host.name] is None]
+    within = deadline or max((host.deadline for host in asked), default=0.0)
     found = {}
-    for answer in gather(asked, ask, within=deadline):
+    with ThreadPoolExecutor(1) as pool:
+        what_we_have = pool.submit(ours)
+        answers = gather(asked, ask, within=within)
+    for answer in answers:
         host = answer.host
         if answer.value is not None:
             health.succeeded(host.name)
@@ -118,9 +124,18 @@ def look(
             found[name] = Seen(_named(hosts, name), aside=f"set aside {wait}: {reason}")
     answered = {name for name, seen in found.items() if seen.facts}
     ledger = cost.accrue(state, fleet.hosts, answered, time.time())
+    jobs.settle(state, [job for seen in found.values() for job in seen.jobs])
+    drained = jobs.drained(state)
     for seen in found.values():
-        judge(seen, ours, (began + time.time()) / 2, ledger)
+        if seen.host.name in drained:
+            seen.notes.append(f"drained, it gets no work: {undrain(seen.host)}")
+        judge(seen, what_we_have.result(), (began + time.time()) / 2, ledger)
     return [found[host.name] for host in hosts]
+
+
+def undrain(host: Host) -> str:
+    """What lets a host have work again."""
+    return f"ringrift fleet drain --undo {host.name}"
 
 
 def _named(hosts: Sequence[Host], name: str) -> Host:
@@ -157,6 +172,8 @@ def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
             idle = now - ledger[host.name]["since"]
         if idle is not None and idle >= 60 * IDLE_MINUTES:
             seen.trouble.append(f"idle for {idle / 3600:.1f} h at ${host.price:g} an hour")
+    if facts["jobs_error"]:
+        seen.notes.append(facts["jobs_error"])
     if abs(facts["time"] - now) > CLOCK_OFF:
         seen.notes.append(f"its clock is {facts['time'] - now:+,.0f} s off")
     for pool, identity in sorted(ours.champions.items()):
@@ -171,11 +188,11 @@ def _installation(facts: Mapping[str, Any], ours: Ours, host: Host) -> list[str]
     hint = f"ringrift fleet deploy {host.name}"
     if installed is None or deployed is None:
         return [f"ringrift is not deployed there: {hint}"]
-    if deployed["record_sha256"] != installed["record_sha256"]:
+    if deployed.get("record_sha256") != installed["record_sha256"]:
         return [f"its ringrift is not the one that was deployed: {hint}"]
     if installed["version"] != ours.version:
         return [f"it has ringrift {installed['version']}, not {ours.version}: {hint}"]
-    if (deployed["rules"], deployed["codec"]) != (ours.rules, ours.codec):
+    if (deployed.get("rules"), deployed.get("codec")) != (ours.rules, ours.codec):
         return [f"its ringrift has other rules or actions: {hint}"]
     return []
 
@@ -239,7 +256,7 @@ def _row(seen: Seen, ledger: cost.Ledger, synced: Mapping[str, str], now: float)
         "name": host.name,
         "reached": seen.facts is not None,
         "address": seen.address,
-        "latency_ms": None if seen.latency is None else round(1000 * seen.latency, 1),
+        "latency_ms": None if seen.latency is None else round(1000 * seen.latency, 2),
         "error": None if seen.error is None else seen.error.message,
         "set_aside": seen.aside,
         **{key: facts.get(key) for key in kept},

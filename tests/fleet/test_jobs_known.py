@@ -1,0 +1,93 @@
+"""Jobs as they are remembered here: once, whole, and only those that were started."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringrift_cli.errors import RecordError, RemoteError, UsageError
+from ringrift_cli.fleet import jobs
+from ringrift_cli.fleet.hosts import Address, Host
+from ringrift_cli.fleet.plan import Placed, job_of
+from ringrift_cli.fleet.remote.wire import Message, Wire
+from tests.fleet.goods import Liar
+
+HOST = Host("a", (Address("127.0.0.1", 22),))
+
+
+def placed(*words: str, identity: str = "n-a") -> Placed:
+    return Placed("a", (), job_of(["selfplay", *words], identity, HOST, ()))
+
+
+def told(state: str, identity: str = "n-a", **more: Any) -> dict[str, Any]:
+    """The state of a job."""
+    nothing = dict.fromkeys(("code", "signal", "started", "ended", "heartbeat_age_s", "error"))
+    counts = dict.fromkeys(("games", "shards", "bytes_log", "seconds"), 0)
+    return {"id": identity, "state": state, **nothing, **counts, "meta": {}, "argv": [], **more}
+
+
+def test_a_job_is_remembered_once(tmp_path: Path) -> None:
+    assert jobs.remember(tmp_path, placed()) is True
+    assert jobs.remember(tmp_path, placed()) is False
+    with pytest.raises(UsageError, match="another job of the name n-a"):
+        jobs.remember(tmp_path, placed("--games", "5"))
+    assert jobs.remembered(tmp_path) == {"n-a": placed()}
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == ["n-a.json"]
+    jobs.forget(tmp_path, "n-a")
+    assert jobs.remembered(tmp_path) == {}
+
+
+def test_of_two_jobs_of_a_name_one_is_remembered(tmp_path: Path) -> None:
+    barrier = threading.Barrier(8)
+    outcomes: list[bool | None] = []
+
+    def remember(number: int) -> None:
+        barrier.wait()
+        try:
+            outcomes.append(jobs.remember(tmp_path, placed("--games", str(number % 2))))
+        except UsageError:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=remember, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes, key=str) == [False] * 3 + [None] * 4 + [True]
+
+
+def test_what_a_host_refuses_was_never_started(tmp_path: Path) -> None:
+    def refuse(_message: Message, wire: Wire) -> None:
+        wire.send({"end": "error", "kind": "disk", "sentence": "The disk is full."})
+
+    with Liar(start=refuse).link() as link, pytest.raises(RemoteError, match="disk is full"):
+        jobs.start(link, tmp_path, placed())
+    assert jobs.remembered(tmp_path) == {}
+    jobs.remember(tmp_path, placed())
+    with Liar(start=refuse).link() as link, pytest.raises(RemoteError, match="disk is full"):
+        jobs.start(link, tmp_path, placed())
+    assert set(jobs.remembered(tmp_path)) == {"n-a"}  # an earlier call may have started it
+
+
+def test_how_jobs_ended_is_kept(tmp_path: Path) -> None:
+    jobs.remember(tmp_path, placed())
+    jobs.settle(tmp_path, [told("running"), told("done", "foreign")])
+    assert jobs.ended(tmp_path) == {}
+    jobs.settle(tmp_path, [told("failed", code=3)])
+    assert jobs.ended(tmp_path)["n-a"]["code"] == 3
+    (tmp_path / "ended.json").write_text('{"n-a": {"state": "done"}}')
+    with pytest.raises(RecordError, match="is no list of jobs"):
+        jobs.ended(tmp_path)
+
+
+def test_a_damaged_note_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/x.json").write_text("{}")
+    with pytest.raises(RecordError, match=r"jobs/x\.json is no job"):
+        jobs.remembered(tmp_path)
+    (tmp_path / "drained.json").write_text("[]")
+    with pytest.raises(RecordError, match=r"drained\.json is no list of hosts"):
+        jobs.drained(tmp_path)
