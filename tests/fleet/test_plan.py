@@ -122,7 +122,7 @@ def test_jobs_share_neither_seed_nor_folder_unless_they_are_told_to() -> None:
     assert one["out"] == one["env"]["RINGRIFT_OUT"] == "jobs/night-a/out"
     assert one["env"]["RINGRIFT_GPUS"] == "none"
     assert two["env"]["CUDA_VISIBLE_DEVICES"] == "0"
-    assert "RINGRIFT_GPUS" not in two["env"]
+    assert (two["env"]["RINGRIFT_GPUS"], two["env"]["RINGRIFT_DEVICE"]) == ("0", "cuda")
     told = job_of([*ARGV, "--seed", "7", "--out=runs/x"], "night-a", host("a"), ())
     assert "RINGRIFT_SEED" not in told["env"]
     assert "RINGRIFT_OUT" not in told["env"]
@@ -171,3 +171,12 @@ def test_an_attempt_has_the_next_free_number() -> None:
     assert retried("night-a", ["night-a"]) == "night-a.2"
     assert retried("night-a.2", ["night-a", "night-a.2", "night-a.3"]) == "night-a.4"
     assert retried("v1.x", []) == "v1.x.2"
+
+
+def test_what_a_job_makes_goes_to_its_own_folder_and_comes_from_its_own_seed() -> None:
+    with pytest.raises(UsageError, match="--out games: what a job makes goes to its own folder"):
+        need_of([*ARGV, "--out", "games"])
+    both: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+    with pytest.raises(UsageError, match="--seed 7 for 2 jobs: they would play the same games"):
+        place([*ARGV, "--seed", "7"], "night", [host("a"), host("b")], both)
+    assert len(place([*ARGV, "--seed", "7"], "night", [host("a")], both).placed) == 1

@@ -216,3 +216,24 @@ def test_all_hosts_are_looked_at_at_once_and_remembered(tmp_path: Path) -> None:
     assert found["totals"]["reached"] == 1
     assert found["totals"]["in_trouble"] == 3
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_job_that_failed_is_trouble_until_it_is_begun_again_or_a_day_old() -> None:
+    now = time.time()
+    failed = job("failed", ended=now - 3600)
+    assert judged(host(), jobs=[failed]).trouble == ["job job-failed failed"]
+    assert judged(host(), jobs=[{**failed, "ended": now - 90_000}]).trouble == []
+    again = job("running", id="job-failed.2", meta={"retries": "job-failed"})
+    assert judged(host(), jobs=[failed, again]).trouble == []
+
+
+def test_numbers_that_no_float_holds_are_the_trouble_of_one_host(tmp_path: Path) -> None:
+    hosts = [host("a"), host("b")]
+
+    def opener(one: Host, _deadline: float) -> Link:
+        huge = {"uptime_s": 10**400}
+        return cast(Link, _Link(lambda: facts(**(huge if one.name == "b" else {}))))
+
+    seen = look(Fleet(tuple(hosts)), hosts, opener, tmp_path, lambda: OURS, deadline=2.0)
+    assert [bool(one.facts) for one in seen] == [True, False]
+    assert "uptime_s" in seen[1].trouble[0]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ringrift_cli.config import Config
     from ringrift_cli.stages.cycle_parts import Steps
 
-CONFIRMED = "confirmed"  # of a host that has the champion
 ALARM = 3  # exit code: all went in order, and somebody should look at what came out
 
 
@@ -189,16 +188,21 @@ def hosts_text(record: dict[str, Any]) -> str:
     `desk 900 games (0.1 h old), rented-2 nothing: no route; rented-3 is behind: disk full`
     """
     played = record["selfplay"]
-    if not played["absent"] and played["evaluations"] is not None:
-        return ""  # all was played here
+    hosts, absent, brought = (
+        played.get("hosts", {}),
+        played.get("absent", {}),
+        record.get("brought"),
+    )
+    if not absent and not brought and all(row["here"] for row in hosts.values()):
+        return ""  # all was done here, or before it was known by whom
     told = [
         f"{name} {counted(row['games'], 'game')} ({row['newest_hours']:.1f} h old)"
-        for name, row in sorted(played["hosts"].items())
+        for name, row in sorted(hosts.items())
     ]
-    for name, why in sorted(played["absent"].items()):
-        told.append(f"{name} {'then' if name in played['hosts'] else 'nothing'}: {why}")
-    for name, why in sorted(record["brought"].items()):
-        if why != CONFIRMED:
+    for name, why in sorted(absent.items()):
+        told.append(f"{name} {'then' if name in hosts else 'nothing'}: {why}")
+    for name, why in sorted((brought or {}).items()):
+        if why != "confirmed":
             told.append(f"{name} is behind: {why}")
     return ", ".join(told)
 

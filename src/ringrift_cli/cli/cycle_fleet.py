@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ringrift_cli.artifacts import sha256
 from ringrift_cli.cli.sync_work import ENDINGS, Work
 from ringrift_cli.config import Config, SelfPlay
-from ringrift_cli.errors import FleetError, RecordError
+from ringrift_cli.errors import FleetError, RecordError, UsageError
 from ringrift_cli.words import counted
 
 if TYPE_CHECKING:
+    from ringrift_cli.cli.fleet_ground import Ground
     from ringrift_cli.fleet.campaign import Part
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.link import Link
@@ -28,16 +31,28 @@ if TYPE_CHECKING:
     )
 
 MOST_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
-LOOP_ONLY = ("games_per_cycle", "concurrent", "teacher")  # of the section selfplay
+LOOP_ONLY = ("games_per_cycle", "teacher")  # of the section selfplay
 HEURISTIC = "heuristic"
+LEAST_DEADLINE = 5.0  # seconds to look at the hosts: there is no hurry
+LAST_PULL = 10.0  # seconds that a transfer may take on, once all is to stop
+DRAINED = "it is drained: ringrift fleet drain --undo"
+MONEY = 30.0  # seconds between two looks at the budget
 
 
 class FleetMachines:
     """`stages.cycle_shared.Machines` over SSH."""
 
     def __init__(self, work: Work, config: Config, train_on: str | None) -> None:
+        """`UsageError` if the host that is to train may not."""
+        from ringrift_cli.fleet.plan import Need, unsuitable
+
         self._work, self._base, self._config = work, work.base, config
-        self._train_on = train_on
+        self._trainer: Host | None = None
+        if train_on is not None:
+            self._trainer = self._base.fleet.choose([train_on])[0]
+            why = unsuitable(self._trainer, Need("train", config.run.board))
+            if why is not None:
+                raise UsageError(f"{train_on} cannot train {config.run.board}: {why}.")
         self.trains = train_on is not None
 
     # ---- games ----------------------------------------------------------------------------------
@@ -51,14 +66,17 @@ class FleetMachines:
 
         argv = self._argv(work, teacher=teacher)
         hosts, absent = self._hosts(argv)
-        arrived, begun = _Arrived(work, self._work), time.monotonic()
+        players = _players(self._config.folder)
+        arrived, begun = _Arrived(work, self._work, players, should_stop), time.monotonic()
         campaign = Campaign(
             f"{self._config.pool}-c{work.cycle:05}",
+            loop_name(self._config.folder),
             argv,
             self._preparation(None if teacher else work.model.path),
             arrived.collect,
             lambda: arrived.games >= work.games,
             should_stop,
+            _Permission(self._base).refuse,
         )
         shown = 0
 
@@ -90,32 +108,35 @@ class FleetMachines:
         return argv
 
     def _hosts(self, argv: list[str]) -> tuple[list[Host], dict[str, str]]:
-        """Hosts that may have such jobs and can be given some; of the others why not."""
-        from ringrift_cli.fleet import cost, jobs
+        """Hosts that may have such jobs and can be given some; of the others why not.
+
+        Hosts whose role or memory is not for such jobs are no part of it. `FleetError` if there is
+        no host, or the budget is spent.
+        """
+        from ringrift_cli.fleet import jobs
         from ringrift_cli.fleet.plan import need_of, unsuitable
         from ringrift_cli.fleet.status import ready
 
-        over = cost.over_budget(self._base.fleet, cost.read(self._base.state), time.time())
+        over = _Permission(self._base).over_budget()
         if over is not None:
             raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
         need, ours, absent = need_of(argv), self._base.ours(), {}
-        hosts = [h for h in self._base.chosen(None, None, False) if unsuitable(h, need) is None]
+        chosen = self._base.chosen(None, None, False)
+        unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
         drained = jobs.drained(self._base.state)
         found = []
-        for one in self._base.look(hosts, max(self._base.fleet.deadline, 5.0)):
-            why = "it is drained" if one.host.name in drained else None
-            if one.facts is not None:  # one that is silent now may answer later
-                why = why or ready(one, ours)
+        deadline = max(self._base.fleet.deadline, LEAST_DEADLINE)
+        for seen in self._base.look([one for one in chosen if one.name not in unfit], deadline):
+            why = f"{DRAINED} {seen.host.name}" if seen.host.name in drained else None
+            if seen.facts is not None:  # one that is silent now may answer later
+                why = why or ready(seen, ours)
             if why is None:
-                found.append(one.host)
+                found.append(seen.host)
             else:
-                absent[one.host.name] = why
+                absent[seen.host.name] = why
         if not found:
-            why = "; ".join(f"{name}: {said}" for name, said in absent.items())
-            raise FleetError(
-                f"No host can play {need.board}" + (f": {why}." if why else "."),
-                hint="ringrift fleet status",
-            )
+            reasons = "; ".join(f"{name}: {why}" for name, why in sorted((unfit | absent).items()))
+            raise FleetError(f"No host can play {need.board}: {reasons}.", "ringrift fleet status")
         return found, absent
 
     def _preparation(self, model: Path | None) -> Callable[[Host, Link], None]:
@@ -138,6 +159,7 @@ class FleetMachines:
         """See `Machines`."""
         from ringrift_cli.fleet.group import gather
         from ringrift_cli.fleet.push import push_model
+        from ringrift_cli.stages.cycle_parts import CONFIRMED
 
         bundles = self._work.bundles(pool)
 
@@ -148,30 +170,96 @@ class FleetMachines:
 
         answers = gather(self._base.chosen(None, None, False), act)
         return {
-            answer.host.name: "confirmed" if answer.error is None else answer.error.message
+            answer.host.name: CONFIRMED if answer.error is None else answer.error.message
             for answer in answers
         }
 
     # ---- training -------------------------------------------------------------------------------
 
     def train(
-        self, work: TrainWork, shards: set[str], watch: Watch, should_stop: ShouldStop
+        self, work: TrainWork, shards: list[str], watch: Watch, should_stop: ShouldStop
     ) -> None:
         """See `Machines`."""
         from ringrift_cli.cli.cycle_train import TrainElsewhere
+        from ringrift_cli.fleet.status import ready
 
-        assert self._train_on is not None
-        host = self._base.fleet.choose([self._train_on])[0]
-        TrainElsewhere(self._work, self._config, host).run(work, shards, watch, should_stop)
+        host = self._trainer
+        assert host is not None
+        over = _Permission(self._base).refuse(host)
+        (seen,) = self._base.look([host], max(self._base.fleet.deadline, LEAST_DEADLINE))
+        silent = seen.facts is None and seen.aside is None  # it may answer in a moment
+        why = over or (None if silent else ready(seen, self._base.ours()))
+        if why is not None:
+            raise FleetError(
+                f"{host.name} cannot train now: {why}",
+                hint="ringrift fleet status, or the same command with another --train-on",
+            )
+        loop = loop_name(self._config.folder)
+        training = TrainElsewhere(self._work, self._config, host, loop, work, shards, should_stop)
+        training.run(watch)
+
+
+class _Permission:
+    """Whether a host may begin a job now."""
+
+    def __init__(self, base: Ground) -> None:
+        self._base = base
+        self._lock = threading.Lock()
+        self._looked = -MONEY
+        self._over: str | None = None
+
+    def over_budget(self) -> str | None:
+        """Why no more work may begin, counted up to now."""
+        from ringrift_cli.fleet import cost
+
+        with self._lock:
+            if time.monotonic() - self._looked >= MONEY:
+                now = time.time()
+                ledger = cost.accrue(self._base.state, self._base.fleet.hosts, set(), now)
+                self._over = cost.over_budget(self._base.fleet, ledger, now)
+                self._looked = time.monotonic()
+            return self._over
+
+    def refuse(self, host: Host) -> str | None:
+        """Why it may not; None if it may."""
+        from ringrift_cli.fleet import jobs
+
+        if host.name in jobs.drained(self._base.state):
+            return f"{DRAINED} {host.name}"
+        over = self.over_budget()
+        return None if over is None else f"over budget: {over}"
+
+
+def loop_name(folder: Path) -> str:
+    """What tells the jobs of a run from those of every other, wherever its folder is."""
+    from ringrift_cli.stages import cycle_journal
+
+    first = cycle_journal.read(folder).lines[0]
+    return sha256(json.dumps(first, sort_keys=True).encode())[:16]
+
+
+def _players(folder: Path) -> dict[int, str]:
+    """Who plays in each cycle of a run, as far as it has come."""
+    from ringrift_cli.stages import cycle_journal
+
+    return {
+        line["cycle"]: line["plan"]["model"]["identity"]
+        for line in cycle_journal.read(folder).lines
+        if "plan" in line
+    }
 
 
 class _Arrived:
     """The games of one piece of work that have come here and are right."""
 
-    def __init__(self, work: SelfPlayWork, sync: Work) -> None:
+    def __init__(
+        self, work: SelfPlayWork, sync: Work, players: Mapping[int, str], should_stop: ShouldStop
+    ) -> None:
         from ringrift_cli.fleet.destination import Destination
 
-        self._work, self._sync = work, sync
+        self._work, self._sync, self._players = work, sync, players
+        self._should_stop = should_stop
+        self._asked = float("inf")  # when it was first seen to
         self._lock = threading.Lock()
         self._before = self._held()
         self.games = 0
@@ -184,23 +272,41 @@ class _Arrived:
         return games_of(of_cycle(self._work.folder, self._work.cycle))
 
     def _check(self, path: Path, entry: Mapping[str, Any], folder: Path) -> None:
-        """The usual check, and that games of this cycle are those of its model."""
-        made, expected = entry.get("made"), self._work.model.identity
-        if isinstance(made, dict) and made.get("generation") == self._work.cycle:
-            ours = folder == self._work.folder
-            if ours and made.get("model") != expected:
-                raise RecordError(
-                    f"{path.name} is of model {made.get('model')!r:.40}, but that of cycle"
-                    f" {self._work.cycle} is {expected}."
-                )
+        """The usual check, and that games are those of this run and of the model of their cycle."""
+        made = entry.get("made")
+        made = made if isinstance(made, dict) else {}
+        if folder != self._work.folder:
+            raise RecordError(f"it belongs in {folder}, but its job plays for this run")
+        generation = made.get("generation")
+        if type(generation) is not int or generation not in self._players:
+            raise RecordError(f"it is of generation {generation!r:.40}, which there is not")
+        if made.get("model") != self._players[generation]:
+            raise RecordError(
+                f"it is of model {made.get('model')!r:.40}, but that of cycle {generation} is"
+                f" {self._players[generation]}"
+            )
         self._sync.destination.check(path, entry, folder)
 
-    def collect(self, host: Host, link: Link) -> int:
-        """Brings what is new on a host; how many games."""
+    def _overdue(self) -> bool:
+        """Whether a transfer is to end now."""
+        now = time.monotonic()
+        if self._should_stop():
+            self._asked = min(self._asked, now)
+        return now - self._asked > LAST_PULL
+
+    def collect(self, _host: Host, link: Link, folders: Sequence[str]) -> int:
+        """Brings what is new in some folders of a host; how many games."""
         from ringrift_cli.fleet.sync import pull_over
 
-        pulled = pull_over(link, self._sync.base.state, self._destination)
-        if pulled.files:
+        try:
+            pulled = pull_over(
+                link,
+                self._sync.base.state,
+                self._destination,
+                should_stop=self._overdue,
+                roots=folders,
+            )
+        finally:  # what came before a link broke has come
             with self._lock:
                 self.games = self._held() - self._before
         return pulled.games

@@ -1,156 +1,297 @@
 """`ringrift cycle --fleet --train-on HOST`: a training run as a job, begun and read here.
 
 The run's folder is brought there, trained in, and brought back, so that a run goes on wherever the
-next command has it. What came back is loaded strictly like any other before it counts.
+next command has it: at each beginning the end that is further is the one that counts. What came
+back is loaded strictly like any other before it counts.
 """
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from ringrift_cli.cli.sync_work import Work
+from ringrift_cli.cli.sync_work import ENDINGS, Work
 from ringrift_cli.config import Config, Train
-from ringrift_cli.errors import HostUnreachable, RemoteError
+from ringrift_cli.errors import BadOutput, HostUnreachable, RemoteError
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
+    from ringrift_cli.fleet.jobs import State
     from ringrift_cli.fleet.link import Link
     from ringrift_cli.stages.cycle_parts import ShouldStop, TrainWork, Watch
 
+T = TypeVar("T")
 POLL = 2.0  # seconds between two looks
 SILENCE = 600.0  # seconds that the host may be out of reach before the step fails
 TICK = 0.2
+MOST_LOST = 3  # times that the host may go down with the job
+MOST_STATE = 64 << 20  # bytes of a state without its tensors
 STATE = "state.json"
 OPTIONS = {  # keys of the section train that have an option of their own
     "samples_per_position": "--samples-per-position",
     "surprise_weight": "--surprise-weight",
     "window": "--window",
-    "max_age": "--max-age",
-    "max_generations_behind": "--max-generations-behind",
     "checkpoint_minutes": "--checkpoint-minutes",
 }
+JUDGED_HERE = ("max_age", "max_generations_behind")  # before it begins, by this clock
 
 
 class TrainElsewhere:
-    """One training run on one host."""
+    """One training run on one host. `loop` names the run of the learning loop."""
 
-    def __init__(self, work: Work, config: Config, host: Host) -> None:
-        self._sync, self._config, self._host = work, config, host
-        self._there = f"runs/{config.pool}/train"
+    def __init__(
+        self,
+        sync: Work,
+        config: Config,
+        host: Host,
+        loop: str,
+        work: TrainWork,
+        shards: list[str],
+        should_stop: ShouldStop,
+    ) -> None:
+        self._sync, self._config, self._host, self._loop = sync, config, host, loop
+        self._work, self._shards, self._should_stop = work, shards, should_stop
+        self._name = f"{config.pool}-t{work.cycle:05}"
+        self._folder = f"jobs/{config.pool}-train-{loop}"  # there; no other run trains in it
+        self._out = f"{self._folder}/{work.out.name}"
+        self._names = f"{self._out}.shards"
 
-    def run(self, work: TrainWork, shards: set[str], watch: Watch, should_stop: ShouldStop) -> None:
-        """Trains there unless the run is done; `Stopped` if asked to stop, the run being here."""
-        from ringrift_cli.stages import train_state
+    def run(self, watch: Watch) -> None:
+        """Trains there; the run is here then. `Stopped` if asked to stop: it goes on there."""
+        from ringrift_cli.fleet import transfer
         from ringrift_cli.stages.cycle_parts import Stopped
 
-        if train_state.has_state(work.out) and train_state.read_state(work.out).summary is not None:
-            return
         watch.note(f"Training on {self._host.name}.")
-        with self._sync.open(self._host) as link:
-            self._bring(link, work)
-            identity = self._begin(link, work, shards)
-        found = self._await(identity, should_stop)
-        with self._sync.open(self._host) as link:
-            self._fetch(link, work)
-        if should_stop():
-            raise Stopped
-        if found != "done":
-            raise RemoteError(
-                f"{self._host.name}: training ended as {found}.",
-                hint=f"ringrift fleet logs {identity}",
-            )
+        try:
+            for _ in range(MOST_LOST):
+                ended = self._once()
+                if ended == "done":
+                    return
+                if self._should_stop():
+                    raise Stopped
+                if ended != "lost":
+                    break
+                watch.note(f"{self._host.name} went down while it trained; it goes on.")
+        except transfer.Stopped:
+            raise Stopped from None
+        raise RemoteError(
+            f"{self._host.name}: training ended as {ended}.", hint="ringrift fleet jobs --ended"
+        )
 
-    def _bring(self, link: Link, work: TrainWork) -> None:
-        """What the run begins with: shards, the parent, the run before, and what is done of it."""
-        from ringrift_cli.cli.sync_work import ENDINGS
+    def _once(self) -> str:
+        """One job of the run, or the one that is at work already; how it ended."""
+        identity = self._reach(self._begun)
+        if identity is None:
+            return "done"
+        ended = self._reach(lambda link: self._ended(link, identity))
+        self._reach(self._fetch)
+        if ended == "done":
+            self._reach(self._clear_up)
+        return ended
+
+    def _reach(self, act: Callable[[Link], T]) -> T:
+        """Does something over a link, again after one that broke; errors of the host come through.
+
+        `HostUnreachable` if it is out of reach for `SILENCE`, `transfer.Stopped` if asked to stop
+        meanwhile: what runs there goes on.
+        """
+        from ringrift_cli.fleet.health import log_event
+        from ringrift_cli.fleet.transfer import Stopped
+
+        heard = time.monotonic()
+        while True:
+            reached = False
+            try:
+                with self._sync.open(self._host) as link:
+                    reached = True
+                    return act(link)
+            except (HostUnreachable, RemoteError) as error:
+                if isinstance(error, RemoteError) and error.kind not in ("ended", "start"):
+                    raise
+                if reached and isinstance(error, HostUnreachable):
+                    heard = time.monotonic()
+                log_event(self._sync.base.state, "failed", self._host.name, error.message)
+                if self._should_stop():
+                    raise Stopped from error
+                if time.monotonic() - heard > SILENCE:
+                    raise
+            _wait(POLL, self._should_stop)
+
+    # ---- before ---------------------------------------------------------------------------------
+
+    def _begun(self, link: Link) -> str | None:
+        """The job of this run, which is started if need be; None if the run is done."""
+        from ringrift_cli.fleet import jobs
+
+        mine = self._clear(link)
+        if mine is not None:
+            return mine
+        if self._exchange(link):
+            return None
+        self._bring(link)
+        return self._start(link, {job["id"] for job in jobs.states(link)})
+
+    def _clear(self, link: Link) -> str | None:
+        """Ends what else this loop runs there; the job of this very run, if it is at work."""
+        from ringrift_cli.fleet import jobs
+        from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
+        from ringrift_cli.fleet.plan import ACTIVE, GRACE
+
+        def is_ours(job: State) -> bool:
+            return job["meta"].get(LOOP) == self._loop and job["state"] in ACTIVE
+
+        active = [job for job in jobs.states(link) if is_ours(job)]
+        for job in active:
+            if job["meta"].get(CAMPAIGN) == self._name:
+                return str(job["id"])
+        for job in active:
+            jobs.stop(link, job["id"], grace=GRACE)
+        for job in active:
+            jobs.wait(link, job["id"], GRACE + 5.0, self._should_stop)
+        return None
+
+    def _exchange(self, link: Link) -> bool:
+        """Makes both ends have what is done of the run; whether that is all of it."""
+        from ringrift_cli.fleet.mirror import send_folder
+        from ringrift_cli.fleet.transfer import Meter
+
+        own = self._work.out
+        here = _progress((own / STATE).read_bytes()) if (own / STATE).exists() else None
+        there = self._progress_there(link)
+        if there is not None and (here is None or there > here):
+            self._fetch(link)
+            return there[0]
+        if here is not None and (there is None or here > there):
+            send_folder(link, own, self._out, STATE, Meter(), self._should_stop)
+        return here is not None and here[0]
+
+    def _progress_there(self, link: Link) -> tuple[bool, int] | None:
+        """How far the run is on the host; None if it has none."""
+        from ringrift_cli.fleet import listing
+
+        path = f"{self._out}/{STATE}"
+        if listing.hashes_there(link, [path])[path] is None:
+            return None
+        data = b""
+        for frame in link.stream("send", path=path, offset=0):
+            data += frame if isinstance(frame, bytes) else b""
+            if len(data) > MOST_STATE:
+                raise BadOutput(f"{link.host}: {path} is larger than can be.")
+        return _progress(data)
+
+    def _bring(self, link: Link) -> None:
+        """What the run begins with: shards and their names, the parent, the run before."""
         from ringrift_cli.fleet.mirror import send_folder
         from ringrift_cli.fleet.push import Pushed, push_games
         from ringrift_cli.fleet.transfer import Meter, hash_of, put
 
-        pool = self._config.pool
+        work, pool, meter = self._work, self._config.pool, Meter()
         games = f"runs/{pool}/selfplay"
-        push_games(
-            link, work.data, games, ENDINGS, Pushed(link.host), Meter(), self._sync.should_stop
-        )
+        push_games(link, work.data, games, ENDINGS, Pushed(link.host), meter, self._should_stop)
         for path in (work.parent.path.with_suffix(".safetensors"), work.parent.path):
-            name = f"models/{pool}/{path.name}"
-            put(link, path, name, hash_of(path), Meter(), replace=True)
-        for folder in (work.previous, work.out):
-            if folder is not None and (folder / STATE).exists():
-                send_folder(link, folder, f"{self._there}/{folder.name}", STATE, Meter())
+            put(link, path, f"models/{pool}/{path.name}", hash_of(path), meter, replace=True)
+        if work.previous is not None and (work.previous / STATE).exists():
+            there = f"{self._folder}/{work.previous.name}"
+            send_folder(link, work.previous, there, STATE, meter, self._should_stop)
+        with tempfile.TemporaryDirectory() as folder:
+            names = Path(folder) / "shards"
+            names.write_text("".join(f"{name}\n" for name in self._shards))
+            put(link, names, self._names, hash_of(names), meter, replace=True)
 
-    def _begin(self, link: Link, work: TrainWork, shards: set[str]) -> str:
-        """Starts the job, or finds the one that runs already; its name."""
+    def _start(self, link: Link, known: set[str]) -> str:
         from ringrift_cli.fleet import jobs
-        from ringrift_cli.fleet.plan import ACTIVE, Placed, job_of, retried
+        from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
+        from ringrift_cli.fleet.plan import Placed, job_of, retried
 
-        state = self._sync.base.state
-        name = f"{self._config.pool}-t{work.cycle:05}-{self._host.name}"
-        known: dict[str, jobs.State] = {job["id"]: job for job in jobs.states(link)}
-        mine = [one for one in known if one == name or one.startswith(f"{name}.")]
-        for identity in mine:
-            if known[identity]["state"] in ACTIVE:
-                return identity
-        if mine or jobs.is_remembered(state, name):
-            name = retried(name, {*known, *jobs.remembered(state)})
+        state, identity = self._sync.base.state, f"{self._name}-{self._host.name}"
+        if identity in known or jobs.is_remembered(state, identity):
+            identity = retried(identity, {*known, *jobs.remembered(state)})
         gpus = tuple(range(self._host.gpus))
-        job = job_of(self._argv(work, shards), name, self._host, gpus)
+        meta = {LOOP: self._loop, CAMPAIGN: self._name}
+        job = job_of(self._argv(), identity, self._host, gpus, **meta)
         jobs.start(link, state, Placed(self._host.name, gpus, job))
-        return name
+        return identity
 
-    def _argv(self, work: TrainWork, shards: set[str]) -> list[str]:
+    def _argv(self) -> list[str]:
         """The command line that trains exactly as the step would here."""
-        run, pool = self._config.run, self._config.pool
+        run, pool, work = self._config.run, self._config.pool, self._work
         argv = ["train", "--board", run.board, "--players", str(run.players)]
         argv += ["--pie"] if run.pie_rule else []
-        argv += ["--data", f"runs/{pool}/selfplay", "--out", f"{self._there}/{work.out.name}"]
+        argv += ["--data", f"runs/{pool}/selfplay", "--out", self._out]
         argv += ["--resume", "--size", self._config.network.size, "--seed", str(work.seed)]
-        argv += ["--generation", str(work.cycle)]
+        argv += ["--generation", str(work.cycle), "--shards", self._names]
+        argv += [] if self._host.gpus else ["--device", "cpu"]
         if not work.follows:
             argv += ["--init", f"models/{pool}/{work.parent.path.name}"]
         if work.previous is not None:
-            argv += ["--continue", f"{self._there}/{work.previous.name}"]
-        for digest in sorted(shards):
-            argv += ["--shard", digest]
+            argv += ["--continue", f"{self._folder}/{work.previous.name}"]
         for one in fields(Train):
             value = str(getattr(self._config.train, one.name))
             if one.name in OPTIONS:
                 argv += [OPTIONS[one.name], value]
-            else:
+            elif one.name not in JUDGED_HERE:
                 argv += ["--set", f"{one.name}={value}"]
         return argv
 
-    def _await(self, identity: str, should_stop: ShouldStop) -> str:
-        """How the job ended; a link that breaks is opened again."""
+    # ---- after ----------------------------------------------------------------------------------
+
+    def _ended(self, link: Link, identity: str) -> str:
+        """How the job ended, for which it is asked if need be."""
         from ringrift_cli.fleet import jobs
         from ringrift_cli.fleet.plan import ACTIVE, GRACE
 
-        asked, heard = False, time.monotonic()
+        asked = False
         while True:
-            try:
-                with self._sync.open(self._host) as link:
-                    while True:
-                        found = jobs.one(link, identity)
-                        heard = time.monotonic()
-                        if found["state"] not in ACTIVE:
-                            return str(found["state"])
-                        if should_stop() and not asked:
-                            jobs.stop(link, identity, grace=GRACE)
-                            asked = True
-                        until = time.monotonic() + POLL
-                        while time.monotonic() < until and (asked or not should_stop()):
-                            time.sleep(TICK)
-            except HostUnreachable:
-                if should_stop() or time.monotonic() - heard > SILENCE:
-                    raise
-                time.sleep(POLL)
+            found = jobs.one(link, identity)
+            if found["state"] not in ACTIVE:
+                return str(found["state"])
+            if asked:
+                time.sleep(TICK)
+            elif self._should_stop():
+                jobs.stop(link, identity, grace=GRACE)
+                asked = True
+            else:
+                _wait(POLL, self._should_stop)
 
-    def _fetch(self, link: Link, work: TrainWork) -> None:
+    def _fetch(self, link: Link) -> None:
+        """Brings what is done of the run, if it has kept anything yet."""
         from ringrift_cli.fleet.mirror import bring_folder
         from ringrift_cli.fleet.transfer import Meter
 
-        there = f"{self._there}/{work.out.name}"
-        bring_folder(link, there, Path(work.out), STATE, Meter())
+        if self._progress_there(link) is not None:
+            bring_folder(link, self._out, self._work.out, STATE, Meter())
+
+    def _clear_up(self, link: Link) -> None:
+        """Removes what earlier cycles have left there, but for what the next one follows."""
+        from ringrift_cli.fleet import listing
+
+        kept = {self._work.out.name, Path(self._names).name}
+        kept |= {self._work.previous.name} if self._work.previous is not None else set()
+        depth = len(self._folder.split("/"))
+        paths = listing.files(link, self._folder, hashed=False)
+        old = {path.split("/")[depth] for path, _, _ in paths} - kept
+        if old:
+            link.ask("remove", paths=[f"{self._folder}/{name}" for name in sorted(old)])
+
+
+def _progress(data: bytes) -> tuple[bool, int]:
+    """Whether a run is done, and its steps, as its state says; nothing for what is no state.
+
+    A state that is damaged is none: the run is then begun again by whoever has a better one.
+    """
+    try:
+        state = json.loads(data)["state"]
+        return state["summary"] is not None, int(state["step"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False, -1
+
+
+def _wait(seconds: float, should_stop: ShouldStop) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not should_stop():
+        time.sleep(min(TICK, seconds))

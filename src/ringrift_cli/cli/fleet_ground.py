@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ringrift_cli.fleet.status import Ours, Seen
 
 STATE = "fleet"  # folder within run.folder
+TRIES = 2  # to reach a host that is to do something
 WORK_DEADLINE = 15.0  # seconds to reach a host that is to do something
 
 HostsOption = Annotated[
@@ -77,7 +78,8 @@ class Ground:
         """A link to a host that must answer within `deadline` seconds."""
         from ringrift_cli.fleet.ssh import open_link
 
-        return open_link(host, self.state, deadline_s=deadline)
+        tries = TRIES if deadline >= WORK_DEADLINE else 1
+        return open_link(host, self.state, deadline_s=deadline, attempts=tries)
 
     def chosen(self, on: str | None, labels: list[str] | None, everything: bool) -> list[Host]:
         """The enabled hosts that the options name, all without any."""

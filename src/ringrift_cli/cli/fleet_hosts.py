@@ -22,6 +22,7 @@ from ringrift_cli.cli.fleet_ground import (
     failed,
     ground,
 )
+from ringrift_cli.cli.fleet_text import plain
 from ringrift_cli.cli.options import JsonOption, QuietOption
 from ringrift_cli.cli.output import Output, counted
 from ringrift_cli.errors import UsageError
@@ -165,7 +166,7 @@ def execute(
 def _said(row: dict[str, Any]) -> str:
     if "error" in row:
         return f"{row['name']}: {row['error']}"
-    lines = (row["stdout"] + row["stderr"]).splitlines()
+    lines = [plain(line) for line in (row["stdout"] + row["stderr"]).splitlines()]
     return "\n".join([f"{row['name']}: exit {row['code']}", *(f"  {line}" for line in lines)])
 
 

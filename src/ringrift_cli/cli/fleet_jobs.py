@@ -49,7 +49,7 @@ BudgetOption = Annotated[
     float | None,
     typer.Option(
         "--budget",
-        min=0,
+        min=0.01,
         metavar="DOLLARS",
         help="Start nothing once so much was spent today.",
         show_default="as hosts.yaml says",

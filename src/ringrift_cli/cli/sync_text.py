@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ringrift_cli.cli.output import counted
+from ringrift_cli.fleet.synced import in_step
 
 MOST = 20  # lines of details of one host
 Row = Mapping[str, Any]
@@ -95,7 +96,8 @@ def _standing(row: Row) -> str:
         text += f"; {counted(len(row['models_behind']), 'model file')} behind there"
     if row["kept_out"]:
         text += f"; {row['kept_out']:,} in quarantine"
-    return text + f"; in step {synced['time'][:16].replace('T', ' ') if synced else 'never'}"
+    time = in_step(synced or {})
+    return text + f"; in step {time[:16].replace('T', ' ') if time else 'never'}"
 
 
 def _lines(told: Iterable[tuple[Row, str]]) -> str:

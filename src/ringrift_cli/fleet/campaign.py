@@ -1,12 +1,15 @@
 """One kind of job kept running on many hosts, and what it makes brought here, until it is enough.
 
 Every host has its own thread: what one of them does, or fails to do, delays no other. A job is on
-its host whatever happens to the connection or to this program: its name follows from the campaign,
-so whoever comes back finds it again and goes on pulling. Nothing counts but what has arrived.
+its host whatever happens to the connection or to this program: it carries the names of its campaign
+and of the loop that this is part of, so whoever comes back finds it again and goes on pulling. Jobs
+of an earlier campaign of the same loop give way, and what they have left is brought too. Nothing
+counts but what has arrived.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +20,8 @@ from ringrift_cli.errors import (
     BadOutput,
     FleetError,
     HostKeyError,
+    HostUnreachable,
     RemoteError,
-    RingriftError,
 )
 from ringrift_cli.fleet import jobs
 from ringrift_cli.fleet.health import Health, log_event
@@ -29,9 +32,13 @@ from ringrift_cli.fleet.status import Opener
 
 POLL = 2.0  # seconds between two looks at a host
 REACH = 15.0  # seconds to reach one
+LAST_REACH = 5.0  # the same at the end, of one that was out of reach before
 WAITS = (2.0, 5.0, 15.0, 30.0)  # seconds after failures in a row; the last for all that follow
-MOST_FAILED = 3  # jobs of a host that may fail before it gets no more
-LAST_PULLS = 2  # tries to bring the rest, once it is enough
+MOST_FAILED = 3  # jobs that may fail, with nothing arriving between, before there are no more
+LAST_PULLS = 3  # tries to bring the rest, once it is enough
+PATIENCE = 900.0  # seconds in which no host works before that is an error
+LONGEST_NAME = 64  # of a job
+LOOP, CAMPAIGN = "loop", "campaign"  # in the `meta` of a job
 
 
 @dataclass
@@ -45,17 +52,33 @@ class Part:
     ended: bool = False  # whether nothing of it runs any more, as far as it said
 
 
+def anything(_host: Host) -> None:
+    """Nothing speaks against a job."""
+
+
 @dataclass(frozen=True)
 class Campaign:
     """What is to be done, and how to know that it is."""
 
     name: str  # the jobs are NAME-HOST, NAME-HOST-gpu0, …
+    loop: str  # what it is part of: the same for all its campaigns, and for no other's
     argv: Sequence[str]  # after `ringrift`
     prepare: Callable[[Host, Link], None]  # before the first job of a host: what it needs there
-    collect: Callable[[Host, Link], int]  # brings what is there and new; how much of it
+    # brings what is there and new from the folders that are named; how much of it
+    collect: Callable[[Host, Link, Sequence[str]], int]
     enough: Callable[[], bool]
     should_stop: Callable[[], bool]
+    refuse: Callable[[Host], str | None] = anything  # why a host may begin no job now
     per_gpu: bool = True
+
+    def owns(self, job: jobs.State) -> bool:
+        """Whether a job is one of this loop."""
+        return bool(job["meta"].get(LOOP) == self.loop)
+
+    def runs(self, job: jobs.State) -> bool:
+        """Whether a job is one of this campaign that has not ended."""
+        now = job["meta"].get(CAMPAIGN) == self.name
+        return self.owns(job) and now and job["state"] in ACTIVE
 
 
 def run(
@@ -67,7 +90,8 @@ def run(
 ) -> list[Part]:
     """Runs the campaign on the hosts until it is enough or asked to stop; what each came to.
 
-    `FleetError` if all hosts are through and it is not enough: then every one has said why.
+    `FleetError` if all hosts are through and it is not enough, or none has worked for `PATIENCE`:
+    then every one has said why. Errors of this machine, as of a full disk here, come through.
     """
     parts = [Part(host.name) for host in hosts]
     done = threading.Event()
@@ -81,22 +105,37 @@ def run(
     ]
     for thread in threads:
         thread.start()
-    seen: dict[str, tuple[int, str | None]] = {}
-    while any(thread.is_alive() for thread in threads):
-        if campaign.enough() or campaign.should_stop():
-            done.set()
-        for part in parts:
-            if seen.get(part.host) != (part.arrived, part.error):
-                seen[part.host] = (part.arrived, part.error)
-                told(part)
-        time.sleep(0.1)
+    try:
+        _watch(campaign, workers, threads, told)
+    finally:
+        done.set()
     for worker in workers:
         if worker.broken is not None:
             raise worker.broken
     if not (campaign.enough() or campaign.should_stop()):
         why = "; ".join(f"{part.host}: {part.error}" for part in parts)
-        raise FleetError(f"No host goes on with {campaign.name}: {why}.", "ringrift fleet status")
+        raise FleetError(f"No host goes on with {campaign.name}: {why}", "ringrift fleet status")
     return parts
+
+
+def _watch(
+    campaign: Campaign,
+    workers: Sequence[_Worker],
+    threads: Sequence[threading.Thread],
+    told: Callable[[Part], None],
+) -> None:
+    """Waits for the threads, and tells them when it is over."""
+    seen: dict[str, tuple[int, str | None]] = {}
+    while any(thread.is_alive() for thread in threads):
+        idle = time.monotonic() - max(worker.worked for worker in workers)
+        broken = any(worker.broken is not None for worker in workers)
+        if broken or idle > PATIENCE or campaign.enough() or campaign.should_stop():
+            workers[0].done.set()
+        for part in (worker.part for worker in workers):
+            if seen.get(part.host) != (part.arrived, part.error):
+                seen[part.host] = (part.arrived, part.error)
+                told(part)
+        time.sleep(0.1)
 
 
 class _Worker:
@@ -112,44 +151,55 @@ class _Worker:
         done: threading.Event,
     ) -> None:
         self.campaign, self.host, self.part, self.done = campaign, host, part, done
+        self.worked = time.monotonic()  # when a job of this campaign was last seen to run there
+        self.broken: BaseException | None = None  # what is no fault of the host
         self._opener, self._state = opener, state
         self._health = Health(state)
-        self._mine: dict[str, Placed] = {}  # by name: jobs that run, as far as is known
-        self._failures = 0  # in a row
-        self.broken: BaseException | None = None  # what nobody foresaw
+        self._mine: set[str] = set()  # jobs that run, as far as is known
+        self._asked: set[str] = set()  # jobs of earlier campaigns that were asked to end
+        self._brought: dict[str, int] = {}  # shards of each job when they were last brought
+        self._fruitless = 0  # failed jobs since something arrived
+        self._failures = 0  # in a row, to do anything there
 
     def run(self) -> None:
-        """Works until it is enough, or the host can do no more."""
+        """Works until it is enough, or the host can do no more; then nothing is left running."""
+        bring = False
         try:
-            self._work()
+            bring = self._work()
         except BaseException as error:  # noqa: BLE001  raised in the caller's thread
             self.broken = error
+        try:
+            self._end(bring=bring)
+        except BaseException as error:  # noqa: BLE001
+            self.broken = self.broken or error
 
-    def _work(self) -> None:
+    def _work(self) -> bool:
+        """Until it is over; whether what is there then is to be brought."""
         while not self.done.is_set():
             aside = self._health.set_aside(self.host.name)
             if aside is not None:
                 self.part.error = f"set aside: {aside[1]}"
-                if aside[0] - time.time() > 3600:
-                    break
+                if aside[0] == math.inf:
+                    return False
                 self.done.wait(POLL)
                 continue
             try:
                 with self._opener(self.host, REACH) as link:
                     self._health.succeeded(self.host.name)
                     if not self._tend(link):
-                        break
-            except (HostKeyError, BadOutput) as error:
+                        return True
+            except HostKeyError as error:
                 self._fail(error)
-                break
-            except RingriftError as error:
+                return False
+            except FleetError as error:
                 self._fail(error)
                 self.done.wait(WAITS[min(self._failures, len(WAITS) - 1)])
                 self._failures += 1
-        self._end()
+        return True
 
-    def _fail(self, error: RingriftError) -> None:
-        self._health.failed(self.host.name, error.message)
+    def _fail(self, error: FleetError) -> None:
+        if isinstance(error, HostUnreachable | HostKeyError):
+            self._health.failed(self.host.name, error.message)
         self.part.error = error.message
         log_event(self._state, "host failed", self.host.name, error.message)
 
@@ -159,83 +209,129 @@ class _Worker:
         False if the host gets no more of them.
         """
         self.campaign.prepare(self.host, link)
-        self.part.error = None
         while not self.done.is_set():
-            going_on = self._keep_busy(link)
-            self.part.arrived += self.campaign.collect(self.host, link)
+            known = jobs.states(link)
+            going_on = self._keep_busy(link, known)
+            self._collect(link, known)
             self._failures = 0
             if not going_on:
                 return False
             self.done.wait(POLL)
         return True
 
-    def _keep_busy(self, link: Link) -> bool:
+    # ---- jobs -----------------------------------------------------------------------------------
+
+    def _keep_busy(self, link: Link, known: Sequence[jobs.State]) -> bool:
         """Starts a job wherever one may run, also after one that has ended; False to give up."""
-        known = jobs.states(link)
-        by_name = {job["id"]: job for job in known}
-        for job in known:
-            if self._ours(job["id"]) and job["state"] in ("failed", "lost"):
-                if job["id"] in self._mine:
-                    self.part.failed_jobs += 1
-                    said = f"{job['id']} {job['state']}, exit {job['code']}"
-                    log_event(self._state, "job failed", self.host.name, said)
-                if self.part.failed_jobs >= MOST_FAILED:
-                    self.part.error = (
-                        f"{self.part.failed_jobs} of its jobs failed, the last is {job['id']}:"
-                        f" ringrift fleet logs {job['id']}"
-                    )
-                    return False
-        self._mine = {
-            name: placed
-            for name, placed in self._mine.items()
-            if by_name.get(name, {}).get("state") in ACTIVE
-        }
-        for job in known:  # of an earlier life of this program
-            if self._ours(job["id"]) and job["state"] in ACTIVE and job["id"] not in self._mine:
-                gpus = tuple(job["meta"].get("gpus", []))
-                self._mine[job["id"]] = Placed(self.host.name, gpus, job)
-        for gpus in slots(self.host, known, per_gpu=self.campaign.per_gpu):
-            identity = self._next_name(gpus, set(by_name))
-            job = job_of(self.campaign.argv, identity, self.host, gpus)
-            placed = Placed(self.host.name, gpus, job)
-            jobs.start(link, self._state, placed)
-            self._mine[identity] = placed
-            log_event(self._state, "job", self.host.name, f"{identity}: started")
+        self._count_failures(known)
+        if self._fruitless >= MOST_FAILED:
+            return False
+        self._mine = {job["id"] for job in known if self.campaign.runs(job)}
+        self._end_others(link, known)
+        free = slots(self.host, known, per_gpu=self.campaign.per_gpu)
+        why = self.campaign.refuse(self.host) if free else None
+        for gpus in free if why is None else []:
+            self._start(link, gpus, {job["id"] for job in known})
+        if self._mine:
+            self.worked, self.part.error = time.monotonic(), None
+        elif why is not None:
+            self.part.error = why
+            return False
+        else:
+            busy = [job["id"] for job in known if job["state"] in ACTIVE]
+            self.part.error = f"busy with {', '.join(busy) or 'nothing that it names'}"
         return True
 
-    def _ours(self, identity: str) -> bool:
-        stem = f"{self.campaign.name}-{self.host.name}"
-        return identity == stem or identity.startswith((f"{stem}-gpu", f"{stem}."))
+    def _count_failures(self, known: Sequence[jobs.State]) -> None:
+        """Notes the jobs that ran when it was last looked and have come to nothing since."""
+        by_name = {job["id"]: job for job in known}
+        for identity in sorted(self._mine):
+            job = by_name.get(identity)
+            if job is not None and (
+                job["state"] in (*ACTIVE, "stopped") or (job["state"] == "done" and job["games"])
+            ):
+                continue
+            self.part.failed_jobs += 1
+            self._fruitless += 1
+            said = "is gone" if job is None else f"{job['state']}, exit {job['code']}"
+            log_event(self._state, "job failed", self.host.name, f"{identity} {said}")
+            self.part.error = (
+                f"{self._fruitless} of its jobs failed, the last is {identity} ({said}):"
+                f" ringrift fleet logs {identity}"
+            )
+
+    def _end_others(self, link: Link, known: Sequence[jobs.State]) -> None:
+        """Asks what an earlier campaign has left running to end: it would take the place of ours.
+
+        Nobody waits for it: its place is free at one of the next looks.
+        """
+        for job in known:
+            wanted = self.campaign.owns(job) and job["state"] in ACTIVE
+            if wanted and not self.campaign.runs(job) and job["id"] not in self._asked:
+                jobs.stop(link, job["id"], grace=GRACE)
+                self._asked.add(job["id"])
+                said = f"{job['id']} of an earlier cycle was asked to end"
+                log_event(self._state, "job", self.host.name, said)
+
+    def _start(self, link: Link, gpus: tuple[int, ...], known: set[str]) -> None:
+        identity = self._next_name(gpus, known)
+        meta = {LOOP: self.campaign.loop, CAMPAIGN: self.campaign.name}
+        job = job_of(self.campaign.argv, identity, self.host, gpus, **meta)
+        jobs.start(link, self._state, Placed(self.host.name, gpus, job))
+        self._mine.add(identity)
+        log_event(self._state, "job", self.host.name, f"{identity}: started")
 
     def _next_name(self, gpus: tuple[int, ...], known: set[str]) -> str:
-        stem = f"{self.campaign.name}-{self.host.name}"
-        if gpus and self.campaign.per_gpu:
-            stem += f"-gpu{gpus[0]}"
-        number, name = 1, stem
-        while name in known or jobs.is_remembered(self._state, name):
+        slot = f"-gpu{gpus[0]}" if gpus and self.campaign.per_gpu else ""
+        number, name = 1, ""
+        while not name or name in known or jobs.is_remembered(self._state, name):
+            end = slot if number == 1 else f"{slot}.{number}"
+            name = f"{self.campaign.name}-{self.host.name}"[: LONGEST_NAME - len(end)] + end
             number += 1
-            name = f"{stem}.{number}"
         return name
 
-    def _end(self) -> None:
+    # ---- what they make -------------------------------------------------------------------------
+
+    def _collect(self, link: Link, known: Sequence[jobs.State], *, all_of_it: bool = False) -> None:
+        """Brings what jobs of this loop have made since it was last looked."""
+        found = {job["id"]: job["shards"] for job in known if self.campaign.owns(job)}
+        new = [name for name, count in found.items() if self._brought.get(name, 0) != count]
+        if all_of_it:
+            new = [name for name, count in found.items() if count]
+        if not new:
+            return
+        arrived = self.campaign.collect(self.host, link, [f"jobs/{name}" for name in new])
+        self._brought |= {name: found[name] for name in new}
+        self.part.arrived += arrived
+        if arrived:
+            self._fruitless = 0
+
+    def _end(self, *, bring: bool) -> None:
         """Stops what runs there and brings the rest, as far as the host lets us."""
-        for last in range(LAST_PULLS):
+        before, away = self.part.error, self._failures > 0
+        for last in [True] if away else [False] * (LAST_PULLS - 1) + [True]:
             try:
-                with self._opener(self.host, REACH) as link:
-                    active = [
-                        job["id"]
-                        for job in jobs.states(link)
-                        if self._ours(job["id"]) and job["state"] in ACTIVE
-                    ]
-                    for identity in active:
-                        jobs.stop(link, identity, grace=GRACE)
-                    for identity in active:
-                        if jobs.wait(link, identity, GRACE + 5.0)["state"] in ACTIVE:
-                            raise RemoteError(f"{self.host.name}: {identity} does not end.")
-                    self.part.arrived += self.campaign.collect(self.host, link)
-                    self.part.ended = True
-                    return
-            except RingriftError as error:
+                with self._opener(self.host, LAST_REACH if away else REACH) as link:
+                    self._stop_all(link)
+                    if bring:
+                        self._collect(link, jobs.states(link), all_of_it=True)
+                self.part.error, self.part.ended = before, True
+                return
+            except FleetError as error:
                 self._fail(error)
-                if last + 1 < LAST_PULLS:
-                    time.sleep(WAITS[0])
+                if last or isinstance(error, BadOutput | HostKeyError):
+                    return
+                time.sleep(WAITS[0])
+
+    def _stop_all(self, link: Link) -> None:
+        """Asks all jobs of the loop to end and waits until they have."""
+        active = [
+            job["id"]
+            for job in jobs.states(link)
+            if self.campaign.owns(job) and job["state"] in ACTIVE
+        ]
+        for identity in active:
+            jobs.stop(link, identity, grace=GRACE)
+        for identity in active:
+            if jobs.wait(link, identity, GRACE + 5.0)["state"] in ACTIVE:
+                raise RemoteError(f"{self.host.name}: {identity} does not end.")

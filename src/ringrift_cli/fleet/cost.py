@@ -2,7 +2,7 @@
 
 A rented machine is billed from when it is rented until it is given back, whether it works, idles or
 cannot be reached. So an hour counts for every host that hosts.yaml has as enabled, from its first
-answer on; disabling it there, or taking it out, ends the count.
+answer on; disabling it there ends the count. One that another file names counts on when it answers.
 """
 
 from __future__ import annotations
@@ -102,8 +102,9 @@ def accrue(state: Path, hosts: Sequence[Host], answered: set[str], now: float) -
             if row["counted"] is not None:
                 _add(row, host.price, row["counted"], now)
             row["counted"] = now if row["counted"] is not None or host.name in answered else None
-        for name in set(ledger) - set(enabled):
-            ledger[name]["counted"] = None
+        for host in hosts:
+            if not host.enabled and host.name in ledger:
+                ledger[host.name]["counted"] = None
         write_whole(state / FILE, (json.dumps(ledger, indent=1) + "\n").encode())
     return ledger
 

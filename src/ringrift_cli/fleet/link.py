@@ -22,7 +22,7 @@ HINTS = {  # what to try when it does not start
     "start": "`python:` of {host} in hosts.yaml: a Python of 3.8 or later",
     "python": "`python:` of {host} in hosts.yaml: a Python of 3.8 or later",
     "work": "`work:` of {host} in hosts.yaml: a folder that its user may write to",
-    "disk": "ringrift fleet exec --on {host} -- df -h",
+    "disk": "free some space on {host}: ssh there, df -h",
 }
 
 T = TypeVar("T")

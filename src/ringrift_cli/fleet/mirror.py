@@ -1,16 +1,18 @@
 """A folder of a host and one here made the same: what is missing comes, and is hashed on arrival.
 
 For a run that is worked on at one end at a time, as a training run is. The file that says what the
-others mean goes last, so that a folder whose transfer was cut off looks like the older one.
+others mean goes last, so that a folder whose transfer was cut off looks like the older one. What
+has come before that is held in a hidden folder, and the next attempt goes on behind it.
 """
 
 from __future__ import annotations
 
-import tempfile
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ringrift_cli.errors import BadOutput
+from ringrift_cli.errors import BadOutput, OutputError
 from ringrift_cli.fleet import listing
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import (
@@ -25,19 +27,33 @@ from ringrift_cli.fleet.transfer import (
     sync_folder,
 )
 
+HELD = ".incoming"  # in a folder that is brought: what has come of it
 MOST_TRIES = 3  # of a file that does not come as it was
+SPARE = 100_000_000  # bytes of the disk that stay free
 
 
-def send_folder(link: Link, folder: Path, there: str, last: str, meter: Meter) -> int:
-    """Brings the files of a folder to a host; how many. The host hashes each that it holds."""
+def send_folder(
+    link: Link,
+    folder: Path,
+    there: str,
+    last: str,
+    meter: Meter,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Brings the files of a folder to a host; how many went over. The host hashes each it holds.
+
+    `Stopped` if it was asked to stop: between two files.
+    """
     paths = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+        if path.is_file() and not _is_hidden(path.relative_to(folder).as_posix())
     ]
     paths.sort(key=lambda path: path == folder / last)
     sent = 0
     for path in paths:
+        if should_stop():
+            raise Stopped
         name = f"{there}/{path.relative_to(folder).as_posix()}"
         sent += bool(put(link, path, name, hash_of(path), meter, replace=True))
     return sent
@@ -53,25 +69,35 @@ def bring_folder(
 ) -> int:
     """Brings the files of a host's folder here; how many were new.
 
-    `BadOutput` if one of them does not hash to what the host says, however often it comes;
-    `Stopped` if it was asked to stop.
+    `BadOutput` if one of them has a name that cannot be, or does not hash to what the host says,
+    however often it comes; `OutputError` if there is no room; `Stopped` if it was asked to stop.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    held = folder / HELD
+    held.mkdir(parents=True, exist_ok=True)
     wanted, targets = [], {}
     for path, size, digest in listing.files(link, there, hashed=True):
+        if path == there or _is_hidden(path[len(there) + 1 :]):
+            raise BadOutput(f"{link.host} lists the file {path!r:.120}, which cannot be.")
         target = folder / PurePosixPath(path).relative_to(there)
         if not (target.is_file() and hash_of(target) == digest):
             wanted.append(Wanted(path, size, digest))
             targets[path] = target
-    with tempfile.TemporaryDirectory(prefix=".incoming-", dir=folder) as held:
-        _fetch_all(link, wanted, Path(held), meter, should_stop)
-        for one in sorted(wanted, key=lambda one: targets[one.path] == folder / last):
-            part = one.part(Path(held))
-            copy = part.with_suffix(".copy")  # two names may have the same content
-            copy.write_bytes(part.read_bytes())
-            move_in(copy, targets[one.path])
-            sync_folder(targets[one.path].parent)
+    _fetch_all(link, wanted, held, meter, should_stop)
+    uses = Counter(one.sha256 for one in wanted)
+    for one in sorted(wanted, key=lambda one: targets[one.path] == folder / last):
+        part = one.part(held)
+        uses[one.sha256] -= 1
+        if uses[one.sha256]:  # another name has the same content
+            part = shutil.copyfile(part, part.with_suffix(".copy"))
+        move_in(part, targets[one.path])
+        sync_folder(targets[one.path].parent)
+    shutil.rmtree(held)
     return len(wanted)
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a path within the folder is one that is never brought anywhere."""
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _fetch_all(
@@ -83,13 +109,22 @@ def _fetch_all(
 ) -> None:
     """Fetches files, each until it hashes to what the host says of it."""
     left = list({one.sha256: one for one in wanted}.values())
-    meter.remain(sum(one.size for one in left))
+    size, free = sum(one.size for one in left), shutil.disk_usage(held).free
+    if left and size + SPARE > free:
+        raise OutputError(
+            f"{size / 1e9:.2f} GB are to come from {link.host}, and {free / 1e9:.2f} GB are free at"
+            f" {held.parent}; nothing was fetched.",
+            hint="free some space, then the same command",
+        )
+    meter.remain(size)
     for _ in range(MOST_TRIES):
         wrong = {}
         for got in fetch(link, Waiting(left), held, meter, should_stop):
-            if got.wrong is not None or hash_of(got.part) != got.wanted.sha256:
-                wrong[got.wanted] = got.wrong or "it hashes to something else"
-                got.part.unlink(missing_ok=True)
+            if got.wrong is not None:
+                wrong[got.wanted] = got.wrong
+            elif hash_of(got.part) != got.wanted.sha256:
+                wrong[got.wanted] = "it hashes to something else"
+                got.part.unlink()
         if should_stop():
             raise Stopped
         if not wrong:

@@ -85,6 +85,12 @@ def need_of(argv: Sequence[str]) -> Need:
     board = option(argv, "--board")
     if board is not None and board not in BOARDS:
         raise UsageError(f"--board {board}: expected one of {', '.join(BOARDS)}.")
+    if option(argv, OUT_OPTION) is not None:
+        raise UsageError(
+            f"{OUT_OPTION} {option(argv, OUT_OPTION)}: what a job makes goes to its own folder,"
+            " from which it is brought here.",
+            hint=f"leave out {OUT_OPTION}",
+        )
     return Need(ROLES[command], board)
 
 
@@ -138,8 +144,10 @@ def job_of(
         environment["RINGRIFT_SEED"] = str(seed)
     if option(argv, OUT_OPTION) is None:
         environment["RINGRIFT_OUT"] = out
-    if gpus:
+    if gpus:  # named, so that a job fails where they are missing, instead of using the processor
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        environment["RINGRIFT_GPUS"] = ",".join(map(str, range(len(gpus))))
+        environment["RINGRIFT_DEVICE"] = "cuda"
     elif option(argv, GPUS_OPTION) is None:
         environment["RINGRIFT_GPUS"] = "none"
     return {
@@ -191,6 +199,12 @@ def place(
             placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus, **meta)))
     for one in placed:
         _check_name(one.identity)
+    if len(placed) > 1 and option(argv, SEED_OPTION) is not None:
+        raise UsageError(
+            f"{SEED_OPTION} {option(argv, SEED_OPTION)} for {len(placed)} jobs: they would play the"
+            " same games.",
+            hint=f"leave out {SEED_OPTION}: every job has one of its own; or --on HOST",
+        )
     return Plan(tuple(placed), refused)
 
 

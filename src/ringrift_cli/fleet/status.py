@@ -7,7 +7,6 @@ from an earlier look except the money (cost.py) and what has gone wrong before (
 from __future__ import annotations
 
 import datetime as dt
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,8 @@ from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Fleet, Host
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.plan import ACTIVE
+from ringrift_cli.fleet.synced import in_step
+from ringrift_cli.fleet.synced import read as read_synced
 
 Opener = Callable[[Host, float], Link]  # host and seconds it may take
 
@@ -31,7 +32,7 @@ IDLE_MINUTES = 30.0  # of a host that costs money
 HOTTEST = 90  # degrees Celsius of a GPU
 CLOCK_OFF = 60.0  # seconds that a clock may differ before it is worth saying
 SHARE_OF_DEADLINE = 0.8  # of it is for reaching a host, the rest for its answer
-SYNCED = "synced.json"
+FORGOTTEN_HOURS = 24.0  # after which a job that failed is no trouble any more
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def look(
             found[host.name] = answer.value
         else:
             assert answer.error is not None
-            health.failed(host.name, answer.error.message)
+            if answer.seconds < (deadline or host.deadline):  # one that is only busy is no failure
+                health.failed(host.name, answer.error.message)
             found[host.name] = Seen(host, error=answer.error)
     for name, why in aside.items():
         if why is not None:
@@ -163,7 +165,7 @@ def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
         if (gpu["temperature_c"] or 0) >= HOTTEST:
             seen.trouble.append(f"GPU {gpu['index']} is at {gpu['temperature_c']} °C")
     for job in seen.jobs:
-        if job["state"] in ("failed", "lost"):
+        if needs_a_look(job, seen.jobs, facts["time"]):
             code = "" if job["code"] is None else f" (exit {job['code']})"
             seen.trouble.append(f"job {job['id']} {job['state']}{code}")
     if host.price and not seen.active:
@@ -180,6 +182,21 @@ def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
         theirs = facts["models"].get(pool)
         if theirs is not None and theirs["champion"] != identity:
             seen.notes.append(f"its {pool} champion is {theirs['champion'][:8]}, not the newest")
+
+
+def needs_a_look(job: jobs.State, others: Sequence[jobs.State], now: float) -> bool:
+    """Whether a job failed or was lost, today, and was not begun again; `now` of its host's clock.
+
+    A job that is lost for good has no end: it counts as ended with its last sign of life.
+    """
+    if job["state"] not in ("failed", "lost"):
+        return False
+    if any(other.get("meta", {}).get("retries") == job["id"] for other in others):
+        return False
+    ended = job["ended"]
+    if ended is None and job["heartbeat_age_s"] is not None:
+        ended = now - job["heartbeat_age_s"]
+    return ended is None or now - ended < FORGOTTEN_HOURS * cost.HOUR
 
 
 def _installation(facts: Mapping[str, Any], ours: Ours, host: Host) -> list[str]:
@@ -213,12 +230,9 @@ def ready(seen: Seen, ours: Ours) -> str | None:
 
 
 def last_synced(state: Path) -> dict[str, str]:
-    """When each host was last found to hold, or to have sent, what it should; ISO times, UTC."""
-    path = state / SYNCED
-    if not path.exists():
-        return {}
-    found = json.loads(path.read_bytes())
-    return {name: str(row["time"]) for name, row in found.items() if "time" in row}
+    """When all that each host had listed was last found to be here, under its hash; ISO, UTC."""
+    times = {name: in_step(row) for name, row in read_synced(state).items()}
+    return {name: time for name, time in times.items() if time is not None}
 
 
 def document(

@@ -56,6 +56,8 @@ class Pulled:
     files: int = 0  # that are here now and were not before
     bytes: int = 0  # of these
     games: int = 0  # of these
+    unsent: int = 0  # that the host lists and could not send
+    damaged: int = 0  # manifests and lines of them that the host itself cannot read
     quarantined: list[Bad] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str | None = None
@@ -65,7 +67,9 @@ class Pulled:
 
     @property
     def right(self) -> bool:
-        """Whether nothing is amiss."""
+        """Whether nothing is amiss: all that the host lists is here."""
+        if self.unsent or self.damaged:
+            return False
         return self.error is None and not any(bad.kept_out for bad in self.quarantined)
 
     def document(self) -> dict[str, Any]:
@@ -211,7 +215,8 @@ class _Pull:
             found = plan(self.link, self.state, self.destination, self.roots)
             self.pulled.listed = found.listed
             self.pulled.missing = max(self.pulled.missing, len(found.lines))
-            self.pulled.notes = list(found.notes)
+            self.pulled.notes, self.pulled.unsent = list(found.notes), 0
+            self.pulled.damaged = len(found.notes)
             self._note_wrong(found.wrong)
             self._ask_entries(found.lines)
             lines = [line for line, _, _ in self.entries.values()]
@@ -228,12 +233,11 @@ class _Pull:
                 for rest in self.folder.iterdir():
                     if rest.is_file() and not rest.name.startswith("."):
                         rest.unlink()
-        confirmed = {"listed": found.listed, "here": found.listed - self._out()}
-        new = {"files": self.pulled.files, "bytes": self.pulled.bytes}
-        synced.note(self.state, self.host, "pull", {**confirmed, **new})
-
-    def _out(self) -> int:
-        return len(kept_out(self.state, self.host) & {*self.entries})
+        if self.pulled.unsent == 0 and self.roots == listing.ROOTS:
+            out = len(kept_out(self.state, self.host) & {*self.entries})
+            confirmed = {"listed": found.listed, "here": found.listed - out}
+            new = {"files": self.pulled.files, "bytes": self.pulled.bytes}
+            synced.note(self.state, self.host, "pull", {**confirmed, **new})
 
     # ---- before ---------------------------------------------------------------------------------
 
@@ -377,6 +381,7 @@ class _Pull:
         elif held.again:
             self._refuse(line, f"{held.wrong}, {tries} times", None, held.part)
         else:  # it was deleted there, or cannot be read
+            self.pulled.unsent += 1
             self.pulled.notes.append(f"{line.file}: {held.wrong}")
             log_event(self.state, "not sent", self.host, f"{line.file}: {held.wrong}")
 

@@ -1,6 +1,6 @@
 """When each host was last in step with this machine, and what was confirmed then.
 
-    synced.json    {HOST: {"time": …, "pull": {"time": …, …}, "push": {…}, "verify": {…}}}
+    synced.json    {HOST: {"pull": {"time": …, …}, "push": {…}, "verify": {…}}}
 
 Times are of our clock. An entry is written only after the receiver's own hashes agreed.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,16 @@ def read(state: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def in_step(row: Mapping[str, Any]) -> str | None:
+    """When all that a host had listed was last found to be here; None if never."""
+    return max((str(row[kind]["time"]) for kind in ("pull", "verify") if kind in row), default=None)
+
+
 def note(state: Path, host: str, kind: str, confirmed: dict[str, Any]) -> None:
     """Enters that a host is in step; `kind` is pull, push or verify. Safe beside other writers."""
     state.mkdir(parents=True, exist_ok=True)
     with (state / f".{FILE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = read(state)
-        time = now()
-        rows.setdefault(host, {}).update({"time": time, kind: {"time": time, **confirmed}})
+        rows.setdefault(host, {})[kind] = {"time": now(), **confirmed}
         write_whole(state / FILE, (json.dumps(rows, indent=1) + "\n").encode())

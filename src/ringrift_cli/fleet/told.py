@@ -6,7 +6,6 @@ missing or cannot be is refused here, so that one host that lies is one host in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,17 +13,18 @@ from ringrift_cli.errors import BadOutput
 from ringrift_cli.fleet.remote.jobs import NAME
 
 STATES = ("starting", "running", "done", "failed", "stopped", "lost")
+MOST = 2**53  # of any number: a float holds what is below, and none is infinite
 MOST_SHOWN = 60  # characters of what cannot be
 
 Check = Callable[[Any], bool]
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and _number(value)
 
 
 def _count(value: Any) -> bool:

@@ -327,7 +327,7 @@ class Loop:
 
     def _promote(self, candidate: Model, judged: Outcome) -> Outcome:
         """Promotes, unless an attempt that was killed has done so; the registry is read back."""
-        champion, told = self.steps.champion(), {}
+        champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
             path = self.folders.run / judged["evidence"]
             data = path.read_bytes()
@@ -337,14 +337,14 @@ class Loop:
                     hint="bring the file back from a backup, or delete it: then the candidate is"
                     " judged again, by its recorded games",
                 )
-            told = self.steps.promote(candidate, json.loads(data))
+            self.steps.promote(candidate, json.loads(data))
             champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
             raise RecordError(
                 f"{candidate.identity} was promoted, but the registry's champion is"
                 f" {champion.identity if champion else 'nobody'}."
             )
-        return {"champion": champion.identity, **told}
+        return {"champion": champion.identity, "hosts": self.steps.bring()}
 
     def _collect(self) -> Outcome:
         """Deletes what a killed attempt began to delete, then what is too much."""

@@ -112,8 +112,9 @@ def _slow(limits: Cycle, record: Record, earlier: Sequence[Record]) -> Alarm | N
 
 def _played_by(record: Record) -> tuple[Any, ...]:
     """What decides how fast self-play is, but for the machine."""
-    settings = record["settings"]
-    kind = record["selfplay"]["model"]["kind"]
+    settings, played = record["settings"], record["selfplay"]
+    elsewhere = played["evaluations"] is None  # other machines do not tell theirs
+    kind = played["model"]["kind"], elsewhere
     return kind, settings["selfplay"], settings["network"], settings["run"]["gpus"]
 
 

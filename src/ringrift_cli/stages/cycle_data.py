@@ -156,11 +156,12 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
 
 
 def _by_host(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What each machine made, and how old its newest shard is."""
+    """What each machine made, how old its newest shard is, and whether that machine is this one."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        name = str(entry.get("from", entry.get("host")))
-        row = found.setdefault(name, {"shards": 0, "games": 0, "newest_hours": math.inf})
+        name, here = str(entry.get("from", entry.get("host"))), "from" not in entry
+        new = {"shards": 0, "games": 0, "newest_hours": math.inf, "here": here}
+        row = found.setdefault(name, new)
         row["shards"] += 1
         row["games"] += int(entry["games"])
         row["newest_hours"] = round(min(row["newest_hours"], age_hours(entry)), 3)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 ShouldStop = Callable[[], bool]
 
 ACCEPTED = "accepted"
+CONFIRMED = "confirmed"  # of a machine that has the champion, by its own hash
 
 
 class Meter(Protocol):
@@ -141,8 +142,14 @@ class Steps(Protocol):
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
         """Judges a candidate; goes on behind the games that are recorded."""
 
-    def promote(self, model: Model, evidence: dict[str, Any]) -> dict[str, Any]:
-        """Makes the candidate champion on this evidence; what more the record should say, JSON."""
+    def promote(self, model: Model, evidence: dict[str, Any]) -> None:
+        """Makes the candidate champion on this evidence."""
+
+    def bring(self) -> dict[str, str]:
+        """Brings the champion to other machines, if some work on this run.
+
+        Of each machine `CONFIRMED`, or why it has it not.
+        """
 
     def promotions(self, model: Model) -> int:
         """How often a model became champion, whoever made it so and whether it still is."""

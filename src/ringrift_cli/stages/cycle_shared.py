@@ -6,12 +6,13 @@ counts what has arrived here and passed the checks.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from ringrift_cli.config import Config
+from ringrift_cli.errors import RecordError
+from ringrift_cli.stages import window
 from ringrift_cli.stages.cycle_parts import (
     Meter,
-    Model,
     Played,
     SelfPlayWork,
     ShouldStop,
@@ -37,15 +38,15 @@ class Machines(Protocol):
         """
 
     def train(
-        self, work: TrainWork, shards: set[str], watch: Watch, should_stop: ShouldStop
+        self, work: TrainWork, shards: list[str], watch: Watch, should_stop: ShouldStop
     ) -> None:
-        """Has one of them train on these shards; its whole run is in `work.out` then.
+        """Has one of them train on these shards, in this order; the run is in `work.out` then.
 
         `Stopped` if it was asked to stop; the next call goes on there.
         """
 
     def bring(self, pool: str) -> dict[str, str]:
-        """Brings them the champion of a pool; of each machine `confirmed`, or why it has it not."""
+        """Brings them the champion of a pool; of each machine `CONFIRMED`, or why it has it not."""
 
 
 class SharedSteps(RealSteps):
@@ -60,11 +61,31 @@ class SharedSteps(RealSteps):
         return self._machines.generate(work, teacher=teacher, meter=meter, should_stop=should_stop)
 
     def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
-        if self._machines.trains:
-            self._machines.train(work, self.window(work.data), watch, should_stop)
+        if self._machines.trains and not _is_done(work):
+            self._machines.train(work, self._shards(work), watch, should_stop)
+            if not _is_done(work):
+                raise RecordError(f"{work.out} holds no finished training run, but it was done.")
         # A run that is done elsewhere is only read here, as one that was done before.
         return super().train(work, watch, should_stop)
 
-    def promote(self, model: Model, evidence: dict[str, Any]) -> dict[str, Any]:
-        told = super().promote(model, evidence)
-        return {**told, "hosts": self._machines.bring(self._config.pool)}
+    def _shards(self, work: TrainWork) -> list[str]:
+        """The shards of a run: those it was begun with, else the window, which must be fresh.
+
+        Its age is judged here, not by the clock of another machine.
+        """
+        from ringrift_cli.stages import train_state
+
+        if train_state.has_state(work.out):
+            return train_state.read_state(work.out).shards
+        setting = self._train_setting(work).window_setting()
+        return window.choose(work.data, setting).hashes
+
+    def bring(self) -> dict[str, str]:
+        return self._machines.bring(self._config.pool)
+
+
+def _is_done(work: TrainWork) -> bool:
+    from ringrift_cli.stages import train_state
+
+    there = train_state.has_state(work.out)
+    return there and train_state.read_state(work.out).summary is not None

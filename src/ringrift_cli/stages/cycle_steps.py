@@ -109,9 +109,11 @@ class RealSteps:
         if found.identity != model.identity:
             raise RecordError(f"{model.path} holds {found.identity}, not {model.identity}.")
 
-    def promote(self, model: Model, evidence: dict[str, Any]) -> dict[str, Any]:
+    def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         self._registry.add(self._config.pool, model.path)
         self._registry.promote(self._config.pool, model.identity, evidence)
+
+    def bring(self) -> dict[str, str]:
         return {}
 
     def promotions(self, model: Model) -> int:
@@ -164,10 +166,31 @@ class RealSteps:
     # ---- learning and judging --------------------------------------------------------------------
 
     def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
-        from ringrift_cli.stages.train import Sources, train
+        from ringrift_cli.stages.train import MODELS, Sources, train
 
+        setting = self._train_setting(work)
+        init = None if work.follows else work.parent.path
+        sources = Sources(work.data, init=init, previous=work.previous)
+        with watch.progress("Training", WHOLE) as meter:
+            found = train(
+                setting,
+                sources,
+                work.out,
+                resume=True,
+                tell=_TrainingMeter(meter).tell,
+                say=lambda choice: watch.note(choice.text) if choice.refused else None,
+                should_stop=should_stop,
+            )
+        if found.checkpoint is None or found.identity is None:
+            raise Stopped
+        kept = {k: v for k, v in found.document().items() if k not in NOT_KEPT}
+        # not the path that it had when it was done: the run may have been moved, or done elsewhere
+        path = work.out / MODELS / Path(found.checkpoint).name
+        return Trained(Model(found.identity, path), kept)
+
+    def _train_setting(self, work: TrainWork) -> TrainSetting:
         run = self._config.run
-        setting = setting_of(
+        return setting_of(
             TrainSetting,
             self._config.train,
             board=run.board,
@@ -178,21 +201,6 @@ class RealSteps:
             generation=work.cycle,
             device=self._devices[0],
         )
-        init = None if work.follows else work.parent.path
-        sources = Sources(work.data, init=init, previous=work.previous)
-        with watch.progress("Training", WHOLE) as meter:
-            found = train(
-                setting,
-                sources,
-                work.out,
-                resume=True,
-                tell=_TrainingMeter(meter).tell,
-                should_stop=should_stop,
-            )
-        if found.checkpoint is None or found.identity is None:
-            raise Stopped
-        kept = {k: v for k, v in found.document().items() if k not in NOT_KEPT}
-        return Trained(Model(found.identity, Path(found.checkpoint)), kept)
 
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
         section = self._config.gate

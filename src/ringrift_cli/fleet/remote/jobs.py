@@ -186,7 +186,11 @@ def names(half: Half) -> list[str]:
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(half.path(JOBS)) as entries:
         for entry in entries:
-            if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            if (
+                NAME.fullmatch(entry.name)
+                and entry.is_dir(follow_symlinks=False)
+                and os.path.exists(os.path.join(entry.path, JOB))
+            ):
                 over = os.path.exists(os.path.join(entry.path, EXIT))
                 found.append((over, -entry.stat().st_mtime_ns, entry.name))
     return [name for _over, _age, name in sorted(found)]

@@ -1,0 +1,362 @@
+"""Campaigns over real SSH: jobs kept running on hosts that come, go, fail and are in the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ringrift_cli.errors import FleetError, OutputError
+from ringrift_cli.fleet import campaign, health, jobs
+from ringrift_cli.fleet.health import Health
+from ringrift_cli.fleet.hosts import Host
+from tests.fleet import goods
+from tests.fleet.campaigning import (
+    GAMES,
+    LOOP,
+    Field,
+    begin,
+    behave,
+    jobs_of,
+    made_by,
+    plays,
+    running,
+    stand_in,
+    until,
+)
+from tests.fleet.network import LOOPBACK
+from tests.fleet.servers import Farm, Server, local_link
+
+ROOT = Path(__file__).parents[2]
+ARGV = ["selfplay", "--board", "hex8", "--hours", "6"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks often, and waits little."""
+    monkeypatch.setattr(campaign, "POLL", 0.1)
+    monkeypatch.setattr(campaign, "WAITS", (0.1, 0.2, 0.3, 0.4))
+    monkeypatch.setattr(campaign, "GRACE", 5.0)
+    monkeypatch.setattr(health, "SHORTEST_S", 1.0)
+
+
+def field_of(
+    farm: Farm, tmp_path: Path, wanted: int, hosts: int = 2
+) -> tuple[Field, list[Server], list[Host]]:
+    servers = farm.servers(hosts)
+    for number, server in enumerate(servers):
+        plays(server, goods.contents(40, seed=number))
+    return Field(farm, tmp_path, wanted), servers, [farm.host(server) for server in servers]
+
+
+def whole(field: Field, servers: list[Server]) -> None:
+    """All that was made is here, exactly once, and nothing runs any more."""
+    here = field.here
+    assert len(here) == len(set(here))
+    assert set(here) == set().union(*map(made_by, servers))
+    assert [running(server) for server in servers] == [[]] * len(servers)
+
+
+def test_enough_ends_the_jobs_and_brings_the_rest(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 40)
+    parts = field.run(hosts)
+    assert {name: (part.error, part.ended) for name, part in parts.items()} == {
+        "host-0": (None, True),
+        "host-1": (None, True),
+    }
+    assert sum(part.arrived for part in parts.values()) == GAMES * len(field.here) >= 40
+    whole(field, servers)
+    assert {*field.prepared} == {"host-0", "host-1"}
+    for server in servers:
+        ((name, job),) = jobs_of(server).items()
+        assert (name, job["state"]) == (f"hex8-2p-c00001-{server.name}", "stopped")
+        assert job["argv"] == ["ringrift", *ARGV]
+
+
+def test_a_host_that_dies_costs_nothing(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 250)
+
+    def kill() -> None:
+        until(lambda: len(field.here) > 4)
+        servers[1].stop()
+        until(lambda: any(part.error for part in field.seen))
+        time.sleep(0.5)
+        servers[1].start()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    parts = field.run(hosts)
+    killer.join()
+    whole(field, servers)
+    assert [(part.error, part.ended) for part in parts.values()] == [(None, True)] * 2
+    assert len(jobs_of(servers[1])) == 1  # it went on while nobody could see it
+    assert '"host failed"' in field.events()
+
+
+def test_a_host_that_stays_dead_is_named(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 30)
+    servers[1].stop()
+    parts = field.run(hosts)
+    assert parts["host-0"].error is None
+    said = parts["host-1"].error
+    assert said is not None
+    assert said.startswith("host-1")
+    assert (parts["host-1"].ended, parts["host-1"].arrived) == (False, 0)
+
+
+def test_links_that_are_cut(farm: Farm, tmp_path: Path) -> None:
+    field, servers, _ = field_of(farm, tmp_path, 100, hosts=1)
+    proxy = farm.proxy(servers[0])
+    host = farm.host(servers[0], addresses=[f"{LOOPBACK}:{proxy.port}"])
+    cuts, over = 0, threading.Event()
+
+    def cut() -> None:
+        nonlocal cuts
+        while not over.wait(0.7) and GAMES * len(field.here) < field.wanted:
+            cuts += bool(proxy.cut())
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    field.run([host])
+    over.set()
+    cutter.join()
+    assert cuts > 1
+    whole(field, servers)
+    assert len(jobs_of(servers[0])) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["fail", "nothing"])
+def test_jobs_that_come_to_nothing(farm: Farm, tmp_path: Path, behaviour: str) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 60)
+    behave(servers[1], behaviour)
+    parts = field.run(hosts)
+    assert parts["host-0"].error is None
+    last = "hex8-2p-c00001-host-1.3"
+    code = "failed, exit 1" if behaviour == "fail" else "done, exit 0"
+    assert parts["host-1"].error == (
+        f"3 of its jobs failed, the last is {last} ({code}): ringrift fleet logs {last}"
+    )
+    assert len(jobs_of(servers[1])) == 3
+    whole(field, servers)
+
+
+def test_no_host_goes_on(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 60)
+    for server in servers:
+        behave(server, "fail")
+    with pytest.raises(FleetError) as caught:
+        field.run(hosts)
+    said = caught.value.message
+    assert said.startswith("No host goes on with hex8-2p-c00001: host-0: 3 of its jobs failed")
+    assert "; host-1: 3 of its jobs failed" in said
+
+
+def test_nobody_works_for_long(farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All hosts may be out of reach for a while, but not for ever."""
+    field, servers, hosts = field_of(farm, tmp_path, 60)
+    monkeypatch.setattr(campaign, "PATIENCE", 1.0)
+    for server in servers:
+        server.stop()
+    with pytest.raises(FleetError) as caught:
+        field.run(hosts)
+    assert "host-0: host-0" in caught.value.message
+    assert "host-1: host-1" in caught.value.message
+
+
+def test_failures_between_which_something_arrives(farm: Farm, tmp_path: Path) -> None:
+    """Jobs that die now and then are no reason to give up a host that delivers."""
+    field, servers, hosts = field_of(farm, tmp_path, 150, hosts=1)
+
+    def kill() -> None:
+        for jobs_there in range(1, 5):
+            until(lambda n=jobs_there: len(jobs_of(servers[0])) == n)  # type: ignore[misc]
+            name, count = running(servers[0])[0], len(field.here)
+            until(lambda n=count: len(field.here) > n)  # type: ignore[misc]
+            os.kill(jobs_of(servers[0])[name]["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    parts = field.run(hosts)
+    killer.join()
+    assert (parts["host-0"].error, parts["host-0"].failed_jobs) == (None, 4)
+    whole(field, servers)
+
+
+def test_a_host_that_is_set_aside(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 30)
+    for _ in range(3):
+        Health(field.state).bad_output("host-1", "it lies")
+    parts = field.run(hosts)
+    assert parts["host-1"].error == "set aside: 3 times bad output: it lies"
+    assert jobs_of(servers[1]) == {}
+    whole(field, servers)
+
+
+def test_a_coordinator_that_is_killed(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 150)
+    farm.hosts_yaml(servers, tmp_path / "hosts.yaml")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+    command = [sys.executable, "-m", "tests.fleet.campaign_child", str(tmp_path)]
+    for least in (3, 8):
+        child = subprocess.Popen(command, env=environment, cwd=tmp_path)
+        until(lambda n=least: len(field.here) > n)  # type: ignore[misc]
+        child.kill()
+        child.wait()
+    assert [len(running(server)) for server in servers] == [1, 1]
+    parts = field.run(hosts)
+    whole(field, servers)
+    assert [part.failed_jobs for part in parts.values()] == [0, 0]
+    assert [len(jobs_of(server)) for server in servers] == [1, 1]
+
+
+# ---- what is in the way --------------------------------------------------------------------------
+
+
+def left(server: Server, name: str, **meta: object) -> None:
+    """Starts a job there that belongs to no campaign that runs, and waits until it makes files."""
+    begin(server, name, ["ringrift", *ARGV], **meta)
+    until(lambda: jobs_of(server)[name]["shards"])
+
+
+def test_a_job_of_an_earlier_cycle_gives_way(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 60, hosts=1)
+    left(servers[0], "left", loop=LOOP, campaign="hex8-2p-c00000")
+    parts = field.run(hosts, cycle=1)
+    assert parts["host-0"].error is None
+    found = jobs_of(servers[0])
+    assert {*found} == {"left", "hex8-2p-c00001-host-0"}
+    assert {job["state"] for job in found.values()} == {"stopped"}
+    assert found["left"]["shards"] > 0
+    whole(field, servers)  # what it had made is here too
+
+
+def test_jobs_of_others_stay_and_are_named(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither another loop's job is ended, nor is what it makes brought into this one."""
+    monkeypatch.setattr(campaign, "PATIENCE", 2.0)
+    field, servers, hosts = field_of(farm, tmp_path, 60, hosts=1)
+    left(servers[0], "theirs", loop="another", campaign="hex8-2p-c00001")
+    with pytest.raises(FleetError) as caught:
+        field.run(hosts)
+    assert caught.value.message.endswith("host-0: busy with theirs")
+    assert running(servers[0]) == ["theirs"]
+    assert field.here == []
+
+
+def test_a_name_that_is_taken(farm: Farm, tmp_path: Path) -> None:
+    """A folder of another loop's job of the same name, as of a run that was begun anew."""
+    field, servers, hosts = field_of(farm, tmp_path, 30, hosts=1)
+    left(servers[0], "hex8-2p-c00001-host-0", loop="another", campaign="x")
+    with local_link(servers[0].work) as link:
+        jobs.stop(link, "hex8-2p-c00001-host-0", grace=5.0)
+        jobs.wait(link, "hex8-2p-c00001-host-0", 5.0)
+    theirs = made_by(servers[0])
+    field.run(hosts)
+    assert {*jobs_of(servers[0])} == {"hex8-2p-c00001-host-0", "hex8-2p-c00001-host-0.2"}
+    assert not theirs & {*field.here}
+
+
+def test_two_gpus_are_two_jobs(farm: Farm, tmp_path: Path) -> None:
+    field, servers, _ = field_of(farm, tmp_path, 60, hosts=1)
+    host = farm.host(servers[0], gpus=2)
+    parts = field.run([host])
+    assert parts["host-0"].error is None
+    names = [f"hex8-2p-c00001-host-0-gpu{gpu}" for gpu in (0, 1)]
+    assert sorted(jobs_of(servers[0])) == names
+    for gpu, name in enumerate(names):
+        log = (servers[0].work / "jobs" / name / "log").read_text()
+        assert log.splitlines()[0].endswith(f" {gpu}")
+    whole(field, servers)
+
+
+def test_a_host_that_may_begin_nothing(farm: Farm, tmp_path: Path) -> None:
+    """As one that is drained meanwhile: what runs goes on, and nothing follows it."""
+    field, servers, hosts = field_of(farm, tmp_path, 60)
+    drained = threading.Event()
+
+    def drain() -> None:
+        until(lambda: len(field.here) > 2)
+        drained.set()
+        with local_link(servers[1].work) as link:
+            jobs.stop(link, "hex8-2p-c00001-host-1", grace=5.0)
+
+    drainer = threading.Thread(target=drain)
+    drainer.start()
+    parts = field.run(
+        hosts,
+        refuse=lambda host: "drained" if drained.is_set() and host.name == "host-1" else None,
+    )
+    drainer.join()
+    assert (parts["host-1"].error, parts["host-1"].failed_jobs) == ("drained", 0)
+    assert len(jobs_of(servers[1])) == 1
+    whole(field, servers)
+
+
+# ---- the end -------------------------------------------------------------------------------------
+
+
+def test_asked_to_stop(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 10_000)
+    asked = 0.0
+
+    def ask() -> None:
+        nonlocal asked
+        until(lambda: len(field.here) > 4)
+        asked = time.monotonic()
+        field.stop.set()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    parts = field.run(hosts)
+    assert time.monotonic() - asked < 6
+    asker.join()
+    assert all(part.ended for part in parts.values())
+    whole(field, servers)
+
+
+def test_a_silent_host_delays_the_end_little(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "REACH", 3.0)
+    monkeypatch.setattr(campaign, "LAST_REACH", 1.0)
+    field, servers, hosts = field_of(farm, tmp_path, 30)
+    silent = farm.host(servers[1], addresses=[f"{LOOPBACK}:{farm.silent()}"])
+    start = time.monotonic()
+    parts = field.run([hosts[0], silent])
+    assert time.monotonic() - start < 9
+    assert (parts["host-0"].error, parts["host-0"].ended) == (None, True)
+    assert parts["host-1"].error is not None
+
+
+def test_what_is_wrong_here_is_no_fault_of_a_host(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 60)
+    known = threading.Event()
+
+    def collect(host: Host, link: object, names: object) -> int:
+        if host.name == "host-1":
+            known.set()
+            raise OutputError("Cannot write here.")
+        return 0
+
+    with pytest.raises(OutputError, match="Cannot write here"):
+        field.run(hosts, collect=collect)
+    assert known.is_set()
+    assert [running(server) for server in servers] == [[], []]
+    assert Health(field.state).set_aside("host-1") is None
+
+
+def test_nothing_is_installed(farm: Farm, tmp_path: Path) -> None:
+    field, servers, hosts = field_of(farm, tmp_path, 60, hosts=1)
+    (servers[0].work / "venv" / "bin" / "python").unlink()
+    with pytest.raises(FleetError, match=r"failed, exit 127"):
+        field.run(hosts)
+    stand_in(servers[0])
+    field.run(hosts)
+    whole(field, servers)
