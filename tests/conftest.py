@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,14 @@ def compiled_rules() -> None:
     compile_rules()
     compile_network()
     compile_players()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No profile of this machine decides how tests play and train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RINGRIFT_PROFILES", str(tmp_path_factory.mktemp("machines")))
+        yield
 
 
 @pytest.fixture

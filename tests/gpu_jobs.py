@@ -17,7 +17,8 @@ from ringrift_cli.nn.cuda import kernels as network_kernels
 from ringrift_cli.search.cuda import kernels as search_kernels
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import NEVER
-from ringrift_cli.stages import gpu_agreement, gpu_check
+from ringrift_cli.stages import gpu_agreement, gpu_check, search_bench
+from ringrift_cli.stages.actor import PlaySetting
 from ringrift_cli.stages.gpu_agreement import Extent
 from ringrift_cli.stages.gpu_check import Effort
 from tests.simulated import Arrays
@@ -39,6 +40,16 @@ def check(_given: Arrays) -> Arrays:
     with contextlib.redirect_stdout(out):
         code = gpu_check.check("cpu", "the simulator", TINY, QUICK, ("square8",))
     return {"code": np.array(code), "text": np.array(out.getvalue())}
+
+
+def search(given: Arrays) -> Arrays:
+    """Searches without a network in device memory: simulations and decisions a second."""
+    board, players, play = "hex8", 2, PlaySetting(sims=4, considered=4)
+    forest = search_bench.free_on_gpu(board, players, play, len(given["rows"]), "cpu")
+    searching = search_bench.Searching(forest, given["rows"], play)
+    while searching.decisions < len(given["rows"]):
+        searching.step()
+    return {"judged": np.array(forest.judged), "rates": np.array(searching.rates(0.2))}
 
 
 def broken(_given: Arrays) -> Arrays:

@@ -32,6 +32,7 @@ SEPARATORS = ",="  # of the arguments of a player's spec, in which models are na
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
+S = TypeVar("S")
 T = TypeVar("T", bool, int, float, str)
 
 
@@ -76,7 +77,10 @@ class SelfPlay:
 
     games_per_cycle: int = key(2000, "Games of a cycle.", least=1)
     concurrent: int = key(
-        0, "Games at once in a process; 0: 128 on a core, 2048 on a GPU.", least=0
+        0,
+        "Games at once in a process; 0: as ringrift bench selfplay --discover found, else 128 on a"
+        " core and 2048 on a GPU.",
+        least=0,
     )
     shard_games: int = key(256, "Games of a file.", least=1)
     sims: int = key(32, "Simulations of a decision that is searched in full.", least=2)
@@ -256,6 +260,13 @@ class Config:
     def document(self) -> dict[str, dict[str, Any]]:
         """Every setting, as JSON: sections of keys."""
         return asdict(self)
+
+
+def setting_of(kind: type[S], section: object, **more: Any) -> S:
+    """A setting of a step: the keys of a section that it has, and more."""
+    own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    shared = {one.name: getattr(section, one.name) for one in fields(section) if one.name in own}  # type: ignore[arg-type]
+    return kind(**{**shared, **more})
 
 
 SECTIONS = {part.name: type(getattr(Config(), part.name)) for part in fields(Config)}

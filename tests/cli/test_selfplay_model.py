@@ -151,7 +151,7 @@ def test_the_champion_of_the_file_plays(
 
 
 def test_how_much_of_the_evaluator_is_used(ringrift: Ringrift) -> None:
-    line = ("--size", "tiny", "--concurrent", 16, "--seconds", 1, "--rounds", 2, "--gpus", "none")
+    line = ("--size", "tiny", "--batch", 16, "--seconds", 1, "--rounds", 2, "--gpus", "none")
     run = ringrift("bench", "selfplay", *line, "--json")
     assert run.code == 0
     told = json.loads(run.out)

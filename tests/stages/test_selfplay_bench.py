@@ -53,7 +53,7 @@ def test_lines_as_in_self_play(
 
     line = bench._Line  # noqa: SLF001
     monkeypatch.setattr(bench, "_GpuLine", lambda *of: line(*of[:-1]))  # here is none
-    monkeypatch.setattr(bench, "_evaluator", evaluator)
+    monkeypatch.setattr(bench, "evaluator_for", evaluator)
     monkeypatch.setattr(bench, "Actor", actor)
     monkeypatch.setattr(bench, "WARM_STEPS", 3)
     monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)

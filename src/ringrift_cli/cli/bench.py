@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli.cli import bench_text as text
+from ringrift_cli.cli.bench_modes import (
+    Asked,
+    BatchOption,
+    DiscoverOption,
+    MemoryOption,
+    PlotOption,
+    RoundsOption,
+    SecondsOption,
+    ToleranceOption,
+    ValidateOption,
+    run,
+)
 from ringrift_cli.cli.options import (
     BoardOption,
-    ConcurrentOption,
     GpusOption,
     JsonOption,
     PlayersOption,
@@ -23,18 +35,13 @@ from ringrift_cli.errors import UsageError
 if TYPE_CHECKING:
     from ringrift_cli.game.bench import Machine, Speed
     from ringrift_cli.players.bench import PlayerSpeed
-    from ringrift_cli.stages.selfplay_bench import SelfPlaySpeed
+
+SECONDS, SELF_PLAY_SECONDS = 5, 4  # of a configuration, and of a round beside the evaluator's
 
 SizeOption = Annotated[str, typer.Option("--size", metavar="NAME", help="Of a new network.")]
 NetworkOption = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="A model of the registry, or a file."),
-]
-RoundOption = Annotated[
-    int, typer.Option("--seconds", parser=whole_number(1), metavar="N", help="Of a round.")
-]
-RoundsOption = Annotated[
-    int, typer.Option("--rounds", parser=whole_number(1), metavar="N", help="Of each kind.")
 ]
 
 app = typer.Typer(name="bench", rich_markup_mode=None)
@@ -42,13 +49,18 @@ app = typer.Typer(name="bench", rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def bench(context: typer.Context) -> None:
-    """Measure the speed of this machine.
+    """Measure the speed of this machine, and find its best settings.
 
     \b
     Examples:
       ringrift bench engine --board hex8 --players 2
+      ringrift bench selfplay --board hex8 --size small --discover
+      ringrift bench selfplay --board hex8 --size small --validate
       ringrift bench player heuristic --board hex8
-      ringrift bench selfplay --board hex8 --size small
+
+    What --discover finds is kept in a profile of this machine's cores, or of each kind of its GPUs;
+    self-play and training use it. Profiles are in $RINGRIFT_PROFILES, else ringrift/machines of
+    $XDG_CONFIG_HOME or ~/.config.
     """
     need_subcommand(context)
 
@@ -61,38 +73,52 @@ def engine(
     every: Annotated[
         bool, typer.Option("--all", help="Every board and number of players, not just one.")
     ] = False,
-    seconds: Annotated[
-        int,
-        typer.Option(
-            "--seconds", parser=whole_number(1), metavar="N", help="For each configuration."
-        ),
-    ] = 5,
+    gpus: GpusOption = "none",
+    batch: BatchOption = None,
+    seconds: SecondsOption = None,
+    rounds: RoundsOption = None,
+    discover: DiscoverOption = False,
+    memory: MemoryOption = None,
+    validate: ValidateOption = False,
+    tolerance: ToleranceOption = None,
+    plot: PlotOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Random playouts with all legal moves generated at every decision.
 
-    One core and all cores take turns, and the best round of each counts: other programs can only
-    slow a round down.
+    On the CPU without --batch, --discover and --validate one core and all cores take turns for 5 s
+    (or --seconds), and the best round of each counts: other programs can only slow a round down.
 
     \b
     Examples:
       ringrift bench engine --board hex8 --players 2 --json
       ringrift bench engine --all --seconds 10
+      ringrift bench engine --board hex8 --gpus all --discover --plot engine.svg
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
     chosen = _configurations(context, every, board, players)
     out.compile_rules()
+    if batch is not None or asked.of_a_profile or gpus != "none":
+        if every:
+            raise UsageError("--all is for cores alone: leave it out, and name a --board.")
+        from ringrift_cli.stages.bench_subject import Subject
+
+        run(out, Subject("engine", board, players), gpus, asked)
+        return
+    if rounds is not None:
+        raise UsageError("--rounds is for --batch, --discover and --validate.")
     from ringrift_cli.game import bench as measure
 
     speeds = []
     with out.progress("Random playouts", len(chosen)) as progress:
         for name, n in chosen:
-            speeds.append(measure.measure(name, n, seconds))
+            speeds.append(measure.measure(name, n, seconds or SECONDS))
             progress.advance(1, f"{name} {n}p")
     machine = measure.this_machine()
-    out.result(_document(machine, "engine", speeds), _table(machine, speeds))
+    out.result(_document(machine, "engine", speeds), text.engine_table(machine, speeds))
 
 
 @app.command()
@@ -139,7 +165,45 @@ def player(
             speeds.append(measure(spec, name, n, seconds, games))
             progress.advance(1, f"{name} {n}p")
     machine = this_machine()
-    out.result(_document(machine, "players", speeds), _player_table(machine, speeds))
+    out.result(_document(machine, "players", speeds), text.player_table(machine, speeds))
+
+
+@app.command()
+def search(
+    board: BoardOption = "hex8",
+    players: PlayersOption = 2,
+    size: SizeOption = "small",
+    model: NetworkOption = None,
+    gpus: GpusOption = "all",
+    batch: BatchOption = None,
+    seconds: SecondsOption = None,
+    rounds: RoundsOption = None,
+    discover: DiscoverOption = False,
+    memory: MemoryOption = None,
+    validate: ValidateOption = False,
+    tolerance: ToleranceOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Many games searched at once: with a network, and with a judge that costs nothing.
+
+    The second is the speed of the trees alone. Simulations are walks that end in a position to be
+    judged, 32 for each decision.
+
+    \b
+    Examples:
+      ringrift bench search --board hex8 --size small
+      ringrift bench search --board hexagonal --batch 64 --seconds 5 --json
+      ringrift bench search --board hex8 --discover --memory 4
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
+    out.compile_players()
+    from ringrift_cli.stages.bench_subject import Subject
+
+    run(out, Subject("search", board, players, size=size, model=model), gpus, asked)
 
 
 @app.command()
@@ -149,63 +213,93 @@ def selfplay(
     size: SizeOption = "small",
     model: NetworkOption = None,
     gpus: GpusOption = "all",
-    concurrent: ConcurrentOption = None,
-    seconds: RoundOption = 4,
-    rounds: RoundsOption = 3,
+    batch: BatchOption = None,
+    seconds: SecondsOption = None,
+    rounds: RoundsOption = None,
+    discover: DiscoverOption = False,
+    memory: MemoryOption = None,
+    validate: ValidateOption = False,
+    tolerance: ToleranceOption = None,
+    plot: PlotOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Self-play with a network, and how much of the network's own speed it keeps.
 
-    Rounds of self-play and rounds of evaluation alone take turns in the same processes. The ratio
-    is that of evaluations a second in self-play to those of the evaluator alone, at the batch size
-    at which it is fastest.
+    Rounds of self-play (4 s, or --seconds) and rounds of evaluation alone take turns in the same
+    processes. The ratio is that of evaluations a second in self-play to those of the evaluator
+    alone, at the batch size at which it is fastest. With --discover and --validate self-play alone
+    is measured.
 
     \b
     Examples:
       ringrift bench selfplay --board hex8 --size small
-      ringrift bench selfplay --board hexagonal --players 4 --gpus 0 --json
+      ringrift bench selfplay --board hexagonal --players 4 --gpus 0 --batch 512 --json
+      ringrift bench selfplay --board hex8 --discover --plot selfplay.png
+      ringrift bench selfplay --board hex8 --validate --tolerance 0.1
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
     out.compile_players()
+    from ringrift_cli.stages.bench_subject import Subject
+
+    subject = Subject("selfplay", board, players, size=size, model=model)
+    if asked.of_a_profile:
+        run(out, subject, gpus, asked)
+        return
     from ringrift_cli.game.bench import this_machine
     from ringrift_cli.stages.generate import devices_named, games_at_once
     from ringrift_cli.stages.selfplay_bench import BenchSetting, measure
 
     devices = devices_named(gpus)
-    setting = BenchSetting(
-        board,
-        players,
-        devices,
-        size,
-        model,
-        games_at_once(devices, concurrent),
-        float(seconds),
-        rounds,
-    )
-    with out.progress("Self-play and its evaluator", rounds) as progress:
+    games = games_at_once(devices, batch, subject.key(), out.choice)
+    length = float(seconds or SELF_PLAY_SECONDS)
+    effort = asked.effort()
+    setting = BenchSetting(board, players, devices, size, model, games, length, effort.rounds)
+    with out.progress("Self-play and its evaluator", effort.rounds) as progress:
         speed = measure(setting, lambda: progress.advance(1))
     machine = this_machine()
     document = {**speed.document(), "machine": vars(machine)}
-    out.result(document, _selfplay_text(speed, machine))
+    out.result(document, text.selfplay(speed, machine))
 
 
-def _selfplay_text(speed: SelfPlaySpeed, machine: Machine) -> str:
-    of, device = speed.setting, speed.setting.devices[0].partition(":")[0]
-    network = f"{of.model or of.size}, {speed.precision}"
-    processes = f"{len(of.devices)} x {device}, {of.concurrent} games each"
-    rates = f"{speed.games:,.1f} games/s, {speed.decisions:,.0f} decisions/s"
-    lines = [
-        f"{of.board} {of.players}p, {network}, {processes}",
-        f"{machine.processor}, {machine.cores} cores",
-        f"  {speed.selfplay:>10,.0f} evals/s  self-play: {rates}",
-    ]
-    for batch, rate in speed.alone.items():
-        lines.append(f"  {rate:>10,.0f} evals/s  evaluator alone, {batch} positions a batch")
-    used = "of the evaluator's speed is used (median round)"
-    lines.append(f"  {speed.ratio:>10.1%}          {used}")
-    return "\n".join(lines)
+@app.command()
+def train(
+    board: BoardOption = "hex8",
+    players: PlayersOption = 2,
+    size: SizeOption = "small",
+    gpus: GpusOption = "all",
+    batch: BatchOption = None,
+    seconds: SecondsOption = None,
+    rounds: RoundsOption = None,
+    discover: DiscoverOption = False,
+    memory: MemoryOption = None,
+    validate: ValidateOption = False,
+    tolerance: ToleranceOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Training steps on positions of random games: loader, both passes and the optimiser.
+
+    --discover tries torch's threads and the precision at a batch of 256, then other batches; only
+    threads and precision are saved, because the batch decides what is learned. Training uses them
+    where neither was asked for.
+
+    \b
+    Examples:
+      ringrift bench train --board hex8 --size small
+      ringrift bench train --board hex8 --batch 512 --seconds 5 --json
+      ringrift bench train --board hex8 --discover --plot train.svg
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
+    out.compile_network()
+    from ringrift_cli.stages.bench_subject import Subject
+
+    run(out, Subject("train", board, players, size=size), gpus, asked)
 
 
 def _configurations(
@@ -227,47 +321,3 @@ def _document(
     from dataclasses import asdict
 
     return {"machine": asdict(machine), what: [speed.document() for speed in speeds]}
-
-
-def _machine_line(machine: Machine) -> str:
-    cores = f"{machine.cores} cores"
-    return f"{machine.processor}, {cores}, Python {machine.python}, numba {machine.numba}"
-
-
-def _player_table(machine: Machine, speeds: list[PlayerSpeed]) -> str:
-    cores = f"{machine.cores} cores"
-    lines = [
-        _machine_line(machine),
-        "",
-        (
-            f"{'board':<10}{'players':>8}{'ms/decision':>13}{'games/s':>9}"
-            f"{'on ' + cores:>12}{'games/s':>9}{'per game':>10}"
-        ),
-    ]
-    for s in speeds:
-        one, every = s.games_per_second
-        lines.append(
-            f"{s.board:<10}{s.players:>8}{1000 * s.one_core:>13.3f}{one:>9.1f}"
-            f"{1000 * s.all_cores:>12.3f}{every:>9.1f}{s.decisions_per_game:>10.1f}"
-        )
-    return "\n".join(lines)
-
-
-def _table(machine: Machine, speeds: list[Speed]) -> str:
-    cores = f"{machine.cores} cores"
-    head = (
-        f"{'board':<10}{'players':>8}{'decisions/s':>14}{'games/s':>10}"
-        f"{'on ' + cores:>14}{'games/s':>10}{'ratio':>7}{'per game':>10}{'MB/4096':>9}"
-    )
-    lines = [
-        _machine_line(machine),
-        "",
-        head,
-    ]
-    lines += [
-        f"{s.board:<10}{s.players:>8}{s.one.decisions:>14,.0f}{s.one.games:>10,.0f}"
-        f"{s.all.decisions:>14,.0f}{s.all.games:>10,.0f}{s.ratio:>7.2f}"
-        f"{s.decisions_per_game:>10.1f}{s.batch_megabytes:>9.1f}"
-        for s in speeds
-    ]
-    return "\n".join(lines)

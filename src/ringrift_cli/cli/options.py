@@ -123,7 +123,7 @@ ConcurrentOption = Annotated[
         parser=whole_number(1),
         metavar="N",
         help="Games at a time in each process.",
-        show_default="128 on a core, 2048 on a GPU",
+        show_default="by ringrift bench selfplay --discover, else 128 on a core, 2048 on a GPU",
     ),
 ]
 JsonOption = Annotated[

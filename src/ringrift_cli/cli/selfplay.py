@@ -207,7 +207,9 @@ def selfplay(
     from ringrift_cli.cli import selfplay_model
     from ringrift_cli.nn.registry import default_folder, pool_name
 
-    setting = selfplay_model.setting_of(model, board, players, pie, seed, gpus, section, generation)
+    setting = selfplay_model.setting_of(
+        model, board, players, pie, seed, gpus, section, generation, out.choice
+    )
     if follow:
         setting = replace(setting, follow=default_folder())
     folder = out_folder or Path("runs") / pool_name(board, players, pie) / "selfplay"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ringrift_cli.stages.actor import Counts
     from ringrift_cli.stages.generate import Generated
     from ringrift_cli.stages.generate_worker import GenerateSetting
+    from ringrift_cli.stages.machine_profiles import Say
 
 HEURISTIC = "heuristic"  # the name of the model that is none
 GPU_EVERY = 5.0  # seconds between two looks at the use of the GPUs
@@ -65,13 +66,18 @@ def setting_of(
     gpus: str,
     section: SelfPlay,
     generation: int | None,
+    say: Say,
 ) -> GenerateSetting:
-    """What a command line asks for; `UsageError` if there is no such model or GPU."""
+    """What a command line asks for; `UsageError` if there is no such model or GPU.
+
+    `say` is told how many games at once that is, and why.
+    """
     from ringrift_cli.nn.checkpoint import generation_of, read_about
     from ringrift_cli.players.model import checkpoint_named
     from ringrift_cli.players.spec import teacher
     from ringrift_cli.stages.generate import TEACHER, devices_named, of_section
 
+    devices = devices_named(gpus)
     path: Path | None = None
     if model == HEURISTIC:
         identity, own = teacher(TEACHER, board, players).identity, 0
@@ -87,7 +93,8 @@ def setting_of(
         pie_rule=pie_rule,
         seed=seed,
         generation=own if generation is None else generation,
-        devices=devices_named(gpus),
+        devices=devices,
+        say=say,
     )
 
 

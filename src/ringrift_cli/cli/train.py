@@ -44,6 +44,7 @@ OutOption = Annotated[
         "--out",
         metavar="FOLDER",
         help="Where the run is kept; one run a folder.",
+        envvar="RINGRIFT_OUT",
         show_default="runs/BOARD-Np/train",
     ),
 ]
@@ -54,6 +55,12 @@ ShardOption = Annotated[
         metavar="SHA256",
         help="Train on exactly this shard; once for each. Instead of --window.",
         show_default="a window",
+    ),
+]
+ShardsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--shards", metavar="FILE", help="The same of those that a file names, a line each."
     ),
 ]
 SizeOption = Annotated[
@@ -185,6 +192,7 @@ def train(
     surprise_weight: SurpriseOption = DEFAULTS.surprise_weight,
     window: WindowOption = DEFAULTS.window,
     shard: ShardOption = None,
+    shards: ShardsOption = None,
     max_age: AgeOption = None,
     max_generations_behind: BehindOption = None,
     generation: GenerationOption = None,
@@ -217,7 +225,8 @@ def train(
     if steps is not None and samples_per_position is not None:
         raise UsageError("Expected --steps or --samples-per-position, not both.")
     pool = Path("runs") / f"{board}-{players}p{'-pie' if pie else ''}"
-    sources: dict[str, Any] = {"data": data or pool / "selfplay", "hashes": shard}
+    hashes = _listed(shard, shards)
+    sources: dict[str, Any] = {"data": data or pool / "selfplay", "hashes": hashes}
     sources |= {"init": init, "previous": follow}
     options: dict[str, Any] = {
         "board": board,
@@ -244,6 +253,16 @@ def train(
         _plan(out, setting, Sources(**sources))
     else:
         _train(out, setting, Sources(**sources), out_folder or pool / "train", resume=resume)
+
+
+def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
+    """The shards to train on, if they are named; `UsageError` for a file that cannot be read."""
+    if file is None:
+        return shard
+    try:
+        return [*(shard or []), *file.read_text(encoding="ascii").split()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--shards {file} cannot be read: {error}.") from error
 
 
 def _plan(out: Output, setting: TrainSetting, sources: Sources) -> None:
@@ -290,6 +309,7 @@ def _train(
             folder,
             resume=resume,
             tell=tell,
+            say=out.choice,
             should_stop=lambda: bool(signalled()),
         )
         signal = signalled()

@@ -78,7 +78,7 @@ def this_machine() -> Machine:
     return Machine(processor, cores, platform.python_version(), numba.__version__)
 
 
-class _Playouts:
+class Playouts:
     """A batch that is played out again and again, each time with new games."""
 
     def __init__(self, board: str, players: int, games: int) -> None:
@@ -101,11 +101,11 @@ class _Playouts:
 
 def measure(board: str, players: int, seconds: float) -> Speed:
     """Plays rounds for about so many seconds, on one core and on all in turn."""
-    trial = _Playouts(board, players, 64)
+    trial = Playouts(board, players, 64)
     trial.play(1)  # loads the compiled rules
     _, took = trial.play(1)
     games = max(64, int(64 * ROUND / took))
-    playouts = _Playouts(board, players, games)
+    playouts = Playouts(board, players, games)
     best = {1: 0.0, playout.available_threads(): 0.0}
     per_game = []
     end = time.perf_counter() + seconds

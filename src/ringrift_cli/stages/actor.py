@@ -114,6 +114,14 @@ class Actor:
             finished += self._play(staying)
         return finished
 
+    def resume(self, slot: int, row: IntArray, seed: int) -> None:
+        """Lets the game in a slot go on from a position with two legal actions or more.
+
+        For measurements: its record lacks what led there.
+        """
+        self._forest.place(slot, row, seed)
+        self._search(slot, self._game(slot))
+
     # ---- the course of a game --------------------------------------------------------------------
 
     def _start(self, slot: int) -> None:

@@ -25,6 +25,8 @@ from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.stages.actor import Counts, PlaySetting
 from ringrift_cli.stages.generate_worker import Flag, GenerateSetting, Told, work
+from ringrift_cli.stages.machine import device_name
+from ringrift_cli.stages.machine_profiles import Choice, Key, Say, find, network_named, silent
 from ringrift_cli.stages.processes import SOON, Crew, crew_of
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
@@ -97,8 +99,13 @@ def of_section(
     seed: int,
     generation: int,
     devices: tuple[str, ...],
+    say: Say = silent,
 ) -> GenerateSetting:
-    """What the settings of self-play mean for a checkpoint, or without one for the teacher."""
+    """What the settings of self-play mean for a checkpoint, or without one for the teacher.
+
+    `say` is told how many games at once that is, and why.
+    """
+    key = key_of(model, board, players) if model and not section.concurrent else None
     return GenerateSetting(
         board,
         players,
@@ -109,15 +116,45 @@ def of_section(
         seed,
         generation,
         devices,
-        games_at_once(devices, section.concurrent),
+        games_at_once(devices, section.concurrent, key, say),
         shard_games=section.shard_games,
         teacher=TEACHER,
     )
 
 
-def games_at_once(devices: tuple[str, ...], asked: int | None) -> int:
-    """Games that each process keeps under way: as many as asked for, else by the kind of device."""
-    return asked or (GAMES_ON_A_CORE if devices[0] == "cpu" else GAMES_ON_A_GPU)
+def key_of(model: Path, board: str, players: int) -> Key:
+    """What profiles say of self-play with a checkpoint is found under this."""
+    from ringrift_cli.nn.checkpoint import read_about
+
+    return Key("selfplay", board, players, network_named(read_about(model)["architecture"]))
+
+
+def games_at_once(
+    devices: tuple[str, ...], asked: int | None, key: Key | None = None, say: Say = silent
+) -> int:
+    """Games that each process keeps under way, and says why.
+
+    As many as asked for; else what the profiles of all devices have found for `key`, the least of
+    them; else a number by the kind of device. Which games are played does not depend on it.
+    `RecordError` for a damaged profile.
+    """
+    each = "games at once in a process"
+    if asked:
+        say(Choice(f"{asked:,} {each}, as asked for."))
+        return asked
+    default = GAMES_ON_A_CORE if devices[0] == "cpu" else GAMES_ON_A_GPU
+    if key is None:
+        say(Choice(f"{default:,} {each}: the default."))
+        return default
+    found = [find(name, key) for name in dict.fromkeys(device_name(one) for one in devices)]
+    entries = [one.entry for one in found if one.entry is not None]
+    if len(entries) == len(found):
+        games = min(entry.batch for entry in entries)
+        say(Choice(f"{games:,} {each}: {found[0].text}."))
+        return games
+    missing = next(one for one in found if one.entry is None)
+    say(Choice(f"{default:,} {each}, the default: {missing.text}.", missing.refused))
+    return default
 
 
 def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:

@@ -44,20 +44,36 @@ class PlayoutSpeed:
     decisions: float  # a second
 
 
+class Playouts:
+    """Random games on a device, `rows` at a time, in one of two orders of memory."""
+
+    def __init__(
+        self, board: str, players: int, device: str, rows: int, *, by_word: bool = False
+    ) -> None:
+        """torch.OutOfMemoryError if there is too little memory."""
+        self._rows, self._device = rows, Device(device)
+        self._batch = DeviceBatch(board, players, rows, self._device, by_word=by_word)
+        self._batch.play_many(self._device.moved(playout.game_seeds(SEED, 0, rows)))
+        self._next = rows
+
+    def play(self, games: int) -> tuple[int, float]:
+        """Plays so many games that were not played before to their ends: decisions and seconds."""
+        seeds = self._device.moved(playout.game_seeds(SEED, self._next, games))
+        self._next += games
+        self._device.wait()
+        start = time.perf_counter()
+        lengths = self._batch.play_many(seeds)
+        self._device.wait()
+        spent = time.perf_counter() - start
+        return int(lengths.sum().item()), spent
+
+
 def random_playouts(
     board: str, players: int, device: str, *, rows: int, games: int, by_word: bool
 ) -> PlayoutSpeed:
     """Plays `games` complete random games, `rows` at a time, in one of two orders of memory."""
-    there = Device(device)
-    batch = DeviceBatch(board, players, rows, there, by_word=by_word)
-    batch.play_many(there.moved(playout.game_seeds(SEED, 0, rows)))
-    seeds = there.moved(playout.game_seeds(SEED, rows, games))
-    there.wait()
-    start = time.perf_counter()
-    lengths = batch.play_many(seeds)
-    there.wait()
-    spent = time.perf_counter() - start
-    return PlayoutSpeed(games / spent, float(lengths.sum().item()) / spent)
+    decisions, spent = Playouts(board, players, device, rows, by_word=by_word).play(games)
+    return PlayoutSpeed(games / spent, decisions / spent)
 
 
 def middle_games(board: str, players: int, count: int, device: Device) -> DeviceBatch:
@@ -137,7 +153,7 @@ def network_rate(
     }
 
 
-class _Indifferent:
+class Indifferent:
     """Says the same of everything, at no cost: what is left is the time of the trees."""
 
     def __init__(self, board: str, players: int, games: int, device: Device) -> None:
@@ -155,7 +171,7 @@ def trees_alone(
 ) -> float:
     """Leaves a second of searches of the start of the game, with noise and without a network."""
     there = Device(device)
-    T, judge = tables(board, players), _Indifferent(board, players, games, there)
+    T, judge = tables(board, players), Indifferent(board, players, games, there)
     forest = DeviceForest(T, games, judge, there, walks=walks)
     start = Position.initial(board, players).row
     seeds = playout.game_seeds(SEED, 0, games).tolist()

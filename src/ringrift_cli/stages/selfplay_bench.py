@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Barrier
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,14 +34,16 @@ from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, PlaySetting
 from ringrift_cli.stages.forests import on_cpu, on_gpu
 from ringrift_cli.stages.generate_worker import lines_on
-from ringrift_cli.stages.processes import crew_of
+from ringrift_cli.stages.machine import TooLittleMemory, peak_bytes
+from ringrift_cli.stages.processes import SOON, crew_of
+from ringrift_cli.stages.under_way import positions_under_way
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.gpu_bench import NetworkAlone
 
 KEPT = 64  # batches that the evaluator is asked again
 FACTORS = (1, 2, 4)  # of the batch that a line of self-play makes, for the evaluator alone
-WARM_STEPS = 300  # searches of all depths are under way then
+WARM_STEPS = 80  # searches of all depths are under way then
 PATIENCE = 300.0  # seconds for a process to begin or end a round
 
 Batch = tuple[IntArray, IntArray, LongArray]
@@ -57,6 +62,7 @@ class BenchSetting:
     concurrent: int = 128  # games at a time in each process
     seconds: float = 4.0  # of a round
     rounds: int = 3
+    factors: tuple[int, ...] = FACTORS  # none: the evaluator is not measured alone
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,10 @@ class SelfPlaySpeed:
     decisions: float  # a second
     selfplay: float
     alone: dict[int, float]  # by batch size
-    ratio: float  # the median over the rounds
+    ratio: float | None  # the median over the rounds; None if nothing was measured alone
+    rounds: tuple[float, ...]  # evaluations a second of self-play in each round
+    memory: int  # bytes that the processes held at most, all together
+    before: int  # bytes of these that they held before there were games
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -85,6 +94,7 @@ class SelfPlaySpeed:
             "selfplay_evals_per_s": self.selfplay,
             "evaluator_evals_per_s": {str(size): rate for size, rate in self.alone.items()},
             "ratio": self.ratio,
+            "memory_bytes": self.memory,
         }
 
 
@@ -97,10 +107,15 @@ class _Round:
     selfplay: float
     alone: dict[int, float]
     precision: str
+    memory: int  # bytes that the process held at most
+    before: int  # bytes of these that it held before there were games
 
 
 def measure(setting: BenchSetting, advance: Callable[[], None] = lambda: None) -> SelfPlaySpeed:
-    """Runs the rounds; `advance` is told of each. `RingriftError` if a process fails."""
+    """Runs the rounds; `advance` is told of each.
+
+    `TooLittleMemory` if the games do not fit, another `RingriftError` if a process fails.
+    """
     if setting.rounds < 1 or setting.seconds <= 0:
         raise UsageError("A measurement takes a round or more, and a time above 0.")
     context = multiprocessing.get_context("spawn")
@@ -115,20 +130,38 @@ def measure(setting: BenchSetting, advance: Callable[[], None] = lambda: None) -
             receivers.append(receiving)
         rounds = []
         for _ in range(setting.rounds):
-            rounds.append([_heard(receiving) for receiving in receivers])
+            rounds.append(_heard(receivers, crew.processes))
             advance()
         return _speed(setting, rounds)
 
 
-def _heard(receiving: Connection) -> _Round:
-    try:
-        told = receiving.recv()
-    except EOFError:
-        raise RingriftError("A process of the measurement ended before it told anything.") from None
-    if isinstance(told, RingriftError):
-        raise told
-    assert isinstance(told, _Round)
+def _heard(receivers: list[Connection], processes: list[SpawnProcess]) -> list[_Round]:
+    """What all processes did in a round; the error of the first that says one."""
+    told: list[_Round] = []
+    errors: list[RingriftError] = []
+    ended: list[SpawnProcess] = []
+    for receiving, process in zip(receivers, processes, strict=True):
+        try:
+            heard = receiving.recv()
+        except EOFError:
+            ended.append(process)
+            continue
+        (errors if isinstance(heard, RingriftError) else told).append(heard)
+    if errors:
+        raise errors[0]
+    if ended:
+        raise ended_early(ended[0])
     return told
+
+
+def ended_early(process: SpawnProcess) -> RingriftError:
+    """Why a process of a measurement told nothing more."""
+    process.join(SOON)
+    if process.exitcode == -signal.SIGKILL:
+        return TooLittleMemory("A process of the measurement was killed, as for lack of memory.")
+    return RingriftError(
+        f"A process of the measurement ended with exit code {process.exitcode} before it was done."
+    )
 
 
 def _speed(setting: BenchSetting, rounds: list[list[_Round]]) -> SelfPlaySpeed:
@@ -139,7 +172,10 @@ def _speed(setting: BenchSetting, rounds: list[list[_Round]]) -> SelfPlaySpeed:
 
     alone = {size: rates(lambda r, size=size: r.alone[size]) for size in sizes}  # type: ignore[misc]
     played = rates(lambda r: r.selfplay)
-    saturated = [max(alone[size][i] for size in sizes) for i in range(len(rounds))]
+    ratio = None
+    if sizes:
+        saturated = [max(alone[size][i] for size in sizes) for i in range(len(rounds))]
+        ratio = statistics.median(a / b for a, b in zip(played, saturated, strict=True))
     return SelfPlaySpeed(
         setting,
         rounds[0][0].precision,
@@ -147,7 +183,10 @@ def _speed(setting: BenchSetting, rounds: list[list[_Round]]) -> SelfPlaySpeed:
         max(rates(lambda r: r.decisions)),
         max(played),
         {size: max(found) for size, found in alone.items()},
-        statistics.median(a / b for a, b in zip(played, saturated, strict=True)),
+        ratio,
+        tuple(played),
+        sum(one.memory for one in rounds[-1]),
+        sum(one.before for one in rounds[-1]),
     )
 
 
@@ -186,6 +225,9 @@ class _Line:
         self._actor = Actor(
             setting.board, setting.players, play, forest, lambda: next(tickets), seed=seed
         )
+        rows = positions_under_way(setting.board, setting.players, share, seed)
+        for slot, row in enumerate(rows):
+            self._actor.resume(slot, row, slot)
 
     def warm_up(self) -> None:
         for _ in range(WARM_STEPS):
@@ -262,11 +304,23 @@ def work(
     setting: BenchSetting, device: str, number: int, barrier: Barrier, outbox: Connection
 ) -> None:
     """The main function of a process."""
+    import torch
+
     try:
         _measure(setting, device, number, barrier, outbox)
     except RingriftError as error:
         barrier.abort()
         outbox.send(error)
+    except torch.OutOfMemoryError:
+        barrier.abort()
+        outbox.send(out_of_memory(device, f"{setting.concurrent:,} games at once"))
+    except threading.BrokenBarrierError:
+        pass  # another process says why
+
+
+def out_of_memory(device: str, what: str) -> TooLittleMemory:
+    """The error of a measurement that does not fit."""
+    return TooLittleMemory(f"{device} is out of memory with {what}.")
 
 
 def _measure(
@@ -276,26 +330,30 @@ def _measure(
 
     if device == "cpu":
         torch.set_num_threads(1)
+    before = peak_bytes(device) if device == "cpu" else 0
     count = lines_on(device)
     share = -(-setting.concurrent // count)
     seeds = [number * count + i for i in range(count)]
     kind = _Line if device == "cpu" else _GpuLine
-    lines = [kind(setting, _evaluator(setting, device), share, seed, device) for seed in seeds]
+    part = setting.seconds / max(1, len(setting.factors))
+    network = (setting.board, setting.players, setting.size, setting.model, device)
+    lines = [kind(setting, evaluator_for(*network), share, seed, device) for seed in seeds]
     with ThreadPoolExecutor(max(1, count - 1)) as pool:
         _each(pool, lines, _Line.warm_up)
         for _ in range(setting.rounds):
             barrier.wait(PATIENCE)
             played = _each(pool, lines, lambda line: line.play(setting.seconds))
             alone = {}
-            for factor in FACTORS:
+            for factor in setting.factors:
                 for line in lines:
                     line.join(factor)
                 barrier.wait(PATIENCE)
-                rates = _each(pool, lines, lambda line: line.ask(setting.seconds / len(FACTORS)))
+                rates = _each(pool, lines, lambda line: line.ask(part))
                 alone[factor * share] = sum(rates)
             games, decisions, evaluations = (sum(rates) for rates in zip(*played, strict=True))
             precision = lines[0].evaluator.precision
-            outbox.send(_Round(games, decisions, evaluations, alone, precision))
+            memory = peak_bytes(device)
+            outbox.send(_Round(games, decisions, evaluations, alone, precision, memory, before))
 
 
 def _each(pool: ThreadPoolExecutor, lines: list[_Line], work: Callable[[_Line], T]) -> list[T]:
@@ -304,16 +362,16 @@ def _each(pool: ThreadPoolExecutor, lines: list[_Line], work: Callable[[_Line], 
     return [work(lines[0]), *(other.result() for other in others)]
 
 
-def _evaluator(setting: BenchSetting, device: str) -> Any:
+def evaluator_for(board: str, players: int, size: str, model: str | None, device: str) -> Any:
+    """The evaluator of a model, or of a new network of a size; `UsageError` if there is none."""
     import torch
 
     from ringrift_cli.nn.evaluator import NetworkEvaluator
     from ringrift_cli.nn.network import Network, architecture
     from ringrift_cli.players.model import checkpoint_named, network_evaluator
 
-    if setting.model is not None:
-        path, _ = checkpoint_named(setting.model, setting.board, setting.players)
-        return network_evaluator(path, setting.board, setting.players, device, "auto")
+    if model is not None:
+        path, _ = checkpoint_named(model, board, players)
+        return network_evaluator(path, board, players, device, "auto")
     torch.manual_seed(0)
-    network = Network(architecture(setting.size, setting.board, setting.players)).eval()
-    return NetworkEvaluator(network, device)
+    return NetworkEvaluator(Network(architecture(size, board, players)).eval(), device)

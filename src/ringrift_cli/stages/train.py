@@ -26,15 +26,24 @@ from ringrift_cli.errors import TrainingError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.stages import train_start, train_state
-from ringrift_cli.stages.train_batches import Batch, ahead, training_batch, validation_batches
+from ringrift_cli.stages.machine_profiles import Choice, Say, silent
+from ringrift_cli.stages.train_batches import (
+    Batch,
+    ahead,
+    loader_threads,
+    training_batch,
+    validation_batches,
+)
 from ringrift_cli.stages.train_data import TrainData, gather
 from ringrift_cli.stages.train_learner import Learner, learning_rate, names_of
 from ringrift_cli.stages.train_log import Log
 from ringrift_cli.stages.train_loss import PARTS, validate
+from ringrift_cli.stages.train_machine import advised, computing_in
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_start import Plan, Sources, plan
 from ringrift_cli.stages.train_state import State
 from ringrift_cli.stages.window import WindowSetting, choose
+from ringrift_cli.words import counted
 
 __all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
 
@@ -81,12 +90,14 @@ def train(
     resume: bool = False,
     now: dt.datetime | None = None,
     tell: Tell = lambda step, steps, numbers: None,
+    say: Say = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainSummary:
     """Trains a network in the folder `out`.
 
     `tell` is called after each step with its number, the number of steps in all and what is known:
-    losses, samples_per_second, seconds_left, validation_loss. When `should_stop` says so, the state
+    losses, samples_per_second, seconds_left, validation_loss. `say` is told in how many threads and
+    what precision it trains, and why (train_machine.py). When `should_stop` says so, the state
     is written and the summary says `stopped`. With `resume` the run in `out` goes on, if there is
     one: of a finished run it is only the summary.
 
@@ -104,7 +115,11 @@ def train(
         else:
             data, learner, state = _begun(setting, sources, out, now)
         run = _Run(out, setting, state, learner, data, tell)
-        run.go(should_stop)
+        advice = advised(setting, learner.network.architecture)
+        with computing_in(advice.threads) as threads:
+            how = f"{counted(threads, 'thread')} and {learner.precision}"
+            say(Choice(f"Training in {how}: {advice.text}.", advice.refused))
+            run.go(should_stop)
         return run.summary()
 
 
@@ -167,8 +182,7 @@ class _Run:
             self._finish()
             return
         make = partial(_batch, self._data, setting)
-        cpu = self._learner.device.type == "cpu"
-        threads = 1 if cpu else max(1, min(8, available_threads() // 2))
+        threads = loader_threads(self._learner.device)
         with (
             Log(self._out, state.step, state.began) as log,
             closing(ahead(make, state.step, state.steps, threads)) as batches,

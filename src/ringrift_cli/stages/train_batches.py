@@ -163,6 +163,11 @@ def _owner_classes(
     return classes
 
 
+def loader_threads(device: torch.device) -> int:
+    """Threads that make batches: one beside a CPU that trains, a few for a GPU."""
+    return 1 if device.type == "cpu" else max(1, min(8, playout.available_threads() // 2))
+
+
 def ahead(
     make: Callable[[int], Batch], first: int, end: int, threads: int
 ) -> Generator[Batch, None, None]:

@@ -66,10 +66,18 @@ def learning_rate(setting: TrainSetting, done: int, steps: int, fresh: bool) -> 
 class Learner:
     """A network, the average of its weights over the last steps, and its optimiser."""
 
-    def __init__(self, network: Network, setting: TrainSetting) -> None:
+    def __init__(
+        self, network: Network, setting: TrainSetting, precision: str | None = None
+    ) -> None:
+        """`precision` is what the setting's precision was found to mean, if somebody found it.
+
+        float16 is for GPUs: elsewhere the setting decides.
+        """
         self._setting = setting
         self.device = pick_device(setting.device)
-        self.precision = pick_precision(setting.precision, self.device)
+        if precision == "float16" and self.device.type == "cpu":
+            precision = None
+        self.precision = precision or pick_precision(setting.precision, self.device)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)

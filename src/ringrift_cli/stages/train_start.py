@@ -17,6 +17,7 @@ from ringrift_cli.stages import train_state
 from ringrift_cli.stages.shards import Shard
 from ringrift_cli.stages.train_data import training_positions
 from ringrift_cli.stages.train_learner import Learner
+from ringrift_cli.stages.train_machine import advised
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_state import State
 from ringrift_cli.stages.window import Window, choose
@@ -120,7 +121,7 @@ def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple
     else:
         network = new_network(setting)
     _check_network(setting, network.architecture, sources)
-    learner = Learner(network, setting)
+    learner = Learner(network, setting, advised(setting, network.architecture).precision)
     moments = before is not None and setting.carried == "optimiser"
     if sources.previous and (moments or not sources.init):
         tensors = train_state.read_tensors(sources.previous)
@@ -144,6 +145,7 @@ def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple
         not moments,
         averaged=averaged,
         origins=_origins(sources),
+        precision=learner.precision,
     )
     return learner, state
 
@@ -209,7 +211,8 @@ def _check_network(setting: TrainSetting, found: Architecture, sources: Sources)
 
 def restored(folder: Path, setting: TrainSetting, state: State) -> Learner:
     """The learner of a run that goes on, exactly as it was when its state was written."""
-    learner = Learner(Network(Architecture.from_json(state.architecture)), setting)
+    network = Network(Architecture.from_json(state.architecture))
+    learner = Learner(network, setting, state.precision)
     moments = state.step > 0 or not state.fresh
     learner.load(train_state.read_tensors(folder), moments=moments, scaler=state.scaler)
     learner.averaged = state.averaged

@@ -59,6 +59,7 @@ class State:
     models: list[dict[str, Any]] = field(default_factory=list)  # kept: identity, step, loss
     summary: dict[str, Any] | None = None  # when the run is done
     origins: dict[str, str] | None = None  # identities by option: init, continue; None: not known
+    precision: str | None = None  # that it trains in; None: not known
 
     @property
     def best(self) -> float | None:
@@ -155,6 +156,6 @@ def _read(folder: Path) -> tuple[State, dict[str, Any]]:
             )
     known = document.get("state")
     names = {f.name for f in fields(State)}
-    if not isinstance(known, dict) or not names - {"origins"} <= set(known) <= names:
+    if not isinstance(known, dict) or not names - {"origins", "precision"} <= set(known) <= names:
         raise RecordError(f"{path} does not have the fields of a state.")
     return State(**known), document

@@ -1,0 +1,32 @@
+"""Profiles for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ringrift_cli.stages.machine_profiles import Entry, versions
+
+ENTRY = Entry(
+    "selfplay",
+    "hex8",
+    2,
+    "tiny",
+    batch=24,
+    threads=None,
+    precision=None,
+    throughput=1000.0,
+    unit="evaluations/s",
+    spread=0.1,
+    memory=10**9,
+    rounds=3,
+    seconds=2.0,
+    date="2026-11-21T10:00:00+00:00",
+    **versions(),
+)
+TRAINING = replace(ENTRY, kind="train", batch=256, threads=1, precision="bfloat16")
+
+
+def entry(**changed: Any) -> Entry:
+    """`ENTRY` with other values."""
+    return replace(ENTRY, **changed)
