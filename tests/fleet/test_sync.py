@@ -7,13 +7,14 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringrift_cli.artifacts import MANIFEST, read_manifest, remove_from_manifest, sha256
-from ringrift_cli.errors import FleetError, HostUnreachable, OutputError
+from ringrift_cli.errors import FleetError, HostUnreachable, OutputError, RulesMismatch
 from ringrift_cli.fleet import attempts, bundle, sync, synced
 from ringrift_cli.fleet.attempts import alone
 from ringrift_cli.fleet.health import Health
@@ -418,3 +419,17 @@ def test_a_file_that_is_gone_by_then_is_named(ground: Ground) -> None:
     assert (pulled.files, pulled.error) == (1, None)
     assert gone.name in pulled.notes[0]
     assert entry_of(b"")["file"] not in ground.held()
+
+
+def test_games_of_other_rules_are_kept_out_and_blame_nobody(ground: Ground) -> None:
+    offer(ground.work / "runs" / "x", contents(5))
+
+    def check(_path: Path, _entry: Mapping[str, Any], _folder: Path) -> None:
+        raise RulesMismatch("it was made under other rules.", hint="ringrift fleet deploy")
+
+    ground.to.check = check
+    pulled = ground.pull()
+    assert (pulled.files, len(pulled.quarantined), pulled.right) == (0, 5, False)
+    assert pulled.hint == "ringrift fleet deploy"
+    assert ground.events() == ["other rules"] * 5
+    assert Health(ground.state).set_aside("far") is None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.artifacts import add_to_manifest
-from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError
+from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, never, persist
 from ringrift_cli.fleet.destination import Destination
@@ -338,7 +338,14 @@ class _Pull:
             self.destination.check(whole, entry, folder)
         except RecordError as error:
             self.destination.release(line.sha256)
-            self._refuse(line, error.message, found, whole)
+            if isinstance(
+                error, RulesMismatch
+            ):  # an older ringrift there, and no fault of the host
+                self.pulled.hint = error.hint
+                self._put_away(line, error.message, found, whole, kept_out=True)
+                log_event(self.state, "other rules", self.host, f"{line.file}: {error.message}")
+            else:
+                self._refuse(line, error.message, found, whole)
             return None
         with self._lock:
             self._batch.append((whole, folder, entry, line.size))
