@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ringrift_cli.errors import FleetError, OutputError
 from ringrift_cli.fleet import campaign, health, jobs
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.link import Link
 from tests.fleet import goods
 from tests.fleet.campaigning import (
     GAMES,
@@ -333,6 +335,26 @@ def test_a_silent_host_delays_the_end_little(
     assert time.monotonic() - start < 9
     assert (parts["host-0"].error, parts["host-0"].ended) == (None, True)
     assert parts["host-1"].error is not None
+
+
+def test_a_host_that_does_not_let_go_is_left_and_named(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "FAREWELL", 2.0)
+    field, _, hosts = field_of(farm, tmp_path, 30)
+    release = threading.Event()
+
+    def collect(host: Host, link: Link, folders: Sequence[str]) -> int:
+        if host.name == "host-1" and len(field.here) > 2:
+            release.wait(30)  # it sends a byte now and then, say
+        return field.collect(host, link, folders)
+
+    start = time.monotonic()
+    parts = field.run(hosts, collect=collect)
+    assert time.monotonic() - start < 20
+    release.set()
+    assert parts["host-0"].error is None
+    assert "does not let go within 2 s" in str(parts["host-1"].error)
 
 
 def test_what_is_wrong_here_is_no_fault_of_a_host(farm: Farm, tmp_path: Path) -> None:

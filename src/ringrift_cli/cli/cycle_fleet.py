@@ -290,7 +290,7 @@ class _Arrived:
     def _overdue(self) -> bool:
         """Whether a transfer is to end now."""
         now = time.monotonic()
-        if self._should_stop():
+        if self._should_stop() or self.games >= self._work.games:
             self._asked = min(self._asked, now)
         return now - self._asked > LAST_PULL
 

@@ -35,6 +35,7 @@ REACH = 15.0  # seconds to reach one
 LAST_REACH = 5.0  # the same at the end, of one that was out of reach before
 WAITS = (2.0, 5.0, 15.0, 30.0)  # seconds after failures in a row; the last for all that follow
 MOST_FAILED = 3  # jobs that may fail, with nothing arriving between, before there are no more
+FAREWELL = 180.0  # seconds that hosts have to end their jobs and send the rest
 LAST_PULLS = 3  # tries to bring the rest, once it is enough
 PATIENCE = 900.0  # seconds in which no host works before that is an error
 LONGEST_NAME = 64  # of a job
@@ -126,11 +127,21 @@ def _watch(
 ) -> None:
     """Waits for the threads, and tells them when it is over."""
     seen: dict[str, tuple[int, str | None]] = {}
+    over: float | None = None  # since when
     while any(thread.is_alive() for thread in threads):
         idle = time.monotonic() - max(worker.worked for worker in workers)
         broken = any(worker.broken is not None for worker in workers)
         if broken or idle > PATIENCE or campaign.enough() or campaign.should_stop():
             workers[0].done.set()
+            over = over or time.monotonic()
+        if over is not None and time.monotonic() - over > FAREWELL:
+            for worker, thread in zip(workers, threads, strict=True):
+                if thread.is_alive():
+                    worker.part.error = (
+                        f"it does not let go within {FAREWELL:.0f} s; what it made and is not here"
+                        " comes with the next pull"
+                    )
+            return
         for part in (worker.part for worker in workers):
             if seen.get(part.host) != (part.arrived, part.error):
                 seen[part.host] = (part.arrived, part.error)
