@@ -23,7 +23,7 @@ demo: $(STAMP)  ## learns hex8 from nothing for two cycles, and shows how strong
 	$(BIN)/ringrift eval match model:champion,sims=32 heuristic:default --games 200
 
 test: $(STAMP) $(SSHD)  ## many at once, then those that measure time with nothing beside them
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m 'not long and not alone'
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long and not alone'
 	$(BIN)/pytest -m 'alone and not long'
 
 test-long: $(STAMP) $(SSHD)

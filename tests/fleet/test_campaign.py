@@ -250,6 +250,8 @@ def test_jobs_of_others_stay_and_are_named(
     assert caught.value.message.endswith("host-0: busy with theirs")
     assert running(servers[0]) == ["theirs"]
     assert field.here == []
+    with local_link(servers[0].work) as link:
+        jobs.stop(link, "theirs", grace=0.0, insist=True)
 
 
 def test_a_name_that_is_taken(farm: Farm, tmp_path: Path) -> None:

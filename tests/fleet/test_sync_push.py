@@ -252,7 +252,7 @@ def test_status_tells_how_far_apart_both_are(ground: Ground) -> None:
     assert (found.listed, found.missing_here, found.missing_here_bytes) == (6, 2, 2000)
     assert found.models_behind == [f"models/hex8-2p/{TWO}.json"]
     assert found.synced is not None
-    assert {*found.synced} == {"time", "pull", "push", "verify"}
+    assert {*found.synced} == {"pull", "push", "verify"}
 
 
 # ---- models from hosts ---------------------------------------------------------------------------

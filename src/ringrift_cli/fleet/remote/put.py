@@ -166,7 +166,8 @@ class Part:
             target = self.half.path(name)  # once more: much may have changed meanwhile
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if os.path.lexists(target) and not replace:
-                raise Refusal("exists", f"There is another file {name!r}.")
+                # another connection may have brought the very same meanwhile; any other is refused
+                _is_there(self.half, target, name, self.total, self.sha, replace)
             os.fchmod(self.descriptor, 0o666 & ~UMASK)
             try:
                 os.rename(self.path, target)
