@@ -46,7 +46,7 @@ def test_the_machine(half: Remote, tmp_path: Path) -> None:
     assert 0 < facts["disk_free"] <= facts["disk_total"]
     empty = ("deployed", "installed", "idle_s", "gpus_error", "jobs_error")
     assert {facts[name] for name in empty} == {None}
-    assert (facts["gpus"], facts["models"], facts["jobs"], facts["never_ran"]) == ([], {}, [], True)
+    assert (facts["gpus"], facts["models"], facts["jobs"]) == ([], {}, [])
 
 
 def test_gpus(tmp_path: Path) -> None:
@@ -138,14 +138,13 @@ def test_champions(half: Remote, tmp_path: Path) -> None:
 def test_idle_time(half: Remote) -> None:
     start(half, job())
     facts = half.ask("facts")
-    assert (facts["idle_s"], facts["never_ran"]) == (None, False)
+    assert facts["idle_s"] is None
     assert [one["state"] for one in facts["jobs"]] == ["running"]
     end_all(half)
     ended(half)
     time.sleep(0.5)
     facts = half.ask("facts")
     assert 0.4 < facts["idle_s"] < 20
-    assert not facts["never_ran"]
 
 
 def test_jobs_that_take_too_long_are_said_to_be_missing(half: Remote, tmp_path: Path) -> None:

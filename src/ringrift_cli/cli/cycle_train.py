@@ -162,7 +162,10 @@ class TrainElsewhere:
 
         own = self._work.out
         here = _progress((own / STATE).read_bytes()) if (own / STATE).exists() else None
-        there = self._progress_there(link)
+        data = self._state_there(link)
+        there = None if data is None else _progress(data)
+        if data is not None and there is None:  # damaged: nothing can go on from it
+            link.ask("remove", paths=[self._out])
         if there is not None and (here is None or there > here):
             self._fetch(link)
             return there[0]
@@ -170,8 +173,8 @@ class TrainElsewhere:
             send_folder(link, own, self._out, STATE, Meter(), self._should_stop)
         return here is not None and here[0]
 
-    def _progress_there(self, link: Link) -> tuple[bool, int] | None:
-        """How far the run is on the host; None if it has none."""
+    def _state_there(self, link: Link) -> bytes | None:
+        """The state of the run on the host; None if it has none."""
         from ringrift_cli.fleet import listing
 
         path = f"{self._out}/{STATE}"
@@ -182,7 +185,7 @@ class TrainElsewhere:
             data += frame if isinstance(frame, bytes) else b""
             if len(data) > MOST_STATE:
                 raise BadOutput(f"{link.host}: {path} is larger than can be.")
-        return _progress(data)
+        return data
 
     def _bring(self, link: Link) -> None:
         """What the run begins with: shards and their names, the parent, the run before."""
@@ -214,7 +217,8 @@ class TrainElsewhere:
         gpus = tuple(range(self._host.gpus))
         meta = {LOOP: self._loop, CAMPAIGN: self._name}
         job = job_of(self._argv(), identity, self._host, gpus, **meta)
-        jobs.start(link, state, Placed(self._host.name, gpus, job))
+        with jobs.placing(state, [self._host.name]):
+            jobs.start(link, state, Placed(self._host.name, gpus, job))
         return identity
 
     def _argv(self) -> list[str]:
@@ -263,7 +267,8 @@ class TrainElsewhere:
         from ringrift_cli.fleet.mirror import bring_folder
         from ringrift_cli.fleet.transfer import Meter
 
-        if self._progress_there(link) is not None:
+        data = self._state_there(link)
+        if data is not None and _progress(data) is not None:
             bring_folder(link, self._out, self._work.out, STATE, Meter())
 
     def _clear_up(self, link: Link) -> None:
@@ -279,16 +284,17 @@ class TrainElsewhere:
             link.ask("remove", paths=[f"{self._folder}/{name}" for name in sorted(old)])
 
 
-def _progress(data: bytes) -> tuple[bool, int]:
-    """Whether a run is done, and its steps, as its state says; nothing for what is no state.
+def _progress(data: bytes) -> tuple[bool, int] | None:
+    """Whether a run is done, and its steps, as its state says; None for what is no state.
 
-    A state that is damaged is none: the run is then begun again by whoever has a better one.
+    One that is damaged is none: the other end has a better one, or the run is begun anew.
     """
     try:
         state = json.loads(data)["state"]
-        return state["summary"] is not None, int(state["step"])
+        done, step = state["summary"] is not None, state["step"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False, -1
+        return None
+    return (done, step) if type(step) is int and step >= 0 else None
 
 
 def _wait(seconds: float, should_stop: ShouldStop) -> None:

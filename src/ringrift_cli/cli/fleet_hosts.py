@@ -210,7 +210,7 @@ def drain(
             return
         if active and not yes:
             _ask(one.name, len(active))
-        with jobs.placing(base.state):
+        with jobs.placing(base.state, [one.name]):
             jobs.drain(base.state, one.name)
         active = _active(link)  # with those that were just being started
         _end(link, [job["id"] for job in active])

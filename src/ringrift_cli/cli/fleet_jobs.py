@@ -108,7 +108,7 @@ def run(
         plan = _plan(base, hosts, command, name, per_gpu=per_gpu)
         rows = _rows(plan)
     else:
-        with placing(base.state):
+        with placing(base.state, [host.name for host in hosts]):
             plan = _plan(base, hosts, command, name, per_gpu=per_gpu)
             rows = _rows(plan)
             _start(base, plan, rows)
@@ -417,7 +417,7 @@ def retry(
     was = _was(base, first)
     if was in (*ACTIVE, "done"):
         raise FleetError(f"{job} is {was}.", hint=f"ringrift fleet logs {job}")
-    with jobs.placing(base.state):
+    with jobs.placing(base.state, [host.name]):
         known, not_now = _free(base, [host])
         if host.name in not_now:
             raise FleetError(f"{host.name} cannot take it: {not_now[host.name]}.")

@@ -6,7 +6,6 @@ A manifest, a size or a remembered hash proves nothing here; every byte is read 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from ringrift_cli.artifacts import read_manifest, removed_from_manifest
 from ringrift_cli.errors import OutputError
 from ringrift_cli.fleet import listing, synced
-from ringrift_cli.fleet.attempts import Opener, ShouldStop, never, persist
+from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.push import MODELS, Sent
@@ -91,8 +90,7 @@ def verify(
     should_stop: ShouldStop = never,
 ) -> Verified:
     """Reads all games of a host, and those models there that it should have, and ours."""
-    found, start = Verified(host), time.monotonic()
-    own = Meter(whole=meter)
+    found, own = Verified(host), Meter(whole=meter)
 
     def work(link: Link) -> None:
         found.files = found.bytes = 0
@@ -103,14 +101,7 @@ def verify(
             told = {"files": found.files, "bytes": found.bytes, "kept_out": found.kept_out}
             synced.note(state, host, "verify", told)
 
-    try:
-        error = persist(host, opener, state, work, lambda: own.done, should_stop)
-        if error is not None:
-            found.error, found.hint = error.message, error.hint
-    except Stopped:
-        found.stopped = True
-    found.seconds = time.monotonic() - start
-    return found
+    return carried_out(found, opener, state, work, lambda: own.done, should_stop)
 
 
 def _games(

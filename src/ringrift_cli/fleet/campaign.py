@@ -24,6 +24,7 @@ from ringrift_cli.errors import (
     RemoteError,
 )
 from ringrift_cli.fleet import jobs
+from ringrift_cli.fleet.attempts import jittered
 from ringrift_cli.fleet.health import Health, log_event
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.link import Link
@@ -204,7 +205,7 @@ class _Worker:
                 return False
             except FleetError as error:
                 self._fail(error)
-                self.done.wait(WAITS[min(self._failures, len(WAITS) - 1)])
+                self.done.wait(jittered(WAITS[min(self._failures, len(WAITS) - 1)]))
                 self._failures += 1
         return True
 
@@ -239,10 +240,14 @@ class _Worker:
             return False
         self._mine = {job["id"] for job in known if self.campaign.runs(job)}
         self._end_others(link, known)
-        free = slots(self.host, known, per_gpu=self.campaign.per_gpu)
-        why = self.campaign.refuse(self.host) if free else None
-        for gpus in free if why is None else []:
-            self._start(link, gpus, {job["id"] for job in known})
+        why = None
+        if slots(self.host, known, per_gpu=self.campaign.per_gpu):
+            with jobs.placing(self._state, [self.host.name]):
+                known = jobs.states(link)  # somebody may have taken a place meanwhile
+                why = self.campaign.refuse(self.host)
+                free = slots(self.host, known, per_gpu=self.campaign.per_gpu)
+                for gpus in free if why is None else []:
+                    self._start(link, gpus, {job["id"] for job in known})
         if self._mine:
             self.worked, self.part.error = time.monotonic(), None
         elif why is not None:

@@ -34,6 +34,11 @@ class Destination:
         with self._lock:
             return set().union(*(self._of(folder) for folder in self.folders()))
 
+    def holds(self, sha256: str) -> bool:
+        """Whether one file is among them."""
+        with self._lock:
+            return any(sha256 in self._of(folder) for folder in self.folders())
+
     def _of(self, folder: Path) -> set[str]:
         try:
             stat = (folder / MANIFEST).stat()

@@ -113,10 +113,6 @@ class Host:
     labels: tuple[str, ...] = ()
     enabled: bool = True
 
-    def may(self, role: str, board: str | None = None) -> bool:
-        """Whether it may be given this role, with this board."""
-        return role in self.roles and (board is None or not self.boards or board in self.boards)
-
 
 @dataclass(frozen=True)
 class Budget:

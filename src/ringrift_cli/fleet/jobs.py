@@ -11,8 +11,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,11 @@ def ended(state: Path) -> dict[str, State]:
 
 
 @contextmanager
-def placing(state: Path) -> Iterator[None]:
-    """The only one here to look for free hosts and to start jobs on them."""
-    with _alone(state, PLACING):
+def placing(state: Path, hosts: Iterable[str]) -> Iterator[None]:
+    """The only one here to look whether these hosts are free, and to start jobs on them."""
+    with ExitStack() as held:
+        for name in sorted(hosts):  # in one order, so that nobody waits for whoever waits for him
+            held.enter_context(_alone(state, f"{PLACING}-{name}"))
         yield
 
 

@@ -85,12 +85,6 @@ def need_of(argv: Sequence[str]) -> Need:
     board = option(argv, "--board")
     if board is not None and board not in BOARDS:
         raise UsageError(f"--board {board}: expected one of {', '.join(BOARDS)}.")
-    if option(argv, OUT_OPTION) is not None:
-        raise UsageError(
-            f"{OUT_OPTION} {option(argv, OUT_OPTION)}: what a job makes goes to its own folder,"
-            " from which it is brought here.",
-            hint=f"leave out {OUT_OPTION}",
-        )
     return Need(ROLES[command], board)
 
 
@@ -178,6 +172,12 @@ def place(
     job is named `NAME-HOST`, with `-gpuN` where a host has one for each GPU. One of that name that
     is there already keeps its slot, so that the same command again starts nothing twice.
     """
+    if option(argv, OUT_OPTION) is not None:
+        raise UsageError(
+            f"{OUT_OPTION} {option(argv, OUT_OPTION)}: what a job makes goes to its own folder,"
+            " from which it is brought here.",
+            hint=f"leave out {OUT_OPTION}",
+        )
     need, refused, placed = need_of(argv), dict(not_now or {}), []
     for host in hosts:
         reason = refused.get(host.name) or unsuitable(host, need)

@@ -15,8 +15,8 @@ from typing import Any
 from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.errors import BadOutput, FleetError, OutputError, RemoteError
 from ringrift_cli.fleet import listing, synced
-from ringrift_cli.fleet.attempts import Opener, ShouldStop, never, persist
-from ringrift_cli.fleet.health import Health, log_event
+from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
+from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of, put
 
@@ -84,38 +84,28 @@ def push(
 
     A link that breaks is opened again. A host that is set aside is not asked.
     """
-    pushed, start, health = Pushed(host), time.monotonic(), Health(state)
-    aside = health.set_aside(host)
-    if aside is not None:
-        pushed.error, pushed.hint = f"{host} is set aside: {aside[1]}", "ringrift fleet status"
-        return pushed
-    own = Meter(whole=meter)
+    pushed, own = Pushed(host), Meter(whole=meter)
 
     def work(link: Link) -> None:
-        health.succeeded(host)
         for bundle in bundles:
             push_bundle(link, bundle, pushed, own, should_stop)
         for folder, there in games:
             push_games(link, folder, there, endings, pushed, own, should_stop)
-        told = {"files": pushed.files, "bytes": pushed.bytes, "confirmed": pushed.confirmed}
-        synced.note(state, host, "push", told)
+        _note(state, pushed)
 
-    try:
-        error = persist(host, opener, state, work, lambda: own.done, should_stop)
-        if error is not None:
-            pushed.error, pushed.hint = error.message, error.hint
-    except Stopped:
-        pushed.stopped = True
-    pushed.seconds = time.monotonic() - start
-    return pushed
+    return carried_out(pushed, opener, state, work, lambda: own.done, should_stop)
+
+
+def _note(state: Path, pushed: Pushed) -> None:
+    told = {"files": pushed.files, "bytes": pushed.bytes, "confirmed": pushed.confirmed}
+    synced.note(state, pushed.host, "push", told)
 
 
 def push_model(link: Link, state: Path, bundle: Bundle, meter: Meter | None = None) -> Pushed:
     """Brings the models of a pool over a link that is open; errors come through."""
     pushed, start = Pushed(link.host), time.monotonic()
     push_bundle(link, bundle, pushed, meter or Meter(), never)
-    told = {"files": pushed.files, "bytes": pushed.bytes, "confirmed": pushed.confirmed}
-    synced.note(state, link.host, "push", told)
+    _note(state, pushed)
     if pushed.files:
         log_event(state, "pushed", link.host, f"{pushed.files} files of models")
     pushed.seconds = time.monotonic() - start

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import queue
-import secrets
 import socket
 import subprocess
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ringrift_cli.errors import HostKeyError, HostUnreachable, RemoteError, RingriftError
 from ringrift_cli.fleet import bundle, known_hosts
+from ringrift_cli.fleet.attempts import jittered
 from ringrift_cli.fleet.channel import PACKET, WINDOW, ChannelWay, Connection, open_channel
 from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.hosts import Address, Host
@@ -82,9 +82,8 @@ def open_link(
 
 
 def _pause(attempt: int) -> float:
-    """Seconds before the next attempt, with jitter: hosts that failed together come back apart."""
-    longest = min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
-    return secrets.SystemRandom().uniform(longest / 2, longest)
+    """Seconds before the next attempt."""
+    return jittered(min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
 
 
 # ---- the race between the addresses --------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 from ringrift_cli.artifacts import add_to_manifest
 from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.fleet import listing, synced
-from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, never, persist
+from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, carried_out, never
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.health import Health, log_event
 from ringrift_cli.fleet.link import Link
@@ -128,26 +128,12 @@ def pull(
     A link that breaks is opened again, and the pull goes on where it was. A host that is set aside
     is not asked.
     """
-    pulled, start, health = Pulled(host), time.monotonic(), Health(state)
-    aside = health.set_aside(host)
-    if aside is not None:
-        pulled.error = f"{host} is set aside: {aside[1]}"
-        pulled.hint = f"ringrift fleet status {host}"
-        return pulled
-    own = Meter(whole=meter)
+    pulled, own = Pulled(host), Meter(whole=meter)
 
     def work(link: Link) -> None:
-        health.succeeded(host)
         _Pull(link, state, destination, own, pulled, should_stop).run(opener, streams)
 
-    try:
-        error = persist(host, opener, state, work, lambda: own.done, should_stop)
-        if error is not None:
-            pulled.error, pulled.hint = error.message, error.hint
-    except Stopped:
-        pulled.stopped = True
-    pulled.seconds = time.monotonic() - start
-    return pulled
+    return carried_out(pulled, opener, state, work, lambda: own.done, should_stop)
 
 
 def pull_over(
@@ -330,7 +316,7 @@ class _Pull:
         found = hash_of(held.part)
         if found != line.sha256:
             return found
-        if line.sha256 in self.destination.known() or not self.destination.claim(line.sha256):
+        if self.destination.holds(line.sha256) or not self.destination.claim(line.sha256):
             held.part.unlink()  # another host had it too
             return None
         whole = held.part.replace(self.folder / line.file)

@@ -5,13 +5,12 @@ They are checked and kept by whoever knows models; here they are bytes with a ha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ringrift_cli.errors import RecordError
 from ringrift_cli.fleet import listing, synced
-from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, never, persist
+from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, carried_out, never
 from ringrift_cli.fleet.health import Health, log_event
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.quarantine import Bad, kept_out, put_away
@@ -51,25 +50,12 @@ def pull_models(
 
     A link that breaks is opened again. A host that is set aside is not asked.
     """
-    pulled, start, health = Pulled(host), time.monotonic(), Health(state)
-    aside = health.set_aside(host)
-    if aside is not None:
-        pulled.error, pulled.hint = f"{host} is set aside: {aside[1]}", "ringrift fleet status"
-        return pulled
-    own = Meter(whole=meter)
+    pulled, own = Pulled(host), Meter(whole=meter)
 
     def work(link: Link) -> None:
-        health.succeeded(host)
         pull_models_over(link, state, have, adopt, pulled, own, should_stop)
 
-    try:
-        error = persist(host, opener, state, work, lambda: own.done, should_stop)
-        if error is not None:
-            pulled.error, pulled.hint = error.message, error.hint
-    except Stopped:
-        pulled.stopped = True
-    pulled.seconds = time.monotonic() - start
-    return pulled
+    return carried_out(pulled, opener, state, work, lambda: own.done, should_stop)
 
 
 def pull_models_over(

@@ -204,6 +204,9 @@ def main() -> int:
     except RingriftError as error:
         sys.stderr.write(f"ringrift: {error.message}\n")
         return 1
+    except torch.OutOfMemoryError as error:
+        sys.stderr.write(f"ringrift: this check needs a GPU with more free memory: {error}\n")
+        return 1
 
 
 def _tell(text: str) -> None:

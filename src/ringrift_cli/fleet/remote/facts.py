@@ -54,7 +54,6 @@ def facts(half: Half, ask: Ask) -> Ask:
         "jobs": known,
         "jobs_error": _cut(len(known), len(every)),
         "idle_s": idle,
-        "never_ran": not every,
     }
 
 
