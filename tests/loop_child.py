@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ringrift_cli.cli.output import Output
-from ringrift_cli.config import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
+from ringrift_cli.settings import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.cycle_journal import opened
 from ringrift_cli.stages.cycle_parts import GateWork, Judged, ShouldStop, Watch

@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
-from ringrift_cli.artifacts import write_whole
-from ringrift_cli.config import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT, Registry
+from ringrift_cli.settings import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.cycle import Loop
 from ringrift_cli.stages.cycle_journal import Journal, opened
@@ -44,6 +43,7 @@ from ringrift_cli.stages.evaluate import ANCHOR, new_match, play_match
 from ringrift_cli.stages.promote import Counted
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.shards import write_searched
+from ringrift_cli.store.files import write_whole
 from tests.searched import searched_games
 
 SHARD_GAMES = 3

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli import config
-from ringrift_cli.config import Config, commented, keys, load
+from ringrift_cli import settings as config
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game.topology import BOARD_NAMES
 from ringrift_cli.nn import network
+from ringrift_cli.settings import Config, commented, keys, load
 
 
 def written(folder: Path, text: str) -> Path:

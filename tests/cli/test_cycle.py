@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.config import Config, commented
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Config, commented
 from ringrift_cli.stages import cycle_journal, cycle_steps
 from ringrift_cli.stages.cycle_journal import CYCLES, JOURNAL, opened
 from ringrift_cli.stages.cycle_parts import (

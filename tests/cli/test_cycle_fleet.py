@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.cli import cycle_fleet
 from ringrift_cli.cli.configured import configuration
 from ringrift_cli.cli.cycle import line_of
@@ -20,15 +19,16 @@ from ringrift_cli.cli.cycle_fleet import FleetMachines
 from ringrift_cli.cli.fleet_ground import ground
 from ringrift_cli.cli.output import Output
 from ringrift_cli.cli.sync_work import Work
-from ringrift_cli.config import SelfPlay, commented
 from ringrift_cli.errors import FleetError
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.settings import SelfPlay, commented
 from ringrift_cli.stages.cycle import BOOTSTRAP
 from ringrift_cli.stages.cycle_journal import JOURNAL
 from ringrift_cli.stages.cycle_parts import TrainWork, derived_seed
 from ringrift_cli.stages.cycle_shared import SharedSteps
 from ringrift_cli.stages.shards import write_searched
+from ringrift_cli.store.files import read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, running, stand_in, until
 from tests.fleet.network import LOOPBACK

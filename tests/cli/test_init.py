@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli import config
+from ringrift_cli import settings as config
 from ringrift_cli.cli import init as command
-from ringrift_cli.config import Config, load
+from ringrift_cli.settings import Config, load
 from tests.conftest import Ringrift
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.config import Config, commented
+from ringrift_cli.settings import Config, commented
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.cycle_journal import JOURNAL, opened
 from tests.conftest import Ringrift

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.config import Config, commented
+from ringrift_cli.settings import Config, commented
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.cycle import RESULTS
 from ringrift_cli.stages.cycle_journal import JOURNAL, opened

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.artifacts import MANIFEST, sha256
 from ringrift_cli.errors import RecordError
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.remote.wire import Message, Wire, WireError
+from ringrift_cli.store.files import MANIFEST, sha256
 
 ENDINGS = (".shard", ".rrg")
 TIME = "2026-01-31T12:00:00+00:00"

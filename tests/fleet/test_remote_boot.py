@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli import artifacts
 from ringrift_cli.errors import RemoteError, UsageError
 from ringrift_cli.fleet import bundle
 from ringrift_cli.fleet.remote import layout
 from ringrift_cli.fleet.remote.wire import WireError
+from ringrift_cli.store import files as artifacts
 from tests.fleet.remotes import Remote, remote, started
 
 SHELLS = [

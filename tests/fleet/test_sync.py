@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.artifacts import MANIFEST, read_manifest, remove_from_manifest, sha256
 from ringrift_cli.errors import FleetError, HostUnreachable, OutputError, RulesMismatch
 from ringrift_cli.fleet import attempts, bundle, sync, synced
 from ringrift_cli.fleet.attempts import alone
@@ -22,6 +21,7 @@ from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.quarantine import kept_out, of_host
 from ringrift_cli.fleet.sync import Pulled, plan, pull, pull_over
 from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.store.files import MANIFEST, read_manifest, remove_from_manifest, sha256
 from tests.fleet.goods import TIME, contents, destination, entry_of, offer
 from tests.fleet.servers import ProcessWay, local_link
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.artifacts import read_manifest, sha256
 from ringrift_cli.errors import BadOutput
 from ringrift_cli.fleet import attempts, listing, quarantine
 from ringrift_cli.fleet.health import Health
@@ -16,6 +15,7 @@ from ringrift_cli.fleet.quarantine import Bad, of_host, put_away
 from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.sync import Pulled, pull
 from ringrift_cli.fleet.sync_models import pull_models
+from ringrift_cli.store.files import read_manifest, sha256
 from tests.fleet.goods import (
     TIME,
     Answer,

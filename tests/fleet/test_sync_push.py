@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.artifacts import add_to_manifest, read_manifest, sha256
 from ringrift_cli.errors import HostUnreachable, RecordError
 from ringrift_cli.fleet import attempts, synced
 from ringrift_cli.fleet.audit import Here, Verified, standing, verify
@@ -19,6 +18,7 @@ from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.sync import Pulled, pull
 from ringrift_cli.fleet.sync_models import pull_models
 from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.store.files import add_to_manifest, read_manifest, sha256
 from tests.fleet.goods import ENDINGS, Liar, contents, destination, offer
 from tests.fleet.servers import local_link
 
@@ -230,7 +230,7 @@ def test_verify_reads_both_ends_and_names_every_difference(ground: Ground) -> No
 
 
 def test_verify_does_not_ask_for_what_was_deleted_or_is_in_quarantine(ground: Ground) -> None:
-    from ringrift_cli.artifacts import remove_from_manifest
+    from ringrift_cli.store.files import remove_from_manifest
 
     entries = in_step(ground)
     here = ground.runs / "hex8-2p" / "selfplay"

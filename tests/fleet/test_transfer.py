@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.artifacts import sha256
 from ringrift_cli.errors import BadOutput, HostUnreachable, OutputError, RemoteError
 from ringrift_cli.fleet import transfer
 from ringrift_cli.fleet.attempts import never
@@ -23,6 +22,7 @@ from ringrift_cli.fleet.transfer import (
     move_in,
     put,
 )
+from ringrift_cli.store.files import sha256
 from tests.fleet.goods import Liar, contents, says, sends
 from tests.fleet.servers import local_link
 

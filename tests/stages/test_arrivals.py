@@ -12,13 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringrift_cli.artifacts import (
-    add_to_manifest,
-    read_manifest,
-    remove_from_manifest,
-    sha256,
-    write_whole,
-)
 from ringrift_cli.cli.sync_work import ENDINGS
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.nn import checkpoint
@@ -28,6 +21,13 @@ from ringrift_cli.stages.arrivals import COMPACT, READABLE, Arrivals, adopt, con
 from ringrift_cli.stages.known_games import FILE, KnownGames, hashes_of_file
 from ringrift_cli.stages.shards import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
 from ringrift_cli.stages.window import WindowSetting, choose
+from ringrift_cli.store.files import (
+    add_to_manifest,
+    read_manifest,
+    remove_from_manifest,
+    sha256,
+    write_whole,
+)
 from tests.nn.networks import network
 from tests.searched import searched_games
 

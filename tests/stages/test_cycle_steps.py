@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.artifacts import read_manifest, remove_from_manifest
-from ringrift_cli.config import Config, Run, load, setting_of
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
+from ringrift_cli.settings import Config, Run, load, setting_of
 from ringrift_cli.stages import cycle
 from ringrift_cli.stages.actor import PlaySetting
 from ringrift_cli.stages.cycle_journal import Journal, opened
@@ -24,6 +23,7 @@ from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.promote import GateSetting
 from ringrift_cli.stages.shards import read_searched
 from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.store.files import read_manifest, remove_from_manifest
 from tests.loop_child import Generous, tiny
 from tests.loops import Notes, changed, settings, write_model
 from tests.walks import CONFIGURATIONS

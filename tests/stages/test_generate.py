@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ringrift_cli.artifacts import read_manifest, sha256
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn.checkpoint import load, save
@@ -36,6 +35,7 @@ from ringrift_cli.stages.generate import (
 )
 from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.shards import read_searched
+from ringrift_cli.store.files import read_manifest, sha256
 from tests.nn.networks import network
 
 QUICK = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.config import SelfPlay
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
+from ringrift_cli.settings import SelfPlay
 from ringrift_cli.stages import generate, machine, machine_profiles
 from ringrift_cli.stages.generate import games_at_once, of_section
 from ringrift_cli.stages.generate_worker import GenerateSetting

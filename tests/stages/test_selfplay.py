@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.artifacts import MANIFEST, read_manifest, sha256
 from ringrift_cli.errors import OutputError, RecordError, UsageError
 from ringrift_cli.game import playout
 from ringrift_cli.game.record import GameRecord, read_records
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.stages import selfplay
 from ringrift_cli.stages.selfplay import Setting, Summary, play_random, recorded, run
+from ringrift_cli.store.files import MANIFEST, read_manifest, sha256
 from tests.walks import CONFIGURATIONS
 
 SETTING = Setting("hex8", 2, 50, seed=3)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringrift_cli.artifacts import MANIFEST, read_manifest
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, tables
@@ -27,6 +26,7 @@ from ringrift_cli.stages.shards import (
     read_searched,
     write_searched,
 )
+from ringrift_cli.store.files import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

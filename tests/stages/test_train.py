@@ -22,7 +22,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ringrift_cli.artifacts import read_manifest, write_whole
 from ringrift_cli.errors import (
     RecordError,
     RingriftError,
@@ -38,6 +37,7 @@ from ringrift_cli.stages.shards import write_searched
 from ringrift_cli.stages.train import Sources, TrainSetting, TrainSummary, plan, train
 from ringrift_cli.stages.train_learner import Learner
 from ringrift_cli.stages.window import held_out
+from ringrift_cli.store.files import read_manifest, write_whole
 from tests.searched import Policy, lowest, searched_games, uniform
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

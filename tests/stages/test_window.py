@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringrift_cli.artifacts import MANIFEST, read_manifest
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
 from ringrift_cli.stages.shards import write_searched
 from ringrift_cli.stages.window import WindowSetting, choose, held_out, window_size
+from ringrift_cli.store.files import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.cli.options import (
     BoardOption,
     JsonOption,
@@ -23,6 +22,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.tune import Search

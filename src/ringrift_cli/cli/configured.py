@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli import config
+from ringrift_cli import settings as config
 from ringrift_cli.cli.options import BOARDS, board_name, whole_number
-from ringrift_cli.config import Config
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Config
 
 ConfigOption = Annotated[
     Path | None,

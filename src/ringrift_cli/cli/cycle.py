@@ -20,7 +20,7 @@ from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.config import Config
+    from ringrift_cli.settings import Config
     from ringrift_cli.stages.cycle_parts import Steps
 
 ALARM = 3  # exit code: all went in order, and somebody should look at what came out

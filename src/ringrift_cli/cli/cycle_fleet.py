@@ -10,11 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringrift_cli.artifacts import sha256
 from ringrift_cli.cli.sync_work import ENDINGS, Work
-from ringrift_cli.config import Config, SelfPlay
 from ringrift_cli.errors import FleetError, RecordError, UsageError
-from ringrift_cli.words import counted
+from ringrift_cli.settings import Config, SelfPlay
+from ringrift_cli.store.files import sha256
+from ringrift_cli.text import counted
 
 if TYPE_CHECKING:
     from ringrift_cli.cli.fleet_ground import Ground

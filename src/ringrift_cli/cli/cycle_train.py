@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ringrift_cli.cli.sync_work import ENDINGS, Work
-from ringrift_cli.config import Config, Train
 from ringrift_cli.errors import BadOutput, HostUnreachable, RemoteError
+from ringrift_cli.settings import Config, Train
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host

@@ -318,9 +318,9 @@ def rate(
             hint="ringrift eval match heuristic:default random",
         )
     pool = _pool(out, board, players, pie)
-    from ringrift_cli.artifacts import write_whole
     from ringrift_cli.stages import evaluate
     from ringrift_cli.stages.results import Results
+    from ringrift_cli.store.files import write_whole
 
     with Results(results_file) as results:
         rated, fitted = evaluate.rate(pool, results)

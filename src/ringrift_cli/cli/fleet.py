@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.cli import fleet_hosts, fleet_jobs, fleet_text
 from ringrift_cli.cli.fleet_ground import (
     AllOption,
@@ -24,6 +23,7 @@ from ringrift_cli.cli.fleet_ground import (
 from ringrift_cli.cli.options import JsonOption, QuietOption
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host

@@ -12,10 +12,10 @@ import typer
 from ringrift_cli.cli.configured import configuration
 
 if TYPE_CHECKING:
-    from ringrift_cli.config import Config
     from ringrift_cli.fleet.hosts import Fleet, Host
     from ringrift_cli.fleet.link import Link
     from ringrift_cli.fleet.status import Ours, Seen
+    from ringrift_cli.settings import Config
 
 STATE = "fleet"  # folder within run.folder
 TRIES = 2  # to reach a host that is to do something

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli import config
-from ringrift_cli.artifacts import write_whole
+from ringrift_cli import settings as config
 from ringrift_cli.cli.configured import BoardFlag, PlayersFlag, SetOption, flags_of
 from ringrift_cli.cli.options import JsonOption, QuietOption
 from ringrift_cli.cli.output import Output, counted
 from ringrift_cli.errors import UsageError
+from ringrift_cli.store.files import write_whole
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it is written.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Replace a file without asking.")]

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli import config
+from ringrift_cli import settings as config
 from ringrift_cli.errors import UsageError
 
 BOARDS = config.BOARDS

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from ringrift_cli.errors import OutputError
-from ringrift_cli.words import counted
+from ringrift_cli.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.cli.configured import (
     BoardFlag,
     ConfigOption,
@@ -17,6 +16,7 @@ from ringrift_cli.cli.configured import (
 )
 from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption
 from ringrift_cli.cli.output import Output
+from ringrift_cli.store.files import write_whole
 
 NAME = "report.html"
 

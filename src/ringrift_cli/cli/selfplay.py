@@ -27,7 +27,7 @@ from ringrift_cli.cli.output import Output, counted, stop_requested, stopped, wa
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.config import SelfPlay
+    from ringrift_cli.settings import SelfPlay
     from ringrift_cli.stages.selfplay import Setting, Summary
 
 POLICIES = ("model", "random")

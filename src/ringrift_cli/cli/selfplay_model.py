@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
 
 if TYPE_CHECKING:
-    from ringrift_cli.config import SelfPlay
+    from ringrift_cli.settings import SelfPlay
     from ringrift_cli.stages.actor import Counts
     from ringrift_cli.stages.generate import Generated
     from ringrift_cli.stages.generate_worker import GenerateSetting

@@ -156,8 +156,8 @@ def _pictures(
     out: Output, position: PositionText, svg: Path | None, png: Path | None, width: int
 ) -> list[str]:
     """Writes the pictures that are asked for; their paths."""
-    from ringrift_cli.artifacts import write_whole
     from ringrift_cli.game.drawing_svg import draw_svg, svg_to_png
+    from ringrift_cli.store.files import write_whole
 
     written: list[str] = []
     if svg is None and png is None:

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ringrift_cli.artifacts import MANIFEST
 from ringrift_cli.cli import sync_text
 from ringrift_cli.cli.fleet_ground import WORK_DEADLINE, Ground, failed
 from ringrift_cli.cli.output import Output, stop_requested, stopped
 from ringrift_cli.errors import FleetError, UsageError
+from ringrift_cli.store.files import MANIFEST
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.destination import Destination

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli import config
+from ringrift_cli import settings as config
 from ringrift_cli.cli.options import (
     BoardOption,
     JsonOption,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import read_manifest, removed_from_manifest
 from ringrift_cli.errors import OutputError
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
@@ -21,6 +20,7 @@ from ringrift_cli.fleet.push import MODELS, Sent
 from ringrift_cli.fleet.quarantine import kept_out
 from ringrift_cli.fleet.sync import plan
 from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of
+from ringrift_cli.store.files import read_manifest, removed_from_manifest
 
 
 class Here:

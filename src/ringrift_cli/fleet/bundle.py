@@ -15,9 +15,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ringrift_cli.artifacts import sha256
 from ringrift_cli.errors import RemoteError, UsageError
 from ringrift_cli.fleet.remote.wire import Wire, WireError
+from ringrift_cli.store.files import sha256
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = ("__init__.py", "errors.py", "artifacts.py", "fleet/__init__.py", "fleet/remote/*.py")

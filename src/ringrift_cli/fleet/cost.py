@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import RecordError
 from ringrift_cli.fleet.hosts import Fleet, Host
+from ringrift_cli.store.files import write_whole
 
 FILE = "ledger.json"
 HOUR, DAY = 3600.0, 86400.0

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.store.files import write_whole
 
 FILE = "health.json"
 EVENTS = "events.jsonl"

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.config import BOARDS, NULL
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.yaml_values import At, meant
+from ringrift_cli.settings import BOARDS, NULL
 
 FILE = Path("hosts.yaml")
 VARIABLE = "RINGRIFT_HOSTS"

@@ -16,11 +16,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import BadOutput, RecordError, RemoteError, UsageError
 from ringrift_cli.fleet import told
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.plan import ACTIVE, Placed
+from ringrift_cli.store.files import write_whole
 
 FOLDER = "jobs"
 ENDED = "ended.json"

@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringrift_cli.config import BOARDS
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.remote.jobs import NAME
+from ringrift_cli.settings import BOARDS
 
 ROLES = {
     "selfplay": "selfplay",

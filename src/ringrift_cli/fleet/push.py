@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import read_manifest
 from ringrift_cli.errors import BadOutput, FleetError, OutputError, RemoteError
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
 from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of, put
+from ringrift_cli.store.files import read_manifest
 
 MODELS = "models"  # the folder there
 MOST_POINTER = 16 << 20  # bytes

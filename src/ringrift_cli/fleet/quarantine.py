@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import sha256, write_whole
 from ringrift_cli.errors import RecordError
+from ringrift_cli.store.files import sha256, write_whole
 
 FOLDER = "quarantine"
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

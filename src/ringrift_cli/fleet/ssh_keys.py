@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ringrift_cli.errors import HostUnreachable
 from ringrift_cli.fleet.channel import Connection
 from ringrift_cli.fleet.ssh_config import DEFAULT_KEYS
-from ringrift_cli.words import counted
+from ringrift_cli.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path

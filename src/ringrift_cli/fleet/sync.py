@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import add_to_manifest
 from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, carried_out, never
@@ -38,6 +37,7 @@ from ringrift_cli.fleet.transfer import (
     move_in,
     sync_folder,
 )
+from ringrift_cli.store.files import add_to_manifest
 
 INCOMING = "incoming"
 TRIES = 3  # of a file that does not come as it was

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import RecordError
+from ringrift_cli.store.files import write_whole
 
 FILE = "synced.json"
 

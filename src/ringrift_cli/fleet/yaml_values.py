@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringrift_cli.config import NULL, WORDS
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import NULL, WORDS
 
 if TYPE_CHECKING:
     from yaml import Node

@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -40,6 +39,7 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result, result_of
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.store.files import write_whole
 
 MAGIC = b"RINGRIFT-GAMES 1\n"
 READABLE = "ringrift-game"

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.game import engine, jit, perft, playout, replay, state
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
+from ringrift_cli.store.files import write_whole
 
 
 def compile_package(

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringrift_cli.artifacts import sha256, write_whole
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
+from ringrift_cli.store.files import sha256, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

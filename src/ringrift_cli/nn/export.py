@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringrift_cli.artifacts import sha256, write_whole
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -31,6 +30,7 @@ from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.checkpoint import Checkpoint
 from ringrift_cli.nn.features import FEATURES_VERSION, encode_all
 from ringrift_cli.nn.network import Network
+from ringrift_cli.store.files import sha256, write_whole
 
 OPSET = 18
 INPUTS, OUTPUTS = ("planes", "scalars"), ("policy", "value")

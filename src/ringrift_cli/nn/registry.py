@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli import config
-from ringrift_cli.artifacts import write_whole
+from ringrift_cli import settings as config
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch, UsageError
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.store.files import write_whole
 
 FORMAT = 1  # of champion.json
 EVIDENCE_FORMAT = 1

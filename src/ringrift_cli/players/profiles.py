@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import UsageError
 from ringrift_cli.players.features import FEATURES, NAMES
 from ringrift_cli.players.scoring import FloatArray
+from ringrift_cli.store.files import write_whole
 
 FEATURES_VERSION = 1  # grows when a feature comes, goes or counts something else
 MOST_WEIGHT = 1_000_000

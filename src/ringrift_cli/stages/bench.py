@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ringrift_cli import config
+from ringrift_cli import settings as config
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.stages.bench_subject import Measured, Rates, Round, Setting, Subject

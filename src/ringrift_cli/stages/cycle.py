@@ -22,10 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import sha256, write_whole
-from ringrift_cli.config import Config
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.settings import Config
 from ringrift_cli.stages import cycle_data
 from ringrift_cli.stages.cycle_alarms import alarms
 from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
@@ -43,8 +42,9 @@ from ringrift_cli.stages.cycle_parts import (
     derived_seed,
 )
 from ringrift_cli.stages.train_setting import FREE
+from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.text import counted
 from ringrift_cli.version import __version__
-from ringrift_cli.words import counted
 
 FORMAT = 1
 SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT = "selfplay", "train", "gate", "promote", "collect"

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from ringrift_cli.config import Cycle
+from ringrift_cli.settings import Cycle
 from ringrift_cli.stages.cycle_data import GB
-from ringrift_cli.words import counted
+from ringrift_cli.text import counted
 
 Record = dict[str, Any]  # a line of cycles.jsonl
 HEURISTIC = "heuristic"  # the check of the gate

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import OutputError, RecordError, RingriftError
+from ringrift_cli.store.files import write_whole
 
 LOCK, JOURNAL, CYCLES = "lock", "journal.jsonl", "cycles.jsonl"
 LOOKS = 5  # attempts to take the lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from ringrift_cli.config import Config
+from ringrift_cli.settings import Config
 from ringrift_cli.stages import cycle_data, cycle_journal
 from ringrift_cli.stages.cycle import GATE, PROMOTE, STEPS, Folders, surplus
 from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE

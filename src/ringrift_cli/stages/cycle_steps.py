@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import read_manifest
-from ringrift_cli.config import Config, setting_of
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
+from ringrift_cli.settings import Config, setting_of
 from ringrift_cli.stages import window
 from ringrift_cli.stages.actor import Counts
 from ringrift_cli.stages.cycle_parts import (
@@ -29,6 +28,7 @@ from ringrift_cli.stages.generate import TEACHER, Generated, devices_named, gene
 from ringrift_cli.stages.promote import GateSetting, check_nameable, gate_model
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.store.files import read_manifest
 
 WHOLE = 1000  # parts of a training run that its meter counts
 # Of the summary of training: said elsewhere in the record, or in the checkpoint.

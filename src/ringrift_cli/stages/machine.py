@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.bench import this_machine
-from ringrift_cli.words import counted
+from ringrift_cli.text import counted
 
 GIGABYTE = 1e9
 # Where a container says how much memory it may take, and takes: cgroups of version 2 and 1.

@@ -21,9 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.version import rules_hash
+from ringrift_cli.store.files import write_whole
 from ringrift_cli.version import __version__
 
 FORMAT = 1

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.artifacts import write_whole
 from ringrift_cli.errors import PlayerError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -22,6 +21,7 @@ from ringrift_cli.game.record import GameRecord, write_records
 from ringrift_cli.game.topology import board_named, check_pie, check_players
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Choices, Decisions, Player
+from ringrift_cli.store.files import write_whole
 
 FORMAT = "ringrift-play"
 VERSION = 1

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.config import SEPARATORS
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.nn.registry import Entry, Registry, pool_name
+from ringrift_cli.settings import SEPARATORS
 from ringrift_cli.stages.evaluate import ANCHOR, identity, new_match, play_match, play_sprt
 from ringrift_cli.stages.match import Match
 from ringrift_cli.stages.promote_evidence import (

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.artifacts import add_to_manifest, read_manifest, sha256, write_whole
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -24,6 +23,7 @@ from ringrift_cli.game.record import GameRecord, readable_lines, to_compact
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.store.files import add_to_manifest, read_manifest, sha256, write_whole
 
 SHARD_GAMES = 4096
 LOG = 512  # decisions played between two looks at the host

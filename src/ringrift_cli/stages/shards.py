@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ringrift_cli.artifacts import add_to_manifest, sha256, write_whole
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
@@ -43,6 +42,7 @@ from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tab
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.stages import shard_checks
 from ringrift_cli.stages.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
+from ringrift_cli.store.files import add_to_manifest, sha256, write_whole
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
 ENDING = ".shard"

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.config import Config
 from ringrift_cli.nn.registry import Registry
+from ringrift_cli.settings import Config
 from ringrift_cli.stages import cycle_journal
 from ringrift_cli.stages.cycle import RESULTS, Folders
 from ringrift_cli.stages.cycle_alarms import HEURISTIC, heuristic_elo

@@ -43,7 +43,7 @@ from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_start import Plan, Sources, plan
 from ringrift_cli.stages.train_state import State
 from ringrift_cli.stages.window import WindowSetting, choose
-from ringrift_cli.words import counted
+from ringrift_cli.text import counted
 
 __all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
 

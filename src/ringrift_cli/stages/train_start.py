@@ -21,7 +21,7 @@ from ringrift_cli.stages.train_machine import advised
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_state import State
 from ringrift_cli.stages.window import Window, choose
-from ringrift_cli.words import counted
+from ringrift_cli.text import counted
 
 NEW_SIZE = "small"
 LONG = 10**6  # steps that a trained network's weights count as an average of

@@ -22,10 +22,10 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ringrift_cli.artifacts import sha256, write_whole
 from ringrift_cli.errors import OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.features import FEATURES_VERSION
+from ringrift_cli.store.files import sha256, write_whole
 
 FORMAT = 1
 STATE = "state.json"

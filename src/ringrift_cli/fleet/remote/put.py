@@ -13,7 +13,6 @@ import os
 import secrets
 from typing import Iterator
 
-from ringrift_cli.artifacts import UMASK
 from ringrift_cli.fleet.remote import hashes
 from ringrift_cli.fleet.remote.base import (
     Ask,
@@ -29,6 +28,7 @@ from ringrift_cli.fleet.remote.base import (
 )
 from ringrift_cli.fleet.remote.layout import INNER, PARTIAL
 from ringrift_cli.fleet.remote.wire import WireError
+from ringrift_cli.store.files import UMASK
 
 
 def put(half: Half, ask: Ask) -> Ask | None:

@@ -75,8 +75,8 @@ def write_cache(path: str, document: dict[str, Any]) -> None:
     """Keeps what can be found out again; without room on the disk it is not kept."""
     from pathlib import Path
 
-    from ringrift_cli.artifacts import write_whole
     from ringrift_cli.errors import OutputError
+    from ringrift_cli.store.files import write_whole
 
     with contextlib.suppress(OutputError):
         write_whole(Path(path), json.dumps(document).encode("ascii"))
