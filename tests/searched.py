@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from ringrift_cli.data.shard import SearchedGame
+from ringrift_cli.data.shard_checks import RESIGNED, SmallFloats, offsets_of
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.replay import rows_at
 from ringrift_cli.game.topology import IntArray, tables
-from ringrift_cli.stages.shard_checks import RESIGNED, SmallFloats, offsets_of
-from ringrift_cli.stages.shards import SearchedGame
 
 LONGEST = 1 << 13  # decisions of a game
 Policy = Callable[[IntArray, npt.NDArray[np.int32]], SmallFloats]

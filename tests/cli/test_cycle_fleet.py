@@ -19,6 +19,7 @@ from ringrift_cli.cli.cycle_fleet import FleetMachines
 from ringrift_cli.cli.fleet_ground import ground
 from ringrift_cli.cli.output import Output
 from ringrift_cli.cli.sync_work import Work
+from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import FleetError
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
@@ -27,7 +28,6 @@ from ringrift_cli.stages.cycle import BOOTSTRAP
 from ringrift_cli.stages.cycle_journal import JOURNAL
 from ringrift_cli.stages.cycle_parts import TrainWork, derived_seed
 from ringrift_cli.stages.cycle_shared import SharedSteps
-from ringrift_cli.stages.shards import write_searched
 from ringrift_cli.store.files import read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, running, stand_in, until

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ringrift_cli.data.shard import read_searched
 from ringrift_cli.nn.checkpoint import save
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
-from ringrift_cli.stages.shards import read_searched
 from ringrift_cli.store.files import read_manifest
 from tests.conftest import Ringrift
 from tests.nn.networks import network

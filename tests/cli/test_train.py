@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.stages import train_state
-from ringrift_cli.stages.shards import write_searched
 from ringrift_cli.store.files import read_manifest
 from tests.conftest import Ringrift
 from tests.searched import searched_games

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ringrift_cli.data.game_index import FILE, KnownGames, head
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.fleet.transfer import Meter, put
-from ringrift_cli.stages.known_games import FILE, KnownGames, head
 from ringrift_cli.store.files import MANIFEST, sha256
 from tests.fleet.goods import destination, entry_of, offer
 from tests.fleet.network import LOOPBACK

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ringrift_cli.data.shard import SearchedGame, read_searched, write_searched
+from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
@@ -18,8 +20,6 @@ from ringrift_cli.search.forest import Evaluator
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.actor import Actor, PlaySetting
 from ringrift_cli.stages.forests import on_cpu
-from ringrift_cli.stages.shard_checks import RESIGNED
-from ringrift_cli.stages.shards import SearchedGame, read_searched, write_searched
 from tests.search.test_forest import ByRow, Uniform
 from tests.walks import CONFIGURATIONS
 

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from ringrift_cli.cli.sync_work import ENDINGS
+from ringrift_cli.data import game_index as known_games
+from ringrift_cli.data import retention as cycle_data
+from ringrift_cli.data.game_index import FILE, KnownGames, hashes_of_file
+from ringrift_cli.data.intake import COMPACT, READABLE, Arrivals, adopt, conflict, place
+from ringrift_cli.data.shard import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
+from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.stages import cycle_data, known_games, selfplay
-from ringrift_cli.stages.arrivals import COMPACT, READABLE, Arrivals, adopt, conflict, place
-from ringrift_cli.stages.known_games import FILE, KnownGames, hashes_of_file
-from ringrift_cli.stages.shards import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
-from ringrift_cli.stages.window import WindowSetting, choose
+from ringrift_cli.stages import selfplay
 from ringrift_cli.store.files import (
     add_to_manifest,
     read_manifest,

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from ringrift_cli.cli.cycle import line_of
+from ringrift_cli.data import retention as cycle_data
+from ringrift_cli.data import window
+from ringrift_cli.data.window import WindowSetting
 from ringrift_cli.errors import RecordError
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.stages import cycle_data, window
 from ringrift_cli.stages.cycle_alarms import alarms
 from ringrift_cli.stages.cycle_journal import JOURNAL
 from ringrift_cli.stages.cycle_parts import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
 from ringrift_cli.stages.cycle_shared import SharedSteps
-from ringrift_cli.stages.window import WindowSetting
 from ringrift_cli.store.files import MANIFEST, read_manifest
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, changed, run, settings

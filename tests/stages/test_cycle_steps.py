@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
@@ -21,7 +22,6 @@ from ringrift_cli.stages.cycle_parts import Model, Trained, TrainWork
 from ringrift_cli.stages.cycle_steps import RealSteps
 from ringrift_cli.stages.generate_worker import GenerateSetting
 from ringrift_cli.stages.promote import GateSetting
-from ringrift_cli.stages.shards import read_searched
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.store.files import read_manifest, remove_from_manifest
 from tests.loop_child import Generous, tiny

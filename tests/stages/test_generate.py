@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn.checkpoint import load, save
@@ -34,7 +35,6 @@ from ringrift_cli.stages.generate import (
     recorded,
 )
 from ringrift_cli.stages.generate_worker import GenerateSetting
-from ringrift_cli.stages.shards import read_searched
 from ringrift_cli.store.files import read_manifest, sha256
 from tests.nn.networks import network
 

@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringrift_cli.errors import RecordError, RulesMismatch
-from ringrift_cli.game import layout as L
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, tables
-from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.stages import shard_checks
-from ringrift_cli.stages.shards import (
+from ringrift_cli.data import shard_checks
+from ringrift_cli.data.shard import (
     DIGEST,
     MAGIC,
     SearchedGame,
@@ -26,6 +22,10 @@ from ringrift_cli.stages.shards import (
     read_searched,
     write_searched,
 )
+from ringrift_cli.errors import RecordError, RulesMismatch
+from ringrift_cli.game import layout as L
+from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, tables
+from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.files import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 

@@ -22,6 +22,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ringrift_cli.data.shard import write_searched
+from ringrift_cli.data.window import held_out
 from ringrift_cli.errors import (
     RecordError,
     RingriftError,
@@ -33,10 +35,8 @@ from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.stages import train as stage
 from ringrift_cli.stages import train_loss, train_start, train_state
-from ringrift_cli.stages.shards import write_searched
 from ringrift_cli.stages.train import Sources, TrainSetting, TrainSummary, plan, train
 from ringrift_cli.stages.train_learner import Learner
-from ringrift_cli.stages.window import held_out
 from ringrift_cli.store.files import read_manifest, write_whole
 from tests.searched import Policy, lowest, searched_games, uniform
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from ringrift_cli.data.shard import SearchedGame, Shard, read_searched, write_searched
+from ringrift_cli.data.window import held_out
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.position import Position
@@ -17,7 +19,6 @@ from ringrift_cli.game.symmetry import cells_array, symmetries, transform_row
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, board_named, tables
 from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.symmetry import exact_symmetries
-from ringrift_cli.stages.shards import SearchedGame, Shard, read_searched, write_searched
 from ringrift_cli.stages.train_batches import (
     UNKNOWN,
     Batch,
@@ -27,7 +28,6 @@ from ringrift_cli.stages.train_batches import (
     validation_batches,
 )
 from ringrift_cli.stages.train_data import TrainData, finished, gather, training_positions
-from ringrift_cli.stages.window import held_out
 from tests.searched import lowest, searched_games
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

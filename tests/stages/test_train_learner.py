@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from ringrift_cli.data.shard import read_searched, write_searched
 from ringrift_cli.errors import RecordError, UsageError
-from ringrift_cli.stages.shards import read_searched, write_searched
 from ringrift_cli.stages.train_batches import Batch, training_batch
 from ringrift_cli.stages.train_data import gather
 from ringrift_cli.stages.train_learner import (

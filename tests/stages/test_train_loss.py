@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ringrift_cli.data.shard_checks import offsets_of
 from ringrift_cli.nn.network import Heads, Network, architecture
-from ringrift_cli.stages.shard_checks import offsets_of
 from ringrift_cli.stages.train_batches import UNKNOWN, Batch
 from ringrift_cli.stages.train_loss import (
     calibration_error,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ringrift_cli.data.shard import write_searched
+from ringrift_cli.data.window import WindowSetting, choose, held_out, window_size
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
-from ringrift_cli.stages.shards import write_searched
-from ringrift_cli.stages.window import WindowSetting, choose, held_out, window_size
 from ringrift_cli.store.files import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 

@@ -267,7 +267,7 @@ class _Arrived:
         self._destination = Destination(own.folders, own.place, self._check, ENDINGS)
 
     def _held(self) -> int:
-        from ringrift_cli.stages.cycle_data import games_of, of_cycle
+        from ringrift_cli.data.retention import games_of, of_cycle
 
         return games_of(of_cycle(self._work.folder, self._work.cycle))
 

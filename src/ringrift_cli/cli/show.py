@@ -116,8 +116,8 @@ def _picture_width(wanted: int | None, svg: Path | None, png: Path | None) -> in
 
 def _chosen(path: Path, game: int, ply: int | None) -> GameRecord:
     """A game of a file, which must have as many decisions as `ply`."""
+    from ringrift_cli.data.shard import ENDING, read_searched
     from ringrift_cli.game.record import read_records
-    from ringrift_cli.stages.shards import ENDING, read_searched
 
     records = read_searched(path).records() if path.suffix == ENDING else read_records(path)
     if game > len(records):

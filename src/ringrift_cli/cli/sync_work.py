@@ -20,12 +20,12 @@ from ringrift_cli.errors import FleetError, UsageError
 from ringrift_cli.store.files import MANIFEST
 
 if TYPE_CHECKING:
+    from ringrift_cli.data.intake import Arrivals
     from ringrift_cli.fleet.destination import Destination
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.link import Link
     from ringrift_cli.fleet.push import Bundle
     from ringrift_cli.fleet.transfer import Meter
-    from ringrift_cli.stages.arrivals import Arrivals
 
 T = TypeVar("T")
 ENDINGS = (".shard", ".rrg", ".games.jsonl")  # of files of games
@@ -126,7 +126,7 @@ class Work:
         return [path.parent for path in self.runs.glob(f"*/*/{MANIFEST}")]
 
     def _place(self, entry: Mapping[str, Any]) -> Path:
-        from ringrift_cli.stages.arrivals import place
+        from ringrift_cli.data.intake import place
 
         return place(self.runs, entry)
 
@@ -139,7 +139,7 @@ class Work:
             with lock:
                 if not made:
                     self.out.compile_rules()
-                    from ringrift_cli.stages.arrivals import Arrivals
+                    from ringrift_cli.data.intake import Arrivals
 
                     made.append(Arrivals())
             made[0].check(path, entry, folder)
@@ -164,8 +164,8 @@ class Work:
         """Takes a checkpoint into the registry; `RecordError` if it is not right."""
         with self._adopting:
             self.out.compile_network()
+            from ringrift_cli.data.intake import adopt
             from ringrift_cli.nn.registry import Registry
-            from ringrift_cli.stages.arrivals import adopt
 
             adopt(Registry(self.models), path, pool)
 
@@ -175,7 +175,7 @@ class Work:
         from ringrift_cli.nn.registry import POINTER, Registry
 
         def conflict(theirs: bytes, ours: bytes) -> str | None:
-            from ringrift_cli.stages import arrivals
+            from ringrift_cli.data import intake as arrivals
 
             return None if replace else arrivals.conflict(theirs, ours)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ringrift_cli.data.shard import SearchedGame
+from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
@@ -19,8 +21,6 @@ from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
 from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.stages.openings import play_openings
-from ringrift_cli.stages.shard_checks import RESIGNED
-from ringrift_cli.stages.shards import SearchedGame
 
 LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
 

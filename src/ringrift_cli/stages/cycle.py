@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import cycle_data
 from ringrift_cli.stages.cycle_alarms import alarms
 from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
 from ringrift_cli.stages.cycle_parts import (

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from ringrift_cli.data.retention import GB
 from ringrift_cli.settings import Cycle
-from ringrift_cli.stages.cycle_data import GB
 from ringrift_cli.text import counted
 
 Record = dict[str, Any]  # a line of cycles.jsonl

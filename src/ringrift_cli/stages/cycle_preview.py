@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import cycle_data, cycle_journal
+from ringrift_cli.stages import cycle_journal
 from ringrift_cli.stages.cycle import GATE, PROMOTE, STEPS, Folders, surplus
 from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE
 from ringrift_cli.stages.cycle_parts import ACCEPTED, Steps

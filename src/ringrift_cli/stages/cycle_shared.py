@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import window
 from ringrift_cli.stages.cycle_parts import (
     Meter,
     Played,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.settings import Config, setting_of
-from ringrift_cli.stages import window
 from ringrift_cli.stages.actor import Counts
 from ringrift_cli.stages.cycle_parts import (
     GateWork,

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import TrainingError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn import checkpoint
@@ -42,7 +43,6 @@ from ringrift_cli.stages.train_machine import advised, computing_in
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_start import Plan, Sources, plan
 from ringrift_cli.stages.train_state import State
-from ringrift_cli.stages.window import WindowSetting, choose
 from ringrift_cli.text import counted
 
 __all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]

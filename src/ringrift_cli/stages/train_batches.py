@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ringrift_cli.data.shard_checks import offsets_of, place_targets
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -26,7 +27,6 @@ from ringrift_cli.game.symmetry import symmetries
 from ringrift_cli.game.topology import IntArray, board_named
 from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.symmetry import exact_symmetries, transform_all
-from ringrift_cli.stages.shard_checks import offsets_of, place_targets
 from ringrift_cli.stages.train_data import TrainData, finished
 
 SAMPLES = 1  # the path from the seed to the random numbers of a step

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ringrift_cli.data.shard import Shard
+from ringrift_cli.data.shard_checks import RESIGNED, Columns, SmallFloats, joined
+from ringrift_cli.data.window import held_out
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import BoolArray, LongArray
 from ringrift_cli.game.topology import IntArray, tables
-from ringrift_cli.stages.shard_checks import RESIGNED, Columns, SmallFloats, joined
-from ringrift_cli.stages.shards import Shard
-from ringrift_cli.stages.window import held_out
 
 FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ringrift_cli.data.window import WindowSetting
 from ringrift_cli.errors import UsageError
-from ringrift_cli.stages.window import WindowSetting
 
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("constant", "cosine")

@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
+from ringrift_cli.data.shard import Shard
+from ringrift_cli.data.window import Window, choose
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Architecture, Network, architecture
 from ringrift_cli.stages import train_state
-from ringrift_cli.stages.shards import Shard
 from ringrift_cli.stages.train_data import training_positions
 from ringrift_cli.stages.train_learner import Learner
 from ringrift_cli.stages.train_machine import advised
 from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.stages.train_state import State
-from ringrift_cli.stages.window import Window, choose
 from ringrift_cli.text import counted
 
 NEW_SIZE = "small"

@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringrift_cli.data import shard_checks
+from ringrift_cli.data.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
@@ -40,8 +42,6 @@ from ringrift_cli.game.record import GameRecord, unpacked
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.stages import shard_checks
-from ringrift_cli.stages.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
 from ringrift_cli.store.files import add_to_manifest, sha256, write_whole
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"

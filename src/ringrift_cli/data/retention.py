@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ringrift_cli.data.shard import ENDING, Shard, read_searched
+from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.notation import REASONS
-from ringrift_cli.stages.shard_checks import RESIGNED
-from ringrift_cli.stages.shards import ENDING, Shard, read_searched
 from ringrift_cli.store.files import MANIFEST, read_manifest, remove_from_manifest
 from ringrift_cli.text import counted
 

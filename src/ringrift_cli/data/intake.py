@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
-from ringrift_cli.game.record import MAGIC, from_document, read_records
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
-from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.nn.registry import pool_name
-from ringrift_cli.stages.known_games import (
+from ringrift_cli.data.game_index import (
     COMPACT,
     READABLE,
     Hashes,
@@ -31,7 +26,12 @@ from ringrift_cli.stages.known_games import (
     kind_of,
     readable_documents,
 )
-from ringrift_cli.stages.shards import ENDING, read_searched
+from ringrift_cli.data.shard import ENDING, read_searched
+from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
+from ringrift_cli.game.record import MAGIC, from_document, read_records
+from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
+from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.nn.registry import pool_name
 
 if TYPE_CHECKING:
     from ringrift_cli.nn.registry import Entry, Registry

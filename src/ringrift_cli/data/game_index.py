@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringrift_cli.data.shard import ENDING, read_decisions
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.stages.shards import ENDING, read_decisions
 from ringrift_cli.store.files import MANIFEST, read_manifest, write_whole
 
 Hashes = npt.NDArray[
