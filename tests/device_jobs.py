@@ -16,7 +16,7 @@ from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.players.cuda.playout import HeuristicBatch, Temper
 from ringrift_cli.search.cuda.check import DeviceArithmetic, trace
 from ringrift_cli.search.cuda.forest import DeviceForest
-from ringrift_cli.stages.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.actor import Actor, PlaySetting
 from tests.simulated import Arrays
 
 QUICK = PlaySetting(

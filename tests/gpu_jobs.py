@@ -17,8 +17,8 @@ from ringrift_cli.nn.cuda import kernels as network_kernels
 from ringrift_cli.search.cuda import kernels as search_kernels
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import NEVER
+from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.stages import gpu_agreement, gpu_check, search_bench
-from ringrift_cli.stages.actor import PlaySetting
 from ringrift_cli.stages.gpu_agreement import Extent
 from ringrift_cli.stages.gpu_check import Effort
 from tests.simulated import Arrays

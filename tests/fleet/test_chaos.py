@@ -25,8 +25,8 @@ import pytest
 from ringrift_cli.fleet import jobs
 from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.stages import selfplay
-from ringrift_cli.stages.selfplay import Setting, play_random, write_shard
+from ringrift_cli.selfplay import random_games as selfplay
+from ringrift_cli.selfplay.random_games import Setting, play_random, write_shard
 from ringrift_cli.store.files import MANIFEST, read_manifest, sha256
 from tests.conftest import Ringrift
 from tests.fleet.network import Proxy

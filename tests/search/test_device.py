@@ -19,8 +19,8 @@ from ringrift_cli.search.cuda import memory
 from ringrift_cli.search.cuda.check import Arithmetic, DeviceArithmetic, Trace, trace
 from ringrift_cli.search.cuda.forest import DeviceForest
 from ringrift_cli.search.forest import Forest
-from ringrift_cli.stages.actor import Actor
-from ringrift_cli.stages.forests import on_cpu
+from ringrift_cli.selfplay.actor import Actor
+from ringrift_cli.selfplay.forests import on_cpu
 from tests import device_jobs
 from tests.ptx import TARGETS, PtxDevice, Target
 from tests.simulated import simulate

@@ -18,8 +18,8 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.forest import Evaluator
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.stages.actor import Actor, PlaySetting
-from ringrift_cli.stages.forests import on_cpu
+from ringrift_cli.selfplay.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.forests import on_cpu
 from tests.search.test_forest import ByRow, Uniform
 from tests.walks import CONFIGURATIONS
 

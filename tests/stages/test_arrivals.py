@@ -22,7 +22,7 @@ from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.stages import selfplay
+from ringrift_cli.selfplay import random_games as selfplay
 from ringrift_cli.store.files import (
     add_to_manifest,
     read_manifest,

@@ -11,8 +11,8 @@ import torch
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.search.cuda.check import Arithmetic
 from ringrift_cli.search.forest import Forest
-from ringrift_cli.stages import forests
-from ringrift_cli.stages.actor import PlaySetting
+from ringrift_cli.selfplay import forests
+from ringrift_cli.selfplay.actor import PlaySetting
 
 
 class Gpu:

@@ -24,17 +24,18 @@ from ringrift_cli.nn.evaluator import NetworkEvaluator
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.search.cuda.check import Arithmetic
 from ringrift_cli.search.forest import Forest
-from ringrift_cli.stages import forests, generate_worker
-from ringrift_cli.stages.actor import Counts, PlaySetting
-from ringrift_cli.stages.forests import on_cpu
-from ringrift_cli.stages.generate import (
+from ringrift_cli.selfplay import forests
+from ringrift_cli.selfplay import worker as generate_worker
+from ringrift_cli.selfplay.actor import Counts, PlaySetting
+from ringrift_cli.selfplay.forests import on_cpu
+from ringrift_cli.selfplay.generate import (
     Generated,
     _add,
     devices_named,
     generate,
     recorded,
 )
-from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.store.files import read_manifest, sha256
 from tests.nn.networks import network
 
@@ -130,10 +131,10 @@ def test_how_long_must_be_said(setting: GenerateSetting, tmp_path: Path) -> None
 RUN = """
 import sys
 from pathlib import Path
-from ringrift_cli.stages.actor import PlaySetting
-from ringrift_cli.stages.generate import generate
-from ringrift_cli.stages.forests import on_cpu
-from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.selfplay.generate import generate
+from ringrift_cli.selfplay.forests import on_cpu
+from ringrift_cli.selfplay.worker import GenerateSetting
 if __name__ == "__main__":
     model, folder = Path(sys.argv[1]), Path(sys.argv[2])
     quick = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)

@@ -12,10 +12,11 @@ import pytest
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
+from ringrift_cli.selfplay import generate
+from ringrift_cli.selfplay.generate import games_at_once, of_section
+from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import SelfPlay
-from ringrift_cli.stages import generate, machine, machine_profiles
-from ringrift_cli.stages.generate import games_at_once, of_section
-from ringrift_cli.stages.generate_worker import GenerateSetting
+from ringrift_cli.stages import machine, machine_profiles
 from ringrift_cli.stages.machine_profiles import (
     Choice,
     Key,

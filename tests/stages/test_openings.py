@@ -8,7 +8,7 @@ import pytest
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import game_seeds
 from ringrift_cli.game.position import Position
-from ringrift_cli.stages.openings import play_openings
+from ringrift_cli.selfplay.openings import play_openings
 
 
 @pytest.mark.parametrize(("players", "pie_rule"), [(2, False), (2, True), (4, False)])

@@ -16,8 +16,8 @@ from ringrift_cli.errors import OutputError, RecordError, UsageError
 from ringrift_cli.game import playout
 from ringrift_cli.game.record import GameRecord, read_records
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.stages import selfplay
-from ringrift_cli.stages.selfplay import Setting, Summary, play_random, recorded, run
+from ringrift_cli.selfplay import random_games as selfplay
+from ringrift_cli.selfplay.random_games import Setting, Summary, play_random, recorded, run
 from ringrift_cli.store.files import MANIFEST, read_manifest, sha256
 from tests.walks import CONFIGURATIONS
 

@@ -249,7 +249,7 @@ def selfplay(
         run(out, subject, gpus, asked)
         return
     from ringrift_cli.game.bench import this_machine
-    from ringrift_cli.stages.generate import devices_named, games_at_once
+    from ringrift_cli.selfplay.generate import devices_named, games_at_once
     from ringrift_cli.stages.selfplay_bench import BenchSetting, measure
 
     devices = devices_named(gpus)

@@ -134,7 +134,7 @@ def run(out: Output, subject: Subject, gpus: str, asked: Asked) -> None:
 
     Raises `typer.Exit` with 1 where a profile does not hold.
     """
-    from ringrift_cli.stages.generate import devices_named
+    from ringrift_cli.selfplay.generate import devices_named
     from ringrift_cli.stages.machine import device_name
 
     subjects: dict[str, Subject] = {}

@@ -27,8 +27,8 @@ from ringrift_cli.cli.output import Output, counted, stop_requested, stopped, wa
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringrift_cli.selfplay.random_games import Setting, Summary
     from ringrift_cli.settings import SelfPlay
-    from ringrift_cli.stages.selfplay import Setting, Summary
 
 POLICIES = ("model", "random")
 RANDOM_GAMES = 1000
@@ -266,7 +266,7 @@ def _play_random(
 ) -> None:
     """Plays uniformly random games."""
     out.compile_rules()
-    from ringrift_cli.stages import selfplay as stage
+    from ringrift_cli.selfplay import random_games as stage
 
     setting = stage.Setting(board, players, games, seed, pie)
     stage.play_random(stage.Setting(board, players, 1, 0), 0, 1)  # loads the compiled rules

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
 
 if TYPE_CHECKING:
+    from ringrift_cli.selfplay.actor import Counts
+    from ringrift_cli.selfplay.generate import Generated
+    from ringrift_cli.selfplay.worker import GenerateSetting
     from ringrift_cli.settings import SelfPlay
-    from ringrift_cli.stages.actor import Counts
-    from ringrift_cli.stages.generate import Generated
-    from ringrift_cli.stages.generate_worker import GenerateSetting
     from ringrift_cli.stages.machine_profiles import Say
 
 HEURISTIC = "heuristic"  # the name of the model that is none
@@ -75,7 +75,7 @@ def setting_of(
     from ringrift_cli.nn.checkpoint import generation_of, read_about
     from ringrift_cli.players.model import checkpoint_named
     from ringrift_cli.players.spec import teacher
-    from ringrift_cli.stages.generate import TEACHER, devices_named, of_section
+    from ringrift_cli.selfplay.generate import TEACHER, devices_named, of_section
 
     devices = devices_named(gpus)
     path: Path | None = None
@@ -102,7 +102,7 @@ def play(
     out: Output, setting: GenerateSetting, folder: Path, games: int | None, hours: float | None
 ) -> None:
     """Plays, prints what came out, and ends as a signal says that came meanwhile."""
-    from ringrift_cli.stages.generate import generate
+    from ringrift_cli.selfplay.generate import generate
 
     title = f"Self-play {setting.board} {setting.players}p, {setting.identity[:8]}"
     total = games if games is not None else int(3600 * (hours or 0))

@@ -9,8 +9,9 @@ from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
+from ringrift_cli.selfplay.actor import Counts
+from ringrift_cli.selfplay.generate import TEACHER, Generated, devices_named, generate, of_section
 from ringrift_cli.settings import Config, setting_of
-from ringrift_cli.stages.actor import Counts
 from ringrift_cli.stages.cycle_parts import (
     GateWork,
     Judged,
@@ -24,7 +25,6 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.stages.generate import TEACHER, Generated, devices_named, generate, of_section
 from ringrift_cli.stages.promote import GateSetting, check_nameable, gate_model
 from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stages.train_setting import TrainSetting

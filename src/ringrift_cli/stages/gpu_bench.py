@@ -28,9 +28,9 @@ from ringrift_cli.nn.folded import Folded
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.search.cuda.forest import DeviceForest
 from ringrift_cli.search.cuda.sequence import Sequence
-from ringrift_cli.stages.actor import Actor, PlaySetting
-from ringrift_cli.stages.forests import on_gpu
-from ringrift_cli.stages.generate_worker import lines_on
+from ringrift_cli.selfplay.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.forests import on_gpu
+from ringrift_cli.selfplay.worker import lines_on
 
 SEED = 2026
 ROUND = 20  # passes of a network between two looks at the clock

@@ -25,7 +25,7 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray, board_named, tables
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Decisions, Player
-from ringrift_cli.stages.openings import play_openings
+from ringrift_cli.selfplay.openings import play_openings
 from ringrift_cli.stages.results import PlayedGame, Pool, Results, match_id
 
 OPENING_SALT = 0x6F70656E696E67  # openings and play draw from different numbers

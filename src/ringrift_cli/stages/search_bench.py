@@ -18,10 +18,10 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.stages.actor import PlaySetting
+from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.selfplay.forests import on_cpu, on_gpu
+from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.stages.bench_subject import FREE, Rates, Round, Setting, Subject
-from ringrift_cli.stages.forests import on_cpu, on_gpu
-from ringrift_cli.stages.under_way import positions_under_way
 
 if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest

@@ -19,7 +19,7 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players import scoring
 from ringrift_cli.players.heuristic import WIDTH
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.stages.openings import play_openings
+from ringrift_cli.selfplay.openings import play_openings
 
 OPENING, PLAY = 0, 1  # what the random numbers of a round are for
 

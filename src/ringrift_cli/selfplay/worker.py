@@ -17,8 +17,8 @@ from typing import Any
 
 from ringrift_cli.data.shard import SearchedGame, write_searched
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.stages.actor import Actor, Counts, PlaySetting
-from ringrift_cli.stages.forests import planted
+from ringrift_cli.selfplay.actor import Actor, Counts, PlaySetting
+from ringrift_cli.selfplay.forests import planted
 
 TELL_EVERY = 0.5  # seconds between two reports to the process that waits
 LOOK_EVERY = 10.0  # seconds between two looks at the registry

@@ -20,7 +20,7 @@ from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
 from ringrift_cli.search.found import Found
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.stages.openings import play_openings
+from ringrift_cli.selfplay.openings import play_openings
 
 LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
 

@@ -11,7 +11,7 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search.forest import Evaluator, Forest, Searches
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.stages.actor import PlaySetting
+from ringrift_cli.selfplay.actor import PlaySetting
 
 if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest

@@ -21,9 +21,9 @@ import numpy as np
 
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
+from ringrift_cli.selfplay.actor import Counts, PlaySetting
+from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.settings import SelfPlay, setting_of
-from ringrift_cli.stages.actor import Counts, PlaySetting
-from ringrift_cli.stages.generate_worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.stages.machine import device_name
 from ringrift_cli.stages.machine_profiles import Choice, Key, Say, find, network_named, silent
 from ringrift_cli.stages.processes import SOON, Crew, crew_of
