@@ -10,11 +10,11 @@ import pytest
 
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
+from ringrift_cli.runtime.machine import device_name
+from ringrift_cli.runtime.profiles import find, path_of, read, save
 from ringrift_cli.stages import bench
 from ringrift_cli.stages.bench import Effort
 from ringrift_cli.stages.bench_subject import Measured, Rates, Setting, Subject
-from ringrift_cli.stages.machine import device_name
-from ringrift_cli.stages.machine_profiles import find, path_of, read, save
 from tests.conftest import Ringrift
 from tests.stages.profiled import TRAINING, entry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ringrift_cli.stages.machine_profiles import Entry, versions
+from ringrift_cli.runtime.profiles import Entry, versions
 
 ENTRY = Entry(
     "selfplay",

@@ -12,12 +12,9 @@ import pytest
 from ringrift_cli.errors import RecordError
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
-from ringrift_cli.selfplay import generate
-from ringrift_cli.selfplay.generate import games_at_once, of_section
-from ringrift_cli.selfplay.worker import GenerateSetting
-from ringrift_cli.settings import SelfPlay
-from ringrift_cli.stages import machine, machine_profiles
-from ringrift_cli.stages.machine_profiles import (
+from ringrift_cli.runtime import machine
+from ringrift_cli.runtime import profiles as machine_profiles
+from ringrift_cli.runtime.profiles import (
     Choice,
     Key,
     find,
@@ -27,6 +24,10 @@ from ringrift_cli.stages.machine_profiles import (
     read,
     save,
 )
+from ringrift_cli.selfplay import generate
+from ringrift_cli.selfplay.generate import games_at_once, of_section
+from ringrift_cli.selfplay.worker import GenerateSetting
+from ringrift_cli.settings import SelfPlay
 from tests.stages.profiled import ENTRY, TRAINING, entry
 
 DEVICE = machine.device_name("cpu")

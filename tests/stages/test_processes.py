@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 import pytest
 
 from ringrift_cli.game.playout import THREADS_VARIABLE
-from ringrift_cli.stages import processes
-from ringrift_cli.stages.processes import crew_of, signals_held
+from ringrift_cli.runtime import processes
+from ringrift_cli.runtime.processes import crew_of, signals_held
 
 CONTEXT = multiprocessing.get_context("spawn")
 

@@ -11,8 +11,9 @@ import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn.network import architecture
-from ringrift_cli.stages import machine, train_state
-from ringrift_cli.stages.machine_profiles import Choice, save
+from ringrift_cli.runtime import machine
+from ringrift_cli.runtime.profiles import Choice, save
+from ringrift_cli.stages import train_state
 from ringrift_cli.stages.train import Sources, TrainSetting, train
 from ringrift_cli.stages.train_learner import Learner
 from ringrift_cli.stages.train_machine import advised, computing_in

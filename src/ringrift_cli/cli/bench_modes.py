@@ -134,8 +134,8 @@ def run(out: Output, subject: Subject, gpus: str, asked: Asked) -> None:
 
     Raises `typer.Exit` with 1 where a profile does not hold.
     """
+    from ringrift_cli.runtime.machine import device_name
     from ringrift_cli.selfplay.generate import devices_named
-    from ringrift_cli.stages.machine import device_name
 
     subjects: dict[str, Subject] = {}
     for device in devices_named(gpus):
@@ -190,9 +190,9 @@ def _one_setting(out: Output, subjects: dict[str, Subject], asked: Asked) -> Non
 
 def _own_setting(out: Output, name: str, subject: Subject, batch: int | None) -> Setting:
     """The setting that the work would have by itself, but for a batch that was asked for."""
+    from ringrift_cli.runtime.profiles import Choice, find
     from ringrift_cli.stages import bench
     from ringrift_cli.stages.bench_subject import Setting
-    from ringrift_cli.stages.machine_profiles import Choice, find
 
     if subject.kind == "train":
         from ringrift_cli.nn.network import architecture
@@ -216,9 +216,9 @@ def _own_setting(out: Output, name: str, subject: Subject, batch: int | None) ->
 
 
 def _discover(out: Output, subjects: dict[str, Subject], asked: Asked) -> None:
+    from ringrift_cli.runtime.machine import GIGABYTE, free_bytes
+    from ringrift_cli.runtime.profiles import known, save
     from ringrift_cli.stages import bench
-    from ringrift_cli.stages.machine import GIGABYTE, free_bytes
-    from ringrift_cli.stages.machine_profiles import known, save
 
     documents, texts, found = [], [], {}
     effort = asked.effort()
@@ -276,8 +276,8 @@ def _plot(path: Path, subject: Subject, found: dict[str, Discovery]) -> None:
 
 
 def _validate(out: Output, subjects: dict[str, Subject], asked: Asked) -> None:
+    from ringrift_cli.runtime.profiles import find
     from ringrift_cli.stages import bench
-    from ringrift_cli.stages.machine_profiles import find
 
     documents, verdicts = [], []
     again = _command(next(iter(subjects.values())))

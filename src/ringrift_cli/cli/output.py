@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from ringrift_cli.stages.machine_profiles import Choice
+    from ringrift_cli.runtime.profiles import Choice
 
 __all__ = [
     "LINE_EVERY",

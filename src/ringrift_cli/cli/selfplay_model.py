@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
 
 if TYPE_CHECKING:
+    from ringrift_cli.runtime.profiles import Say
     from ringrift_cli.selfplay.actor import Counts
     from ringrift_cli.selfplay.generate import Generated
     from ringrift_cli.selfplay.worker import GenerateSetting
     from ringrift_cli.settings import SelfPlay
-    from ringrift_cli.stages.machine_profiles import Say
 
 HEURISTIC = "heuristic"  # the name of the model that is none
 GPU_EVERY = 5.0  # seconds between two looks at the use of the GPUs

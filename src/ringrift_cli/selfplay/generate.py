@@ -21,12 +21,12 @@ import numpy as np
 
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
+from ringrift_cli.runtime.machine import device_name
+from ringrift_cli.runtime.processes import SOON, Crew, crew_of
+from ringrift_cli.runtime.profiles import Choice, Key, Say, find, network_named, silent
 from ringrift_cli.selfplay.actor import Counts, PlaySetting
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.settings import SelfPlay, setting_of
-from ringrift_cli.stages.machine import device_name
-from ringrift_cli.stages.machine_profiles import Choice, Key, Say, find, network_named, silent
-from ringrift_cli.stages.processes import SOON, Crew, crew_of
 from ringrift_cli.store.files import read_manifest, sha256
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048

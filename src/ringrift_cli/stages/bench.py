@@ -20,11 +20,11 @@ from typing import Any
 from ringrift_cli import settings as config
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
+from ringrift_cli.runtime.machine import GIGABYTE, TooLittleMemory, peak_bytes
+from ringrift_cli.runtime.processes import crew_of
+from ringrift_cli.runtime.profiles import Entry, now, versions
 from ringrift_cli.selfplay.generate import GAMES_ON_A_CORE, GAMES_ON_A_GPU
 from ringrift_cli.stages.bench_subject import Measured, Rates, Round, Setting, Subject
-from ringrift_cli.stages.machine import GIGABYTE, TooLittleMemory, peak_bytes
-from ringrift_cli.stages.machine_profiles import Entry, now, versions
-from ringrift_cli.stages.processes import crew_of
 from ringrift_cli.stages.selfplay_bench import (
     BenchSetting,
     ended_early,

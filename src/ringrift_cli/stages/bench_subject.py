@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ringrift_cli.stages.machine_profiles import NO_NETWORK, Key, network_named
+from ringrift_cli.runtime.profiles import NO_NETWORK, Key, network_named
 
 Rates = dict[str, float]  # a second, by what is counted
 Round = Callable[[float], Rates]  # measures for so many seconds

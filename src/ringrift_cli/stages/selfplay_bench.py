@@ -29,14 +29,14 @@ import numpy as np
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
+from ringrift_cli.runtime.machine import TooLittleMemory, peak_bytes
+from ringrift_cli.runtime.processes import SOON, crew_of
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor, PlaySetting
 from ringrift_cli.selfplay.forests import on_cpu, on_gpu
 from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.selfplay.worker import lines_on
-from ringrift_cli.stages.machine import TooLittleMemory, peak_bytes
-from ringrift_cli.stages.processes import SOON, crew_of
 
 if TYPE_CHECKING:
     from ringrift_cli.stages.gpu_bench import NetworkAlone

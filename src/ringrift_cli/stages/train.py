@@ -26,8 +26,8 @@ from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import TrainingError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.runtime.profiles import Choice, Say, silent
 from ringrift_cli.stages import train_start, train_state
-from ringrift_cli.stages.machine_profiles import Choice, Say, silent
 from ringrift_cli.stages.train_batches import (
     Batch,
     ahead,

@@ -16,8 +16,8 @@ import torch
 
 from ringrift_cli.game.playout import THREADS_VARIABLE
 from ringrift_cli.nn.network import Architecture
-from ringrift_cli.stages.machine import device_name
-from ringrift_cli.stages.machine_profiles import Key, find, network_named
+from ringrift_cli.runtime.machine import device_name
+from ringrift_cli.runtime.profiles import Key, find, network_named
 from ringrift_cli.stages.train_learner import pick_device
 from ringrift_cli.stages.train_setting import TrainSetting
 
