@@ -20,10 +20,11 @@ from ringrift_cli.cli import cycle_train
 from ringrift_cli.fleet import campaign, health
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import commented
-from ringrift_cli.stages import cycle_shared, train_state
+from ringrift_cli.stages import cycle_shared
 from ringrift_cli.stages.cycle_journal import CYCLES, JOURNAL
 from ringrift_cli.stages.cycle_shared import SharedSteps
 from ringrift_cli.store.files import read_manifest, removed_from_manifest
+from ringrift_cli.train import state as train_state
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, made_by, really_plays, running, until
 from tests.fleet.servers import Farm, Server

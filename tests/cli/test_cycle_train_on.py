@@ -20,11 +20,11 @@ from ringrift_cli.cli.sync_work import Work
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import RecordError, RemoteError
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.stages import train_state
 from ringrift_cli.stages.cycle_journal import opened
 from ringrift_cli.stages.cycle_parts import ShouldStop, Stopped, Trained, TrainWork
 from ringrift_cli.stages.cycle_shared import SharedSteps
 from ringrift_cli.stages.cycle_steps import RealSteps
+from ringrift_cli.train import state as train_state
 from tests.fleet.campaigning import begin, jobs_of, really_plays, running, until
 from tests.fleet.jobbing import SLEEP
 from tests.fleet.network import LOOPBACK

@@ -18,8 +18,8 @@ import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.stages import train_state
 from ringrift_cli.store.files import read_manifest
+from ringrift_cli.train import state as train_state
 from tests.conftest import Ringrift
 from tests.searched import searched_games
 

@@ -22,8 +22,8 @@ from ringrift_cli.stages.cycle_journal import Journal, opened
 from ringrift_cli.stages.cycle_parts import Model, Trained, TrainWork
 from ringrift_cli.stages.cycle_steps import RealSteps
 from ringrift_cli.stages.promote import GateSetting
-from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.store.files import read_manifest, remove_from_manifest
+from ringrift_cli.train.settings import TrainSetting
 from tests.loop_child import Generous, tiny
 from tests.loops import Notes, changed, settings, write_model
 from tests.walks import CONFIGURATIONS

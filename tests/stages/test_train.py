@@ -33,11 +33,13 @@ from ringrift_cli.errors import (
 )
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.stages import train as stage
-from ringrift_cli.stages import train_loss, train_start, train_state
-from ringrift_cli.stages.train import Sources, TrainSetting, TrainSummary, plan, train
-from ringrift_cli.stages.train_learner import Learner
 from ringrift_cli.store.files import read_manifest, write_whole
+from ringrift_cli.train import loss as train_loss
+from ringrift_cli.train import start as train_start
+from ringrift_cli.train import state as train_state
+from ringrift_cli.train import trainer as stage
+from ringrift_cli.train.learner import Learner
+from ringrift_cli.train.trainer import Sources, TrainSetting, TrainSummary, plan, train
 from tests.searched import Policy, lowest, searched_games, uniform
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -319,7 +321,7 @@ def test_killed_at_any_step_it_goes_on_from_its_state(
             raise Killed
         write_whole(path, data)
 
-    monkeypatch.setattr("ringrift_cli.stages.train_state.write_whole", dies)
+    monkeypatch.setattr("ringrift_cli.train.state.write_whole", dies)
     deaths = 0
     while True:
         try:

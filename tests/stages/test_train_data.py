@@ -19,7 +19,7 @@ from ringrift_cli.game.symmetry import cells_array, symmetries, transform_row
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, board_named, tables
 from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.symmetry import exact_symmetries
-from ringrift_cli.stages.train_batches import (
+from ringrift_cli.train.batches import (
     UNKNOWN,
     Batch,
     ahead,
@@ -27,7 +27,7 @@ from ringrift_cli.stages.train_batches import (
     training_batch,
     validation_batches,
 )
-from ringrift_cli.stages.train_data import TrainData, finished, gather, training_positions
+from ringrift_cli.train.dataset import TrainData, finished, gather, training_positions
 from tests.searched import lowest, searched_games
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

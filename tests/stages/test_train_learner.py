@@ -13,17 +13,17 @@ import torch
 
 from ringrift_cli.data.shard import read_searched, write_searched
 from ringrift_cli.errors import RecordError, UsageError
-from ringrift_cli.stages.train_batches import Batch, training_batch
-from ringrift_cli.stages.train_data import gather
-from ringrift_cli.stages.train_learner import (
+from ringrift_cli.train.batches import Batch, training_batch
+from ringrift_cli.train.dataset import gather
+from ringrift_cli.train.learner import (
     Learner,
     learning_rate,
     names_of,
     pick_device,
     pick_precision,
 )
-from ringrift_cli.stages.train_setting import TrainSetting
-from ringrift_cli.stages.train_start import new_network
+from ringrift_cli.train.settings import TrainSetting
+from ringrift_cli.train.start import new_network
 from tests.searched import searched_games
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

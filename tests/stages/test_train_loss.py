@@ -11,15 +11,15 @@ from torch.nn import functional
 
 from ringrift_cli.data.shard_checks import offsets_of
 from ringrift_cli.nn.network import Heads, Network, architecture
-from ringrift_cli.stages.train_batches import UNKNOWN, Batch
-from ringrift_cli.stages.train_loss import (
+from ringrift_cli.train.batches import UNKNOWN, Batch
+from ringrift_cli.train.loss import (
     calibration_error,
     log_policy,
     losses,
     policy_agrees,
     validate,
 )
-from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.train.settings import TrainSetting
 
 COUNTS = [3, 1, 5, 2]  # legal actions of four positions
 OFFSETS = offsets_of(np.array(COUNTS))

@@ -13,11 +13,11 @@ from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn.network import architecture
 from ringrift_cli.runtime import machine
 from ringrift_cli.runtime.profiles import Choice, save
-from ringrift_cli.stages import train_state
-from ringrift_cli.stages.train import Sources, TrainSetting, train
-from ringrift_cli.stages.train_learner import Learner
-from ringrift_cli.stages.train_machine import advised, computing_in
-from ringrift_cli.stages.train_start import new_network
+from ringrift_cli.train import state as train_state
+from ringrift_cli.train.learner import Learner
+from ringrift_cli.train.machine import advised, computing_in
+from ringrift_cli.train.start import new_network
+from ringrift_cli.train.trainer import Sources, TrainSetting, train
 from tests.searched import searched_games
 from tests.stages.profiled import TRAINING
 

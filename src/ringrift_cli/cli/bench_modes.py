@@ -196,8 +196,8 @@ def _own_setting(out: Output, name: str, subject: Subject, batch: int | None) ->
 
     if subject.kind == "train":
         from ringrift_cli.nn.network import architecture
-        from ringrift_cli.stages.train_machine import advised
-        from ringrift_cli.stages.train_setting import TrainSetting
+        from ringrift_cli.train.machine import advised
+        from ringrift_cli.train.settings import TrainSetting
 
         made = architecture(subject.size, subject.board, subject.players)
         training = TrainSetting(subject.board, subject.players, device=subject.device)

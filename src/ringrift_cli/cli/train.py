@@ -24,7 +24,7 @@ from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, s
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.train import Plan, Sources, TrainSetting, TrainSummary
+    from ringrift_cli.train.trainer import Plan, Sources, TrainSetting, TrainSummary
 
 DEFAULTS = config.Train()
 
@@ -246,7 +246,7 @@ def train(
     if samples_per_position is not None:
         options["samples_per_position"] = samples_per_position
     out.compile_network()
-    from ringrift_cli.stages.train import Sources, TrainSetting
+    from ringrift_cli.train.trainer import Sources, TrainSetting
 
     setting = TrainSetting(**options).changed(others or [])
     if dry_run:
@@ -267,7 +267,7 @@ def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
 
 def _plan(out: Output, setting: TrainSetting, sources: Sources) -> None:
     """Says what a run would train on."""
-    from ringrift_cli.stages.train import plan
+    from ringrift_cli.train.trainer import plan
 
     planned = plan(setting, sources)
     out.result({"dry_run": True, **planned.document()}, _plan_text(planned, setting, sources))
@@ -290,7 +290,7 @@ def _train(
     out: Output, setting: TrainSetting, sources: Sources, folder: Path, *, resume: bool
 ) -> None:
     """Trains and tells."""
-    from ringrift_cli.stages.train import train
+    from ringrift_cli.train.trainer import train
 
     what, done = f"Training {setting.board} {setting.players}p", 0
     with stop_requested() as signalled, ExitStack() as shown:

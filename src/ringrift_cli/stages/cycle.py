@@ -41,9 +41,9 @@ from ringrift_cli.stages.cycle_parts import (
     Watch,
     derived_seed,
 )
-from ringrift_cli.stages.train_setting import FREE
 from ringrift_cli.store.files import sha256, write_whole
 from ringrift_cli.text import counted
+from ringrift_cli.train.settings import FREE
 from ringrift_cli.version import __version__
 
 FORMAT = 1
@@ -269,7 +269,7 @@ class Loop:
 
     def _begins(self) -> Outcome:
         """What the journal says when training begins: its settings, unless a run goes on."""
-        from ringrift_cli.stages.train_state import has_state  # with torch, not for a look
+        from ringrift_cli.train.state import has_state  # with torch, not for a look
 
         going_on = has_state(self.folders.train(self.cycle))
         return {} if going_on else {"settings": self._train_settings()}

@@ -73,7 +73,7 @@ class SharedSteps(RealSteps):
 
         Its age is judged here, not by the clock of another machine.
         """
-        from ringrift_cli.stages import train_state
+        from ringrift_cli.train import state as train_state
 
         if train_state.has_state(work.out):
             return train_state.read_state(work.out).shards
@@ -85,7 +85,7 @@ class SharedSteps(RealSteps):
 
 
 def _is_done(work: TrainWork) -> bool:
-    from ringrift_cli.stages import train_state
+    from ringrift_cli.train import state as train_state
 
     there = train_state.has_state(work.out)
     return there and train_state.read_state(work.out).summary is not None

@@ -27,8 +27,8 @@ from ringrift_cli.stages.cycle_parts import (
 )
 from ringrift_cli.stages.promote import GateSetting, check_nameable, gate_model
 from ringrift_cli.stages.results import Pool, Results
-from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.store.files import read_manifest
+from ringrift_cli.train.settings import TrainSetting
 
 WHOLE = 1000  # parts of a training run that its meter counts
 # Of the summary of training: said elsewhere in the record, or in the checkpoint.
@@ -166,7 +166,7 @@ class RealSteps:
     # ---- learning and judging --------------------------------------------------------------------
 
     def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
-        from ringrift_cli.stages.train import MODELS, Sources, train
+        from ringrift_cli.train.trainer import MODELS, Sources, train
 
         setting = self._train_setting(work)
         init = None if work.follows else work.parent.path

@@ -18,11 +18,11 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.replay import rows_at
 from ringrift_cli.game.topology import tables
 from ringrift_cli.stages.bench_subject import Rates, Round, Setting, Subject
-from ringrift_cli.stages.train_batches import ahead, loader_threads, training_batch
-from ringrift_cli.stages.train_data import TrainData, gather
-from ringrift_cli.stages.train_learner import Learner
-from ringrift_cli.stages.train_setting import TrainSetting
-from ringrift_cli.stages.train_start import new_network
+from ringrift_cli.train.batches import ahead, loader_threads, training_batch
+from ringrift_cli.train.dataset import TrainData, gather
+from ringrift_cli.train.learner import Learner
+from ringrift_cli.train.settings import TrainSetting
+from ringrift_cli.train.start import new_network
 
 GAMES, SEED = 64, 2026
 SHARE = 0.3  # of the decisions, as in self-play

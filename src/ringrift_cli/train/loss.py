@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.nn.network import Heads, Network
-from ringrift_cli.stages.train_batches import UNKNOWN, Batch
-from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.train.batches import UNKNOWN, Batch
+from ringrift_cli.train.settings import TrainSetting
 
 PARTS = ("policy", "value", "owner", "eliminated")
 BINS = 10  # of the predicted chance to win, for its calibration

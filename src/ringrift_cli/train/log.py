@@ -10,8 +10,8 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from ringrift_cli.stages.train_loss import PARTS
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.train.loss import PARTS
 
 LOG = "log.csv"
 TENSORBOARD = "tensorboard"

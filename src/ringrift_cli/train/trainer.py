@@ -27,23 +27,24 @@ from ringrift_cli.errors import TrainingError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.runtime.profiles import Choice, Say, silent
-from ringrift_cli.stages import train_start, train_state
-from ringrift_cli.stages.train_batches import (
+from ringrift_cli.text import counted
+from ringrift_cli.train import start as train_start
+from ringrift_cli.train import state as train_state
+from ringrift_cli.train.batches import (
     Batch,
     ahead,
     loader_threads,
     training_batch,
     validation_batches,
 )
-from ringrift_cli.stages.train_data import TrainData, gather
-from ringrift_cli.stages.train_learner import Learner, learning_rate, names_of
-from ringrift_cli.stages.train_log import Log
-from ringrift_cli.stages.train_loss import PARTS, validate
-from ringrift_cli.stages.train_machine import advised, computing_in
-from ringrift_cli.stages.train_setting import TrainSetting
-from ringrift_cli.stages.train_start import Plan, Sources, plan
-from ringrift_cli.stages.train_state import State
-from ringrift_cli.text import counted
+from ringrift_cli.train.dataset import TrainData, gather
+from ringrift_cli.train.learner import Learner, learning_rate, names_of
+from ringrift_cli.train.log import Log
+from ringrift_cli.train.loss import PARTS, validate
+from ringrift_cli.train.machine import advised, computing_in
+from ringrift_cli.train.settings import TrainSetting
+from ringrift_cli.train.start import Plan, Sources, plan
+from ringrift_cli.train.state import State
 
 __all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
 

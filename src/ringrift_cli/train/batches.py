@@ -27,7 +27,7 @@ from ringrift_cli.game.symmetry import symmetries
 from ringrift_cli.game.topology import IntArray, board_named
 from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.symmetry import exact_symmetries, transform_all
-from ringrift_cli.stages.train_data import TrainData, finished
+from ringrift_cli.train.dataset import TrainData, finished
 
 SAMPLES = 1  # the path from the seed to the random numbers of a step
 UNKNOWN = -100  # an owner that the loss leaves out, as torch's cross-entropy has it

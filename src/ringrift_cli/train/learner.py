@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn.network import Network
-from ringrift_cli.stages.train_batches import Batch
-from ringrift_cli.stages.train_loss import PARTS, losses
-from ringrift_cli.stages.train_setting import TrainSetting
 from ringrift_cli.text import counted
+from ringrift_cli.train.batches import Batch
+from ringrift_cli.train.loss import PARTS, losses
+from ringrift_cli.train.settings import TrainSetting
 
 MOMENTUM = 0.9
 BETAS = (0.9, 0.99)  # a loop trains in short runs: what a thousand steps ago was is another game

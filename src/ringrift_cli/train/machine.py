@@ -18,8 +18,8 @@ from ringrift_cli.game.playout import THREADS_VARIABLE
 from ringrift_cli.nn.network import Architecture
 from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.profiles import Key, find, network_named
-from ringrift_cli.stages.train_learner import pick_device
-from ringrift_cli.stages.train_setting import TrainSetting
+from ringrift_cli.train.learner import pick_device
+from ringrift_cli.train.settings import TrainSetting
 
 THREADS_ASKED = ("OMP_NUM_THREADS", THREADS_VARIABLE)
 

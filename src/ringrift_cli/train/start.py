@@ -15,13 +15,13 @@ from ringrift_cli.data.window import Window, choose
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Architecture, Network, architecture
-from ringrift_cli.stages import train_state
-from ringrift_cli.stages.train_data import training_positions
-from ringrift_cli.stages.train_learner import Learner
-from ringrift_cli.stages.train_machine import advised
-from ringrift_cli.stages.train_setting import TrainSetting
-from ringrift_cli.stages.train_state import State
 from ringrift_cli.text import counted
+from ringrift_cli.train import state as train_state
+from ringrift_cli.train.dataset import training_positions
+from ringrift_cli.train.learner import Learner
+from ringrift_cli.train.machine import advised
+from ringrift_cli.train.settings import TrainSetting
+from ringrift_cli.train.state import State
 
 NEW_SIZE = "small"
 LONG = 10**6  # steps that a trained network's weights count as an average of
