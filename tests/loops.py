@@ -18,6 +18,9 @@ from typing import Any
 import torch
 
 from ringrift_cli.data.shard import write_searched
+from ringrift_cli.evaluate.evaluate import ANCHOR, new_match, play_match
+from ringrift_cli.evaluate.gate import Counted
+from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Network, architecture
@@ -40,9 +43,6 @@ from ringrift_cli.stages.cycle_parts import (
     Watch,
 )
 from ringrift_cli.stages.cycle_steps import RealSteps
-from ringrift_cli.stages.evaluate import ANCHOR, new_match, play_match
-from ringrift_cli.stages.promote import Counted
-from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.store.files import write_whole
 from tests.searched import searched_games
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.stages.evaluate import new_match
-from ringrift_cli.stages.results import Pool, RatedGame, Results
+from ringrift_cli.evaluate.evaluate import new_match
+from ringrift_cli.evaluate.results import Pool, RatedGame, Results
 from tests.conftest import Ringrift, Run
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -128,7 +128,7 @@ def test_the_ladder_fails_where_a_level_does_not_hold(
     run = ringrift(*asked, "--level", 3, "--json")
     assert [level["holds"] for level in document(run)["levels"]] == [True]
     monkeypatch.setattr(
-        "ringrift_cli.stages.climb.level_spec",
+        "ringrift_cli.evaluate.ladder.level_spec",
         lambda level, *_: "heuristic:default" if level == 2 else "random",
     )
     fallen = ringrift(*asked, "--level", 3)

@@ -16,10 +16,10 @@ import onnx
 import pytest
 
 from ringrift_cli.cli import models as commands
+from ringrift_cli.evaluate import gate as promote
+from ringrift_cli.evaluate.gate import GateSetting
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.stages import promote
-from ringrift_cli.stages.promote import GateSetting
 from tests.conftest import Ringrift, Run
 from tests.nn.networks import network
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.stages.evaluate import Standing, new_match, play_match
-from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.evaluate.evaluate import Standing, new_match, play_match
+from ringrift_cli.evaluate.results import Pool, Results
 from tests.walks import CONFIGURATIONS, SMALL
 
 

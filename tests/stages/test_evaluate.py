@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.evaluate import evaluate
+from ringrift_cli.evaluate.evaluate import judge, new_match, play_match, play_sprt, rate
+from ringrift_cli.evaluate.ladder import measure_level
+from ringrift_cli.evaluate.match import Match
+from ringrift_cli.evaluate.results import PlayedGame, Pool, Results
 from ringrift_cli.game import playout
 from ringrift_cli.players.player import Choices, Decisions
-from ringrift_cli.stages import evaluate
-from ringrift_cli.stages.climb import measure_level
-from ringrift_cli.stages.evaluate import judge, new_match, play_match, play_sprt, rate
-from ringrift_cli.stages.match import Match
-from ringrift_cli.stages.results import PlayedGame, Pool, Results
 from ringrift_cli.stats.sprt import Sprt
 
 HEX = Pool("hex8", 2)

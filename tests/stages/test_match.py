@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from ringrift_cli.errors import PlayerError, UsageError
+from ringrift_cli.evaluate.match import Match, play
+from ringrift_cli.evaluate.results import PlayedGame, Pool
 from ringrift_cli.game.record import GameRecord
 from ringrift_cli.game.result import Result
 from ringrift_cli.players.player import Choices, Decisions, Player
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.stages.match import Match, play
-from ringrift_cli.stages.results import PlayedGame, Pool
 
 
 def entrants(pool: Pool, *specs: str) -> tuple[Player, ...]:

@@ -12,14 +12,11 @@ import pytest
 import torch
 
 from ringrift_cli.errors import PlayerError, RecordError, RingriftError, UsageError
-from ringrift_cli.game import playout
-from ringrift_cli.game.version import rules_hash
-from ringrift_cli.nn import checkpoint
-from ringrift_cli.nn.registry import Registry, check_evidence
-from ringrift_cli.stages import match as matches
-from ringrift_cli.stages import promote
-from ringrift_cli.stages.evaluate import ANCHOR, identity, new_match, play_match
-from ringrift_cli.stages.promote import (
+from ringrift_cli.evaluate import gate as promote
+from ringrift_cli.evaluate import match as matches
+from ringrift_cli.evaluate.evaluate import ANCHOR, identity, new_match, play_match
+from ringrift_cli.evaluate.evidence import greatest_difference, recorded_match
+from ringrift_cli.evaluate.gate import (
     Contender,
     Counted,
     Evidence,
@@ -29,8 +26,11 @@ from ringrift_cli.stages.promote import (
     gate_model,
     model_spec,
 )
-from ringrift_cli.stages.promote_evidence import greatest_difference, recorded_match
-from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.evaluate.results import Pool, Results
+from ringrift_cli.game import playout
+from ringrift_cli.game.version import rules_hash
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.registry import Registry, check_evidence
 from ringrift_cli.stats.elo import score_of_elo
 from ringrift_cli.stats.sprt import Sprt
 from tests.nn.networks import network

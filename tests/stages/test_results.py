@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringrift_cli.errors import OutputError, RecordError
-from ringrift_cli.stages.results import PlayedGame, Pool, Results
+from ringrift_cli.evaluate.results import PlayedGame, Pool, Results
 
 POOL = Pool("hex8", 2)
 AB = ("a" * 16, "b" * 16)
@@ -116,7 +116,7 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failed_entry_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ringrift_cli.stages.results.BUSY", 0.05)
+    monkeypatch.setattr("ringrift_cli.evaluate.results.BUSY", 0.05)
     with Results(tmp_path / "r.sqlite") as results:
         match = begin(results)
         other = sqlite3.connect(tmp_path / "r.sqlite", isolation_level=None)

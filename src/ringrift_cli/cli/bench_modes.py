@@ -252,7 +252,7 @@ def _discover(out: Output, subjects: dict[str, Subject], asked: Asked) -> None:
 
 def _plot(path: Path, subject: Subject, found: dict[str, Discovery]) -> None:
     """Draws ladders, a line for each device, number of threads and precision."""
-    from ringrift_cli.stages.plots import Step, plot_ladder
+    from ringrift_cli.evaluate.plots import Step, plot_ladder
     from ringrift_cli.store.files import write_whole
 
     series: dict[str, list[Step]] = {}

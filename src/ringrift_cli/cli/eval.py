@@ -32,7 +32,7 @@ from ringrift_cli.cli.output import (
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.results import Pool
+    from ringrift_cli.evaluate.results import Pool
 
 app = typer.Typer(name="eval", rich_markup_mode=None)
 
@@ -91,7 +91,7 @@ def evaluate(context: typer.Context) -> None:
 def _pool(out: Output, board: str, players: int, pie: bool) -> Pool:
     check_pie(pie, players)
     out.compile_players()
-    from ringrift_cli.stages.results import Pool
+    from ringrift_cli.evaluate.results import Pool
 
     return Pool(board, players, pie)
 
@@ -123,8 +123,8 @@ def match_command(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, pie)
-    from ringrift_cli.stages.evaluate import new_match, play_match
-    from ringrift_cli.stages.results import Results
+    from ringrift_cli.evaluate.evaluate import new_match, play_match
+    from ringrift_cli.evaluate.results import Results
 
     match = new_match(pool, tuple(specs), seed=seed, opening_turns=opening_turns)
     try:
@@ -202,8 +202,8 @@ def sprt(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     test = Sprt(elo0, elo1, alpha, beta, players)
     pool = _pool(out, board, players, pie)
-    from ringrift_cli.stages.evaluate import new_match, play_sprt
-    from ringrift_cli.stages.results import Results
+    from ringrift_cli.evaluate.evaluate import new_match, play_sprt
+    from ringrift_cli.evaluate.results import Results
 
     match = new_match(pool, (player, opponent), seed=seed, opening_turns=opening_turns)
     try:
@@ -249,8 +249,8 @@ def gauntlet(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, False)
-    from ringrift_cli.stages.evaluate import BASELINES, identity, new_match, play_match
-    from ringrift_cli.stages.results import Results
+    from ringrift_cli.evaluate.evaluate import BASELINES, identity, new_match, play_match
+    from ringrift_cli.evaluate.results import Results
 
     reports, skipped = [], 0
     with (
@@ -318,8 +318,8 @@ def rate(
             hint="ringrift eval match heuristic:default random",
         )
     pool = _pool(out, board, players, pie)
-    from ringrift_cli.stages import evaluate
-    from ringrift_cli.stages.results import Results
+    from ringrift_cli.evaluate import evaluate
+    from ringrift_cli.evaluate.results import Results
     from ringrift_cli.store.files import write_whole
 
     with Results(results_file) as results:
@@ -327,7 +327,7 @@ def rate(
     if csv is not None:
         write_whole(csv, eval_text.ratings_csv(rated).encode())
     if plot is not None:
-        from ringrift_cli.stages.plots import plot_ratings
+        from ringrift_cli.evaluate.plots import plot_ratings
 
         write_whole(plot, plot_ratings(pool, rated, plot.suffix[1:]))
     document = eval_text.ratings_document(pool, rated, fitted)
@@ -366,9 +366,9 @@ def ladder(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, False)
+    from ringrift_cli.evaluate.ladder import failing, measure_level
+    from ringrift_cli.evaluate.results import Results
     from ringrift_cli.players.ladder import LEVELS
-    from ringrift_cli.stages.climb import failing, measure_level
-    from ringrift_cli.stages.results import Results
 
     levels = list(LEVELS) if level is None else [level]
     rungs = []

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.output import counted
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.climb import Rung
-    from ringrift_cli.stages.evaluate import Rated, Report, Verdict
-    from ringrift_cli.stages.results import Pool
+    from ringrift_cli.evaluate.evaluate import Rated, Report, Verdict
+    from ringrift_cli.evaluate.ladder import Rung
+    from ringrift_cli.evaluate.results import Pool
     from ringrift_cli.stats.bradley_terry import Fit
 
 

@@ -23,9 +23,9 @@ from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_reque
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringrift_cli.evaluate.gate import Evidence, GateSetting
+    from ringrift_cli.evaluate.results import Pool
     from ringrift_cli.nn.registry import Entry, Registry
-    from ringrift_cli.stages.promote import Evidence, GateSetting
-    from ringrift_cli.stages.results import Pool
 
 app = typer.Typer(name="models", rich_markup_mode=None)
 
@@ -217,8 +217,8 @@ def promote(
     entry = registry.find(pool_key, name)
     out.compile_players()
     out.compile_network()
-    from ringrift_cli.stages.promote import GateSetting, fresh_seed
-    from ringrift_cli.stages.results import Pool
+    from ringrift_cli.evaluate.gate import GateSetting, fresh_seed
+    from ringrift_cli.evaluate.results import Pool
 
     champion = registry.champion(pool_key)
     own_seed = fresh_seed(entry.identity, champion.identity if champion else None)
@@ -261,9 +261,9 @@ def _gate(
     sims: int,
 ) -> tuple[Evidence, int]:
     """The evidence, and the signal that stopped the gate, or 0."""
+    from ringrift_cli.evaluate.gate import gate_model
+    from ringrift_cli.evaluate.results import Results
     from ringrift_cli.nn.registry import pool_name
-    from ringrift_cli.stages.promote import gate_model
-    from ringrift_cli.stages.results import Results
 
     name = pool_name(pool.board, pool.players, pool.pie_rule)
     line = registry.earlier(name)

@@ -7,6 +7,8 @@ from typing import Any
 
 from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
+from ringrift_cli.evaluate.gate import GateSetting, check_nameable, gate_model
+from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import Counts
@@ -25,8 +27,6 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.stages.promote import GateSetting, check_nameable, gate_model
-from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.store.files import read_manifest
 from ringrift_cli.train.settings import TrainSetting
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ringrift_cli.errors import RingriftError
+from ringrift_cli.evaluate import match as matches
+from ringrift_cli.evaluate.match import Match
+from ringrift_cli.evaluate.results import Blocks, Pool, RatedGame, Results
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.stages import match as matches
-from ringrift_cli.stages.match import Match
-from ringrift_cli.stages.results import Blocks, Pool, RatedGame, Results
 from ringrift_cli.stats.bradley_terry import Fit, GameResult, Rating, fit
 from ringrift_cli.stats.elo import Estimate, estimate
 from ringrift_cli.stats.sprt import Decision, Sprt

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ringrift_cli.evaluate.evaluate import Report, new_match, play_match
+from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.players.ladder import level_spec
-from ringrift_cli.stages.evaluate import Report, new_match, play_match
-from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stats.elo import score_of_elo
 
 LEAST_SCORE = 0.55  # of a level against the one below

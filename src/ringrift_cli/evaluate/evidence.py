@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
+from ringrift_cli.evaluate.evaluate import Report
+from ringrift_cli.evaluate.match import Match
+from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT, pool_name
-from ringrift_cli.stages.evaluate import Report
-from ringrift_cli.stages.match import Match
-from ringrift_cli.stages.results import Pool, Results
 from ringrift_cli.stats.elo import bounds_of_mean
 from ringrift_cli.stats.multinomial import FloatArray
 from ringrift_cli.stats.sprt import Sprt

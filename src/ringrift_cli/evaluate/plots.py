@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringrift_cli.stages.results import Pool
+from ringrift_cli.evaluate.results import Pool
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ringrift_cli.stages.evaluate import Rated
+    from ringrift_cli.evaluate.evaluate import Rated
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RingriftError, UsageError
-from ringrift_cli.nn.registry import Entry, Registry, pool_name
-from ringrift_cli.settings import SEPARATORS
-from ringrift_cli.stages.evaluate import ANCHOR, identity, new_match, play_match, play_sprt
-from ringrift_cli.stages.match import Match
-from ringrift_cli.stages.promote_evidence import (
+from ringrift_cli.evaluate.evaluate import ANCHOR, identity, new_match, play_match, play_sprt
+from ringrift_cli.evaluate.evidence import (
     Check,
     Contender,
     Counted,
@@ -38,7 +35,10 @@ from ringrift_cli.stages.promote_evidence import (
     greatest_difference,
     recorded_match,
 )
-from ringrift_cli.stages.results import Pool, Results
+from ringrift_cli.evaluate.match import Match
+from ringrift_cli.evaluate.results import Pool, Results
+from ringrift_cli.nn.registry import Entry, Registry, pool_name
+from ringrift_cli.settings import SEPARATORS
 from ringrift_cli.stats.elo import fair_share
 from ringrift_cli.stats.sprt import Decision, Sprt
 

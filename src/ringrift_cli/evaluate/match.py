@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ringrift_cli.errors import PlayerError, UsageError
+from ringrift_cli.evaluate.results import PlayedGame, Pool, Results, match_id
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.notation import REASONS
@@ -26,7 +27,6 @@ from ringrift_cli.game.topology import IntArray, board_named, tables
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Decisions, Player
 from ringrift_cli.selfplay.openings import play_openings
-from ringrift_cli.stages.results import PlayedGame, Pool, Results, match_id
 
 OPENING_SALT = 0x6F70656E696E67  # openings and play draw from different numbers
 CONCURRENT = 256
