@@ -16,8 +16,8 @@ import pytest
 from ringrift_cli.cli import cmaes as command
 from ringrift_cli.players.features import NAMES
 from ringrift_cli.players.profiles import Profile, profile_named, write_profile
-from ringrift_cli.stages import tune_verdict
-from ringrift_cli.stages.tune_journal import JOURNAL, LOG, SETTINGS, VERDICT
+from ringrift_cli.tune import verdict as tune_verdict
+from ringrift_cli.tune.journal import JOURNAL, LOG, SETTINGS, VERDICT
 from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

@@ -15,12 +15,13 @@ import pytest
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
 from ringrift_cli.players.features import N
 from ringrift_cli.players.profiles import profile_named
-from ringrift_cli.stages import tune, tune_games
-from ringrift_cli.stages.tune import Search
-from ringrift_cli.stages.tune_games import Stopped, never
-from ringrift_cli.stages.tune_journal import JOURNAL, LOG, SETTINGS, Generation, opened
-from ringrift_cli.stages.tune_panel import WINNER_EVERY
-from ringrift_cli.stages.tune_setting import LEAST_SCALE, Setting
+from ringrift_cli.tune import games as tune_games
+from ringrift_cli.tune import search as tune
+from ringrift_cli.tune.games import Stopped, never
+from ringrift_cli.tune.journal import JOURNAL, LOG, SETTINGS, Generation, opened
+from ringrift_cli.tune.panel import WINNER_EVERY
+from ringrift_cli.tune.search import Search
+from ringrift_cli.tune.settings import LEAST_SCALE, Setting
 
 DEFAULT = profile_named("default", "hex8", 2)
 SETTING = Setting("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 4)

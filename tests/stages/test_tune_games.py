@@ -13,7 +13,7 @@ from ringrift_cli.players.player import Decisions
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.stages.tune_games import Round, Stopped, derived, opening_rows, play_out
+from ringrift_cli.tune.games import Round, Stopped, derived, opening_rows, play_out
 
 
 def default_weights(board: str = "hex8", players: int = 2) -> FloatArray:

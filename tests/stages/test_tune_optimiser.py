@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ringrift_cli.stages.tune_optimiser import MOST_EFFORT, Optimiser
+from ringrift_cli.tune.optimiser import MOST_EFFORT, Optimiser
 
 DIMENSIONS = 12
 

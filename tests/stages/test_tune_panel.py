@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ringrift_cli.players.profiles import profile_named
-from ringrift_cli.stages.tune_panel import MOST_WINNERS, Winner, panel
-from ringrift_cli.stages.tune_setting import Setting
+from ringrift_cli.tune.panel import MOST_WINNERS, Winner, panel
+from ringrift_cli.tune.settings import Setting
 
 DEFAULT = profile_named("default", "hex8", 2)
 

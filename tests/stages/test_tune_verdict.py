@@ -11,12 +11,13 @@ import pytest
 
 from ringrift_cli.players.features import NAMES, N
 from ringrift_cli.players.profiles import profile_named, write_profile
-from ringrift_cli.stages import tune, tune_verdict
-from ringrift_cli.stages.tune import Search
-from ringrift_cli.stages.tune_games import Asked, Stopped, never, opening_rows
-from ringrift_cli.stages.tune_journal import VERDICT, Journal, opened
-from ringrift_cli.stages.tune_setting import Setting
-from ringrift_cli.stages.tune_verdict import Verdict, accepted_profile, presentable, reach
+from ringrift_cli.tune import search as tune
+from ringrift_cli.tune import verdict as tune_verdict
+from ringrift_cli.tune.games import Asked, Stopped, never, opening_rows
+from ringrift_cli.tune.journal import VERDICT, Journal, opened
+from ringrift_cli.tune.search import Search
+from ringrift_cli.tune.settings import Setting
+from ringrift_cli.tune.verdict import Verdict, accepted_profile, presentable, reach
 
 DEFAULT = profile_named("default", "hex8", 2)
 PLAIN = Setting("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 4)
@@ -148,8 +149,8 @@ def test_openings_that_are_there_twice_do_not_count(
 
 def test_training_test_and_retest_share_no_opening() -> None:
     """By construction: their seeds are derived along different paths."""
-    from ringrift_cli.stages.tune_games import derived
-    from ringrift_cli.stages.tune_setting import AGAIN, HELD_OUT, TEST, TRAINING
+    from ringrift_cli.tune.games import derived
+    from ringrift_cli.tune.settings import AGAIN, HELD_OUT, TEST, TRAINING
 
     paths = [(kind, number) for kind in (TRAINING, AGAIN, HELD_OUT, TEST) for number in (1, 2)]
     keys = [

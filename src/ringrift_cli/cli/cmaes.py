@@ -25,10 +25,10 @@ from ringrift_cli.errors import UsageError
 from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.tune import Search
-    from ringrift_cli.stages.tune_journal import Generation, Journal
-    from ringrift_cli.stages.tune_setting import Setting
-    from ringrift_cli.stages.tune_verdict import Verdict
+    from ringrift_cli.tune.journal import Generation, Journal
+    from ringrift_cli.tune.search import Search
+    from ringrift_cli.tune.settings import Setting
+    from ringrift_cli.tune.verdict import Verdict
 
 GENERATIONS = 80
 PROFILE = "profile.yaml"
@@ -195,7 +195,7 @@ def cmaes(
     wanted = _Wanted(folder, generations, minutes, resume, write or folder / PROFILE, plot)
     out.compile_players()
     from ringrift_cli.players.profiles import profile_named
-    from ringrift_cli.stages.tune_setting import Setting
+    from ringrift_cli.tune.settings import Setting
 
     setting = Setting(
         board,
@@ -216,8 +216,10 @@ def cmaes(
 def _work(out: Output, setting: Setting, wanted: _Wanted) -> None:
     """Searches, judges, writes and tells."""
     from ringrift_cli.players.profiles import write_profile
-    from ringrift_cli.stages import tune, tune_journal, tune_verdict
-    from ringrift_cli.stages.tune_games import Stopped
+    from ringrift_cli.tune import journal as tune_journal
+    from ringrift_cli.tune import search as tune
+    from ringrift_cli.tune import verdict as tune_verdict
+    from ringrift_cli.tune.games import Stopped
 
     verdict: Verdict | None = None
     with tune_journal.opened(wanted.folder, setting.document(), resume=wanted.resume) as journal:
@@ -232,7 +234,7 @@ def _work(out: Output, setting: Setting, wanted: _Wanted) -> None:
                 out.detail("The games in hand are void; they will be played again.")
             signal = signalled()
         if wanted.plot and journal.entries:
-            from ringrift_cli.stages.tune_plot import draw
+            from ringrift_cli.tune.plot import draw
 
             title = f"{setting.board}, {setting.players} players, seed {setting.seed}"
             form = wanted.plot.suffix[1:]
@@ -264,7 +266,7 @@ def _search(
     should_stop: Callable[[], bool],
 ) -> None:
     """Plays the generations that are missing, and tells how far it is."""
-    from ringrift_cli.stages import tune
+    from ringrift_cli.tune import search as tune
 
     seconds = None if wanted.minutes is None else 60 * wanted.minutes
     total = wanted.generations or int(seconds or 0)
@@ -305,7 +307,7 @@ def _judge(
     out: Output, search: Search, journal: Journal, should_stop: Callable[[], bool]
 ) -> Verdict:
     """The verdict; tells how the test stands."""
-    from ringrift_cli.stages import tune_verdict
+    from ringrift_cli.tune import verdict as tune_verdict
 
     with out.progress("Final test", search.setting.test_games) as bar:
 

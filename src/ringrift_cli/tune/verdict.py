@@ -22,13 +22,13 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players.features import NAMES
 from ringrift_cli.players.profiles import TUNED, Profile
 from ringrift_cli.players.scoring import FloatArray, count_all
-from ringrift_cli.stages import tune_panel
-from ringrift_cli.stages.tune import Search
-from ringrift_cli.stages.tune_games import Asked, Round, derived, never, opening_rows, play_out
-from ringrift_cli.stages.tune_journal import Journal
-from ringrift_cli.stages.tune_setting import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, Setting
 from ringrift_cli.stats.elo import estimate
 from ringrift_cli.stats.sprt import Decision
+from ringrift_cli.tune import panel as tune_panel
+from ringrift_cli.tune.games import Asked, Round, derived, never, opening_rows, play_out
+from ringrift_cli.tune.journal import Journal
+from ringrift_cli.tune.search import Search
+from ringrift_cli.tune.settings import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, Setting
 
 RETEST_GAMES = 400  # of each entrant, or the games of the test if these are fewer
 BEST_SEEN = 2

@@ -16,12 +16,12 @@ import numpy as np
 from ringrift_cli.errors import RecordError
 from ringrift_cli.players.features import N
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.stages import tune_panel
-from ringrift_cli.stages.tune_games import Asked, Round, derived, never
-from ringrift_cli.stages.tune_journal import Generation, Journal
-from ringrift_cli.stages.tune_optimiser import Optimiser
-from ringrift_cli.stages.tune_panel import Winner
-from ringrift_cli.stages.tune_setting import AGAIN, PERSONAS, SAMPLES, TRAINING, Setting
+from ringrift_cli.tune import panel as tune_panel
+from ringrift_cli.tune.games import Asked, Round, derived, never
+from ringrift_cli.tune.journal import Generation, Journal
+from ringrift_cli.tune.optimiser import Optimiser
+from ringrift_cli.tune.panel import Winner
+from ringrift_cli.tune.settings import AGAIN, PERSONAS, SAMPLES, TRAINING, Setting
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.stages.tune_setting import Setting
+from ringrift_cli.tune.settings import Setting
 
 WINNER_EVERY = 10  # generations
 MOST_WINNERS = 4

@@ -9,7 +9,7 @@ import numpy as np
 
 from ringrift_cli.players.features import NAMES
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.stages.tune_journal import Journal
+from ringrift_cli.tune.journal import Journal
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart by the colour-blind
 

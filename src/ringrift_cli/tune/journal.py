@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
-from ringrift_cli.stages.tune_panel import KINDS
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.tune.panel import KINDS
 
 SETTINGS, JOURNAL, LOG, VERDICT = "settings.json", "journal.jsonl", "log.csv", "verdict.json"
 COLUMNS = (
