@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.cli import play_help, play_words
 from ringrift_cli.errors import OutputError, PlayerError
 from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import read_records
+from ringrift_cli.play import help as play_help
+from ringrift_cli.play import words as play_words
+from ringrift_cli.play.choices import choices, effects, question
+from ringrift_cli.play.session import Sitter, read_game
 from ringrift_cli.players.player import Choices, Decisions
-from ringrift_cli.stages.play import Sitter, read_game
-from ringrift_cli.stages.play_choices import choices, effects, question
 from tests.conftest import Ringrift, Run
 from tests.terminal import Terminal
 from tests.walks import SMALL, Walk
@@ -477,7 +478,7 @@ def test_a_full_disk_does_not_end_the_game(play: Play, monkeypatch: pytest.Monke
     def write(path: Path, _data: bytes) -> None:
         raise OutputError(f"Cannot write {path}: No space left on device.")
 
-    monkeypatch.setattr("ringrift_cli.stages.play.write_whole", write)
+    monkeypatch.setattr("ringrift_cli.play.session.write_whole", write)
     run = play(*AGAINST, typed=["0,0 3", "save", "save other.json"])
     assert run.code == 0
     assert "The game is not saved: Cannot write runs/play/" in re.sub(r"\s+", " ", run.out)

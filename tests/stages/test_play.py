@@ -19,9 +19,9 @@ from ringrift_cli.errors import (
     UsageError,
 )
 from ringrift_cli.game.record import read_records
+from ringrift_cli.play.session import Saved, Session, Setting, Sitter, is_record, read_game
 from ringrift_cli.players.player import Choices, Decisions, Player
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.stages.play import Saved, Session, Setting, Sitter, is_record, read_game
 
 PERSON, RANDOM, GOOD = Sitter(), Sitter("random"), Sitter("heuristic:default", 6)
 GAMES = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ringrift_cli.game.position import Position
-from ringrift_cli.stages.play_choices import (
+from ringrift_cli.play.choices import (
     SIGNS,
     Choice,
     Pointing,

@@ -26,8 +26,8 @@ from ringrift_cli.cli.output import Output, counted, discard_stdout, stopped, wa
 from ringrift_cli.errors import PlayerError, UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.cli.play_dialogue import Keeping
-    from ringrift_cli.stages.play import Saved, Session, Sitter
+    from ringrift_cli.play.dialogue import Keeping
+    from ringrift_cli.play.session import Saved, Session, Sitter
 
 FOLDER = Path("runs/play")
 STRONGEST = 10
@@ -150,8 +150,8 @@ def play(
     typed = {name for name in SETTLED if was_typed(context, name)}
     _check_files(save, resume, record, typed)
     out.compile_players()
-    from ringrift_cli.cli.play_dialogue import Keeping
-    from ringrift_cli.stages.play import Saved, Setting, read_game
+    from ringrift_cli.play.dialogue import Keeping
+    from ringrift_cli.play.session import Saved, Setting, read_game
 
     if resume is not None:
         saved = read_game(resume)
@@ -169,10 +169,10 @@ def _converse(
     out: Output, saved: Saved, keeping: Keeping, adviser: str | None, *, brief: bool
 ) -> int:
     """Plays until the person leaves, or something ends it; returns the exit code."""
-    from ringrift_cli.cli.play_dialogue import Dialogue
-    from ringrift_cli.cli.play_screen import Screen
+    from ringrift_cli.play.dialogue import Dialogue
+    from ringrift_cli.play.screen import Screen
+    from ringrift_cli.play.session import Session, Sitter
     from ringrift_cli.players.spec import make_player
-    from ringrift_cli.stages.play import Session, Sitter
 
     setting = saved.setting
     strongest = _level_spec(STRONGEST, setting.board, setting.players)
@@ -227,7 +227,7 @@ def _sitters(
     typed: set[str],
 ) -> tuple[Sitter, ...]:
     """Who sits where: people at their seats, opponents at the others in the order given."""
-    from ringrift_cli.stages.play import Sitter
+    from ringrift_cli.play.session import Sitter
 
     if max(seats) > players:
         raise UsageError(f"--seat {max(seats)}: there are only {players} players.")

@@ -12,8 +12,8 @@ import typer
 
 from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
 from ringrift_cli.cli.output import Output, counted
-from ringrift_cli.cli.stepping import LEAVE, next_ply
 from ringrift_cli.errors import NotationError, RecordError, UsageError
+from ringrift_cli.play.stepping import LEAVE, next_ply
 
 if TYPE_CHECKING:
     from ringrift_cli.game.notation import PositionText

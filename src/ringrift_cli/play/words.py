@@ -11,8 +11,8 @@ from ringrift_cli.cli.output import counted
 if TYPE_CHECKING:
     from ringrift_cli.game.position import Position
     from ringrift_cli.game.result import Result
-    from ringrift_cli.stages.play import Sitter
-    from ringrift_cli.stages.play_choices import Choice, Effects
+    from ringrift_cli.play.choices import Choice, Effects
+    from ringrift_cli.play.session import Sitter
 
 LETTERS = "ABCD"
 MOST_CELLS = 9  # of a line or region, that are named in a list

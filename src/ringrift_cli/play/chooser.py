@@ -11,13 +11,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ringrift_cli.cli.play_help import COMMANDS, explanation, heading, refusal, streak_words
-from ringrift_cli.cli.play_table import Table, plural_kinds, shortened
-from ringrift_cli.cli.play_words import LETTERS, listed
 from ringrift_cli.errors import IllegalMove
+from ringrift_cli.play.help import COMMANDS, explanation, heading, refusal, streak_words
+from ringrift_cli.play.table import Table, plural_kinds, shortened
+from ringrift_cli.play.words import LETTERS, listed
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.play_choices import Choice, Pointing
+    from ringrift_cli.play.choices import Choice, Pointing
 
 SHORT_LIST = 12  # up to so many choices are listed unasked
 PAGE = 20
@@ -32,7 +32,7 @@ class Chooser:
     """The question of a session's position, and how far the person has come with it."""
 
     def __init__(self, table: Table, *, brief: bool) -> None:
-        from ringrift_cli.stages.play_choices import question
+        from ringrift_cli.play.choices import question
 
         self._table = table
         self._screen = table.screen
@@ -44,7 +44,7 @@ class Chooser:
         self._offered: Choice | None = None  # what Enter takes: a choice that was not on the screen
 
     def _start(self) -> Pointing:
-        from ringrift_cli.stages.play_choices import Pointing
+        from ringrift_cli.play.choices import Pointing
 
         return Pointing(self.asked.choices, self.asked.choices)
 
@@ -60,13 +60,13 @@ class Chooser:
         return next(choice for choice in self.asked.choices if choice.action == action)
 
     def _labels(self) -> dict[int, Choice]:
-        from ringrift_cli.stages.play_choices import labels
+        from ringrift_cli.play.choices import labels
 
         return labels(self._pointing.left, chosen=bool(self._pointing.path))
 
     def _signs(self) -> dict[int, str]:
         """The signs that stand on the board for single choices, by their numbers."""
-        from ringrift_cli.stages.play_choices import marks, sign_of
+        from ringrift_cli.play.choices import marks, sign_of
 
         options = self._labels()
         shown = {*marks(self._position, options).values()} - {"*"}
@@ -76,7 +76,7 @@ class Chooser:
 
     def show(self) -> None:
         """The board, the question, and the choices that are left."""
-        from ringrift_cli.stages.play_choices import marks
+        from ringrift_cli.play.choices import marks
 
         signs = marks(self._position, self._labels())
         self._screen.rule()
@@ -258,7 +258,7 @@ class Chooser:
 
     def _refuse(self, cell: str) -> None:
         """Says why nothing can be chosen at a cell."""
-        from ringrift_cli.stages.play_choices import cell_index, content, shared_start
+        from ringrift_cli.play.choices import cell_index, content, shared_start
 
         board = self._position.board_name
         if cell_index(board, cell) < 0:

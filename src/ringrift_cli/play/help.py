@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringrift_cli.cli.output import counted
-from ringrift_cli.cli.play_words import LETTERS, Cast, cap, cell_words, listed, stack_symbol
+from ringrift_cli.play.words import LETTERS, Cast, cap, cell_words, listed, stack_symbol
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.play_choices import Question
+    from ringrift_cli.play.choices import Question
 
 HEADINGS = {
     "place": "place rings",

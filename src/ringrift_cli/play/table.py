@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ringrift_cli.cli.output import counted
-from ringrift_cli.cli.play_help import goal_text, rules_table
-from ringrift_cli.cli.play_screen import UNBROKEN, Screen
-from ringrift_cli.cli.play_words import (
+from ringrift_cli.play.help import goal_text, rules_table
+from ringrift_cli.play.screen import UNBROKEN, Screen
+from ringrift_cli.play.stepping import LEAVE, next_ply
+from ringrift_cli.play.words import (
     LETTERS,
     Cast,
     choice_words,
@@ -18,12 +19,11 @@ from ringrift_cli.cli.play_words import (
     standings,
     told_words,
 )
-from ringrift_cli.cli.stepping import LEAVE, next_ply
 
 if TYPE_CHECKING:
     from ringrift_cli.game.position import Position
-    from ringrift_cli.stages.play import Session
-    from ringrift_cli.stages.play_choices import Choice
+    from ringrift_cli.play.choices import Choice
+    from ringrift_cli.play.session import Session
 
 LONGEST_TEXT = 24  # of a move beside its words
 LONGEST_TOLD = 60  # of a move that was made; the log has all of it
@@ -61,7 +61,7 @@ class Table:
     ) -> None:
         """The board, with signs before cells, and what the signs mean."""
         from ringrift_cli.game.drawing_text import draw_parts
-        from ringrift_cli.stages.play_choices import cell_index
+        from ringrift_cli.play.choices import cell_index
 
         marks = {cell_index(position.board_name, cell): sign for cell, sign in signs.items()}
         cast = self.cast(position)
@@ -94,7 +94,7 @@ class Table:
 
         Those are all since the person's last decision, or that itself; with `ply` just the last.
         """
-        from ringrift_cli.stages.play_choices import AREAS, Choice, content
+        from ringrift_cli.play.choices import AREAS, Choice, content
 
         session = self.session
         end = len(session.moves) if ply is None else ply
@@ -125,7 +125,7 @@ class Table:
         return f"{choice.text:<{LONGEST_TEXT}}  {words}".rstrip()
 
     def _words(self, choice: Choice) -> str:
-        from ringrift_cli.stages.play_choices import effects
+        from ringrift_cli.play.choices import effects
 
         position = self.session.position
         return choice_words(choice, effects(position, choice, position.play(choice.action)))
@@ -148,7 +148,7 @@ class Table:
 
     def told(self, ply: int) -> str:
         """A decision in words and as text."""
-        from ringrift_cli.stages.play_choices import Choice, effects
+        from ringrift_cli.play.choices import Choice, effects
 
         before, after = self.session.positions[ply : ply + 2]
         choice = Choice(0, self.session.actions[ply], self.session.moves[ply])
@@ -173,7 +173,7 @@ class Table:
 
     def introduction(self) -> None:
         """What is played, by whom, and how it is won."""
-        from ringrift_cli.stages.play_choices import question
+        from ringrift_cli.play.choices import question
 
         setting, cast = self.session.setting, self.cast()
         seats = range(1, setting.players + 1)
@@ -205,14 +205,14 @@ class Table:
 
     def rules(self) -> None:
         """The rules in short."""
-        from ringrift_cli.stages.play_choices import question
+        from ringrift_cli.play.choices import question
 
         position = self.session.position
         self.screen.table(rules_table(question(position), position.players))
 
     def ending(self) -> None:
         """How the game ended."""
-        from ringrift_cli.stages.play_choices import question
+        from ringrift_cli.play.choices import question
 
         position = self.session.position
         result = position.result()

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringrift_cli.cli.play_chooser import Chooser
-from ringrift_cli.cli.play_help import COMMANDS, WAYS
-from ringrift_cli.cli.play_screen import Screen
-from ringrift_cli.cli.play_table import Table, shortened
-from ringrift_cli.cli.play_words import chances_words
 from ringrift_cli.errors import OutputError, RingriftError
+from ringrift_cli.play.chooser import Chooser
+from ringrift_cli.play.help import COMMANDS, WAYS
+from ringrift_cli.play.screen import Screen
+from ringrift_cli.play.table import Table, shortened
+from ringrift_cli.play.words import chances_words
 
 if TYPE_CHECKING:
+    from ringrift_cli.play.choices import Choice
+    from ringrift_cli.play.session import Session, Sitter
     from ringrift_cli.players.player import Choices
-    from ringrift_cli.stages.play import Session, Sitter
-    from ringrift_cli.stages.play_choices import Choice
 
 ALIASES = {"?": "help", "h": "help", "q": "quit", "exit": "quit", "list": "moves", "b": "back"}
 ONLY_IN_PLAY = ("moves", "more", "back", "hint", "go", "eval", "resign")
@@ -288,7 +288,7 @@ class Dialogue:
 
     def _save(self, name: str) -> None:
         """Writes a copy under a name; without one, says where the game is kept."""
-        from ringrift_cli.stages.play import is_record
+        from ringrift_cli.play.session import is_record
 
         if not name:
             where = f"kept in {self._keeping.path}" if self._keeping.is_kept else "not kept yet"
