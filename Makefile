@@ -33,7 +33,7 @@ bench: $(STAMP)
 	$(BIN)/ringrift bench engine
 
 gpu-check: $(STAMP)  ## needs a CUDA GPU: all that it does must be what the CPU does; how fast
-	$(BIN)/python -m ringrift_cli.stages.gpu_check
+	$(BIN)/python -m ringrift_cli.bench.gpu_check
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from numba import cuda
 
+from ringrift_cli.bench import gpu_agreement, gpu_check
+from ringrift_cli.bench import search as search_bench
+from ringrift_cli.bench.gpu_agreement import Extent
+from ringrift_cli.bench.gpu_check import Effort
 from ringrift_cli.game import turn
 from ringrift_cli.game.cuda import kernels as game_kernels
 from ringrift_cli.game.jit import pointer
@@ -18,9 +22,6 @@ from ringrift_cli.search.cuda import kernels as search_kernels
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import NEVER
 from ringrift_cli.selfplay.actor import PlaySetting
-from ringrift_cli.stages import gpu_agreement, gpu_check, search_bench
-from ringrift_cli.stages.gpu_agreement import Extent
-from ringrift_cli.stages.gpu_check import Effort
 from tests.simulated import Arrays
 
 TINY = Extent(

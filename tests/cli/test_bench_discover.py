@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ringrift_cli.bench import bench
+from ringrift_cli.bench.bench import Effort
+from ringrift_cli.bench.subject import Measured, Rates, Setting, Subject
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.profiles import find, path_of, read, save
-from ringrift_cli.stages import bench
-from ringrift_cli.stages.bench import Effort
-from ringrift_cli.stages.bench_subject import Measured, Rates, Setting, Subject
 from tests.conftest import Ringrift
 from tests.stages.profiled import TRAINING, entry
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from ringrift_cli.bench import bench
+from ringrift_cli.bench import selfplay as selfplay_bench
+from ringrift_cli.bench.bench import Effort, Rung, Verdict, climb, discover, pick
+from ringrift_cli.bench.subject import Measured, Setting, Subject
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.evaluate import plots
 from ringrift_cli.runtime.machine import TooLittleMemory
-from ringrift_cli.stages import bench, selfplay_bench
-from ringrift_cli.stages.bench import Effort, Rung, Verdict, climb, discover, pick
-from ringrift_cli.stages.bench_subject import Measured, Setting, Subject
 from tests.stages.profiled import entry
 
 MB = 10**6

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from ringrift_cli.bench import gpu_check
+from ringrift_cli.bench.gpu_agreement import Agreement, Extent, sample
+from ringrift_cli.bench.gpu_check import Effort, Figure, table
 from ringrift_cli.game import layout as L
-from ringrift_cli.stages import gpu_check
-from ringrift_cli.stages.gpu_agreement import Agreement, Extent, sample
-from ringrift_cli.stages.gpu_check import Effort, Figure, table
 from tests import gpu_jobs
 from tests.simulated import simulate
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ringrift_cli.bench.search import Searching, Uniform
+from ringrift_cli.bench.train import precisions, random_data
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import list_all
 from ringrift_cli.game.topology import tables
 from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.forests import on_cpu
 from ringrift_cli.selfplay.mid_game import positions_under_way
-from ringrift_cli.stages.search_bench import Searching, Uniform
-from ringrift_cli.stages.train_bench import precisions, random_data
 from tests import gpu_jobs
 from tests.simulated import simulate
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from ringrift_cli.bench import selfplay as bench
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
-from ringrift_cli.stages import selfplay_bench as bench
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 

@@ -104,7 +104,7 @@ def engine(
     if batch is not None or asked.of_a_profile or gpus != "none":
         if every:
             raise UsageError("--all is for cores alone: leave it out, and name a --board.")
-        from ringrift_cli.stages.bench_subject import Subject
+        from ringrift_cli.bench.subject import Subject
 
         run(out, Subject("engine", board, players), gpus, asked)
         return
@@ -201,7 +201,7 @@ def search(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
     out.compile_players()
-    from ringrift_cli.stages.bench_subject import Subject
+    from ringrift_cli.bench.subject import Subject
 
     run(out, Subject("search", board, players, size=size, model=model), gpus, asked)
 
@@ -242,15 +242,15 @@ def selfplay(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
     out.compile_players()
-    from ringrift_cli.stages.bench_subject import Subject
+    from ringrift_cli.bench.subject import Subject
 
     subject = Subject("selfplay", board, players, size=size, model=model)
     if asked.of_a_profile:
         run(out, subject, gpus, asked)
         return
+    from ringrift_cli.bench.selfplay import BenchSetting, measure
     from ringrift_cli.game.bench import this_machine
     from ringrift_cli.selfplay.generate import devices_named, games_at_once
-    from ringrift_cli.stages.selfplay_bench import BenchSetting, measure
 
     devices = devices_named(gpus)
     games = games_at_once(devices, batch, subject.key(), out.choice)
@@ -297,7 +297,7 @@ def train(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     asked = Asked(batch, seconds, rounds, discover, memory, validate, tolerance, plot)
     out.compile_network()
-    from ringrift_cli.stages.bench_subject import Subject
+    from ringrift_cli.bench.subject import Subject
 
     run(out, Subject("train", board, players, size=size), gpus, asked)
 

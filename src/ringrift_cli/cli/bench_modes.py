@@ -14,8 +14,8 @@ from ringrift_cli.cli.output import Output, Progress
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.bench import Discovery, Effort, Measure
-    from ringrift_cli.stages.bench_subject import Setting, Subject
+    from ringrift_cli.bench.bench import Discovery, Effort, Measure
+    from ringrift_cli.bench.subject import Setting, Subject
 
 ROUND, ROUNDS, ROUNDS_TO_VALIDATE = 2, 3, 5
 TOLERANCE = 0.15
@@ -123,7 +123,7 @@ class Asked:
 
     def effort(self) -> Effort:
         """How long each setting is measured."""
-        from ringrift_cli.stages.bench import Effort
+        from ringrift_cli.bench.bench import Effort
 
         rounds = ROUNDS_TO_VALIDATE if self.validate else ROUNDS
         return Effort(float(self.seconds or ROUND), self.rounds or rounds)
@@ -164,7 +164,7 @@ def _about(subject: Subject) -> dict[str, Any]:
 
 def _measure_of(subject: Subject, effort: Effort, progress: Progress) -> Measure:
     """Measures a setting of a subject, and shows its rounds."""
-    from ringrift_cli.stages.bench import measured
+    from ringrift_cli.bench.bench import measured
 
     return lambda one: measured(subject, one, effort, lambda: progress.advance(1, str(one)))
 
@@ -173,7 +173,7 @@ def _measure_of(subject: Subject, effort: Effort, progress: Progress) -> Measure
 
 
 def _one_setting(out: Output, subjects: dict[str, Subject], asked: Asked) -> None:
-    from ringrift_cli.stages.bench import measured_or_halved
+    from ringrift_cli.bench.bench import measured_or_halved
 
     documents, texts = [], []
     for name, subject in subjects.items():
@@ -190,9 +190,9 @@ def _one_setting(out: Output, subjects: dict[str, Subject], asked: Asked) -> Non
 
 def _own_setting(out: Output, name: str, subject: Subject, batch: int | None) -> Setting:
     """The setting that the work would have by itself, but for a batch that was asked for."""
+    from ringrift_cli.bench import bench
+    from ringrift_cli.bench.subject import Setting
     from ringrift_cli.runtime.profiles import Choice, find
-    from ringrift_cli.stages import bench
-    from ringrift_cli.stages.bench_subject import Setting
 
     if subject.kind == "train":
         from ringrift_cli.nn.network import architecture
@@ -216,9 +216,9 @@ def _own_setting(out: Output, name: str, subject: Subject, batch: int | None) ->
 
 
 def _discover(out: Output, subjects: dict[str, Subject], asked: Asked) -> None:
+    from ringrift_cli.bench import bench
     from ringrift_cli.runtime.machine import GIGABYTE, free_bytes
     from ringrift_cli.runtime.profiles import known, save
-    from ringrift_cli.stages import bench
 
     documents, texts, found = [], [], {}
     effort = asked.effort()
@@ -276,8 +276,8 @@ def _plot(path: Path, subject: Subject, found: dict[str, Discovery]) -> None:
 
 
 def _validate(out: Output, subjects: dict[str, Subject], asked: Asked) -> None:
+    from ringrift_cli.bench import bench
     from ringrift_cli.runtime.profiles import find
-    from ringrift_cli.stages import bench
 
     documents, verdicts = [], []
     again = _command(next(iter(subjects.values())))

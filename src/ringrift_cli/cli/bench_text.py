@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ringrift_cli.cli.output import counted
 
 if TYPE_CHECKING:
+    from ringrift_cli.bench.bench import Discovery, Rung
+    from ringrift_cli.bench.selfplay import SelfPlaySpeed
+    from ringrift_cli.bench.subject import Measured, Setting, Subject
     from ringrift_cli.game.bench import Machine, Speed
     from ringrift_cli.players.bench import PlayerSpeed
-    from ringrift_cli.stages.bench import Discovery, Rung
-    from ringrift_cli.stages.bench_subject import Measured, Setting, Subject
-    from ringrift_cli.stages.selfplay_bench import SelfPlaySpeed
 
 NAMES = {"free_simulations": "free sims", "free_decisions": "free decisions"}
 

@@ -18,19 +18,19 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ringrift_cli import settings as config
+from ringrift_cli.bench.selfplay import (
+    BenchSetting,
+    ended_early,
+    measure,
+    out_of_memory,
+)
+from ringrift_cli.bench.subject import Measured, Rates, Round, Setting, Subject
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import GIGABYTE, TooLittleMemory, peak_bytes
 from ringrift_cli.runtime.processes import crew_of
 from ringrift_cli.runtime.profiles import Entry, now, versions
 from ringrift_cli.selfplay.generate import GAMES_ON_A_CORE, GAMES_ON_A_GPU
-from ringrift_cli.stages.bench_subject import Measured, Rates, Round, Setting, Subject
-from ringrift_cli.stages.selfplay_bench import (
-    BenchSetting,
-    ended_early,
-    measure,
-    out_of_memory,
-)
 
 NEAR = 0.97  # of the best is as good as the best
 SHARE_OF_FREE = 0.8  # of the memory, that measurements may take if nobody says otherwise
@@ -159,14 +159,14 @@ def _work(subject: Subject, setting: Setting, effort: Effort, outbox: Connection
 
 def _prepared(kind: str) -> Callable[[Subject, Setting], AbstractContextManager[Round]]:
     if kind == "engine":
-        from ringrift_cli.stages import engine_bench
+        from ringrift_cli.bench import engine as engine_bench
 
         return engine_bench.prepared
     if kind == "search":
-        from ringrift_cli.stages import search_bench
+        from ringrift_cli.bench import search as search_bench
 
         return search_bench.prepared
-    from ringrift_cli.stages import train_bench
+    from ringrift_cli.bench import train as train_bench
 
     return train_bench.prepared
 
@@ -197,7 +197,7 @@ def variants(subject: Subject) -> list[Setting]:
     batch = default_batch(subject)
     if subject.kind != "train":
         return [Setting(batch)]
-    from ringrift_cli.stages.train_bench import precisions
+    from ringrift_cli.bench.train import precisions
 
     threads: list[int | None] = [None]
     if subject.device == "cpu":

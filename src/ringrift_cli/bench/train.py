@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ringrift_cli.bench.subject import Rates, Round, Setting, Subject
 from ringrift_cli.data.shard import SearchedGame, read_searched, write_searched
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.replay import rows_at
 from ringrift_cli.game.topology import tables
-from ringrift_cli.stages.bench_subject import Rates, Round, Setting, Subject
 from ringrift_cli.train.batches import ahead, loader_threads, training_batch
 from ringrift_cli.train.dataset import TrainData, gather
 from ringrift_cli.train.learner import Learner

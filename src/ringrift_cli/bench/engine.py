@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ringrift_cli.bench.subject import Rates, Round, Setting, Subject
 from ringrift_cli.game.bench import Playouts
 from ringrift_cli.game.playout import available_threads
-from ringrift_cli.stages.bench_subject import Rates, Round, Setting, Subject
 
 GAMES_A_ROW = 4  # of a GPU, between two looks at the clock
 
@@ -36,7 +36,7 @@ def _player(subject: Subject, batch: int) -> Callable[[], tuple[int, int]]:
     if subject.device == "cpu":
         here, threads = Playouts(subject.board, subject.players, batch), available_threads()
         return lambda: (batch, here.play(threads)[0])
-    from ringrift_cli.stages import gpu_bench
+    from ringrift_cli.bench import gpu as gpu_bench
 
     there = gpu_bench.Playouts(subject.board, subject.players, subject.device, batch)
     games = GAMES_A_ROW * batch

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ringrift_cli.bench.subject import FREE, Rates, Round, Setting, Subject
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray, tables
@@ -21,7 +22,6 @@ from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.forests import on_cpu, on_gpu
 from ringrift_cli.selfplay.mid_game import positions_under_way
-from ringrift_cli.stages.bench_subject import FREE, Rates, Round, Setting, Subject
 
 if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest
@@ -113,7 +113,7 @@ def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
 
 def _forests(subject: Subject, games: int, play: PlaySetting) -> list[Searches]:
     """Trees that a network judges, and trees whose judge costs nothing."""
-    from ringrift_cli.stages.selfplay_bench import evaluator_for
+    from ringrift_cli.bench.selfplay import evaluator_for
 
     board, players, device = subject.board, subject.players, subject.device
     evaluator = evaluator_for(board, players, subject.size, subject.model, device)
@@ -131,9 +131,9 @@ def free_on_gpu(
 
     torch.OutOfMemoryError if there is too little memory.
     """
+    from ringrift_cli.bench.gpu import Indifferent
     from ringrift_cli.game.cuda.device import Device
     from ringrift_cli.search.cuda.forest import DeviceForest
-    from ringrift_cli.stages.gpu_bench import Indifferent
 
     T, there = tables(board, players), Device(device)
     return DeviceForest(

@@ -1,7 +1,7 @@
 """Proves on a machine with a GPU that it plays, sees, judges and searches as the CPU does, and
 measures how fast; one table at the end.
 
-python -m ringrift_cli.stages.gpu_check
+python -m ringrift_cli.bench.gpu_check
 
 Takes the first GPU and no arguments. Exit code 1 if anything differs that must not; a speed below
 its goal is marked, and is no failure. What is under way is told on stderr.
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ringrift_cli.bench import gpu as bench
+from ringrift_cli.bench.gpu_agreement import Agreement, Extent, agreement
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
-from ringrift_cli.stages import gpu_bench as bench
-from ringrift_cli.stages.gpu_agreement import Agreement, Extent, agreement
 
 BOARD, PLAYERS = "hex8", 2  # of the goals
 PLAYOUT_GOAL = 200_000  # complete games a second

@@ -39,7 +39,7 @@ from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.selfplay.worker import lines_on
 
 if TYPE_CHECKING:
-    from ringrift_cli.stages.gpu_bench import NetworkAlone
+    from ringrift_cli.bench.gpu import NetworkAlone
 
 KEPT = 64  # batches that the evaluator is asked again
 FACTORS = (1, 2, 4)  # of the batch that a line of self-play makes, for the evaluator alone
@@ -276,8 +276,8 @@ class _GpuLine(_Line):
         self._alone: NetworkAlone | None = None
 
     def join(self, factor: int) -> None:
+        from ringrift_cli.bench.gpu import NetworkAlone
         from ringrift_cli.game.cuda.device import Device
-        from ringrift_cli.stages.gpu_bench import NetworkAlone
 
         self._alone = NetworkAlone(
             self.evaluator.network, self._setting.board, self._setting.players,
