@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ringrift_cli.cli.output import Output
+from ringrift_cli.loop import cycle
+from ringrift_cli.loop.journal import opened
+from ringrift_cli.loop.local import RealSteps
+from ringrift_cli.loop.protocol import GateWork, Judged, ShouldStop, Watch
 from ringrift_cli.settings import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
-from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle_journal import opened
-from ringrift_cli.stages.cycle_parts import GateWork, Judged, ShouldStop, Watch
-from ringrift_cli.stages.cycle_steps import RealSteps
 from tests.loops import QuickSteps, settings
 
 READY = "ready\n"

@@ -22,14 +22,11 @@ from ringrift_cli.evaluate.evaluate import ANCHOR, new_match, play_match
 from ringrift_cli.evaluate.gate import Counted
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
-from ringrift_cli.nn import checkpoint
-from ringrift_cli.nn.network import Network, architecture
-from ringrift_cli.nn.registry import EVIDENCE_FORMAT, Registry
-from ringrift_cli.settings import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
-from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle import Loop
-from ringrift_cli.stages.cycle_journal import Journal, opened
-from ringrift_cli.stages.cycle_parts import (
+from ringrift_cli.loop import cycle
+from ringrift_cli.loop.cycle import Loop
+from ringrift_cli.loop.journal import Journal, opened
+from ringrift_cli.loop.local import RealSteps
+from ringrift_cli.loop.protocol import (
     GateWork,
     Judged,
     Meter,
@@ -42,7 +39,10 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.stages.cycle_steps import RealSteps
+from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.network import Network, architecture
+from ringrift_cli.nn.registry import EVIDENCE_FORMAT, Registry
+from ringrift_cli.settings import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
 from ringrift_cli.store.files import write_whole
 from tests.searched import searched_games
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Config, commented
-from ringrift_cli.stages import cycle_journal, cycle_steps
-from ringrift_cli.stages.cycle_journal import CYCLES, JOURNAL, opened
-from ringrift_cli.stages.cycle_parts import (
+from ringrift_cli.loop import journal as cycle_journal
+from ringrift_cli.loop import local as cycle_steps
+from ringrift_cli.loop.journal import CYCLES, JOURNAL, opened
+from ringrift_cli.loop.protocol import (
     Meter,
     Played,
     SelfPlayWork,
@@ -26,6 +26,7 @@ from ringrift_cli.stages.cycle_parts import (
     Trained,
     TrainWork,
 )
+from ringrift_cli.settings import Config, commented
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, settings
 

@@ -23,11 +23,11 @@ from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import FleetError
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.loop.cycle import BOOTSTRAP
+from ringrift_cli.loop.journal import JOURNAL
+from ringrift_cli.loop.protocol import TrainWork, derived_seed
+from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.settings import SelfPlay, commented
-from ringrift_cli.stages.cycle import BOOTSTRAP
-from ringrift_cli.stages.cycle_journal import JOURNAL
-from ringrift_cli.stages.cycle_parts import TrainWork, derived_seed
-from ringrift_cli.stages.cycle_shared import SharedSteps
 from ringrift_cli.store.files import read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, running, stand_in, until

@@ -18,11 +18,11 @@ import pytest
 
 from ringrift_cli.cli import cycle_train
 from ringrift_cli.fleet import campaign, health
+from ringrift_cli.loop import shared as cycle_shared
+from ringrift_cli.loop.journal import CYCLES, JOURNAL
+from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import commented
-from ringrift_cli.stages import cycle_shared
-from ringrift_cli.stages.cycle_journal import CYCLES, JOURNAL
-from ringrift_cli.stages.cycle_shared import SharedSteps
 from ringrift_cli.store.files import read_manifest, removed_from_manifest
 from ringrift_cli.train import state as train_state
 from tests.conftest import Ringrift
@@ -129,7 +129,7 @@ def test_a_cycle_with_two_hosts_one_of_which_falls(fleet: Ground, ringrift: Ring
 CHILD = """\
 import sys
 from ringrift_cli.cli.app import main
-from ringrift_cli.stages import cycle_shared
+from ringrift_cli.loop import shared as cycle_shared
 from tests.cli.test_cycle_fleet_real import GenerousShared
 cycle_shared.SharedSteps = GenerousShared
 sys.exit(main(sys.argv[1:]))

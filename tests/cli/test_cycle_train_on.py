@@ -19,11 +19,11 @@ from ringrift_cli.cli.output import Output
 from ringrift_cli.cli.sync_work import Work
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import RecordError, RemoteError
+from ringrift_cli.loop.journal import opened
+from ringrift_cli.loop.local import RealSteps
+from ringrift_cli.loop.protocol import ShouldStop, Stopped, Trained, TrainWork
+from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.stages.cycle_journal import opened
-from ringrift_cli.stages.cycle_parts import ShouldStop, Stopped, Trained, TrainWork
-from ringrift_cli.stages.cycle_shared import SharedSteps
-from ringrift_cli.stages.cycle_steps import RealSteps
 from ringrift_cli.train import state as train_state
 from tests.fleet.campaigning import begin, jobs_of, really_plays, running, until
 from tests.fleet.jobbing import SLEEP

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.loop import cycle
+from ringrift_cli.loop.journal import JOURNAL, opened
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle_journal import JOURNAL, opened
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, loop_of, settings
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ringrift_cli.loop import cycle
+from ringrift_cli.loop.cycle import RESULTS
+from ringrift_cli.loop.journal import JOURNAL, opened
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle import RESULTS
-from ringrift_cli.stages.cycle_journal import JOURNAL, opened
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, loop_of, settings, write_model
 

@@ -14,10 +14,10 @@ from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
+from ringrift_cli.loop import cycle
+from ringrift_cli.loop.journal import CYCLES, Journal, opened
+from ringrift_cli.loop.protocol import Played, SelfPlayWork, Stopped
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle_journal import CYCLES, Journal, opened
-from ringrift_cli.stages.cycle_parts import Played, SelfPlayWork, Stopped
 from ringrift_cli.store.files import add_to_manifest, read_manifest
 from tests.loops import QuickSteps, changed, loop_of, run, settings, write_model
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.loop.alarms import alarms
+from ringrift_cli.loop.protocol import Played, SelfPlayWork
 from ringrift_cli.settings import Config
-from ringrift_cli.stages.cycle_alarms import alarms
-from ringrift_cli.stages.cycle_parts import Played, SelfPlayWork
 from ringrift_cli.store.files import add_to_manifest, read_manifest
 from tests.loops import QuickSteps, changed, run, settings
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ringrift_cli.errors import OutputError, RecordError, RingriftError
-from ringrift_cli.stages import cycle_journal
-from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, CYCLES, DONE, JOURNAL, LOCK, opened
+from ringrift_cli.loop import journal as cycle_journal
+from ringrift_cli.loop.journal import BEGUN, CYCLE, CYCLES, DONE, JOURNAL, LOCK, opened
 
 
 def fill(folder: Path) -> None:
@@ -108,7 +108,7 @@ def test_cycles_are_made_from_the_journal(tmp_path: Path) -> None:
 
 def test_a_second_one_is_told_who_works(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from ringrift_cli.stages.cycle_journal import *\n"
+        "import sys; from pathlib import Path; from ringrift_cli.loop.journal import *\n"
         f"with opened(Path({str(tmp_path)!r})): print('open', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from ringrift_cli.data.shard import read_searched
+from ringrift_cli.loop import journal as cycle_journal
+from ringrift_cli.loop.journal import CYCLES
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.stages import cycle_journal
-from ringrift_cli.stages.cycle_journal import CYCLES
 from ringrift_cli.store.files import read_manifest
 from tests.loop_child import READY
 

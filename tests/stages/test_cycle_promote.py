@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import RecordError
-from ringrift_cli.stages.cycle_parts import GateWork, Judged, Model, ShouldStop, Watch
+from ringrift_cli.loop.protocol import GateWork, Judged, Model, ShouldStop, Watch
 from tests.loops import QuickSteps, run, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

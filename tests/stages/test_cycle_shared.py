@@ -17,11 +17,11 @@ from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.data import window
 from ringrift_cli.data.window import WindowSetting
 from ringrift_cli.errors import RecordError
+from ringrift_cli.loop.alarms import alarms
+from ringrift_cli.loop.journal import JOURNAL
+from ringrift_cli.loop.protocol import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
+from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.stages.cycle_alarms import alarms
-from ringrift_cli.stages.cycle_journal import JOURNAL
-from ringrift_cli.stages.cycle_parts import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
-from ringrift_cli.stages.cycle_shared import SharedSteps
 from ringrift_cli.store.files import MANIFEST, read_manifest
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, changed, run, settings

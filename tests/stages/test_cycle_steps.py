@@ -12,16 +12,16 @@ import pytest
 from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.evaluate.gate import GateSetting
+from ringrift_cli.loop import cycle
+from ringrift_cli.loop.journal import Journal, opened
+from ringrift_cli.loop.local import RealSteps
+from ringrift_cli.loop.protocol import Model, Trained, TrainWork
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import Config, Run, load, setting_of
-from ringrift_cli.stages import cycle
-from ringrift_cli.stages.cycle_journal import Journal, opened
-from ringrift_cli.stages.cycle_parts import Model, Trained, TrainWork
-from ringrift_cli.stages.cycle_steps import RealSteps
 from ringrift_cli.store.files import read_manifest, remove_from_manifest
 from ringrift_cli.train.settings import TrainSetting
 from tests.loop_child import Generous, tiny

@@ -20,8 +20,8 @@ from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringrift_cli.loop.protocol import Steps
     from ringrift_cli.settings import Config
-    from ringrift_cli.stages.cycle_parts import Steps
 
 ALARM = 3  # exit code: all went in order, and somebody should look at what came out
 
@@ -111,13 +111,13 @@ def cycle(
     base = ground(hosts_file, config) if fleet else None
     out.compile_network()
     out.compile_players()
-    from ringrift_cli.stages.cycle_steps import RealSteps
+    from ringrift_cli.loop.local import RealSteps
 
     steps: Steps = RealSteps(config)
     if base is not None:
         from ringrift_cli.cli.cycle_fleet import FleetMachines
         from ringrift_cli.cli.sync_work import Work
-        from ringrift_cli.stages.cycle_shared import SharedSteps
+        from ringrift_cli.loop.shared import SharedSteps
 
         steps = SharedSteps(config, FleetMachines(Work(out, base, None), config, train_on))
     if dry_run:
@@ -130,9 +130,9 @@ def _run(
     out: Output, config: Config, steps: Steps, cycles: int | None, hours: float | None
 ) -> None:
     """Runs cycles until they are done, the time is up, or a signal says so."""
-    from ringrift_cli.stages import cycle as stage
-    from ringrift_cli.stages.cycle_journal import opened
-    from ringrift_cli.stages.cycle_parts import Stopped
+    from ringrift_cli.loop import cycle as stage
+    from ringrift_cli.loop.journal import opened
+    from ringrift_cli.loop.protocol import Stopped
 
     deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
     records: list[dict[str, Any]] = []
@@ -229,7 +229,7 @@ def bound(elo: float | None) -> str:
 
 
 def _preview(out: Output, config: Config, steps: Steps) -> None:
-    from ringrift_cli.stages.cycle_preview import preview
+    from ringrift_cli.loop.preview import preview
 
     found = preview(config, steps)
     model = found["model"] or "a new network, which has learned nothing"

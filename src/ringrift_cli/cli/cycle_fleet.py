@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ringrift_cli.fleet.campaign import Part
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.link import Link
-    from ringrift_cli.stages.cycle_parts import (
+    from ringrift_cli.loop.protocol import (
         Meter,
         Played,
         SelfPlayWork,
@@ -62,7 +62,7 @@ class FleetMachines:
     ) -> Played:
         """See `Machines`."""
         from ringrift_cli.fleet.campaign import Campaign, run
-        from ringrift_cli.stages.cycle_parts import Played
+        from ringrift_cli.loop.protocol import Played
 
         argv = self._argv(work, teacher=teacher)
         hosts, absent = self._hosts(argv)
@@ -159,7 +159,7 @@ class FleetMachines:
         """See `Machines`."""
         from ringrift_cli.fleet.group import gather
         from ringrift_cli.fleet.push import push_model
-        from ringrift_cli.stages.cycle_parts import CONFIRMED
+        from ringrift_cli.loop.protocol import CONFIRMED
 
         bundles = self._work.bundles(pool)
 
@@ -232,7 +232,7 @@ class _Permission:
 
 def loop_name(folder: Path) -> str:
     """What tells the jobs of a run from those of every other, wherever its folder is."""
-    from ringrift_cli.stages import cycle_journal
+    from ringrift_cli.loop import journal as cycle_journal
 
     first = cycle_journal.read(folder).lines[0]
     return sha256(json.dumps(first, sort_keys=True).encode())[:16]
@@ -240,7 +240,7 @@ def loop_name(folder: Path) -> str:
 
 def _players(folder: Path) -> dict[int, str]:
     """Who plays in each cycle of a run, as far as it has come."""
-    from ringrift_cli.stages import cycle_journal
+    from ringrift_cli.loop import journal as cycle_journal
 
     return {
         line["cycle"]: line["plan"]["model"]["identity"]

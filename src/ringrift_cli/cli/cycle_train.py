@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.jobs import State
     from ringrift_cli.fleet.link import Link
-    from ringrift_cli.stages.cycle_parts import ShouldStop, TrainWork, Watch
+    from ringrift_cli.loop.protocol import ShouldStop, TrainWork, Watch
 
 T = TypeVar("T")
 POLL = 2.0  # seconds between two looks
@@ -64,7 +64,7 @@ class TrainElsewhere:
     def run(self, watch: Watch) -> None:
         """Trains there; the run is here then. `Stopped` if asked to stop: it goes on there."""
         from ringrift_cli.fleet import transfer
-        from ringrift_cli.stages.cycle_parts import Stopped
+        from ringrift_cli.loop.protocol import Stopped
 
         watch.note(f"Training on {self._host.name}.")
         try:

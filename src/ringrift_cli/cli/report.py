@@ -53,7 +53,7 @@ def report(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     config = configuration(config_file, board, players, settings)
     out.compile_rules()
-    from ringrift_cli.stages.report import page
+    from ringrift_cli.loop.report import page
 
     text = page(config)
     path = out_file or config.folder / NAME

@@ -44,7 +44,7 @@ def status(
     """
     out = Output(as_json=as_json)
     config = configuration(config_file, board, players, settings)
-    from ringrift_cli.stages.status import state
+    from ringrift_cli.loop.status import state
 
     found = state(config)
     out.result(found, "" if as_json else _text(found, colour=out.colour))
@@ -55,8 +55,8 @@ def _text(found: dict[str, Any], *, colour: bool) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    from ringrift_cli.stages.report_charts import sparkline
-    from ringrift_cli.stages.status import step_text
+    from ringrift_cli.loop.report_charts import sparkline
+    from ringrift_cli.loop.status import step_text
 
     facts = Table(show_header=False, box=None, padding=(0, GAP, 0, 0))
     facts.add_column(no_wrap=True)

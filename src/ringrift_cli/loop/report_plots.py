@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from ringrift_cli.stages.cycle_alarms import HEURISTIC
-from ringrift_cli.stages.report_charts import Line, Point, line_chart, share_chart
+from ringrift_cli.loop.alarms import HEURISTIC
+from ringrift_cli.loop.report_charts import Line, Point, line_chart, share_chart
 
 Record = dict[str, Any]
 

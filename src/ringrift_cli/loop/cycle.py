@@ -25,10 +25,9 @@ from typing import Any
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.settings import Config
-from ringrift_cli.stages.cycle_alarms import alarms
-from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
-from ringrift_cli.stages.cycle_parts import (
+from ringrift_cli.loop.alarms import alarms
+from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
+from ringrift_cli.loop.protocol import (
     ACCEPTED,
     GateWork,
     Judged,
@@ -41,6 +40,7 @@ from ringrift_cli.stages.cycle_parts import (
     Watch,
     derived_seed,
 )
+from ringrift_cli.settings import Config
 from ringrift_cli.store.files import sha256, write_whole
 from ringrift_cli.text import counted
 from ringrift_cli.train.settings import FREE

@@ -6,11 +6,11 @@ import shutil
 from typing import Any
 
 from ringrift_cli.data import retention as cycle_data
+from ringrift_cli.loop import journal as cycle_journal
+from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, surplus
+from ringrift_cli.loop.journal import BEGUN, CYCLE
+from ringrift_cli.loop.protocol import ACCEPTED, Steps
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import cycle_journal
-from ringrift_cli.stages.cycle import GATE, PROMOTE, STEPS, Folders, surplus
-from ringrift_cli.stages.cycle_journal import BEGUN, CYCLE
-from ringrift_cli.stages.cycle_parts import ACCEPTED, Steps
 
 
 def preview(config: Config, steps: Steps) -> dict[str, Any]:

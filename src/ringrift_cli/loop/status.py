@@ -8,12 +8,12 @@ from typing import Any
 
 from ringrift_cli.data.retention import GB, age_hours, games_of, shards_of
 from ringrift_cli.evaluate.results import Pool, Results
+from ringrift_cli.loop import journal as cycle_journal
+from ringrift_cli.loop.alarms import HEURISTIC, heuristic_elo
+from ringrift_cli.loop.cycle import RESULTS, Folders
+from ringrift_cli.loop.journal import CYCLE, Journal
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import cycle_journal
-from ringrift_cli.stages.cycle import RESULTS, Folders
-from ringrift_cli.stages.cycle_alarms import HEURISTIC, heuristic_elo
-from ringrift_cli.stages.cycle_journal import CYCLE, Journal
 
 MOST_RECENT = 50  # cycles in the document; cycles.jsonl has all
 

@@ -9,12 +9,7 @@ from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
 from ringrift_cli.evaluate.gate import GateSetting, check_nameable, gate_model
 from ringrift_cli.evaluate.results import Pool, Results
-from ringrift_cli.nn.registry import PROMOTION, Registry
-from ringrift_cli.players.spec import teacher
-from ringrift_cli.selfplay.actor import Counts
-from ringrift_cli.selfplay.generate import TEACHER, Generated, devices_named, generate, of_section
-from ringrift_cli.settings import Config, setting_of
-from ringrift_cli.stages.cycle_parts import (
+from ringrift_cli.loop.protocol import (
     GateWork,
     Judged,
     Meter,
@@ -27,6 +22,11 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
+from ringrift_cli.nn.registry import PROMOTION, Registry
+from ringrift_cli.players.spec import teacher
+from ringrift_cli.selfplay.actor import Counts
+from ringrift_cli.selfplay.generate import TEACHER, Generated, devices_named, generate, of_section
+from ringrift_cli.settings import Config, setting_of
 from ringrift_cli.store.files import read_manifest
 from ringrift_cli.train.settings import TrainSetting
 

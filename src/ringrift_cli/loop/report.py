@@ -15,10 +15,11 @@ from ringrift_cli.data.retention import shards_of
 from ringrift_cli.data.shard import SearchedGame, read_searched
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
+from ringrift_cli.loop import journal as cycle_journal
+from ringrift_cli.loop import report_plots
+from ringrift_cli.loop.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
+from ringrift_cli.loop.report_style import STYLE
 from ringrift_cli.settings import Config
-from ringrift_cli.stages import cycle_journal, report_plots
-from ringrift_cli.stages.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
-from ringrift_cli.stages.report_style import STYLE
 from ringrift_cli.text import counted
 
 GAMES = 2

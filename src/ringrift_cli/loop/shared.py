@@ -10,8 +10,8 @@ from typing import Protocol
 
 from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
-from ringrift_cli.settings import Config
-from ringrift_cli.stages.cycle_parts import (
+from ringrift_cli.loop.local import RealSteps
+from ringrift_cli.loop.protocol import (
     Meter,
     Played,
     SelfPlayWork,
@@ -20,7 +20,7 @@ from ringrift_cli.stages.cycle_parts import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.stages.cycle_steps import RealSteps
+from ringrift_cli.settings import Config
 
 
 class Machines(Protocol):
