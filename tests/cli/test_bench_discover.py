@@ -15,8 +15,8 @@ from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.profiles import find, path_of, read, save
+from tests.bench.profiled import TRAINING, entry
 from tests.conftest import Ringrift
-from tests.stages.profiled import TRAINING, entry
 
 DEVICE = device_name("cpu")
 ON_CPU = ("--gpus", "none")

@@ -40,7 +40,7 @@ MONEY = 30.0  # seconds between two looks at the budget
 
 
 class FleetMachines:
-    """`stages.cycle_shared.Machines` over SSH."""
+    """`loop.shared.Machines` over SSH."""
 
     def __init__(self, work: Work, config: Config, train_on: str | None) -> None:
         """`UsageError` if the host that is to train may not."""

@@ -99,7 +99,7 @@ class GateWork:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the gate found, as stages/promote.py writes it."""
+    """What the gate found, as evaluate/gate.py writes it."""
 
     verdict: str  # accepted, rejected or inconclusive
     evidence: dict[str, Any]  # JSON

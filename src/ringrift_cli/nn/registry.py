@@ -7,7 +7,7 @@
 A pool is a board and a number of players, with or without the pie rule. `champion.json` is written
 in one step under a lock, and nothing is ever taken out of it, so that whoever reads it sees a whole
 history and whoever is killed leaves one. A promotion is an agreement of four: the evidence (from
-stages/promote.py) that accepts this model, the pool, the champion whom it beat, and files that are
+evaluate/gate.py) that accepts this model, the pool, the champion whom it beat, and files that are
 what their hashes say.
 """
 

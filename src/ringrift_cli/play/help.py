@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringrift_cli.cli.output import counted
 from ringrift_cli.play.words import LETTERS, Cast, cap, cell_words, listed, stack_symbol
+from ringrift_cli.text import counted
 
 if TYPE_CHECKING:
     from ringrift_cli.play.choices import Question

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ringrift_cli.cli.output import counted
 from ringrift_cli.play.help import goal_text, rules_table
 from ringrift_cli.play.screen import UNBROKEN, Screen
 from ringrift_cli.play.stepping import LEAVE, next_ply
@@ -19,6 +18,7 @@ from ringrift_cli.play.words import (
     standings,
     told_words,
 )
+from ringrift_cli.text import counted
 
 if TYPE_CHECKING:
     from ringrift_cli.game.position import Position

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringrift_cli.cli.output import counted
+from ringrift_cli.text import counted
 
 if TYPE_CHECKING:
     from ringrift_cli.game.position import Position

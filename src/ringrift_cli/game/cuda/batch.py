@@ -9,7 +9,7 @@ they index through views:
               their games read one stretch of memory
 
 Which is faster depends on how far threads are in step, so it is for a measurement to say
-(stages/gpu_check.py). What torch sees, [N, ...], is the same in both.
+(bench/gpu_check.py). What torch sees, [N, ...], is the same in both.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ringrift_cli.bench.subject import Measured, Setting, Subject
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.evaluate import plots
 from ringrift_cli.runtime.machine import TooLittleMemory
-from tests.stages.profiled import entry
+from tests.bench.profiled import entry
 
 MB = 10**6
 QUICK = Effort(seconds=0.05, rounds=2)

@@ -28,7 +28,7 @@ from ringrift_cli.selfplay import generate
 from ringrift_cli.selfplay.generate import games_at_once, of_section
 from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import SelfPlay
-from tests.stages.profiled import ENTRY, TRAINING, entry
+from tests.bench.profiled import ENTRY, TRAINING, entry
 
 DEVICE = machine.device_name("cpu")
 

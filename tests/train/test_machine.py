@@ -18,8 +18,8 @@ from ringrift_cli.train.learner import Learner
 from ringrift_cli.train.machine import advised, computing_in
 from ringrift_cli.train.start import new_network
 from ringrift_cli.train.trainer import Sources, TrainSetting, train
+from tests.bench.profiled import TRAINING
 from tests.searched import searched_games
-from tests.stages.profiled import TRAINING
 
 DEVICE = machine.device_name("cpu")
 SETTING = TrainSetting(
