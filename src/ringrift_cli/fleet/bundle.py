@@ -20,7 +20,14 @@ from ringrift_cli.fleet.remote.wire import Wire, WireError
 from ringrift_cli.store.files import sha256
 
 PACKAGE = Path(__file__).parents[1]
-SHIPPED = ("__init__.py", "errors.py", "artifacts.py", "fleet/__init__.py", "fleet/remote/*.py")
+SHIPPED = (
+    "__init__.py",
+    "errors.py",
+    "store/__init__.py",
+    "store/files.py",
+    "fleet/__init__.py",
+    "fleet/remote/*.py",
+)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file, so that equal files make equal zips
 SPECIAL = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
