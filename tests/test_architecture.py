@@ -49,7 +49,7 @@ BUDGET = {
     "search": 1900,
     "selfplay": 1250,
     "stats": 1050,
-    "store": 150,
+    "store": 350,
     "train": 1650,
     "tune": 1100,
 }

@@ -28,7 +28,7 @@ from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.loop.protocol import TrainWork, derived_seed
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.settings import SelfPlay, commented
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, running, stand_in, until
 from tests.fleet.network import LOOPBACK

@@ -23,7 +23,7 @@ from ringrift_cli.loop.journal import CYCLES, JOURNAL
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import commented
-from ringrift_cli.store.files import read_manifest, removed_from_manifest
+from ringrift_cli.store.manifest import read_manifest, removed_from_manifest
 from ringrift_cli.train import state as train_state
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, made_by, really_plays, running, until

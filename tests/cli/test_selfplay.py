@@ -17,7 +17,8 @@ import pytest
 
 from ringrift_cli.cli.output import stop_requested
 from ringrift_cli.game.record import read_records
-from ringrift_cli.store.files import MANIFEST, read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

@@ -11,7 +11,7 @@ from ringrift_cli.data.shard import read_searched
 from ringrift_cli.nn.checkpoint import save
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 from tests.conftest import Ringrift
 from tests.nn.networks import network
 

@@ -141,4 +141,4 @@ def test_a_damaged_journal(ringrift: Ringrift, config: Config) -> None:
     (config.folder / JOURNAL).write_text("nonsense\n")
     run = ringrift("status")
     assert (run.code, run.out) == (1, "")
-    assert "journal.jsonl, line 1 is no line of a journal" in run.err
+    assert "journal.jsonl, line 1" in run.err

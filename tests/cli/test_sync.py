@@ -15,7 +15,7 @@ from ringrift_cli.data.shard import read_searched, write_searched
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT, Registry
-from ringrift_cli.store.files import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.conftest import Ringrift, Run
 from tests.fleet.servers import Farm, Server
 from tests.nn.networks import network

@@ -18,7 +18,7 @@ import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import state as train_state
 from tests.conftest import Ringrift
 from tests.searched import searched_games

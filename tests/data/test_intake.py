@@ -23,13 +23,9 @@ from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.selfplay import random_games as selfplay
-from ringrift_cli.store.files import (
-    add_to_manifest,
-    read_manifest,
-    remove_from_manifest,
-    sha256,
-    write_whole,
-)
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import add_to_manifest, read_manifest, remove_from_manifest
 from tests.nn.networks import network
 from tests.searched import searched_games
 

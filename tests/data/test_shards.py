@@ -26,7 +26,7 @@ from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

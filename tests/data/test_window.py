@@ -13,7 +13,7 @@ import pytest
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.data.window import WindowSetting, choose, held_out, window_size
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
-from ringrift_cli.store.files import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

@@ -18,7 +18,7 @@ from ringrift_cli.fleet.plan import ACTIVE, Placed
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.game import jit
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 from tests.fleet import goods
 from tests.fleet.servers import Farm, Server, local_link
 from tests.fleet.stations import program

@@ -16,7 +16,8 @@ from ringrift_cli.errors import RecordError
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.remote.wire import Message, Wire, WireError
-from ringrift_cli.store.files import MANIFEST, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST
 
 ENDINGS = (".shard", ".rrg")
 TIME = "2026-01-31T12:00:00+00:00"

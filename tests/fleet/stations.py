@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import sha256
+from ringrift_cli.store.hashes import sha256
 from ringrift_cli.version import __version__
 from tests.conftest import Run
 from tests.fleet.servers import Farm, Server

@@ -27,7 +27,8 @@ from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.selfplay import random_games as selfplay
 from ringrift_cli.selfplay.random_games import Setting, play_random, write_shard
-from ringrift_cli.store.files import MANIFEST, read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.network import Proxy
 from tests.fleet.servers import Farm, Server

@@ -19,7 +19,8 @@ from ringrift_cli.fleet.deploy import Package, build
 from ringrift_cli.fleet.hosts import EXAMPLE
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.selfplay.random_games import Setting, play_random, write_shard
-from ringrift_cli.store.files import read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.version import __version__
 from tests.conftest import Ringrift, Run
 from tests.fleet.opening import at

@@ -14,7 +14,7 @@ from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.mirror import HELD, bring_folder, send_folder
 from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.transfer import Meter, Stopped
-from ringrift_cli.store.files import sha256
+from ringrift_cli.store.hashes import sha256
 from tests.fleet.goods import Liar, says, sends
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import opened

@@ -19,7 +19,7 @@ from ringrift_cli.errors import RemoteError, UsageError
 from ringrift_cli.fleet import bundle
 from ringrift_cli.fleet.remote import layout
 from ringrift_cli.fleet.remote.wire import WireError
-from ringrift_cli.store import files as artifacts
+from ringrift_cli.store import manifest
 from tests.fleet.remotes import Remote, remote, started
 
 SHELLS = [
@@ -59,7 +59,7 @@ def test_nothing_of_it_needs_more_than_the_standard_library() -> None:
 
 
 def test_names_agree_with_the_root_modules() -> None:
-    assert layout.MANIFEST == artifacts.MANIFEST
+    assert layout.MANIFEST == manifest.MANIFEST
 
 
 def test_the_host_s_shells_are_here() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.store.files import add_to_manifest, read_manifest
+from ringrift_cli.store.manifest import add_to_manifest, read_manifest
 from tests.fleet.remotes import Remote, remote
 
 Entry = dict[str, Any]

@@ -21,7 +21,8 @@ from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.quarantine import kept_out, of_host
 from ringrift_cli.fleet.sync import Pulled, plan, pull, pull_over
 from ringrift_cli.fleet.transfer import Meter
-from ringrift_cli.store.files import MANIFEST, read_manifest, remove_from_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST, read_manifest, remove_from_manifest
 from tests.fleet.goods import TIME, contents, destination, entry_of, offer
 from tests.fleet.servers import ProcessWay, local_link
 

@@ -15,7 +15,8 @@ from ringrift_cli.fleet.quarantine import Bad, of_host, put_away
 from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.sync import Pulled, pull
 from ringrift_cli.fleet.sync_models import pull_models
-from ringrift_cli.store.files import read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import read_manifest
 from tests.fleet.goods import (
     TIME,
     Answer,

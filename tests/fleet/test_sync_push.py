@@ -18,7 +18,8 @@ from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.sync import Pulled, pull
 from ringrift_cli.fleet.sync_models import pull_models
 from ringrift_cli.fleet.transfer import Meter
-from ringrift_cli.store.files import add_to_manifest, read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import add_to_manifest, read_manifest
 from tests.fleet.goods import ENDINGS, Liar, contents, destination, offer
 from tests.fleet.servers import local_link
 
@@ -230,7 +231,7 @@ def test_verify_reads_both_ends_and_names_every_difference(ground: Ground) -> No
 
 
 def test_verify_does_not_ask_for_what_was_deleted_or_is_in_quarantine(ground: Ground) -> None:
-    from ringrift_cli.store.files import remove_from_manifest
+    from ringrift_cli.store.manifest import remove_from_manifest
 
     entries = in_step(ground)
     here = ground.runs / "hex8-2p" / "selfplay"

@@ -22,7 +22,8 @@ from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.fleet.transfer import Meter, put
-from ringrift_cli.store.files import MANIFEST, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST
 from tests.fleet.goods import destination, entry_of, offer
 from tests.fleet.network import LOOPBACK
 from tests.fleet.servers import Farm, Server

@@ -22,7 +22,7 @@ from ringrift_cli.fleet.transfer import (
     move_in,
     put,
 )
-from ringrift_cli.store.files import sha256
+from ringrift_cli.store.hashes import sha256
 from tests.fleet.goods import Liar, contents, says, sends
 from tests.fleet.servers import local_link
 

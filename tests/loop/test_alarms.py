@@ -10,7 +10,7 @@ import pytest
 from ringrift_cli.loop.alarms import alarms
 from ringrift_cli.loop.protocol import Played, SelfPlayWork
 from ringrift_cli.settings import Config
-from ringrift_cli.store.files import add_to_manifest, read_manifest
+from ringrift_cli.store.manifest import add_to_manifest, read_manifest
 from tests.loops import QuickSteps, changed, run, settings
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

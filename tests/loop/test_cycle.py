@@ -18,7 +18,7 @@ from ringrift_cli.loop import cycle
 from ringrift_cli.loop.journal import CYCLES, Journal, opened
 from ringrift_cli.loop.protocol import Played, SelfPlayWork, Stopped
 from ringrift_cli.settings import Config
-from ringrift_cli.store.files import add_to_manifest, read_manifest
+from ringrift_cli.store.manifest import add_to_manifest, read_manifest
 from tests.loops import QuickSteps, changed, loop_of, run, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

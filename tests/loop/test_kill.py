@@ -19,7 +19,7 @@ from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.journal import CYCLES
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 from tests.loop_child import READY
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")

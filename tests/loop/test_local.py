@@ -22,7 +22,7 @@ from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import Config, Run, load, setting_of
-from ringrift_cli.store.files import read_manifest, remove_from_manifest
+from ringrift_cli.store.manifest import read_manifest, remove_from_manifest
 from ringrift_cli.train.settings import TrainSetting
 from tests.loop_child import Generous, tiny
 from tests.loops import Notes, changed, settings, write_model

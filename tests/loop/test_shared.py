@@ -22,7 +22,7 @@ from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.loop.protocol import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.store.files import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, changed, run, settings
 

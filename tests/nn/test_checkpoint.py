@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from ringrift_cli.errors import OutputError, RecordError, RingriftError, RulesMismatch, UsageError
 from ringrift_cli.nn import checkpoint, features
 from ringrift_cli.nn.network import Network, architecture
-from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 from tests.nn.networks import network
 
 ABOUT = {"parents": ["0123456789abcdef"], "steps": 100, "metrics": {"loss": 1.5}}

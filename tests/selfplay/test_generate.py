@@ -36,7 +36,8 @@ from ringrift_cli.selfplay.generate import (
     recorded,
 )
 from ringrift_cli.selfplay.worker import GenerateSetting
-from ringrift_cli.store.files import read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import read_manifest
 from tests.nn.networks import network
 
 QUICK = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)

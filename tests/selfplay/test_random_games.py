@@ -18,7 +18,8 @@ from ringrift_cli.game.record import GameRecord, read_records
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.selfplay import random_games as selfplay
 from ringrift_cli.selfplay.random_games import Setting, Summary, play_random, recorded, run
-from ringrift_cli.store.files import MANIFEST, read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.walks import CONFIGURATIONS
 
 SETTING = Setting("hex8", 2, 50, seed=3)

@@ -33,7 +33,8 @@ from ringrift_cli.errors import (
 )
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.store.files import read_manifest, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import loss as train_loss
 from ringrift_cli.train import start as train_start
 from ringrift_cli.train import state as train_state

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ringrift_cli.cli.sync_work import ENDINGS, Work
 from ringrift_cli.errors import FleetError, RecordError, UsageError
 from ringrift_cli.settings import Config, SelfPlay
-from ringrift_cli.store.files import sha256
+from ringrift_cli.store.hashes import sha256
 from ringrift_cli.text import counted
 
 if TYPE_CHECKING:

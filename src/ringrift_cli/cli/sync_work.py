@@ -17,7 +17,7 @@ from ringrift_cli.cli import sync_text
 from ringrift_cli.cli.fleet_ground import WORK_DEADLINE, Ground, failed
 from ringrift_cli.cli.output import Output, stop_requested, stopped
 from ringrift_cli.errors import FleetError, UsageError
-from ringrift_cli.store.files import MANIFEST
+from ringrift_cli.store.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from ringrift_cli.data.intake import Arrivals

@@ -29,7 +29,8 @@ from ringrift_cli.errors import RecordError
 from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import MANIFEST, read_manifest, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 
 Hashes = npt.NDArray[
     np.uint64

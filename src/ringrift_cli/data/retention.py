@@ -19,7 +19,7 @@ from ringrift_cli.data.shard import ENDING, Shard, read_searched
 from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.notation import REASONS
-from ringrift_cli.store.files import MANIFEST, read_manifest, remove_from_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest, remove_from_manifest
 from ringrift_cli.text import counted
 
 GB = 1e9

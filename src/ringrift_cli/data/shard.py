@@ -42,7 +42,9 @@ from ringrift_cli.game.record import GameRecord, unpacked
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import add_to_manifest, sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import add_to_manifest
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
 ENDING = ".shard"

@@ -22,7 +22,7 @@ from ringrift_cli.data.shard import ENDING, Shard, read_searched
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
 from ringrift_cli.game.playout import BoolArray
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 
 ALPHA, BETA = 0.75, 0.4
 

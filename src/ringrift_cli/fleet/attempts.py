@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from ringrift_cli.errors import FleetError, HostUnreachable, RemoteError, Ringri
 from ringrift_cli.fleet.health import Health, log_event
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Stopped
+from ringrift_cli.store.locks import locked
 
 ATTEMPTS = 3  # without a byte in between
 BACKOFF_S = (0.5, 2.0)
@@ -114,13 +114,12 @@ def persist(
 @contextmanager
 def alone(folder: Path, host: str) -> Iterator[None]:
     """The only one to bring files from a host; `FleetError` if somebody else is at it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FleetError(
-                f"Another ringrift is bringing files from {host} right now.",
-                hint="wait until it is done",
-            ) from None
+
+    def busy() -> FleetError:
+        return FleetError(
+            f"Another ringrift is bringing files from {host} right now.",
+            hint="wait until it is done",
+        )
+
+    with locked(folder / ".lock", busy=busy):
         yield

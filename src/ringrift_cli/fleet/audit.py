@@ -20,7 +20,7 @@ from ringrift_cli.fleet.push import MODELS, Sent
 from ringrift_cli.fleet.quarantine import kept_out
 from ringrift_cli.fleet.sync import plan
 from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of
-from ringrift_cli.store.files import read_manifest, removed_from_manifest
+from ringrift_cli.store.manifest import read_manifest, removed_from_manifest
 
 
 class Here:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ringrift_cli.errors import RemoteError, UsageError
 from ringrift_cli.fleet.remote.wire import Wire, WireError
-from ringrift_cli.store.files import sha256
+from ringrift_cli.store.hashes import sha256
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.store.files import MANIFEST, read_manifest, removed_from_manifest
+from ringrift_cli.store.manifest import MANIFEST, read_manifest, removed_from_manifest
 
 
 class Destination:

@@ -16,7 +16,7 @@ from typing import Any
 from ringrift_cli.errors import BadOutput
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Wanted
-from ringrift_cli.store.files import sha256
+from ringrift_cli.store.hashes import sha256
 
 ROOTS = ("jobs", "runs")
 MOST_FILES = 1_000_000  # of one host

@@ -18,7 +18,7 @@ from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
 from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of, put
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 
 MODELS = "models"  # the folder there
 MOST_POINTER = 16 << 20  # bytes

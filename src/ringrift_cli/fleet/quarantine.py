@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RecordError
-from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 
 FOLDER = "quarantine"
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

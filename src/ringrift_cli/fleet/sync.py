@@ -37,7 +37,7 @@ from ringrift_cli.fleet.transfer import (
     move_in,
     sync_folder,
 )
-from ringrift_cli.store.files import add_to_manifest
+from ringrift_cli.store.manifest import add_to_manifest
 
 INCOMING = "incoming"
 TRIES = 3  # of a file that does not come as it was

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from ringrift_cli.game import engine, jit, perft, playout, replay, state
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.locks import locked
 
 
 def compile_package(
@@ -25,12 +25,11 @@ def compile_package(
     """
     if code.exists():
         return
-    with (code.folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell(f"Another process is compiling {what}: waiting for it.")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def waiting() -> None:
+        tell(f"Another process is compiling {what}: waiting for it.")
+
+    with locked(code.folder / "lock", on_wait=waiting):
         if code.exists():
             return
         tell(f"Compiling {what} for this machine, once: it takes about half a minute.")

@@ -41,7 +41,8 @@ from ringrift_cli.loop.protocol import (
     derived_seed,
 )
 from ringrift_cli.settings import Config
-from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 from ringrift_cli.text import counted
 from ringrift_cli.train.settings import FREE
 from ringrift_cli.version import __version__

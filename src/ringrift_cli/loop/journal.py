@@ -12,22 +12,22 @@ made has been checked where it lies. What was begun and not done is gone on with
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ringrift_cli.errors import OutputError, RecordError, RingriftError
+from ringrift_cli.errors import RecordError, RingriftError
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.journal import JournalFile
+from ringrift_cli.store.locks import is_locked, locked
 
 LOCK, JOURNAL, CYCLES = "lock", "journal.jsonl", "cycles.jsonl"
-LOOKS = 5  # attempts to take the lock
+HINT = "lines are only ever appended: restore the file, or --set run.folder=ANOTHER"
 CYCLE = "cycle"  # the step that all others are part of
 BEGUN, STOPPED, DONE = "begun", "stopped", "done"
 
@@ -50,22 +50,8 @@ class Journal:
         `OutputError` if it cannot be, as on a full disk; then nothing of it is left there.
         """
         line = {"time": now(), "cycle": cycle, "step": step, "event": event, **facts}
-        data = (json.dumps(line) + "\n").encode()
-        path = self.folder / JOURNAL
-        with path.open("ab", buffering=0) as file:
-            before = file.seek(0, os.SEEK_END)
-            try:
-                written = 0
-                while written < len(data):  # a disk that is nearly full takes a part of it
-                    written += file.write(data[written:])
-                os.fsync(file.fileno())
-            except OSError as error:
-                file.truncate(before)
-                raise OutputError(
-                    f"Cannot write to {path}: {error.strerror}.",
-                    hint="free some space, then the same command: it goes on where it is",
-                ) from error
-        self.lines.append(json.loads(data))
+        _file(self.folder).append(line)
+        self.lines.append(json.loads(json.dumps(line)))
 
     def find(self, cycle: int, step: str, event: str) -> dict[str, Any] | None:
         """The last line that says so of a step of a cycle."""
@@ -114,51 +100,34 @@ class Journal:
 
 
 def read(folder: Path) -> Journal:
-    """The journal of a run as it stands, for looking at; `RecordError` if it is damaged."""
-    return Journal(folder, [line for line, _ in _lines(folder / JOURNAL)])
+    """The journal of a run as it stands; `RecordError` if it is damaged."""
+    return Journal(folder, _checked(folder, _file(folder).read()))
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Journal]:
-    """The journal of a run to go on with, begun if there is none; nobody else works on it then.
+    """The journal of a run to continue, created if there is none, for this process alone.
 
-    `RingriftError` if another process does, `RecordError` if the journal is damaged. A line that
-    was cut off while it was written is dropped: what it would have said was not built upon.
+    `RingriftError` if another process works on the run, `RecordError` if the journal is damaged. A
+    line that was cut off while it was written is removed: nothing was built upon it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as lock:
-        if not _locked(lock):
-            raise RingriftError(
-                f"{holder(folder)} works on {folder}; nothing was done.",
-                hint="wait for it: ringrift status shows how far it is; or another run.folder",
-            )
+
+    def busy() -> RingriftError:
+        return RingriftError(
+            f"{holder(folder)} works on {folder}; nothing was done.",
+            hint="wait for it: ringrift status shows how far it is; or another run.folder",
+        )
+
+    with locked(folder / LOCK, busy=busy) as lock:
         lock.truncate(0)
         lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
         lock.flush()
-        path = folder / JOURNAL
-        lines = _lines(path)
-        if path.exists():
-            end = lines[-1][1] if lines else 0
-            if end < path.stat().st_size:
-                os.truncate(path, end)
-        journal = Journal(folder, [line for line, _ in lines])
+        journal = Journal(folder, _checked(folder, _file(folder).recover()))
         journal.write_cycles()
         try:
             yield journal
         finally:
             lock.truncate(0)
-
-
-def _locked(lock: IO[str]) -> bool:
-    """Takes the lock unless another process works; whoever only looks has it for a moment."""
-    for _ in range(LOOKS):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
 
 
 def holder(folder: Path) -> str:
@@ -171,44 +140,24 @@ def holder(folder: Path) -> str:
 
 
 def at_work(folder: Path) -> str | None:
-    """Who works on a run, in words; None if nobody does."""
-    try:
-        lock = (folder / LOCK).open()
-    except OSError:
-        return None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return holder(folder).rstrip(",")
-    return None
+    """The process that works on a run, in words; None if there is none."""
+    return holder(folder).rstrip(",") if is_locked(folder / LOCK) else None
 
 
-def _lines(path: Path) -> list[tuple[dict[str, Any], int]]:
-    """The whole lines of a journal, and the offset behind each."""
-    if not path.exists():
-        return []
-    data = path.read_bytes()
-    lines: list[tuple[dict[str, Any], int]] = []
-    end = 0
-    for number, text in enumerate(data[: data.rfind(b"\n") + 1].splitlines(keepends=True), 1):
-        end += len(text)
-        lines.append((_line(text, f"{path}, line {number}"), end))
+def _file(folder: Path) -> JournalFile[dict[str, Any]]:
+    return JournalFile(folder / JOURNAL, dict[str, Any], HINT)
+
+
+def _checked(folder: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines, each with the fields that its readers need, otherwise `RecordError`."""
+    for number, line in enumerate(lines, 1):
+        whole = type(line.get("cycle")) is int and all(
+            type(line.get(name)) is str for name in ("time", "step", "event")
+        )
+        if not whole or (line["event"] == DONE and not isinstance(line.get("outcome"), dict)):
+            raise RecordError(
+                f"{folder / JOURNAL}, line {number} lacks a cycle, time, step or event, or it"
+                " is done without an outcome.",
+                HINT,
+            )
     return lines
-
-
-def _line(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-        if type(line["cycle"]) is not int or not all(
-            type(line[name]) is str for name in ("time", "step", "event")
-        ):
-            raise ValueError("a cycle, step or event that is none")
-        if line["event"] == DONE and not isinstance(line["outcome"], dict):
-            raise ValueError("a step that is done without an outcome")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RecordError(
-            f"{where} is no line of a journal ({error}).",
-            hint="the file is only ever added to: restore it, or --set run.folder=ANOTHER",
-        ) from error
-    return dict(line)

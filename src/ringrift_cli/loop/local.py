@@ -27,7 +27,7 @@ from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.generate import TEACHER, Generated, devices_named, generate, of_section
 from ringrift_cli.settings import Config, setting_of
-from ringrift_cli.store.files import read_manifest
+from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train.settings import TrainSetting
 
 WHOLE = 1000  # parts of a training run that its meter counts

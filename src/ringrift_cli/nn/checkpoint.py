@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
-from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -30,7 +30,8 @@ from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.checkpoint import Checkpoint
 from ringrift_cli.nn.features import FEATURES_VERSION, encode_all
 from ringrift_cli.nn.network import Network
-from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 
 OPSET = 18
 INPUTS, OUTPUTS = ("planes", "scalars"), ("policy", "value")

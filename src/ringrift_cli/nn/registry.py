@@ -14,7 +14,6 @@ what their hashes say.
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import json
 import os
 import re
@@ -28,7 +27,8 @@ from ringrift_cli import settings as config
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch, UsageError
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.files import write_json, write_whole
+from ringrift_cli.store.locks import locked
 
 FORMAT = 1  # of champion.json
 EVIDENCE_FORMAT = 1
@@ -341,14 +341,12 @@ class Registry:
             "since": events[-1].time,
             "history": [event.document() for event in events],
         }
-        text = json.dumps(document, indent=1) + "\n"
-        write_whole(self._folder(pool) / POINTER, text.encode())
+        write_json(self._folder(pool) / POINTER, document)
 
     @contextmanager
     def _alone(self, pool: str) -> Iterator[None]:
         """The only one to change a pool."""
-        with (self._folder(pool) / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder(pool) / ".lock"):
             yield
 
 

@@ -27,7 +27,8 @@ from ringrift_cli.runtime.profiles import Choice, Key, Say, find, network_named,
 from ringrift_cli.selfplay.actor import Counts, PlaySetting
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.settings import SelfPlay, setting_of
-from ringrift_cli.store.files import read_manifest, sha256
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import read_manifest
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
 LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C

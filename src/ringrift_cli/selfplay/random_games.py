@@ -23,7 +23,9 @@ from ringrift_cli.game.record import GameRecord, readable_lines, to_compact
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import add_to_manifest, read_manifest, sha256, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import add_to_manifest, read_manifest
 
 SHARD_GAMES = 4096
 LOG = 512  # decisions played between two looks at the host

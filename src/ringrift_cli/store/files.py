@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.errors import OutputError
 
-MANIFEST = "manifest.jsonl"
-REMOVED = f".{MANIFEST}.removed"
 UMASK = os.umask(0o077)  # it can only be read by setting it, for all threads: so once, at the start
 os.umask(UMASK)
-
-
-def sha256(data: bytes) -> str:
-    """Hex digest of the bytes."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -44,7 +32,7 @@ def write_whole(path: Path, data: bytes) -> None:
         Path(temporary).chmod(0o666 & ~UMASK)
         Path(temporary).replace(path)
         temporary = None
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
             f"Cannot write {path}: {error.strerror}; nothing of it was left there.",
@@ -55,78 +43,40 @@ def write_whole(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def write_json(path: Path, document: object) -> None:
+    """Writes a document as indented JSON; as `write_whole`."""
+    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds bytes to a file, which is created if missing; they are on the disk when this returns.
+
+    `OutputError` if that fails, as on a full disk; then the file is as it was.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                written = 0
+                while written < len(data):  # a disk that is nearly full takes a part of it
+                    written += file.write(data[written:])
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+        if not before:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to {path}: {error.strerror}.",
+            hint="free some space, then run the same command again",
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a folder's manifest; empty if it has none. `RecordError` for a damaged line."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return []
-    entries = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RecordError(f"{path}, line {number} is no JSON ({error}).") from error
-        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
-            raise RecordError(f"{path}, line {number} has no 'sha256'.")
-        entries.append(entry)
-    return entries
-
-
-def add_to_manifest(folder: Path, *entries: dict[str, Any]) -> None:
-    """Adds entries, each named by its `sha256`, but for those that are there; all in one step.
-
-    Safe beside other writers of the same folder.
-    """
-    with _alone(folder):
-        known = read_manifest(folder)
-        names = {entry["sha256"] for entry in known}
-        new = {entry["sha256"]: entry for entry in entries if entry["sha256"] not in names}
-        if new:
-            _write_manifest(folder, [*known, *new.values()])
-
-
-def remove_from_manifest(folder: Path, names: Collection[str]) -> None:
-    """Takes the entries with these `sha256` out; those that are not there are no error.
-
-    Safe beside other writers of the same folder. The files stay. `removed_from_manifest` then
-    knows them, so that copies elsewhere do not bring them back.
-    """
-    with _alone(folder):
-        entries = read_manifest(folder)
-        left = [entry for entry in entries if entry["sha256"] not in names]
-        if len(left) < len(entries):
-            gone = [entry["sha256"] for entry in entries if entry["sha256"] in names]
-            write_whole(
-                folder / REMOVED, "".join(f"{n}\n" for n in [*_removed(folder), *gone]).encode()
-            )
-            _write_manifest(folder, left)
-
-
-def removed_from_manifest(folder: Path) -> set[str]:
-    """The `sha256` of all entries that were ever taken out of a folder's manifest."""
-    return set(_removed(folder))
-
-
-def _removed(folder: Path) -> list[str]:
-    path = folder / REMOVED
-    return path.read_text().split() if path.exists() else []
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """The only one to write to a folder's manifest."""
-    with (folder / f".{MANIFEST}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _write_manifest(folder: Path, entries: Iterable[dict[str, Any]]) -> None:
-    write_whole(folder / MANIFEST, "".join(json.dumps(e) + "\n" for e in entries).encode())

@@ -10,7 +10,6 @@ the states is there with its tensors.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +21,12 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ringrift_cli.errors import OutputError, RecordError, RingriftError, RulesMismatch
+from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.features import FEATURES_VERSION
-from ringrift_cli.store.files import sha256, write_whole
+from ringrift_cli.store import locks
+from ringrift_cli.store.files import write_json, write_whole
+from ringrift_cli.store.hashes import sha256
 
 FORMAT = 1
 STATE = "state.json"
@@ -69,19 +70,14 @@ class State:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The folder for this process alone; `RingriftError` if another one works on it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror}.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RingriftError(
-                f"Another process trains in {folder}.", hint="wait for it, or another --out"
-            ) from error
+    """Reserves the folder for this process; `RingriftError` if another one works on it."""
+
+    def busy() -> RingriftError:
+        return RingriftError(
+            f"Another process trains in {folder}.", hint="wait for it, or another --out"
+        )
+
+    with locks.locked(folder / ".lock", busy=busy):
         yield
 
 
@@ -100,7 +96,7 @@ def write_state(folder: Path, state: State, tensors: dict[str, Tensor]) -> None:
         "sha256": digest,
         "state": asdict(state),
     }
-    write_whole(folder / STATE, (json.dumps(document, indent=1) + "\n").encode())
+    write_json(folder / STATE, document)
     for path in folder.glob(TENSORS.format(hash="*")):
         if path.name != name:
             path.unlink()

@@ -13,17 +13,19 @@ full state: telling a new one the same again brings it back bit for bit.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.files import append, write_json, write_whole
+from ringrift_cli.store.journal import JournalFile
+from ringrift_cli.store.locks import locked
 from ringrift_cli.tune.panel import KINDS
 
 SETTINGS, JOURNAL, LOG, VERDICT = "settings.json", "journal.jsonl", "log.csv", "verdict.json"
@@ -41,9 +43,8 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Generation:
-    """What the journal says of a generation."""
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A generation's line in the journal."""
 
     generation: int  # from 1
     fitness: list[float]  # [population] fair share less the share of the games won
@@ -62,23 +63,6 @@ class Generation:
         """Fitness of the population."""
         return sum(self.fitness) / len(self.fitness)
 
-    def line(self) -> bytes:
-        return (json.dumps(asdict(self)) + "\n").encode()
-
-
-def _generation(line: bytes, number: int, path: Path) -> Generation:
-    """The entry of a line; `RecordError` if it is none, or not generation `number`."""
-    try:
-        entry = Generation(**json.loads(line))
-        if entry.generation != number:
-            raise ValueError(f"generation {entry.generation}, expected {number}")
-        floats = [*entry.fitness, *entry.second, *entry.against.values(), entry.seconds]
-        if not all(type(value) is float for value in floats):
-            raise ValueError("a fitness that is no number")
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{path}, line {number} is no generation of a run ({error}).") from error
-    return entry
-
 
 @dataclass
 class Journal:
@@ -90,9 +74,9 @@ class Journal:
 
     def add(self, entry: Generation) -> None:
         """Enters a generation; it is on the disk when this returns."""
-        _append(self.folder / JOURNAL, entry.line())
+        _file(self.folder).append(entry)
         self.entries.append(entry)
-        _append(self.folder / LOG, _csv_line(entry, self.games, self.fair))
+        append(self.folder / LOG, _csv_line(entry, self.games, self.fair))
 
     @property
     def games(self) -> int:
@@ -103,7 +87,7 @@ class Journal:
         return sum(entry.seconds for entry in self.entries)
 
     def write_verdict(self, verdict: dict[str, Any]) -> None:
-        write_whole(self.folder / VERDICT, (json.dumps(verdict, indent=1) + "\n").encode())
+        write_json(self.folder / VERDICT, verdict)
 
     def verdict(self) -> dict[str, Any] | None:
         """The last verdict, finished or not; None if there is none."""
@@ -126,21 +110,20 @@ def opened(folder: Path, setting: dict[str, Any], *, resume: bool) -> Iterator[J
             f"{folder} holds a run already ({', '.join(known)}).",
             hint="--resume to go on with it, or another --out",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RingriftError(
-                f"Another process works on {folder}.", hint="wait for it, or another --out"
-            ) from error
+
+    def busy() -> RingriftError:
+        return RingriftError(
+            f"Another process works on {folder}.", hint="wait for it, or another --out"
+        )
+
+    with locked(folder / ".lock", busy=busy):
         if path.exists():
             _check_same(folder, _document(path), setting)
         elif set(known) & {JOURNAL, VERDICT}:
             raise RecordError(f"{folder} has a run but no {SETTINGS}.", hint="another --out")
         else:
-            write_whole(path, (json.dumps(setting, indent=1) + "\n").encode())
-        journal = Journal(folder, 1 / setting["players"], _entries(folder / JOURNAL))
+            write_json(path, setting)
+        journal = Journal(folder, 1 / setting["players"], _entries(folder))
         write_whole(folder / LOG, _csv(journal))
         yield journal
 
@@ -169,20 +152,20 @@ def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> No
         )
 
 
-def _entries(path: Path) -> list[Generation]:
-    if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
-    return [_generation(line, i, path) for i, line in enumerate(data[:whole].splitlines(), 1)]
+def _file(folder: Path) -> JournalFile[Generation]:
+    return JournalFile(folder / JOURNAL, Generation)
 
 
-def _append(path: Path, line: bytes) -> None:
-    with path.open("ab", buffering=0) as file:
-        file.write(line)
-        os.fsync(file.fileno())
+def _entries(folder: Path) -> list[Generation]:
+    """The generations of a run, in order; `RecordError` if one is missing or damaged."""
+    entries = _file(folder).recover()
+    for number, entry in enumerate(entries, 1):
+        if entry.generation != number:
+            raise RecordError(
+                f"{folder / JOURNAL}, line {number} is generation {entry.generation}, expected"
+                f" {number}."
+            )
+    return entries
 
 
 def _csv(journal: Journal) -> bytes:

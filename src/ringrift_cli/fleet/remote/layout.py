@@ -18,7 +18,7 @@ DEPLOYED = "deployed.json"
 HASHES = "hashes.json"
 COUNTS = "counts.json"
 
-MANIFEST = "manifest.jsonl"  # as in artifacts.py, which takes long to load
+MANIFEST = "manifest.jsonl"  # as in store/manifest.py, which takes long to load
 CHAMPION = "champion.json"
 
 JOBS, MODELS, VENV = "jobs", "models", "venv"

@@ -135,7 +135,7 @@ def enter(half: Half, ask: Ask) -> Ask:
     from pathlib import Path
 
     from ringrift_cli.fleet.remote import hashes
-    from ringrift_cli.store.files import add_to_manifest
+    from ringrift_cli.store.manifest import add_to_manifest
 
     name, found = text(ask, "folder"), ask.get("entries")
     folder = half.path(name)

@@ -1,0 +1,59 @@
+"""Locks between processes on this machine; the kernel frees them when the holder ends."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ringrift_cli.errors import OutputError, RingriftError
+
+ATTEMPTS, PAUSE_S = 5, 0.05  # before a lock counts as busy: `is_locked` takes it for a moment
+
+
+@contextmanager
+def locked(
+    path: Path,
+    *,
+    busy: Callable[[], RingriftError] | None = None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Iterator[IO[str]]:
+    """Holds the exclusive lock of a file, which is created if missing; yields the open file.
+
+    While another process or thread holds it: raises `busy()` if given, otherwise calls `on_wait`
+    and waits. `OutputError` if the file cannot be created.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise OutputError(f"Cannot write to {path.parent}: {error.strerror}.") from error
+    with file:
+        for attempt in range(ATTEMPTS if busy else 1):
+            time.sleep(PAUSE_S if attempt else 0)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                continue
+        else:
+            if busy:
+                raise busy()
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock of a file."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
