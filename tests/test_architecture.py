@@ -36,7 +36,7 @@ for room in ("loop", "cli"):
 BUDGET = {
     "": 700,
     "bench": 1950,
-    "cli": 7900,
+    "cli": 8050,
     "data": 1600,
     "evaluate": 1600,
     "fleet": 8100,

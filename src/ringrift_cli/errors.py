@@ -1,26 +1,26 @@
-"""Everything that can go wrong and is said in one sentence.
+"""The exceptions with a known cause; cli/app.py maps each to its sentence, hint and exit code.
 
-RingriftError            a known cause; the command line prints it and exits with `exit_code`
-├── UsageError           an argument or option that no run could accept (exit 2)
-├── NotationError        text that is no position or no move
-├── IllegalMove          a well-formed move that the rules do not allow here
-├── RecordError          a file of games that cannot be read or does not replay
-│   └── RulesMismatch    a record made under other rules, or by another version of the format
-├── PlayerError          a player that crashed, kept silent or named no legal move
-├── TrainingError        a training run whose numbers are none any more
-├── FleetError           something about the machines of a fleet
-│   ├── HostUnreachable  no address answered in time, or the link broke
-│   ├── HostKeyError     a host key that is unknown or has changed; nothing was sent
-│   ├── RemoteError      a host that was reached and says that it could not do it
-│   └── BadOutput        what a host sent is not what it said, or fails its checks
-└── OutputError          a result that could not be written whole
+RingriftError            failure with a known cause
+├── UsageError           invalid argument, option or setting (exit code 2)
+├── NotationError        malformed text of a position or move
+├── IllegalMove          well-formed move that is not legal in the position
+├── RecordError          file of games that cannot be read or does not replay
+│   └── RulesMismatch    record of other rules or of another format version
+├── PlayerError          player that crashed, timed out or chose an illegal move
+├── TrainingError        loss that is not finite
+├── FleetError           failure on a host of the fleet
+│   ├── HostUnreachable  no address answered in time, or the connection broke
+│   ├── HostKeyError     unknown or changed host key; nothing was sent
+│   ├── RemoteError      failure reported by a host
+│   └── BadOutput        data from a host that fails its checks
+└── OutputError          result that could not be written
 """
 
 from __future__ import annotations
 
 
 class RingriftError(Exception):
-    """A failure whose cause is known. `hint` is what to try next: a command, or moves."""
+    """A failure with a known cause. `hint` is what to try next: a command, or moves."""
 
     exit_code = 1
 
@@ -31,49 +31,49 @@ class RingriftError(Exception):
 
 
 class UsageError(RingriftError):
-    """An argument that is wrong whatever the state of the world."""
+    """An argument, option or setting that is never valid."""
 
     exit_code = 2
 
 
 class NotationError(RingriftError):
-    """Text that cannot be read as a position or a move; it quotes the text."""
+    """Text that is not a position or a move; the message quotes it."""
 
 
 class IllegalMove(RingriftError):
-    """A move that is not legal in the position; it says why, and which moves are near it."""
+    """A move that is not legal in the position; the message has the reason and similar moves."""
 
 
 class RecordError(RingriftError):
-    """A record that is damaged or does not replay; it names the file and the place."""
+    """A damaged record or one that does not replay; the message names the file and the place."""
 
 
 class RulesMismatch(RecordError):
-    """A record made under other rules or in another version of the format."""
+    """A record of other rules or of another format version."""
 
 
 class PlayerError(RingriftError):
-    """A player did not answer with a legal move; it names the player and the position."""
+    """A player failed to choose a legal move; the message names the player and the position."""
 
 
 class TrainingError(RingriftError):
-    """A loss that is not finite; it says when, and which part of it."""
+    """A loss that is not finite; the message names the steps and the term of the loss."""
 
 
 class FleetError(RingriftError):
-    """Something about the machines of a fleet; it names the host."""
+    """A failure on a host of the fleet; the message names the host."""
 
 
 class HostUnreachable(FleetError):
-    """No address of a host answered in time, or the link broke; it names what was awaited."""
+    """No address of a host answered in time, or the connection broke."""
 
 
 class HostKeyError(FleetError):
-    """A host key that is unknown or has changed; nothing was sent to that host."""
+    """An unknown or changed host key; nothing was sent to that host."""
 
 
 class RemoteError(FleetError):
-    """A host that was reached says that it could not do what was asked; `kind` names why."""
+    """A failure reported by a host; `kind` classifies it."""
 
     def __init__(self, message: str, hint: str | None = None, kind: str = "failed") -> None:
         super().__init__(message, hint)
@@ -81,8 +81,8 @@ class RemoteError(FleetError):
 
 
 class BadOutput(FleetError):
-    """What a host sent is not what it said it is, or does not pass the checks."""
+    """Data from a host that fails its checks."""
 
 
 class OutputError(RingriftError):
-    """Something could not be written; nothing half-written is left behind."""
+    """A result that could not be written; no partial file is left behind."""

@@ -1,8 +1,55 @@
-"""How numbers stand in sentences."""
+"""Text forms of numbers, times and foreign strings."""
 
 from __future__ import annotations
 
+import datetime as dt
+import math
+import time
 
-def counted(number: int, thing: str) -> str:
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+def counted(number: int, noun: str) -> str:
     """`1 game`, `2,000 games`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def size(count: float) -> str:
+    """Bytes: `812 B`, `1.2 MB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    for limit, scale, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / scale:.{int(unit == 'h')}f} {unit}"
+    return f"{seconds / 86400:.1f} d"
+
+
+def ago(timestamp: str | None) -> str:
+    """Time since an ISO timestamp: `12 min ago`, or `never`."""
+    if timestamp is None:
+        return "never"
+    passed = time.time() - dt.datetime.fromisoformat(timestamp).timestamp()
+    return f"{duration(max(passed, 0.0))} ago"
+
+
+def minute(timestamp: str | None) -> str | None:
+    """An ISO timestamp without its seconds: `2026-05-01 12:30`."""
+    return timestamp and timestamp[:16].replace("T", " ")
+
+
+def elo(difference: float | None, unbounded: str = "unbounded") -> str:
+    """An Elo difference with its sign: `+45`, `-∞`; `unbounded` for None."""
+    if difference is None:
+        return unbounded
+    return f"{difference:+.0f}" if math.isfinite(difference) else f"{difference:+}"[0] + "∞"
+
+
+def printable(text: str) -> str:
+    """A string of foreign origin without the control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else UNPRINTABLE for c in text)

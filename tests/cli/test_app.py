@@ -332,3 +332,38 @@ def test_colour_wants_a_terminal_and_no_veto(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert not Output().colour
+
+
+def test_tables_are_aligned_and_fields_nested(capsys: pytest.CaptureFixture[str]) -> None:
+    from ringrift_cli.cli.output import Output
+
+    def printed() -> str:
+        return capsys.readouterr().out
+
+    rows = [("one", 12_000, "1.5 MB", None), ("\x1b[2Jtwo", 3, "20.0 kB", "+∞")]
+    Output().table(rows, ("name", "games", "size", "Elo"))
+    assert printed().splitlines() == [
+        "name      games     size  Elo",
+        "one      12,000   1.5 MB    -",
+        "�[2Jtwo       3  20.0 kB   +∞",
+    ]
+    Output().fields({"path": "a", "none": None, "about": {"seed": 3, "data": [1] * 5}})
+    assert printed() == "path  a\nabout\n  seed  3\n  data  5 items (--json)\n"
+    machine = Output(as_json=True)
+    machine.table(rows, ("name", "games", "size", "Elo"))
+    machine.fields({"a": 1})
+    machine.text("text")
+    machine.result({"elo": float("inf"), "path": Path("a")}, "text")
+    assert json.loads(printed()) == {"elo": None, "path": "a"}
+    machine.result({"path": Path("\udcff")})
+    assert json.loads(printed()) == {"path": "\udcff"}
+
+
+def test_a_narrow_terminal_drops_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ringrift_cli.cli.output import Output
+
+    monkeypatch.setenv("COLUMNS", "10")
+    Output().table([("a", 1.5, "x" * 9)], ("b", "c", "d"), drop=("d", "c"))
+    assert capsys.readouterr().out == "b    c\na  1.5\n"

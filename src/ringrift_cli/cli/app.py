@@ -1,7 +1,7 @@
-"""The command `ringrift`: wiring, and what becomes of an error.
+"""The command `ringrift`: its commands, and the sentence and exit code of every known failure.
 
 Exit codes: 0 done, 1 failed for a known cause, 2 wrong usage, 3 done with an alarm (cycle), 130 on
-Ctrl-C. A cause nobody foresaw keeps its traceback.
+Ctrl-C, 143 on SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -36,12 +36,12 @@ from ringrift_cli.cli import (
 )
 from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
-from ringrift_cli.errors import RingriftError
+from ringrift_cli.errors import HostUnreachable, RingriftError
 from ringrift_cli.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
-FULL = (errno.ENOSPC, errno.EDQUOT)  # told without the name of a file
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors without the name of a file
 # Plain help answers in half the time of rich help, and pastes well.
 app = typer.Typer(
     name="ringrift",
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line, without the program's name; returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name that is no text must not break the report about it.
+        # An error may quote a file name that is not valid text.
         sys.stdout.reconfigure(errors="backslashreplace")
     code = _run(args)
     try:
@@ -114,33 +114,39 @@ def _run(args: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
         code = command.main(args, prog_name="ringrift", standalone_mode=False)
-    except RingriftError as error:
-        return _fail(args, error.exit_code, error.message, error.hint)
-    except typer.TyperException as error:
-        return _fail(args, error.exit_code, *_usage(error))
-    except typer.Abort:
-        return _fail(args, 1, "Stopped; nothing was done.")
-    except OSError as error:
-        if error.filename is None and error.errno not in FULL:
+    except tuple(FAILURES) as error:
+        failure = next(FAILURES[kind] for kind in FAILURES if isinstance(error, kind))(error)
+        if failure is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(args, 1, f"{where}{error.strerror}.")
-    if code in (INTERRUPTED, TERMINATED):  # a command that stopped in order has said the rest
+        out = Output(as_json="--json" in args)
+        out.error(failure.sentence, failure.hint)
+        if out.as_json:
+            out.result({"error": failure.sentence, "hint": failure.hint})
+        return failure.code
+    if code in (INTERRUPTED, TERMINATED):  # the command has stopped in order and printed the rest
         Output().error("Interrupted." if code == INTERRUPTED else "Terminated.")
     return code if isinstance(code, int) else 0
 
 
-def _fail(args: Sequence[str], code: int, sentence: str, hint: str | None = None) -> int:
-    """Says why; under `--json` to the reader of stdout as well."""
-    out = Output(as_json="--json" in args)
-    out.error(sentence, hint)
-    if out.as_json:
-        out.result({"error": sentence, "hint": hint}, "")
-    return code
+# ---- failures -----------------------------------------------------------------------------------
 
 
-def _usage(error: typer.TyperException) -> tuple[str, str]:
-    """One sentence and the command that explains the usage."""
+class Failure(NamedTuple):
+    """What the user is told of an exception."""
+
+    code: int
+    sentence: str
+    hint: str | None = None
+
+
+def _system(error: OSError) -> Failure | None:
+    if error.filename is None and error.errno not in FULL:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return Failure(1, f"{where}{error.strerror}.")
+
+
+def _usage(error: typer.TyperException) -> Failure:
     near = getattr(error, "possibilities", None)
     sentence = error.message if near else error.format_message()
     if near:
@@ -150,4 +156,14 @@ def _usage(error: typer.TyperException) -> tuple[str, str]:
     for name in re.findall(r"\(env var: '(\w+)'\)", sentence):
         if name not in os.environ:  # it is the flag that is wrong
             sentence = sentence.replace(f" (env var: '{name}')", "")
-    return " ".join(sentence.split()), f"{path} --help"
+    return Failure(error.exit_code, " ".join(sentence.split()), f"{path} --help")
+
+
+# The first entry that fits describes an error. Other exceptions are bugs and keep their traceback.
+FAILURES: dict[type[BaseException], Callable[[Any], Failure | None]] = {
+    HostUnreachable: lambda e: Failure(e.exit_code, e.message, e.hint or "ringrift fleet status"),
+    RingriftError: lambda e: Failure(e.exit_code, e.message, e.hint),
+    typer.TyperException: _usage,
+    typer.Abort: lambda _: Failure(1, "Cancelled; nothing was done."),
+    OSError: _system,
+}

@@ -1,24 +1,28 @@
-"""All that the command line says: stdout is data, stderr is for people.
+"""All output of the command line: data on stdout, everything else on stderr.
 
-`--json` leaves stdout to exactly one JSON document. `-q` silences the notes and the progress, never
-data or an error; `-v` adds details. `NO_COLOR` and a stdout that is no terminal turn colour off.
+Under `--json` stdout carries exactly one JSON document, the argument of `Output.result`; text,
+tables and fields are not printed then. `-q` suppresses notes and progress, never data or errors;
+`-v` adds details. `NO_COLOR`, `TERM=dumb` and a stdout that is not a terminal disable colour.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from ringrift_cli.errors import OutputError
-from ringrift_cli.text import counted
+from ringrift_cli.errors import OutputError, UsageError
+from ringrift_cli.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -38,32 +42,37 @@ __all__ = [
     "was_typed",
 ]
 
-LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+LINE_EVERY = 10.0  # seconds between progress lines where stderr is not a terminal
+GAP = "  "  # between columns
+MAX_LISTED = 4  # items of a list that `fields` prints
+NUMBER = re.compile(r"([-+]?\$?[\d.,]+(e[-+]\d+)?|[-+]∞|-)( ?[%A-Za-z°]+)?")
+
+Cell = str | int | float | None
 
 
 def need_subcommand(context: typer.Context) -> None:
-    """Explains a group of commands that was called without one; wrong usage."""
+    """Prints the help of a command group that was called without a command; exit code 2."""
     if context.invoked_subcommand is None:
         sys.stderr.write(context.get_help() + "\n")
         raise typer.Exit(2)
 
 
 def was_typed(context: typer.Context, name: str) -> bool:
-    """Whether an option stands on the command line, not only in the environment."""
+    """Whether an option was given on the command line, not only in the environment."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def discard_stdout() -> None:
-    """Sends to nowhere what stdout could not take, or Python would try again when it ends."""
+    """Redirects stdout to /dev/null; otherwise Python would write the rest again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Progress(Protocol):
-    """How far a long step has come."""
+    """Progress of a long step."""
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Adds `amount` of what the total counts; `note` says the rest, as `310 games`."""
+        """Adds `amount` in units of the total; `note` is shown beside it, as `310 games`."""
 
 
 class _Silent:
@@ -72,18 +81,18 @@ class _Silent:
 
 
 class _Lines:
-    """A plain line every so often: what a log file or a mail from cron can hold."""
+    """A plain line every `LINE_EVERY` seconds, for log files and mail from cron."""
 
     def __init__(self, out: Output, what: str, total: int) -> None:
         self._out, self._what, self._total = out, what, total
         self._done = 0
-        self._start = self._said = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def advance(self, amount: int, note: str = "") -> None:
         self._done += amount
         now = time.monotonic()
-        if now - self._said >= LINE_EVERY:
-            self._said = now
+        if now - self._printed >= LINE_EVERY:
+            self._printed = now
             percent = f"{100 * self._done // max(self._total, 1)} %"
             seconds = f"{now - self._start:.0f} s"
             self._out.note(f"{self._what}: {', '.join(filter(None, (percent, note, seconds)))}")
@@ -98,7 +107,7 @@ class _Bar:
 
 
 class Output:
-    """Where one command writes. Every command makes one from its `--json`, `-q` and `-v`."""
+    """Output of one command, made from its `--json`, `-q` and `-v`."""
 
     def __init__(
         self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
@@ -109,22 +118,78 @@ class Output:
 
     @property
     def colour(self) -> bool:
-        """Whether data may carry colour."""
+        """Whether stdout takes colour."""
         return (
             sys.stdout.isatty()
             and not os.environ.get("NO_COLOR")
             and os.environ.get("TERM") != "dumb"
         )
 
-    def result(self, document: Mapping[str, object], text: str) -> None:
-        """The outcome of the command: the document under `--json`, the text otherwise.
+    # ---- data on stdout -------------------------------------------------------------------------
 
-        Errors as `data`.
+    def result(self, document: object, text: str = "") -> None:
+        """Prints the document under `--json`, the text otherwise.
+
+        The document is a mapping, dataclass or msgspec Struct; numbers that are not finite become
+        null. Errors as `data`.
         """
-        self.data((json.dumps(document) if self.as_json else text.rstrip("\n")) + "\n")
+        if self.as_json:
+            self.data(json_text(document) + "\n")
+        else:
+            self.text(text)
+
+    def text(self, text: str) -> None:
+        """Prints lines for people; nothing under `--json` or for an empty text."""
+        if text and not self.as_json:
+            self.data(text.rstrip("\n") + "\n")
+
+    def table(
+        self,
+        rows: Iterable[Sequence[Cell]],
+        columns: Sequence[str],
+        *,
+        red: Sequence[bool] = (),
+        drop: Sequence[str] = (),
+    ) -> None:
+        """Prints rows of cells in aligned columns, numbers to the right, None as `-`.
+
+        `red` marks rows in colour. Columns named in `drop` are left out, in this order, until the
+        table fits into the terminal. Nothing under `--json`.
+        """
+        cells = [[_cell(value) for value in row] for row in rows]
+        shown = list(range(len(columns)))
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        room = shutil.get_terminal_size((100, 24)).columns
+        for name in drop:
+            if sum(widths[i] + len(GAP) for i in shown) > room:
+                shown.remove(columns.index(name))
+        right = [all(NUMBER.fullmatch(row[i]) for row in cells if row[i]) for i in shown]
+
+        def line(row: Sequence[str]) -> str:
+            padded = (
+                f"{row[i]:{'>' if numeric else '<'}{widths[i]}}"
+                for i, numeric in zip(shown, right, strict=True)
+            )
+            return GAP.join(padded).rstrip()
+
+        lines = [self._styled(line(columns), "1")] if any(columns) else []
+        for number, row in enumerate(cells):
+            marked = number < len(red) and red[number]
+            lines.append(self._styled(line(row), "31") if marked else line(row))
+        self.text("\n".join(lines))
+
+    def fields(self, mapping: Mapping[str, object]) -> None:
+        """Prints a name and its value per line, nested mappings indented, long lists by length.
+
+        Empty texts and None are left out. Nothing under `--json`.
+        """
+        self.text("\n".join(_field_lines(mapping)))
+
+    def _styled(self, text: str, code: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self.colour else text
 
     def data(self, text: str) -> None:
-        """A part of what goes to stdout, as it is.
+        """Writes to stdout as it is, under `--json` too.
 
         `OutputError` if stdout cannot take it; `BrokenPipeError` if its reader has gone.
         """
@@ -139,32 +204,32 @@ class Output:
             raise OutputError(f"Cannot write to stdout: {error.strerror}.") from error
 
     def note(self, text: str) -> None:
-        """Something worth knowing, unless `-q`."""
+        """Prints a line on stderr, unless `-q`."""
         if not self._quiet:
-            self._say(text)
+            self._write_error(text)
 
     def detail(self, text: str) -> None:
-        """Something only `-v` asks for."""
+        """Prints a line on stderr, only under `-v`."""
         if self._verbose:
-            self._say(text)
+            self._write_error(text)
 
     def choice(self, choice: Choice) -> None:
-        """A setting that was chosen, under `-v`; a profile that could not be used, always."""
+        """Reports a chosen setting under `-v`; a profile that could not be used, always."""
         (self.note if choice.refused else self.detail)(choice.text)
 
     def error(self, sentence: str, hint: str | None = None) -> None:
-        """Why the command fails, and what to try."""
-        self._say(f"ringrift: {sentence}")
+        """Prints the cause of a failure and what to try."""
+        self._write_error(f"ringrift: {sentence}")
         if hint:
-            self._say(f"  try: {hint}")
+            self._write_error(f"  try: {hint}")
 
-    def _say(self, text: str) -> None:
+    def _write_error(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
-        """A bar on stderr where that is a terminal, else a plain line about every 10 s."""
+        """A bar on stderr if that is a terminal, else a plain line every 10 s."""
         if self._quiet:
             yield _Silent()
         elif not sys.stderr.isatty():
@@ -183,69 +248,117 @@ class Output:
             with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
                 yield _Bar(bar, bar.add_task(what, total=total, note=""))
 
-    def compile_rules(self) -> None:
-        """Compiles the rules if this machine has not done so yet, and says so."""
-        from ringrift_cli.game import jit
+    # ---- questions and preparations -------------------------------------------------------------
 
-        code = jit.machine_code("game")
-        if code.exists():
-            self.detail(f"Compiled rules: {code.folder}")
+    def confirm(self, question: str, *, yes: bool, flag: str = "--yes") -> None:
+        """Returns if the user agrees, or has with `flag`; `UsageError` without a terminal."""
+        if yes:
             return
-        from ringrift_cli.game.warm import compile_rules
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(f"{question} There is no terminal to ask.", hint=flag)
+        typer.confirm(question, abort=True, err=True)
 
-        compile_rules(self.note)
+    def compile_rules(self) -> None:
+        """Compiles the rules unless this machine has done so; says so on stderr."""
+        if not self._compiled("game", "rules"):
+            from ringrift_cli.game.warm import compile_rules
+
+            compile_rules(self.note)
 
     def compile_network(self) -> None:
-        """Compiles the rules and what networks need, if that is not done yet, and says so."""
+        """Compiles the rules and the networks' functions; as `compile_rules`."""
         self.compile_rules()
-        from ringrift_cli.game import jit
+        if not self._compiled("nn", "networks' functions"):
+            from ringrift_cli.nn.warm import compile_network
 
-        code = jit.machine_code("nn")
-        if code.exists():
-            self.detail(f"Compiled networks' functions: {code.folder}")
-            return
-        from ringrift_cli.nn.warm import compile_network
-
-        compile_network(self.note)
+            compile_network(self.note)
 
     def compile_players(self) -> None:
-        """Compiles the rules and the players if this machine has not done so yet, and says so."""
+        """Compiles the rules and the players; as `compile_rules`."""
         self.compile_rules()
+        if not self._compiled("players", "players"):
+            from ringrift_cli.players.warm import compile_players
+
+            compile_players(self.note)
+
+    def _compiled(self, package: str, what: str) -> bool:
         from ringrift_cli.game import jit
 
-        code = jit.machine_code("players")
+        code = jit.machine_code(package)
         if code.exists():
-            self.detail(f"Compiled players: {code.folder}")
-            return
-        from ringrift_cli.players.warm import compile_players
+            self.detail(f"Compiled {what}: {code.folder}")
+        return code.exists()
 
-        compile_players(self.note)
+
+def json_text(document: object) -> str:
+    """One line of JSON; numbers that are not finite become null."""
+    import msgspec
+
+    try:
+        return msgspec.json.encode(document, enc_hook=_builtin).decode()
+    except UnicodeEncodeError:  # the name of a file is not text
+        return json.dumps(msgspec.to_builtins(document, enc_hook=_builtin))
+
+
+def _builtin(value: Any) -> object:
+    """JSON's form of a path or a NumPy number."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return "-"
+    return printable(value) if isinstance(value, str) else f"{value:,}"
+
+
+def _field_lines(mapping: Mapping[str, object], indent: str = "") -> list[str]:
+    lines = []
+    known = {name: value for name, value in mapping.items() if value not in (None, "")}
+    width = max((len(n) for n, v in known.items() if not isinstance(v, Mapping)), default=0)
+    for name, value in known.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{name}", *_field_lines(value, indent + GAP)]
+        else:
+            lines.append(f"{indent}{name:<{width}}{GAP}{_field(value)}")
+    return lines
+
+
+def _field(value: object) -> str:
+    if not isinstance(value, list | tuple):
+        return printable(str(value))
+    if len(value) > MAX_LISTED:
+        return f"{len(value)} items (--json)"
+    return printable(", ".join(map(str, value)))
 
 
 def stopped(number: int) -> typer.Exit:
-    """How a command ends that a signal stopped in order: with the exit code that shells expect."""
+    """The end of a command stopped by a signal, with the exit code that shells expect."""
     return typer.Exit(128 + number)
 
 
 @contextmanager
 def stop_requested(wake: Callable[[], None] = lambda: None) -> Iterator[Callable[[], int]]:
-    """Until it ends, Ctrl-C and SIGTERM only set what the yielded function tells: 0, or the signal.
+    """Defers Ctrl-C and SIGTERM: the yielded function returns 0, or the signal that has come.
 
-    `wake` is called then. The second one ends the program at once.
+    The first signal calls `wake`; the second one ends the program at once.
     """
-    asked: list[int] = []
+    received: list[int] = []
 
-    def ask(number: int, _frame: object) -> None:
-        asked.append(number)
+    def receive(number: int, _frame: object) -> None:
+        received.append(number)
         for restored, handler in before.items():
             signal.signal(restored, handler)
         wake()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, ask)
+        signal.signal(number, receive)
     try:
-        yield lambda: asked[0] if asked else 0
+        yield lambda: received[0] if received else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
