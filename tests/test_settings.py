@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from ringrift_cli import settings as config
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game.topology import BOARD_NAMES
 from ringrift_cli.nn import network
-from ringrift_cli.settings import Config, commented, keys, load
+from ringrift_cli.settings import DECLARED, Config, commented, load
 
 
 def written(folder: Path, text: str) -> Path:
@@ -36,13 +35,18 @@ def test_the_written_file_is_the_defaults(tmp_path: Path) -> None:
 
 def test_the_written_file_explains_every_key() -> None:
     lines = commented().splitlines()
-    for section, name, declared in keys():
-        assert f"{section}:" in lines
-        begun = lines.index(f"{section}:")
-        line = next(line for line in lines[begun:] if line.startswith(f"  {name}: "))
-        assert line.endswith(f"  # {declared.metadata['about']}")
-        assert len(declared.metadata["about"]) > 5
-    assert len([line for line in lines if line.startswith("  ")]) == len(list(keys()))
+    for declared in DECLARED.values():
+        begun = lines.index(f"{declared.section}:")
+        line = next(line for line in lines[begun:] if line.startswith(f"  {declared.name}: "))
+        assert line.endswith(f"  # {declared.about}")
+        assert len(declared.about) > 5
+    assert len([line for line in lines if line.startswith("  ")]) == len(DECLARED)
+
+
+def test_the_reference_in_docs_is_that_of_the_declarations() -> None:
+    """Write it anew with `ringrift init --reference > docs/settings.md`."""
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text() == config.reference()
 
 
 def test_what_is_written_is_read_whatever_it_is(tmp_path: Path) -> None:
@@ -54,9 +58,7 @@ def test_what_is_written_is_read_whatever_it_is(tmp_path: Path) -> None:
 
 
 def test_no_two_keys_of_the_environment_are_one() -> None:
-    names = {f"{section}_{name}" for section, name, _ in keys()}
-    assert len(names) == len(list(keys()))
-    assert not {one.name for one in fields(config.Run)} & names
+    assert len(config.VARIABLES) == len(DECLARED)
 
 
 def test_sizes_are_those_of_the_networks() -> None:
@@ -131,19 +133,22 @@ def test_the_name_of_the_pool() -> None:
         ),
         (
             "\nselfplay:\n  sims: x\n",
-            "ringrift.yaml:3: selfplay.sims is 'x', expected a whole number.",
+            "ringrift.yaml:3: selfplay.sims is 'x', expected an integer, at least 2.",
         ),
-        ("selfplay:\n  sims: 1\n", "ringrift.yaml:2: selfplay.sims is 1, expected at least 2."),
+        (
+            "selfplay:\n  sims: 1\n",
+            "ringrift.yaml:2: selfplay.sims is 1, expected an integer, at least 2.",
+        ),
         (
             "train:\n  learning_rate: 0\n",
-            "ringrift.yaml:2: train.learning_rate is 0, expected more than 0.",
+            "ringrift.yaml:2: train.learning_rate is 0.0, expected a number, above 0, at most 1.",
         ),
         (
             "train:\n  value_mix: 1.5\n",
-            "ringrift.yaml:2: train.value_mix is 1.5, expected at most 1.",
+            "ringrift.yaml:2: train.value_mix is 1.5, expected a number, at least 0, at most 1.",
         ),
         ("gate:\n  elo1: .nan\n", "ringrift.yaml:2: gate.elo1 is '.nan', expected a number."),
-        ("gate:\n  elo1: nan\n", "ringrift.yaml:2: gate.elo1 is 'nan', expected a number."),
+        ("gate:\n  elo1: nan\n", "ringrift.yaml:2: gate.elo1 is nan, expected a number."),
         ("gate:\n  elo1: inf\n", "ringrift.yaml:2: gate.elo1 is inf, expected a number."),
         (
             "run:\n  pie_rule: 2\n",
@@ -153,7 +158,13 @@ def test_the_name_of_the_pool() -> None:
             "cycle:\n  continue_from: best\n",
             "ringrift.yaml:2: cycle.continue_from is 'best', expected one of candidate, champion.",
         ),
-        ("run:\n  folder: ''\n", "ringrift.yaml:2: run.folder is '', expected a text."),
+        (
+            "run:\n  folder: ''\n",
+            (
+                "ringrift.yaml:2: run.folder is '', expected a path without ',' and '=', which"
+                " separate the arguments of a player."
+            ),
+        ),
         ("run:\n  seed:\n", "ringrift.yaml:2: run.seed has no single value."),
         ("run:\n  seed: [1]\n", "ringrift.yaml:2: run.seed has no single value."),
         ("run:\n  seed: 1\n  seed: 2\n", "ringrift.yaml:3: 'seed' is there twice."),
@@ -172,15 +183,15 @@ def test_the_name_of_the_pool() -> None:
         (
             "run:\n  models: a=b\n",
             (
-                "run.models is 'a=b', expected a path without ',' and '=', which separate the"
-                " arguments of a player that is named by its file."
+                "ringrift.yaml:2: run.models is 'a=b', expected a path without ',' and '=', which"
+                " separate the arguments of a player."
             ),
         ),
         (
             "run:\n  folder: runs,old\n",
             (
-                "run.folder is 'runs,old', expected a path without ',' and '=', which separate the"
-                " arguments of a player that is named by its file."
+                "ringrift.yaml:2: run.folder is 'runs,old', expected a path without ',' and '=',"
+                " which separate the arguments of a player."
             ),
         ),
         (
@@ -207,5 +218,5 @@ def test_what_is_no_yaml(tmp_path: Path) -> None:
 def test_flags_name_what_is_wrong() -> None:
     with pytest.raises(UsageError, match=r"^sims=3: there is no section 'sims'"):
         load(flags={"sims": "3"})
-    with pytest.raises(UsageError, match=r"^selfplay\.sims=x: .* expected a whole number"):
+    with pytest.raises(UsageError, match=r"^selfplay\.sims=x: .* expected an integer"):
         load(flags={"selfplay.sims": "x"})

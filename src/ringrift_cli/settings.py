@@ -1,16 +1,18 @@
-"""The one configuration of the learning loop: `ringrift.yaml`, its defaults, and what overrides it.
+"""Settings: every one is declared here, once, with its default, its range and its sentence.
 
-    flag  >  RINGRIFT_* environment  >  file  >  default
+    flag  >  RINGRIFT_* environment variable  >  settings file (ringrift.yaml)  >  default
 
-A key is declared once, here, with its default, its bounds and the sentence that `ringrift init`
-writes beside it. A key nobody knows or a value that cannot be is refused with its file and line,
-so that no setting is ever ignored.
+The declaration gives the YAML key, the environment variable, the flag (cli/options.py), the
+argument of `--set SECTION.KEY=VALUE`, the checks, the file that `ringrift init` writes and
+docs/settings.md. Unknown keys and impossible values are refused with file and line, so that no
+setting is ever ignored. Class attributes are the defaults: `Run.board` is "hex8".
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -30,7 +32,17 @@ BOARDS = ("square8", "square19", "hex8", "hexagonal")
 SIZES = ("tiny", "small", "medium", "large", "huge")
 SEPARATORS = ",="  # of the arguments of a player's spec, in which models are named by their files
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+REFERENCE = """\
+# Settings
+
+`ringrift init --reference` writes this page; `ringrift init` writes `ringrift.yaml` with every
+setting. The `ringrift.yaml` of the working folder, or the file of `--config`, binds every command
+that has such a setting. A flag or `--set SECTION.KEY=VALUE` wins over the environment variable,
+that over the file, and that over the default. The variable of `selfplay.sims` is
+`RINGRIFT_SELFPLAY_SIMS`; those of `run` are named without their section: `RINGRIFT_BOARD`.
+In paths, `~` is the home folder.
+"""
+KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 S = TypeVar("S")
 T = TypeVar("T", bool, int, float, str)
@@ -40,175 +52,283 @@ def key(
     default: T,
     about: str,
     *,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    among: tuple[str, ...] | None = None,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    choices: tuple[str, ...] = (),
+    path: bool = False,
 ) -> T:
-    """A key: its default, its sentence, and the values that it may have."""
-    rules = {"about": about, "least": least, "most": most, "above": above, "among": among}
+    """Declares a setting: its default, its sentence, and the values that it may have."""
+    rules = {"about": about, "ge": ge, "gt": gt, "le": le, "choices": choices, "path": path}
     declared: Any = field(default=default, metadata=rules)
     return declared  # type: ignore[no-any-return]
 
 
+class Section:
+    """A section of settings; `UsageError` for a value that a setting cannot have."""
+
+    def __post_init__(self) -> None:
+        for one in DECLARED.values():
+            if SECTIONS[one.section] is type(self):
+                one.check(getattr(self, one.name))
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(Section):
     """What is learned, and where it is kept."""
 
-    board: str = key("hex8", "The board.", among=BOARDS)
-    players: int = key(2, "How many play.", least=2, most=4)
-    pie_rule: bool = key(False, "Whether seat 2 may swap once (2 players).")
-    seed: int = key(0, "Where all random numbers come from.", least=0)
-    gpus: str = key("all", "all: every GPU there is; none: the CPU; or numbers, as 0,1.")
-    folder: str = key("runs", "Runs: shards, training, results and journal, a folder each.")
-    models: str = key("models", "The registry of models, with a folder for each board and count.")
+    board: str = key("hex8", "Board.", choices=BOARDS)
+    players: int = key(2, "Number of players.", ge=2, le=4)
+    pie_rule: bool = key(False, "Pie rule: seat 2 may swap once (2 players).")
+    seed: int = key(0, "Seed of all random numbers.", ge=0)
+    gpus: str = key("all", "GPUs: all; none, for the CPU; or their numbers, as 0,1.")
+    folder: str = key(
+        "runs", "Folder of runs: a folder for each board and number of players.", path=True
+    )
+    models: str = key("models", "Folder of the model registry.", path=True)
 
 
 @dataclass(frozen=True)
-class NetworkSection:
+class NetworkSection(Section):
     """The network that is trained."""
 
-    size: str = key("small", "tiny, small, medium, large or huge.", among=SIZES)
+    size: str = key("small", "Size of a new network.", choices=SIZES)
 
 
 @dataclass(frozen=True)
-class SelfPlay:
-    """How the champion plays itself."""
+class SelfPlay(Section):
+    """Self-play."""
 
-    games_per_cycle: int = key(2000, "Games of a cycle.", least=1)
+    games_per_cycle: int = key(2000, "Games per cycle.", ge=1)
     concurrent: int = key(
         0,
-        "Games at once in a process; 0: as ringrift bench selfplay --discover found, else 128 on a"
-        " core and 2048 on a GPU.",
-        least=0,
+        "Concurrent games per process; 0: as found by ringrift bench selfplay --discover, else 128"
+        " on a core and 2048 on a GPU.",
+        ge=0,
     )
-    shard_games: int = key(256, "Games of a file.", least=1)
-    sims: int = key(32, "Simulations of a decision that is searched in full.", least=2)
-    fast_sims: int = key(8, "Simulations of the other decisions.", least=1)
+    shard_games: int = key(256, "Games per shard.", ge=1)
+    sims: int = key(32, "Simulations per full search.", ge=2)
+    fast_sims: int = key(8, "Simulations per fast search.", ge=1)
     full_share: float = key(
-        0.3, "Share of decisions searched in full; only these are trained on.", above=0, most=1
+        0.3, "Share of decisions with a full search; only these are trained on.", gt=0, le=1
     )
     teacher: str = key(
         "heuristic",
-        "Who plays until there is a champion: none, a network that knows nothing; or heuristic, a"
-        " search with the tuned heuristic.",
-        among=("none", "heuristic"),
+        "Player until there is a champion: none, an untrained network; or heuristic, a search with"
+        " the tuned heuristic.",
+        choices=("none", "heuristic"),
     )
-    considered: int = key(16, "Most actions that the root of a full search tries.", least=2)
-    fast_considered: int = key(4, "The same for the other decisions.", least=1)
-    value_scale: float = key(0.3, "Weight of values beside the policy in the search.", above=0)
-    exploration: float = key(0.5, "Of PUCT below the root.", least=0)
-    opening_decisions: int = key(12, "First decisions, which are drawn, not the best.", least=0)
-    opening_temperature: float = key(1.2, "Temperature of that draw.", above=0, most=10)
+    considered: int = key(16, "Maximum actions considered at the root of a full search.", ge=2)
+    fast_considered: int = key(4, "Maximum actions considered at the root of a fast search.", ge=1)
+    value_scale: float = key(0.3, "Weight of values relative to the policy in the search.", gt=0)
+    exploration: float = key(0.5, "PUCT exploration constant below the root.", ge=0)
+    opening_decisions: int = key(12, "First decisions that are sampled, not maximised.", ge=0)
+    opening_temperature: float = key(1.2, "Temperature of that sampling.", gt=0, le=10)
     random_opening_share: float = key(
-        0.25, "Share of games that begin with a few random turns.", least=0, most=1
+        0.25, "Share of games that begin with random turns.", ge=0, le=1
     )
     resign_below: float = key(
-        0.0, "A side resigns whose chance stays below (2 players); 0: never.", least=0, most=0.5
+        0.0, "Win probability below which a side resigns (2 players); 0: never.", ge=0, le=0.5
     )
-    resign_decisions: int = key(4, "So many of its decisions in a row.", least=1)
+    resign_decisions: int = key(4, "Consecutive decisions below it before a resignation.", ge=1)
     resign_control_share: float = key(
-        0.2, "Share of games played to the end all the same, as a check.", least=0, most=1
+        0.2, "Share of games played to the end to measure false resignations.", ge=0, le=1
     )
 
 
 @dataclass(frozen=True)
-class Train:
-    """How the network learns from the games."""
+class Train(Section):
+    """Training of a network on the games of self-play."""
 
-    batch: int = key(256, "Positions of a step.", least=2)
+    batch: int = key(256, "Positions per step.", ge=2)
     samples_per_position: float = key(
-        3.0, "How often a new position is seen; steps follow from it.", above=0, most=1000
+        3.0, "Average number of times a new position is seen; it sets the steps.", gt=0, le=1000
     )
-    optimiser: str = key("adamw", "adamw or sgd.", among=("adamw", "sgd"))
-    learning_rate: float = key(0.002, "Of the optimiser.", above=0, most=1)
-    schedule: str = key("constant", "constant or cosine.", among=("constant", "cosine"))
-    warmup: int = key(
-        50, "Steps in which the rate rises: of a fresh optimiser, of every cosine.", least=0
-    )
-    weight_decay: float = key(0.05, "Of the optimiser.", least=0, most=1)
-    clip: float = key(1.0, "Greatest norm of the gradient.", above=0)
+    optimiser: str = key("adamw", "Optimiser.", choices=("adamw", "sgd"))
+    learning_rate: float = key(0.002, "Learning rate.", gt=0, le=1)
+    schedule: str = key("constant", "Learning rate schedule.", choices=("constant", "cosine"))
+    warmup: int = key(50, "Warm-up steps of a fresh optimiser and of every cosine.", ge=0)
+    weight_decay: float = key(0.05, "Weight decay.", ge=0, le=1)
+    clip: float = key(1.0, "Maximum norm of the gradient.", gt=0)
     average: float = key(
-        0.995, "Decay of the averaged weights, which are those kept.", least=0, most=0.9999
+        0.995, "Decay per step of the averaged weights, which become the model.", ge=0, le=0.9999
+    )
+    carried: str = key(
+        "optimiser",
+        "What is taken over from the run before: weights and optimiser, or weights alone.",
+        choices=("optimiser", "weights"),
     )
     window: int = key(
-        100000, "Positions that are all trained on; beyond, the window grows slower.", least=1
+        100_000, "Window in positions: all are used up to here, beyond it grows slower.", ge=1
     )
     surprise_weight: float = key(
-        0.5, "How much surprising positions are preferred: 0 not, 1 wholly.", least=0, most=1
+        0.5, "Sampling by policy surprise: 0 uniform, 1 in proportion to it.", ge=0, le=1
     )
     value_mix: float = key(
-        0.3, "Weight of the search's value beside the winner in the target.", least=0, most=1
+        0.3, "Weight of the search's value beside the winner in the value target.", ge=0, le=1
     )
-    value_weight: float = key(1.0, "Weight of the value in the loss.", least=0, most=10)
-    owner_weight: float = key(0.15, "Weight of who owns each cell at the end.", least=0, most=10)
+    value_weight: float = key(1.0, "Loss weight of the value.", ge=0, le=10)
+    owner_weight: float = key(0.15, "Loss weight of the final owner of each cell.", ge=0, le=10)
     eliminated_weight: float = key(
-        0.1, "Weight of the rings eliminated at the end.", least=0, most=10
+        0.1, "Loss weight of the rings eliminated at the end.", ge=0, le=10
     )
-    validation_share: float = key(
-        0.05, "Share of the games that are never trained on.", least=0, most=0.5
-    )
-    patience: int = key(
-        5, "Validations without a better one before it stops early; 0: never.", least=0
-    )
-    checkpoint_minutes: float = key(5.0, "How often the state is kept.", least=0)
+    validation_share: float = key(0.05, "Share of games held out for validation.", ge=0, le=0.5)
+    validation_positions: int = key(2048, "Maximum positions per validation.", ge=1)
+    validate_every: int = key(250, "Steps between validations.", ge=1)
+    patience: int = key(5, "Validations without improvement before an early stop; 0: never.", ge=0)
+    keep: int = key(3, "Latest models of a run that are kept, besides the best.", ge=1)
+    checkpoint_minutes: float = key(5.0, "Minutes between saved states.", ge=0)
     precision: str = key(
-        "auto",
-        "auto, float32, bfloat16 or float16.",
-        among=("auto", "float32", "bfloat16", "float16"),
+        "auto", "Precision of training.", choices=("auto", "float32", "bfloat16", "float16")
     )
-    max_age: float = key(168.0, "Hours; training refuses data that are older.", above=0)
-    max_generations_behind: int = key(20, "Training refuses data that are further behind.", least=0)
+    max_age: float = key(
+        168.0, "Maximum age in hours of the newest shard; older data are refused.", gt=0
+    )
+    max_generations_behind: int = key(
+        20, "Maximum generations between the newest shard and the model in training.", ge=0
+    )
 
 
 @dataclass(frozen=True)
-class Gate:
-    """What a candidate must show to become champion."""
+class Gate(Section):
+    """The gate: what a candidate must show to become champion."""
 
-    sims: int = key(16, "Simulations of a decision of candidate and champions.", least=0)
-    elo0: float = key(0.0, "H0 of the test against the champion: no stronger than so.")
-    elo1: float = key(35.0, "H1: at least so much stronger.")
-    alpha: float = key(0.05, "Chance of accepting one that H0 describes.", above=0, most=0.5)
-    beta: float = key(0.05, "Chance of rejecting one that H1 describes.", above=0, most=0.5)
-    max_games: int = key(800, "Most games of the test.", least=2)
-    random_games: int = key(100, "Games against random, which it must beat clearly.", least=2)
+    sims: int = key(16, "Simulations per decision of candidate and champions.", ge=0)
+    elo0: float = key(0.0, "Elo difference under H0 of the test against the champion.")
+    elo1: float = key(35.0, "Elo difference under H1 of the test against the champion.")
+    alpha: float = key(0.05, "Probability of accepting H1 under H0.", gt=0, le=0.5)
+    beta: float = key(0.05, "Probability of accepting H0 under H1.", gt=0, le=0.5)
+    max_games: int = key(
+        800,
+        "Maximum games against the champion; if still undecided, the champion stays.",
+        ge=2,
+    )
+    random_games: int = key(100, "Games against random, which must clearly lose.", ge=2)
     heuristic_games: int = key(
-        200, "Games against heuristic:default; no worse than the champion.", least=2
+        200, "Games against heuristic:default; the result must not be below the champion's.", ge=2
     )
-    earlier: int = key(2, "So many champions of old must not beat it.", least=0)
-    earlier_games: int = key(100, "Games against each of them.", least=2)
+    earlier: int = key(2, "Number of earlier champions that the candidate must not lose to.", ge=0)
+    earlier_games: int = key(100, "Games against each earlier champion.", ge=2)
 
 
 @dataclass(frozen=True)
-class Cycle:
-    """How the steps hang together, and when somebody should look."""
+class Cycle(Section):
+    """The learning loop: how the steps follow one another, and the alarms."""
 
     continue_from: str = key(
         "candidate",
-        "What training goes on from after a rejection.",
-        among=("candidate", "champion"),
+        "Model that training continues from after a rejection.",
+        choices=("candidate", "champion"),
     )
     max_rejections: int = key(
-        4, "After so many rejections in a row training goes on from the champion.", least=1
+        4, "Rejections in a row after which training continues from the champion.", ge=1
     )
-    min_free_gb: float = key(2.0, "No step begins with less free disk space.", least=0)
-    max_data_gb: float = key(20.0, "Oldest shards nobody needs are deleted beyond this.", above=0)
-    alarm_data_hours: float = key(24.0, "Alarm: newest data older than so at training.", above=0)
+    min_free_gb: float = key(2.0, "Minimum free disk space in GB to begin a step.", ge=0)
+    max_data_gb: float = key(
+        20.0, "Maximum size of the shards in GB; the oldest unused ones are deleted.", gt=0
+    )
+    alarm_data_hours: float = key(24.0, "Alarm: age in hours of the newest training data.", gt=0)
     alarm_elo_cycles: int = key(
-        10, "Alarm: Elo against the heuristic below the best of so many champions.", least=1
+        10, "Alarm: Elo against the heuristic below the best of this many champions.", ge=1
     )
     alarm_rate_share: float = key(
-        0.5, "Alarm: games per hour below this share of the median.", least=0, most=1
+        0.5, "Alarm: games per hour below this share of the median.", ge=0, le=1
     )
-    alarm_rejections: int = key(6, "Alarm: so many rejections in a row.", least=1)
+    alarm_rejections: int = key(6, "Alarm: rejections in a row.", ge=1)
     alarm_duplicates: float = key(
-        0.05, "Alarm: a larger share of self-play games repeats others.", least=0, most=1
+        0.05, "Alarm: share of self-play games that repeat others.", ge=0, le=1
     )
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A declared setting."""
+
+    section: str
+    name: str
+    default: bool | int | float | str
+    about: str
+    ge: float | None
+    gt: float | None
+    le: float | None
+    choices: tuple[str, ...]
+    path: bool
+
+    @property
+    def label(self) -> str:
+        """As in `--set`: selfplay.sims."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable: RINGRIFT_SELFPLAY_SIMS, or RINGRIFT_BOARD for run.board."""
+        section = "" if self.section == "run" else f"{self.section}_"
+        return f"{PREFIX}{section}{self.name}".upper()
+
+    @property
+    def expected(self) -> str:
+        """The values that it may have, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.path:
+            return "a path without ',' and '=', which separate the arguments of a player"
+        limits = (("at least", self.ge), ("above", self.gt), ("at most", self.le))
+        bounds = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        return ", ".join([KINDS[type(self.default)], *bounds])
+
+    def read(self, text: str, where: str = "") -> Any:
+        """The value of a text; `UsageError` with its place for a text that says no possible one."""
+        kind = type(self.default)
+        try:
+            value: Any = WORDS[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise self._impossible(text, where) from None
+        if self.path:
+            value = str(Path(value).expanduser()) if value else value
+        self.check(value, where)
+        return value
+
+    def check(self, value: Any, where: str = "") -> None:
+        """`UsageError` for a value that it cannot have."""
+        known = (type(value) is type(self.default)) or (
+            type(self.default) is float and type(value) is int
+        )
+        if not (
+            known
+            and value == value  # a number
+            and value not in ("", float("inf"), float("-inf"))
+            and (not self.choices or value in self.choices)
+            and not (self.path and set(value) & set(SEPARATORS))
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+        ):
+            raise self._impossible(value, where)
+
+    def _impossible(self, value: Any, where: str) -> UsageError:
+        place = f"{where}: " if where else ""
+        return UsageError(f"{place}{self.label} is {value!r}, expected {self.expected}.")
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "run": Run,
+    "network": NetworkSection,
+    "selfplay": SelfPlay,
+    "train": Train,
+    "gate": Gate,
+    "cycle": Cycle,
+}
+DECLARED: dict[str, Declaration] = {  # by label, in order
+    f"{section}.{one.name}": Declaration(section, one.name, getattr(kind, one.name), **one.metadata)
+    for section, kind in SECTIONS.items()
+    for one in fields(kind)  # type: ignore[arg-type]
+}
+VARIABLES = {one.variable: one for one in DECLARED.values()}
 
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run; `load` makes one."""
+    """All settings; `load` makes one."""
 
     run: Run = field(default_factory=Run)
     network: NetworkSection = field(default_factory=NetworkSection)
@@ -220,21 +340,14 @@ class Config:
     def __post_init__(self) -> None:
         if self.run.pie_rule and self.run.players != 2:
             raise UsageError(
-                f"run.pie_rule is for 2 players, but run.players is {self.run.players}."
+                f"run.pie_rule is for 2 players, but run.players is {self.run.players}.",
+                hint="--no-pie",
             )
         if self.selfplay.resign_below > 0 and self.run.players != 2:
             raise UsageError(
                 f"selfplay.resign_below is for 2 players, but run.players is {self.run.players}.",
                 hint="--set selfplay.resign_below=0",
             )
-        for name in ("folder", "models"):
-            path = getattr(self.run, name)
-            if set(path) & set(SEPARATORS):
-                raise UsageError(
-                    f"run.{name} is {path!r}, expected a path without ',' and '=', which separate"
-                    " the arguments of a player that is named by its file.",
-                    hint="a folder of another name",
-                )
         if self.gate.elo1 <= self.gate.elo0:
             raise UsageError(
                 f"gate.elo1 is {self.gate.elo1:g}, expected more than gate.elo0,"
@@ -248,7 +361,7 @@ class Config:
 
     @property
     def pool(self) -> str:
-        """The name of what is learned, as hex8-2p: that of its folders."""
+        """Name of what is learned and of its folders, as hex8-2p."""
         pie = "-pie" if self.run.pie_rule else ""
         return f"{self.run.board}-{self.run.players}p{pie}"
 
@@ -262,21 +375,44 @@ class Config:
         return asdict(self)
 
 
-def setting_of(kind: type[S], section: object, **more: Any) -> S:
+def commented(config: Config | None = None) -> str:
+    """A settings file with every key, its value and its sentence; `load` reads it back."""
+    lines = [
+        "# Settings of ringrift. A flag wins over RINGRIFT_<SECTION>_<KEY> in the environment",
+        "# (RINGRIFT_<KEY> for those of run), that over this file, and that over the default.",
+    ]
+    for section, values in (config or Config()).document().items():
+        lines += ["", f"# {SECTIONS[section].__doc__}", f"{section}:"]
+        for name, value in values.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if isinstance(value, str) and not re.fullmatch(r"[\w./,~-]+", value):
+                text = json.dumps(value)  # YAML reads JSON strings
+            about = DECLARED[f"{section}.{name}"].about
+            lines.append(f"  {name}: {text}".ljust(32) + f"  # {about}")
+    return "\n".join(lines) + "\n"
+
+
+def reference() -> str:
+    """docs/settings.md: every setting in Markdown."""
+    lines = REFERENCE.splitlines()
+    for section, kind in SECTIONS.items():
+        lines += ["", f"## {section}", "", f"{kind.__doc__}", ""]
+        lines += ["| setting | default | value | meaning |", "|---|---|---|---|"]
+        for one in DECLARED.values():
+            if one.section == section:
+                default = "false" if one.default is False else one.default
+                lines.append(f"| `{one.name}` | {default} | {one.expected} | {one.about} |")
+    return "\n".join(lines) + "\n"
+
+
+def setting_of(kind: type[S], section: Section, **more: Any) -> S:
     """A setting of a step: the keys of a section that it has, and more."""
     own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
     shared = {one.name: getattr(section, one.name) for one in fields(section) if one.name in own}  # type: ignore[arg-type]
     return kind(**{**shared, **more})
 
 
-SECTIONS = {part.name: type(getattr(Config(), part.name)) for part in fields(Config)}
-
-
-def keys() -> Iterator[tuple[str, str, Any]]:
-    """Section, key and declaration of every key, in order."""
-    for section, declared in SECTIONS.items():
-        for one in fields(declared):
-            yield section, one.name, one
+# ---- reading ------------------------------------------------------------------------------------
 
 
 def load(
@@ -285,75 +421,48 @@ def load(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
 ) -> Config:
-    """The configuration of a file under an environment and flags, `{"selfplay.sims": "32"}`.
+    """The settings of a file under an environment (os.environ) and flags, `{"run.board": "hex8"}`.
 
-    Without a path, `ringrift.yaml` of the working folder if there is one. `UsageError` for what
-    cannot be read, is not known or cannot be; it says where that stands.
+    Without a path, of ringrift.yaml in the working folder if there is one. `UsageError` with its
+    place for what cannot be read, is not known or cannot be.
     """
-    if path is None and FILE.exists():
-        path = FILE
-    values = _of_file(path) if path is not None else {}
-    values |= _of_environment(environment or {})
-    return made(flags or {}, values)
+    return made(flags or {}, given(path, environment))
 
 
-def made(flags: Mapping[str, str], values: Mapping[tuple[str, str], Any] | None = None) -> Config:
-    """The configuration of flags alone, or over `values` by section and key; errors as `load`."""
+def given(path: Path | None, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Values by label that a file and the environment give; arguments and errors as `load`."""
+    return _of_file(path) | _of_environment(os.environ if environment is None else environment)
+
+
+def made(flags: Mapping[str, str], values: Mapping[str, Any] | None = None) -> Config:
+    """The settings of flags alone, or over `values` by label; errors as `load`."""
     values = dict(values or {})
-    for name, text in flags.items():
-        section, _, short = name.partition(".")
-        values[section, short] = _value(section, short, text, f"{name}={text}")
+    for label, text in flags.items():
+        where = f"{label}={text}"
+        section, _, name = label.partition(".")
+        values[label] = declaration(section, name, where).read(text, where)
     parts: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for (section, name), value in values.items():
+    for label, value in values.items():
+        section, _, name = label.partition(".")
         parts[section][name] = value
-    return Config(**{section: SECTIONS[section](**part) for section, part in parts.items()})
+    sections: Any = {section: SECTIONS[section](**part) for section, part in parts.items()}
+    return Config(**sections)
 
 
-# ---- values -------------------------------------------------------------------------------------
-
-
-def _value(section: str, name: str, text: str, where: str) -> Any:
-    """What a key's text says; `UsageError` if there is no such key or it may not say that."""
-    declared = _declared(section, name, where)
-    kind = type(declared.default)
-    try:
-        value: Any = WORDS[text.lower()] if kind is bool else kind(text)
-        if value != value:  # not a number
-            raise ValueError
-    except (ValueError, KeyError):
-        raise UsageError(
-            f"{where}: {section}.{name} is {text!r}, expected {KINDS[kind]}."
-        ) from None
-    rules = declared.metadata
-    expected = None
-    if rules["among"] is not None and value not in rules["among"]:
-        expected = f"one of {', '.join(rules['among'])}"
-    elif rules["least"] is not None and value < rules["least"]:
-        expected = f"at least {rules['least']:g}"
-    elif rules["above"] is not None and value <= rules["above"]:
-        expected = f"more than {rules['above']:g}"
-    elif rules["most"] is not None and value > rules["most"]:
-        expected = f"at most {rules['most']:g}"
-    if expected or value in ("", float("inf")):
-        said = repr(text) if kind is str else text
-        raise UsageError(
-            f"{where}: {section}.{name} is {said}, expected {expected or KINDS[kind]}."
-        )
-    return value
-
-
-def _declared(section: str, name: str, where: str) -> Any:
+def declaration(section: str, name: str, where: str) -> Declaration:
+    """A setting by its names; `UsageError` with the place and what may be meant."""
     if section not in SECTIONS:
         raise _unknown(where, f"section {section!r}", section, list(SECTIONS))
-    known = {one.name: one for one in fields(SECTIONS[section])}
-    if name not in known:
-        elsewhere = [f"{of}.{key}" for of, key, _ in keys() if key == name]
+    found = DECLARED.get(f"{section}.{name}")
+    if found is None:
+        elsewhere = [one.label for one in DECLARED.values() if one.name == name]
         if elsewhere:
             raise UsageError(
                 f"{where}: there is no key {name!r} in {section}; it is in {elsewhere[0]}."
             )
-        raise _unknown(where, f"key {name!r} in {section}", name, list(known))
-    return known[name]
+        names = [one.name for one in DECLARED.values() if one.section == section]
+        raise _unknown(where, f"key {name!r} in {section}", name, names)
+    return found
 
 
 def _unknown(where: str, what: str, name: str, known: list[str]) -> UsageError:
@@ -362,32 +471,28 @@ def _unknown(where: str, what: str, name: str, known: list[str]) -> UsageError:
     return UsageError(f"{where}: there is no {what}{meant}")
 
 
-# ---- where values come from ---------------------------------------------------------------------
-
-
-def _of_environment(environment: Mapping[str, str]) -> dict[tuple[str, str], Any]:
-    """RINGRIFT_SELFPLAY_SIMS is selfplay.sims, and RINGRIFT_BOARD is run.board.
-
-    Only names that begin with a section are ours to refuse: other commands have variables too.
-    """
+def _of_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Values by label. Only variables that begin with a section are refused if they are unknown."""
     values = {}
-    of_run = {one.name for one in fields(Run)}
     for variable, text in environment.items():
+        section, _, name = variable.removeprefix(PREFIX).lower().partition("_")
         if not variable.startswith(PREFIX) or not text:
             continue
-        name = variable.removeprefix(PREFIX).lower()
-        section, _, short = name.partition("_")
-        if name in of_run:
-            section, short = "run", name
-        elif section not in SECTIONS or not short:
-            continue
-        values[section, short] = _value(section, short, text, variable)
+        one = VARIABLES.get(variable)
+        if one is None and section in SECTIONS and name:
+            one = declaration(section, name, variable)
+        if one is not None:
+            values[one.label] = one.read(text, variable)
     return values
 
 
-def _of_file(path: Path) -> dict[tuple[str, str], Any]:
+def _of_file(path: Path | None) -> dict[str, Any]:
+    """Values of a settings file by label, of ringrift.yaml if there is one; errors as `load`."""
     import yaml
 
+    if path is None and not FILE.exists():
+        return {}
+    path = path or FILE
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
     except OSError as error:
@@ -401,15 +506,15 @@ def _of_file(path: Path) -> dict[tuple[str, str], Any]:
         if section not in SECTIONS:
             raise _unknown(where, f"section {section!r}", section, list(SECTIONS))
         for name, node, line in _items(path, part, f"keys of {section}"):
-            _declared(section, name, line)
+            declared = declaration(section, name, line)
             if not isinstance(node, yaml.ScalarNode) or node.tag == NULL:
                 raise UsageError(f"{line}: {section}.{name} has no single value.")
-            values[section, name] = _value(section, name, node.value, line)
+            values[declared.label] = declared.read(node.value, line)
     return values
 
 
 def _items(path: Path, node: Node | None, what: str) -> Iterator[tuple[str, Node, str]]:
-    """Name, value and place of what a mapping holds; nothing of one that is empty."""
+    """Name, value and place of the items of a mapping; nothing of an empty one."""
     import yaml
 
     if node is None or node.tag == NULL:
@@ -425,25 +530,3 @@ def _items(path: Path, node: Node | None, what: str) -> Iterator[tuple[str, Node
             raise UsageError(f"{where}: {name.value!r} is there twice.")
         seen.add(name.value)
         yield name.value, value, where
-
-
-# ---- the file that `ringrift init` writes -------------------------------------------------------
-
-
-def commented(config: Config | None = None) -> str:
-    """A file with every key, its value and its sentence; read back, it is the same."""
-    config = config or Config()
-    lines = [
-        "# Settings of `ringrift cycle`. A flag wins over RINGRIFT_<SECTION>_<KEY> in the",
-        "# environment (RINGRIFT_<KEY> for those of run), that over this file, and that over the",
-        "# defaults, which are what `ringrift init` writes.",
-    ]
-    for section, declared in SECTIONS.items():
-        lines += ["", f"# {declared.__doc__}", f"{section}:"]
-        for one in fields(declared):
-            value = getattr(getattr(config, section), one.name)
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            if isinstance(value, str) and not re.fullmatch(r"[\w./,~-]+", value):
-                text = json.dumps(value)  # YAML reads JSON strings
-            lines.append(f"  {one.name}: {text}".ljust(32) + f"  # {one.metadata['about']}")
-    return "\n".join(lines) + "\n"

@@ -68,7 +68,7 @@ def test_all_configurations(ringrift: Ringrift) -> None:
     ("line", "sentence"),
     [
         ("bench engine --seconds 0", "'0' is not a whole number of 1 or more"),
-        ("bench engine --board hex9", "'hex9' is not one of"),
+        ("bench engine --board hex9", "run.board is 'hex9', expected one of"),
         ("bench engin", "No such command 'engin'"),
     ],
 )

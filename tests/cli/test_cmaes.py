@@ -233,7 +233,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: int) -> None:
         (("--sigma", 0), "sigma is 0, expected a number above 0"),
         (("--sigma", "nan"), "sigma is nan"),
         (("--start", "nowhere.yaml"), "No heuristic profile 'nowhere.yaml'"),
-        (("--board", "hex9"), "'hex9' is not one of"),
+        (("--board", "hex9"), "run.board is 'hex9', expected one of"),
         (("--plot", "run.jpg"), "--plot run.jpg: expected a name that ends in .png or .svg"),
         (("--elo0", 30), "elo0 must be less than elo1"),
         (("--elo0", -300, "--elo1", -100), "no stronger than the start"),

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from ringrift_cli.cli import cycle_fleet
-from ringrift_cli.cli.configured import configuration
 from ringrift_cli.cli.cycle import line_of
 from ringrift_cli.cli.cycle_fleet import FleetMachines
 from ringrift_cli.cli.fleet_ground import ground
@@ -27,7 +26,7 @@ from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.loop.protocol import TrainWork, derived_seed
 from ringrift_cli.loop.shared import SharedSteps
-from ringrift_cli.settings import SelfPlay, commented
+from ringrift_cli.settings import SelfPlay, commented, load
 from ringrift_cli.store.manifest import read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, running, stand_in, until
@@ -322,7 +321,7 @@ def test_every_setting_of_self_play_goes_along(fleet: Ground, ringrift: Ringrift
     fleet.cycle()
     ((_, job),) = jobs_of(fleet.one).items()
     given = [job["argv"][at + 1] for at, word in enumerate(job["argv"]) if word == "--set"]
-    found = configuration(None, "hex8", 2, given).selfplay
+    found = load(environment={}, flags=dict(one.split("=", 1) for one in given)).selfplay
     for one in fields(SelfPlay):
         if one.name not in cycle_fleet.LOOP_ONLY:
             assert getattr(found, one.name) == getattr(section, one.name), one.name

@@ -23,7 +23,7 @@ def test_the_file_holds_the_defaults(ringrift: Ringrift) -> None:
     run = ringrift("init")
     assert (run.code, run.out) == (0, "ringrift.yaml\n")
     assert run.err == "Now: ringrift cycle\n"
-    assert load() == Config()
+    assert load(environment={}) == Config()
     assert Path("ringrift.yaml").read_text() == config.commented()
 
 
@@ -40,7 +40,7 @@ def test_flags_go_into_the_file(ringrift: Ringrift) -> None:
 def test_the_environment_does_not(ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGRIFT_TRAIN_BATCH", "7")
     assert ringrift("init", "-q").code == 0
-    assert load() == Config()
+    assert load(environment={}) == Config()
 
 
 def test_a_file_is_not_overwritten(ringrift: Ringrift) -> None:

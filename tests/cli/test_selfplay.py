@@ -187,11 +187,11 @@ def test_progress_on_a_terminal_names_the_speed(tmp_path: Path) -> None:
     [
         ("--games 0", "'0' is not a whole number of 1 or more"),
         ("--games many", "'many' is not a whole number of 1 or more"),
-        ("--seed -1", "'-1' is not a whole number of 0 or more"),
+        ("--seed -1", "run.seed is -1, expected an integer, at least 0"),
         ("--policy best", "'best' is not one of model, random"),
-        ("--pie --players 3", "The pie rule is for 2 players, not 3"),
-        ("--board hex9", "'hex9' is not one of"),
-        ("--players 6", "'6' is not a whole number from 2 to 4"),
+        ("--pie --players 3", "run.pie_rule is for 2 players, but run.players is 3"),
+        ("--board hex9", "run.board is 'hex9', expected one of"),
+        ("--players 6", "run.players is 6, expected an integer, at least 2, at most 4"),
     ],
 )
 def test_wrong_usage(ringrift: Ringrift, tmp_path: Path, line: str, sentence: str) -> None:

@@ -57,7 +57,10 @@ def test_games_of_a_model(ringrift: Ringrift, model: Path, tmp_path: Path) -> No
         ("--games 5 --readable", "--readable is for random games"),
         ("--games 5 --follow --model abcd", "leave out --model"),
         ("--games 5 --gpus first", "expected all, none or numbers"),
-        ("--games 5 --players 3 --resign-below 0.1", "--resign-below is for 2 players, not 3"),
+        (
+            "--games 5 --players 3 --resign-below 0.1",
+            "selfplay.resign_below is for 2 players, but run.players is 3",
+        ),
     ],
 )
 def test_what_cannot_be_played(
@@ -117,7 +120,7 @@ def test_how_a_model_plays_is_what_the_settings_say(
     played = read_manifest(Path("b"))[0]["made"]["search"]
     assert (played["sims"], played["fast_sims"], played["considered"]) == (5, 3, 2)
     refused = ringrift(*line, "--set", "train.batch=4")
-    assert (refused.code, "takes keys of the section selfplay only" in refused.err) == (2, True)
+    assert (refused.code, "uses settings of run, selfplay only" in refused.err) == (2, True)
 
 
 def test_the_heuristic_can_play_as_a_teacher(ringrift: Ringrift, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_stopped_run_says_how_to_go_on(
         (("--set", "batch=9.5"), "batch is '9.5', expected a whole number"),
         (("--device", "abacus"), "No device 'abacus'"),
         (("--size", "vast"), "Unknown network size 'vast'"),
-        (("--board", "hex9"), "'hex9' is not one of"),
+        (("--board", "hex9"), "run.board is 'hex9', expected one of"),
     ],
 )
 def test_wrong_usage(

@@ -35,6 +35,7 @@ from ringrift_cli.cli import (
     verify,
 )
 from ringrift_cli.cli import eval as evaluation
+from ringrift_cli.cli.options import bind
 from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
 from ringrift_cli.errors import HostUnreachable, RingriftError
 from ringrift_cli.version import __version__
@@ -57,7 +58,7 @@ app.command()(perft.perft)
 app.command()(engine.engine)
 app.command()(cmaes.cmaes)
 app.command()(train.train)
-app.command()(init.init)
+app.command(context_settings={"default_map": {}})(init.init)  # it replaces a wrong file
 app.command()(cycle.cycle)
 app.command()(status.status)
 app.command()(report.report)
@@ -92,6 +93,7 @@ def ringrift(
       ringrift eval match heuristic random --board hex8 --games 200
       ringrift cmaes --board hex8 --players 2 --minutes 10
     """
+    bind(context)
     need_subcommand(context)
 
 

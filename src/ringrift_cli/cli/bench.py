@@ -31,6 +31,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, need_subcommand, was_typed
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.game.bench import Machine, Speed
@@ -68,12 +69,17 @@ def bench(context: typer.Context) -> None:
 @app.command()
 def engine(
     context: typer.Context,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     every: Annotated[
         bool, typer.Option("--all", help="Every board and number of players, not just one.")
     ] = False,
-    gpus: GpusOption = "none",
+    gpus: Annotated[
+        str,
+        typer.Option(
+            "--gpus", metavar="all|none|0,1", help="GPUs to measure instead of the processor."
+        ),
+    ] = "none",
     batch: BatchOption = None,
     seconds: SecondsOption = None,
     rounds: RoundsOption = None,
@@ -125,8 +131,8 @@ def engine(
 def player(
     context: typer.Context,
     spec: Annotated[str, typer.Argument(metavar="PLAYER", help="Who plays itself.")] = "heuristic",
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     every: Annotated[
         bool, typer.Option("--all", help="Every board and number of players, not just one.")
     ] = False,
@@ -170,11 +176,11 @@ def player(
 
 @app.command()
 def search(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     size: SizeOption = "small",
     model: NetworkOption = None,
-    gpus: GpusOption = "all",
+    gpus: GpusOption = Run.gpus,
     batch: BatchOption = None,
     seconds: SecondsOption = None,
     rounds: RoundsOption = None,
@@ -208,11 +214,11 @@ def search(
 
 @app.command()
 def selfplay(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     size: SizeOption = "small",
     model: NetworkOption = None,
-    gpus: GpusOption = "all",
+    gpus: GpusOption = Run.gpus,
     batch: BatchOption = None,
     seconds: SecondsOption = None,
     rounds: RoundsOption = None,
@@ -266,10 +272,10 @@ def selfplay(
 
 @app.command()
 def train(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     size: SizeOption = "small",
-    gpus: GpusOption = "all",
+    gpus: GpusOption = Run.gpus,
     batch: BatchOption = None,
     seconds: SecondsOption = None,
     rounds: RoundsOption = None,

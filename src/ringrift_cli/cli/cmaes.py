@@ -22,6 +22,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
@@ -148,15 +149,15 @@ class _Wanted:
 
 
 def cmaes(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     start: StartOption = "default",
     generations: GenerationsOption = None,
     minutes: MinutesOption = None,
     population: PopulationOption = 64,
     games: GamesOption = 8,
     sigma: SigmaOption = 0.8,
-    seed: SeedOption = 0,
+    seed: SeedOption = Run.seed,
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     write: WriteOption = None,

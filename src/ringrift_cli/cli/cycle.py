@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.cli.configured import (
-    BoardFlag,
-    ConfigOption,
-    PlayersFlag,
-    SetOption,
-    configuration,
-)
 from ringrift_cli.cli.fleet_ground import HostsOption, ground
-from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
+from ringrift_cli.cli.options import (
+    BoardOption,
+    ConfigOption,
+    JsonOption,
+    PlayersOption,
+    QuietOption,
+    SetOption,
+    VerboseOption,
+    configuration,
+    whole_number,
+)
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.loop.protocol import Steps
@@ -72,8 +76,9 @@ TrainOnOption = Annotated[
 
 
 def cycle(
-    board: BoardFlag = None,
-    players: PlayersFlag = None,
+    context: typer.Context,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     cycles: CyclesOption = None,
     hours: HoursOption = None,
     config_file: ConfigOption = None,
@@ -105,7 +110,7 @@ def cycle(
       ringrift cycle --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    config = configuration(config_file, board, players, settings)
+    config = configuration(context)
     if train_on is not None and not fleet:
         raise UsageError("--train-on names a host of the fleet.", hint="--fleet --train-on HOST")
     base = ground(hosts_file, config) if fleet else None

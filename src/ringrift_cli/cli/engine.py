@@ -12,6 +12,7 @@ import typer
 from ringrift_cli.cli.options import SeedOption, VerboseOption
 from ringrift_cli.cli.output import Output, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 
 
 def engine(
@@ -24,7 +25,7 @@ def engine(
             envvar="RINGRIFT_PLAYER",
         ),
     ] = "heuristic",
-    seed: SeedOption = 0,
+    seed: SeedOption = Run.seed,
     verbose: VerboseOption = False,
 ) -> None:
     """Play for another program, which sends lines to stdin and reads the answers on stdout.

@@ -30,6 +30,7 @@ from ringrift_cli.cli.output import (
     stopped,
 )
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.evaluate.results import Pool
@@ -99,11 +100,11 @@ def _pool(out: Output, board: str, players: int, pie: bool) -> Pool:
 @app.command("match")
 def match_command(
     specs: SpecsArgument,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     games: GamesOption = 200,
-    pie: PieOption = False,
-    seed: SeedOption = 0,
+    pie: PieOption = Run.pie_rule,
+    seed: SeedOption = Run.seed,
     opening_turns: OpeningOption = None,
     results_file: ResultsOption = DEFAULT_RESULTS,
     as_json: JsonOption = False,
@@ -161,8 +162,8 @@ def _stopped(signal: int, unfinished: bool) -> None:
 def sprt(
     player: Annotated[str, typer.Argument(metavar="PLAYER", help="The one in question.")],
     opponent: Annotated[str, typer.Argument(metavar="OPPONENT", help="The one it is held to.")],
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     elo0: Annotated[float, typer.Option("--elo0", metavar="ELO", help="H0: so much stronger.")] = 0,
     elo1: Annotated[
         float, typer.Option("--elo1", metavar="ELO", help="H1: so much stronger.")
@@ -179,8 +180,8 @@ def sprt(
             "--games", parser=whole_number(1), metavar="N", help="At most so many, then give up."
         ),
     ] = 20_000,
-    pie: PieOption = False,
-    seed: SeedOption = 0,
+    pie: PieOption = Run.pie_rule,
+    seed: SeedOption = Run.seed,
     opening_turns: OpeningOption = None,
     results_file: ResultsOption = DEFAULT_RESULTS,
     as_json: JsonOption = False,
@@ -232,10 +233,10 @@ def sprt(
 @app.command()
 def gauntlet(
     player: Annotated[str, typer.Argument(metavar="PLAYER", help="Who is measured.")],
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     games: GamesOption = 100,
-    seed: SeedOption = 0,
+    seed: SeedOption = Run.seed,
     results_file: ResultsOption = DEFAULT_RESULTS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -286,9 +287,9 @@ def gauntlet(
 
 @app.command()
 def rate(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     results_file: ResultsOption = DEFAULT_RESULTS,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the ratings as CSV.")
@@ -336,8 +337,8 @@ def rate(
 
 @app.command()
 def ladder(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     games: GamesOption = 200,
     level: Annotated[
         int | None,
@@ -349,7 +350,7 @@ def ladder(
             show_default="all ten",
         ),
     ] = None,
-    seed: SeedOption = 0,
+    seed: SeedOption = Run.seed,
     results_file: ResultsOption = DEFAULT_RESULTS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringrift_cli.cli.configured import configuration
+from ringrift_cli import settings
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Fleet, Host
@@ -112,7 +112,7 @@ def ground(hosts_file: Path | None, config: Config | None = None) -> Ground:
     """Reads hosts.yaml and the settings; `UsageError` for what is wrong there."""
     from ringrift_cli.fleet.hosts import load
 
-    config = config or configuration(None)
+    config = config or settings.load()
     return Ground(config, load(hosts_file), Path(config.run.folder) / STATE)
 
 

@@ -8,23 +8,37 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli import settings as config
-from ringrift_cli.cli.configured import BoardFlag, PlayersFlag, SetOption, flags_of
-from ringrift_cli.cli.options import JsonOption, QuietOption
+from ringrift_cli.cli.options import (
+    BoardOption,
+    JsonOption,
+    PlayersOption,
+    QuietOption,
+    SetOption,
+    file_path,
+    flags_of,
+)
 from ringrift_cli.cli.output import Output, counted
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import FILE, Run, commented, made, reference
 from ringrift_cli.store.files import write_whole
 
-OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it is written.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", parser=file_path, metavar="FILE", help="Written file.")
+]
+ReferenceOption = Annotated[
+    bool, typer.Option("--reference", help="Print docs/settings.md instead.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Replace a file without asking.")]
 
 
 def init(
-    board: BoardFlag = None,
-    players: PlayersFlag = None,
+    context: typer.Context,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     settings: SetOption = None,
-    out_file: OutOption = config.FILE,
+    out_file: OutOption = FILE,
     yes: YesOption = False,
+    as_reference: ReferenceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -40,11 +54,14 @@ def init(
       ringrift init --out other.yaml --yes
     """
     out = Output(as_json=as_json, quiet=quiet)
+    if as_reference:
+        out.result({"reference": reference()}, reference())
+        return
     # What a file or the environment says holds without being written once more.
-    chosen = config.made(flags_of(board, players, settings))
+    chosen = made(flags_of(context))
     if out_file.exists() and not yes:
         _ask(out_file)
-    write_whole(out_file, config.commented(chosen).encode())
+    write_whole(out_file, commented(chosen).encode())
     out.result({"file": str(out_file), "settings": chosen.document()}, f"{out_file}")
     out.note("Now: ringrift cycle")
 

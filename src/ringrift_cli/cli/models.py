@@ -21,6 +21,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.evaluate.gate import Evidence, GateSetting
@@ -129,9 +130,9 @@ def _registry(folder: Path | None, board: str, players: int, pie: bool) -> tuple
 
 @app.command("list")
 def list_command(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -159,9 +160,9 @@ def list_command(
 @app.command()
 def show(
     name: NameArgument,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -184,9 +185,9 @@ def show(
 @app.command()
 def promote(
     name: NameArgument,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     games: GamesOption = 800,
     baseline_games: BaselineGamesOption = 200,
     elo0: Elo0Option = 0,
@@ -291,9 +292,9 @@ def rollback(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the history.")
     ],
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     folder: ModelsOption = None,
@@ -329,9 +330,9 @@ def rollback(
 @app.command()
 def remove(
     name: NameArgument,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     folder: ModelsOption = None,
@@ -394,9 +395,9 @@ def export(
     out_file: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the ONNX file goes.")
     ],
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     folder: ModelsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -1,21 +1,27 @@
-"""Options that several commands share, so that they are spelled and explained once.
+"""Options that several commands share, and those that are made from declared settings.
 
-A flag wins over its `RINGRIFT_*` environment variable, and that over the default.
+An option with the environment variable of a setting follows that setting:
+
+    flag  >  RINGRIFT_* environment variable  >  --config FILE, else ringrift.yaml  >  default
+
+`FileDefaults` hands Typer the values of the file; `configuration` makes the whole settings of a
+command from its flags.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ringrift_cli import settings as config
+from ringrift_cli import settings
+from ringrift_cli.cli.output import was_typed
 from ringrift_cli.errors import UsageError
-
-BOARDS = config.BOARDS
+from ringrift_cli.settings import Config
 
 
 def available_cores() -> int:
@@ -39,17 +45,15 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str | int], i
     return parse
 
 
-def board_name(text: str) -> str:
-    """The parser of `--board`."""
-    if text not in BOARDS:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(BOARDS)}.")
-    return text
+def file_path(text: str | Path) -> Path:
+    """The parser of every path on a command line: ~ is the home folder."""
+    return Path(text).expanduser()
 
 
 def check_pie(pie: bool, players: int) -> None:
     """`UsageError` for the pie rule with more than two players."""
     if pie and players != 2:
-        raise UsageError(f"The pie rule is for 2 players, not {players}.")
+        raise UsageError(f"The pie rule is for 2 players, not {players}.", hint="--no-pie")
 
 
 def check_picture(path: Path | None) -> None:
@@ -58,42 +62,136 @@ def check_picture(path: Path | None) -> None:
         raise UsageError(f"--plot {path}: expected a name that ends in .png or .svg.")
 
 
-def _complete_board() -> list[str]:
-    return list(BOARDS)
+# ---- settings -----------------------------------------------------------------------------------
 
 
-BoardOption = Annotated[
-    str,
+def setting(label: str, *flags: str, metavar: str | None = None) -> Any:
+    """The `typer.Option` of a declared setting, as `setting("run.board", "--board")`.
+
+    The parameter's default is the declared one: `board: BoardOption = Run.board`.
+    """
+    declared = settings.DECLARED[label]
+    about = declared.about
+    if declared.choices:
+        about = f"{about.removesuffix('.')}: {', '.join(declared.choices)}."
+    kind = type(declared.default)
+    return typer.Option(
+        *flags,
+        parser=None if kind is bool else partial(_read, declared),
+        metavar=None if kind is bool else metavar or {int: "N", float: "X", str: "NAME"}[kind],
+        help=about,
+        envvar=declared.variable,
+        autocompletion=(lambda: list(declared.choices)) if declared.choices else None,
+    )
+
+
+def _read(declared: settings.Declaration, text: object) -> Any:
+    try:
+        return declared.read(str(text))
+    except UsageError as error:
+        raise typer.BadParameter(error.message) from error
+
+
+class FileDefaults:
+    """Click's `default_map` of a command: values of the settings file, else of the environment.
+
+    The file is read only when a parameter of the command follows a setting; `UsageError` then for
+    whatever in it cannot be.
+    """
+
+    def __init__(self, command: Any, file: Path | None = None) -> None:
+        self._command, self._file = command, file
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return settings.given(self._file)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The defaults of a subcommand, or the value of a parameter."""
+        subcommand = getattr(self._command, "commands", {}).get(name)
+        if subcommand is not None:
+            return FileDefaults(subcommand, self._file)
+        for parameter in self._command.params:
+            declared = _followed(parameter)
+            if parameter.name == name and declared is not None:
+                return self._values.get(declared.label, default)
+        return default
+
+
+def _followed(parameter: Any) -> settings.Declaration | None:
+    """The setting that a parameter of a command follows."""
+    variable = parameter.envvar
+    return settings.VARIABLES.get(variable) if isinstance(variable, str) else None
+
+
+def bind(context: typer.Context, file: Path | None = None) -> None:
+    """Lets the settings of a file, else of ringrift.yaml, be the defaults of a command."""
+    defaults: Any = FileDefaults(context.command, file)
+    context.default_map = defaults
+
+
+def _use_file(context: typer.Context, file: Path | None) -> Path | None:
+    """The callback of `--config`, which is read before the options that follow settings."""
+    if file is not None:
+        bind(context, file)
+    return file
+
+
+def configuration(context: typer.Context, *sections: str) -> Config:
+    """All settings of a command: its flags and `--set`, the environment, its file, the defaults.
+
+    `--set` is held to the `sections` that the command uses; without any, it may be all.
+    `UsageError` for what is not known or cannot be.
+    """
+    file: Path | None = context.params.get("config_file")
+    return settings.load(file, flags=flags_of(context, *sections))
+
+
+def flags_of(context: typer.Context, *sections: str) -> dict[str, str]:
+    """What a command line says, by label; see `configuration`."""
+    flags = {}
+    for text in context.params.get("settings") or []:
+        label, equals, value = text.partition("=")
+        if not equals or "." not in label:
+            raise UsageError(
+                f"--set {text}: expected SECTION.KEY=VALUE.", hint="--set selfplay.sims=32"
+            )
+        section = label.partition(".")[0]
+        if sections and section in settings.SECTIONS and section not in sections:
+            raise UsageError(
+                f"--set {text}: {context.command_path} uses settings of {', '.join(sections)} only."
+            )
+        flags[label] = value
+    for parameter in context.command.params:
+        declared, name = _followed(parameter), str(parameter.name)
+        if declared is not None and was_typed(context, name):
+            flags[declared.label] = str(context.params[name])
+    return flags
+
+
+BoardOption = Annotated[str, setting("run.board", "--board")]
+PlayersOption = Annotated[int, setting("run.players", "--players")]
+PieOption = Annotated[bool, setting("run.pie_rule", "--pie/--no-pie")]
+SeedOption = Annotated[int, setting("run.seed", "--seed")]
+GpusOption = Annotated[str, setting("run.gpus", "--gpus", metavar="all|none|0,1")]
+ConfigOption = Annotated[
+    Path | None,
     typer.Option(
-        "--board",
-        parser=board_name,
-        metavar="NAME",
-        help=f"{', '.join(BOARDS[:-1])} or {BOARDS[-1]}.",
-        envvar="RINGRIFT_BOARD",
-        autocompletion=_complete_board,
+        "--config",
+        parser=file_path,
+        metavar="FILE",
+        help="Settings file.",
+        is_eager=True,
+        callback=_use_file,
+        show_default=f"{settings.FILE}, if there is one",
     ),
 ]
-PlayersOption = Annotated[
-    int,
+SetOption = Annotated[
+    list[str] | None,
     typer.Option(
-        "--players",
-        parser=whole_number(2, 4),
-        metavar="N",
-        help="2, 3 or 4.",
-        envvar="RINGRIFT_PLAYERS",
-    ),
-]
-PieOption = Annotated[
-    bool, typer.Option("--pie", help="With the pie rule: seat 2 may swap once (2 players).")
-]
-SeedOption = Annotated[
-    int,
-    typer.Option(
-        "--seed",
-        parser=whole_number(0),
-        metavar="N",
-        help="The same seed, the same games.",
-        envvar="RINGRIFT_SEED",
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Any setting, as selfplay.sims=32; repeatable.",
     ),
 ]
 JobsOption = Annotated[
@@ -102,28 +200,9 @@ JobsOption = Annotated[
         "--jobs",
         parser=whole_number(1),
         metavar="N",
-        help="Processes.",
+        help="Number of processes.",
         envvar="RINGRIFT_JOBS",
         show_default="all cores",
-    ),
-]
-GpusOption = Annotated[
-    str,
-    typer.Option(
-        "--gpus",
-        metavar="all|none|0,1",
-        help="A process for each GPU; for each core where there is none.",
-        envvar="RINGRIFT_GPUS",
-    ),
-]
-ConcurrentOption = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrent",
-        parser=whole_number(1),
-        metavar="N",
-        help="Games at a time in each process.",
-        show_default="by ringrift bench selfplay --discover, else 128 on a core, 2048 on a GPU",
     ),
 ]
 JsonOption = Annotated[

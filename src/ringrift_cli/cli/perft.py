@@ -18,14 +18,15 @@ from ringrift_cli.cli.options import (
     whole_number,
 )
 from ringrift_cli.cli.output import Output
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.game.perft import Perft
 
 
 def perft(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     depth: Annotated[
         int,
         typer.Option(
@@ -35,7 +36,7 @@ def perft(
     divide: Annotated[
         bool, typer.Option("--divide", help="Also count each first move by itself.")
     ] = False,
-    pie: PieOption = False,
+    pie: PieOption = Run.pie_rule,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,

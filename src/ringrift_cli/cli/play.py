@@ -24,6 +24,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, discard_stdout, stopped, was_typed
 from ringrift_cli.errors import PlayerError, UsageError
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.play.dialogue import Keeping
@@ -80,7 +81,7 @@ DrawnSeedOption = Annotated[
         parser=whole_number(0),
         metavar="N",
         help="The same seed and moves, the same answers.",
-        envvar="RINGRIFT_SEED",
+        envvar="RINGRIFT_PLAY_SEED",
         show_default="drawn",
     ),
 ]
@@ -114,12 +115,12 @@ AdviserOption = Annotated[
 
 def play(
     context: typer.Context,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     level: LevelOption = 2,
     opponent: OpponentOption = None,
     seat: SeatOption = "1",
-    pie: PieOption = False,
+    pie: PieOption = Run.pie_rule,
     seed: DrawnSeedOption = None,
     save: SaveOption = None,
     resume: ResumeOption = None,

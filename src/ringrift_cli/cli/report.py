@@ -7,15 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ringrift_cli.cli.configured import (
-    BoardFlag,
+from ringrift_cli.cli.options import (
+    BoardOption,
     ConfigOption,
-    PlayersFlag,
+    JsonOption,
+    PlayersOption,
+    QuietOption,
     SetOption,
+    VerboseOption,
     configuration,
+    file_path,
 )
-from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption
 from ringrift_cli.cli.output import Output
+from ringrift_cli.settings import Run
 from ringrift_cli.store.files import write_whole
 
 NAME = "report.html"
@@ -24,6 +28,7 @@ OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        parser=file_path,
         metavar="FILE",
         help="Where it is written; an earlier report there is replaced.",
         show_default=f"{NAME} in the folder of the run",
@@ -32,8 +37,9 @@ OutOption = Annotated[
 
 
 def report(
-    board: BoardFlag = None,
-    players: PlayersFlag = None,
+    context: typer.Context,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     out_file: OutOption = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
@@ -51,7 +57,7 @@ def report(
       ringrift report --board square8 --players 3 --out square8-3p.html
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    config = configuration(config_file, board, players, settings)
+    config = configuration(context)
     out.compile_rules()
     from ringrift_cli.loop.report import page
 

@@ -9,26 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.cli.configured import ConfigOption, SetOption, configuration
 from ringrift_cli.cli.options import (
     BoardOption,
-    ConcurrentOption,
+    ConfigOption,
     GpusOption,
     JsonOption,
     PieOption,
     PlayersOption,
     QuietOption,
     SeedOption,
+    SetOption,
     VerboseOption,
-    check_pie,
+    configuration,
+    file_path,
+    setting,
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped, was_typed
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run, SelfPlay
 
 if TYPE_CHECKING:
     from ringrift_cli.selfplay.random_games import Setting, Summary
-    from ringrift_cli.settings import SelfPlay
 
 POLICIES = ("model", "random")
 RANDOM_GAMES = 1000
@@ -46,7 +48,6 @@ OF_A_MODEL = {  # options that random games have no use for, by parameter
     "config_file": "--config",
     "settings": "--set",
 }
-SECTION = "selfplay."
 
 
 def _policy(text: str) -> str:
@@ -72,44 +73,11 @@ HoursOption = Annotated[
     float | None,
     typer.Option("--hours", metavar="H", help="Begin no game after so many hours."),
 ]
-SimsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--sims",
-        parser=whole_number(1),
-        metavar="N",
-        help="Of a full search.",
-        show_default="selfplay.sims",
-    ),
-]
-FastSimsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--fast-sims",
-        parser=whole_number(1),
-        metavar="N",
-        help="Of the others.",
-        show_default="selfplay.fast_sims",
-    ),
-]
-FullShareOption = Annotated[
-    float | None,
-    typer.Option(
-        "--full-share",
-        metavar="SHARE",
-        help="Decisions searched in full.",
-        show_default="selfplay.full_share",
-    ),
-]
-ResignOption = Annotated[
-    float | None,
-    typer.Option(
-        "--resign-below",
-        metavar="CHANCE",
-        help="Chance to win; 0: never (2 players).",
-        show_default="selfplay.resign_below",
-    ),
-]
+SimsOption = Annotated[int, setting("selfplay.sims", "--sims")]
+FastSimsOption = Annotated[int, setting("selfplay.fast_sims", "--fast-sims")]
+FullShareOption = Annotated[float, setting("selfplay.full_share", "--full-share")]
+ResignOption = Annotated[float, setting("selfplay.resign_below", "--resign-below")]
+ConcurrentOption = Annotated[int, setting("selfplay.concurrent", "--concurrent")]
 GenerationOption = Annotated[
     int | None,
     typer.Option(
@@ -130,6 +98,7 @@ OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        parser=file_path,
         metavar="FOLDER",
         help="Where the shards go.",
         envvar="RINGRIFT_OUT",
@@ -143,25 +112,25 @@ ReadableOption = Annotated[
 
 def selfplay(
     context: typer.Context,
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     games: GamesOption = None,
     hours: HoursOption = None,
     model: ModelOption = "champion",
-    gpus: GpusOption = "all",
-    sims: SimsOption = None,
-    fast_sims: FastSimsOption = None,
-    full_share: FullShareOption = None,
-    resign_below: ResignOption = None,
-    concurrent: ConcurrentOption = None,
+    gpus: GpusOption = Run.gpus,
+    sims: SimsOption = SelfPlay.sims,
+    fast_sims: FastSimsOption = SelfPlay.fast_sims,
+    full_share: FullShareOption = SelfPlay.full_share,
+    resign_below: ResignOption = SelfPlay.resign_below,
+    concurrent: ConcurrentOption = SelfPlay.concurrent,
     follow: FollowOption = False,
     generation: GenerationOption = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     policy: PolicyOption = "model",
-    seed: SeedOption = 0,
+    seed: SeedOption = Run.seed,
     out_folder: OutOption = None,
-    pie: PieOption = False,
+    pie: PieOption = Run.pie_rule,
     readable: ReadableOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -182,56 +151,44 @@ def selfplay(
       ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    check_pie(pie, players)
+    config = configuration(context, "run", "selfplay")
+    run = config.run
     if policy == "random":
         _refuse_of_a_model(context)
         folder = out_folder or Path("runs/selfplay")
-        _play_random(out, board, players, games or RANDOM_GAMES, seed, folder, pie, readable)
+        _play_random(
+            out,
+            run.board,
+            run.players,
+            games or RANDOM_GAMES,
+            run.seed,
+            folder,
+            run.pie_rule,
+            readable,
+        )
         return
     if readable:
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
     _check_length(games, hours)
     if follow and model != "champion":
         raise UsageError("--follow is for the champion, whoever that is: leave out --model.")
-    if resign_below and players != 2:
-        raise UsageError(f"--resign-below is for 2 players, not {players}: leave it out.")
-    typed = {
-        "sims": sims,
-        "fast_sims": fast_sims,
-        "full_share": full_share,
-        "resign_below": resign_below,
-        "concurrent": concurrent,
-    }
-    section = _section(board, players, config_file, settings, typed)
     out.compile_players()
     from ringrift_cli.cli import selfplay_model
-    from ringrift_cli.nn.registry import default_folder, pool_name
 
-    setting = selfplay_model.setting_of(
-        model, board, players, pie, seed, gpus, section, generation, out.choice
+    made = selfplay_model.setting_of(
+        model,
+        run.board,
+        run.players,
+        run.pie_rule,
+        run.seed,
+        run.gpus,
+        config.selfplay,
+        generation,
+        out.choice,
     )
     if follow:
-        setting = replace(setting, follow=default_folder())
-    folder = out_folder or Path("runs") / pool_name(board, players, pie) / "selfplay"
-    selfplay_model.play(out, setting, folder, games, hours)
-
-
-def _section(
-    board: str,
-    players: int,
-    config_file: Path | None,
-    settings: list[str] | None,
-    typed: dict[str, float | None],
-) -> SelfPlay:
-    """How a model is to play; `UsageError` for what cannot be."""
-    for setting in settings or []:
-        if not setting.startswith(SECTION):
-            raise UsageError(
-                f"--set {setting}: self-play takes keys of the section selfplay only.",
-                hint="--set selfplay.considered=8",
-            )
-    flags = [f"{SECTION}{name}={value}" for name, value in typed.items() if value is not None]
-    return configuration(config_file, board, players, [*(settings or []), *flags]).selfplay
+        made = replace(made, follow=Path(run.models))
+    selfplay_model.play(out, made, out_folder or config.folder / "selfplay", games, hours)
 
 
 def _refuse_of_a_model(context: typer.Context) -> None:

@@ -6,16 +6,19 @@ import io
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from ringrift_cli.cli.configured import (
-    BoardFlag,
+import typer
+
+from ringrift_cli.cli.cycle import bound, line_of
+from ringrift_cli.cli.options import (
+    BoardOption,
     ConfigOption,
-    PlayersFlag,
+    JsonOption,
+    PlayersOption,
     SetOption,
     configuration,
 )
-from ringrift_cli.cli.cycle import bound, line_of
-from ringrift_cli.cli.options import JsonOption
 from ringrift_cli.cli.output import Output, counted
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,8 +30,9 @@ WIDTH = 100  # at most; a terminal may be narrower
 
 
 def status(
-    board: BoardFlag = None,
-    players: PlayersFlag = None,
+    context: typer.Context,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -43,7 +47,7 @@ def status(
       ringrift status --board square8 --players 3 --json
     """
     out = Output(as_json=as_json)
-    config = configuration(config_file, board, players, settings)
+    config = configuration(context)
     from ringrift_cli.loop.status import state
 
     found = state(config)

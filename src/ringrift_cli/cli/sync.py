@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringrift_cli.cli import sync_text
-from ringrift_cli.cli.configured import ConfigOption, configuration
 from ringrift_cli.cli.fleet_ground import (
     DryRunOption,
     Ground,
     HostsOption,
     ground,
 )
-from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
+from ringrift_cli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    whole_number,
+)
 from ringrift_cli.cli.output import Output, need_subcommand
 from ringrift_cli.cli.sync_work import ENDINGS, Work
 from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.settings import load
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.audit import Here
@@ -124,7 +130,7 @@ def pull(
       ringrift sync pull --kind all --dry-run --json
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, configuration(config_file)), limit)
+    work = Work(out, ground(hosts_file, load(config_file)), limit)
     chosen = work.chosen(hosts)
     if dry_run:
         rows = work.on_each("Look", chosen, lambda host: _planned(work, host, kind))
@@ -160,7 +166,7 @@ def push(
       ringrift sync push --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, configuration(config_file)), limit)
+    work = Work(out, ground(hosts_file, load(config_file)), limit)
     chosen = work.chosen(hosts)
     bundles = work.bundles(pool, replace=replace) if kind != "shards" else []
     games = work.games(pool) if kind != "registry" else []
@@ -214,7 +220,7 @@ def status(
       ringrift sync status desk --json
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, configuration(config_file)), None)
+    work = Work(out, ground(hosts_file, load(config_file)), None)
     chosen = work.chosen(hosts)
     sent = [one for bundle in work.bundles(None) for one in _files_of(bundle)]
     rows = work.on_each("Look", chosen, lambda host: _standing(work, host, sent))
@@ -242,7 +248,7 @@ def verify(
     from ringrift_cli.fleet.audit import Here
 
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, configuration(config_file)), None)
+    work = Work(out, ground(hosts_file, load(config_file)), None)
     chosen = work.chosen(hosts)
     sent = [one for bundle in work.bundles(None) for one in _files_of(bundle)]
     here = Here(work.destination)

@@ -22,6 +22,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.train.trainer import Plan, Sources, TrainSetting, TrainSummary
@@ -178,9 +179,9 @@ DryRunOption = Annotated[
 
 
 def train(
-    board: BoardOption = "hex8",
-    players: PlayersOption = 2,
-    pie: PieOption = False,
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
     data: DataOption = None,
     out_folder: OutOption = None,
     size: SizeOption = None,
@@ -198,7 +199,7 @@ def train(
     generation: GenerationOption = None,
     checkpoint_minutes: MinutesOption = DEFAULTS.checkpoint_minutes,
     device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    seed: SeedOption = Run.seed,
     others: SetOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,

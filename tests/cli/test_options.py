@@ -1,0 +1,97 @@
+"""Settings bind the options of every command: flag > environment > file > default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from ringrift_cli import settings
+from ringrift_cli.cli.app import app
+from tests.conftest import Ringrift
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name, groups and their callbacks included."""
+    yield name, command
+    for short, one in getattr(command, "commands", {}).items():
+        yield from commands(one, f"{name} {short}".strip())
+
+
+EVERY = dict(commands(typer.main.get_command(app)))
+
+
+def perft(ringrift: Ringrift, *words: object) -> dict[str, Any]:
+    run = ringrift("perft", "--depth", 1, "--json", "-q", *words)
+    assert run.code == 0, run.err
+    found: dict[str, Any] = json.loads(run.out)
+    return found
+
+
+def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
+    ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (perft(ringrift)["board"], perft(ringrift)["players"]) == ("hex8", 2)
+    Path("ringrift.yaml").write_text("run: {board: square8, players: 3}\n")
+    found = perft(ringrift)
+    assert (found["board"], found["players"]) == ("square8", 3)
+    monkeypatch.setenv("RINGRIFT_PLAYERS", "4")
+    found = perft(ringrift)
+    assert (found["board"], found["players"]) == ("square8", 4)
+    found = perft(ringrift, "--players", 2, "--board", "hex8")
+    assert (found["board"], found["players"]) == ("hex8", 2)
+
+
+def test_the_pie_rule_of_the_file_can_be_taken_back(ringrift: Ringrift) -> None:
+    Path("ringrift.yaml").write_text("run: {pie_rule: true}\n")
+    run = ringrift("perft", "--depth", 1, "--players", 3)
+    assert run.code == 2
+    assert "try: --no-pie" in run.err
+    assert perft(ringrift, "--players", 3, "--no-pie")["players"] == 3
+
+
+def test_help_shows_the_defaults_of_the_file(ringrift: Ringrift) -> None:
+    Path("ringrift.yaml").write_text("run: {board: square19}\n")
+    assert "default: square19" in ringrift("perft", "--help").out
+    assert "RINGRIFT_BOARD" in ringrift("perft", "--help").out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("perft", "selfplay --games 1", "train", "cycle", "status", "report", "models list"),
+        *("play", "eval match random random", "eval sprt random random", "cmaes"),
+        *("bench engine", "sync pull", "cycle --config wrong.yaml"),
+    ],
+)
+def test_a_wrong_key_is_refused_by_every_command_that_reads_settings(
+    ringrift: Ringrift, line: str
+) -> None:
+    Path("wrong.yaml" if "wrong.yaml" in line else "ringrift.yaml").write_text("run: {bord: hex8}")
+    run = ringrift(*line.split())
+    assert (run.code, run.out) == (2, "")
+    assert "yaml:1: there is no key 'bord' in run; did you mean 'board'?" in run.err
+
+
+def test_commands_without_settings_do_not_read_them(ringrift: Ringrift) -> None:
+    Path("ringrift.yaml").write_text("run: {bord: hex8}")
+    assert ringrift("--version").code == 0
+    assert ringrift("init", "--yes", "-q").code == 0
+    assert settings.load(environment={}) == settings.Config()
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if EVERY[name].params])
+def test_an_option_that_follows_a_setting_has_its_default(name: str) -> None:
+    for parameter in EVERY[name].params:
+        declared = settings.VARIABLES.get(str(parameter.envvar))
+        if declared is not None and parameter.default is not None:
+            assert parameter.default == declared.default, parameter.name
