@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
+from collections.abc import Sequence
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -53,3 +54,8 @@ def elo(difference: float | None, unbounded: str = "unbounded") -> str:
 def printable(text: str) -> str:
     """A string of foreign origin without the control characters that a terminal would obey."""
     return "".join(c if c.isprintable() else UNPRINTABLE for c in text)
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

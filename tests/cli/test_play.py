@@ -20,9 +20,9 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import read_records
 from ringrift_cli.play import help as play_help
-from ringrift_cli.play import words as play_words
-from ringrift_cli.play.choices import choices, effects, question
-from ringrift_cli.play.session import Sitter, read_game
+from ringrift_cli.play import view as play_view
+from ringrift_cli.play.choices import choices, consequence, effects, narration, question
+from ringrift_cli.play.session import Players, Seat, read_game
 from ringrift_cli.players.player import Choices, Decisions
 from tests.conftest import Ringrift, Run
 from tests.terminal import Terminal
@@ -263,28 +263,28 @@ def test_resigning_ends_and_undo_takes_it_back(play: Play) -> None:
 
 
 def test_every_question_explains_itself() -> None:
-    cast = play_words.Cast([Sitter(), *[Sitter("random")] * 3])
+    everybody = Players([Seat(), *[Seat("random")] * 3])
     kinds = set()
     for board, players in SMALL:
         for seed in range(12):
             for before, action, after in Walk(board, players, seed).steps():
                 asked = question(before)
                 kinds.add(asked.kind)
-                assert play_help.heading(asked, cast).endswith(".")
+                assert play_help.heading(asked, everybody).endswith(".")
                 assert len(play_help.explanation(asked)) > 60
                 choice = next(each for each in asked.choices if each.action == action)
                 done = effects(before, choice, after)
-                assert play_words.told_words(choice, done)
+                assert narration(choice, done)
                 if choice.kind != "move":
-                    assert play_words.choice_words(choice, done)
+                    assert consequence(choice, done)
                 cell = before.text.cells[0]
                 assert play_help.refusal(asked, "0,0", cell).endswith(".")
                 if after.is_over:
                     result = after.result()
                     assert result is not None
-                    words = play_words.result_words(after, result, cast, (18, 31))
+                    words = play_view.result_sentence(after, result, everybody, asked)
                     assert " won " in words
-                    assert len(play_words.standings(after, result, cast)) == players
+                    assert len(play_view.standings(after, result, everybody)) == players
     assert kinds >= {*play_help.HEADINGS} - {"recovery_line", "region_extraction"}
 
 

@@ -282,14 +282,15 @@ def test_stepping_through_a_game(games: Path) -> None:
             screen = terminal.type(keys, LEAVE)
             assert f"decision {ply} of {last}, after {moves[ply - 1]}\n" in screen
         assert f"Player {RECORDS[1].result.winner} won: " in screen
-        assert f"decision {last} of {last}," in terminal.type("", LEAVE)
+        assert f"decision {last} of {last}," in terminal.type("n", LEAVE)
         assert f"decision 0 of {last}\n" in terminal.type("0", LEAVE)
         assert f"decision 0 of {last}\n" in terminal.type("p", LEAVE)
         for keys in ("²", "back to the start", "-1"):
             refused = terminal.type(keys, LEAVE)
             assert "is none of these." in refused
             assert "decision" not in refused.replace("to that decision", "")
-        terminal.keys("q\n")
+        terminal.type("99999", LEAVE)
+        terminal.keys("\n")  # Enter at the end leaves
         assert terminal.end() == (0, b"")
 
 

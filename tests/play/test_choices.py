@@ -1,4 +1,4 @@
-"""What a person is asked in `ringrift play`: choices, pointing at them, and what they do."""
+"""What a person is asked in `ringrift play`: choices, selection at them, and what they do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.play.choices import (
     SIGNS,
     Choice,
-    Pointing,
+    Selection,
     choices,
     content,
     effects,
-    labels,
     marks,
     question,
     shared_start,
@@ -51,20 +50,20 @@ def test_every_choice_can_be_pointed_at() -> None:
             if not choice.cells:
                 continue
             kinds.add(choice.kind)
-            pointing = Pointing(every, every)
+            selection = Selection(every, every)
             for cell in choice.cells:
-                further = pointing.at(cell)
-                if further is None or pointing.decided:
+                further = selection.at(cell)
+                if further is None or selection.decided:
                     break
-                pointing = further
+                selection = further
                 if choice.end is not None and cell == choice.start:
-                    last = pointing.at(choice.end)
-                    pointing = last if last is not None else pointing
+                    last = selection.at(choice.end)
+                    selection = last if last is not None else selection
                     break
-            left = labels(pointing.left, chosen=True)
+            left = selection.labels
             assert choice in left.values(), (str(position), choice.text)
-            if pointing.decided:
-                assert [*pointing.left] == [choice]
+            if selection.decided:
+                assert [*selection.left] == [choice]
             if choice.kind == "place":
                 assert left[choice.rings or 0] == choice
     assert kinds >= {"place", "move", "capture", "chain", "line", "region", "eliminate", "recover"}
@@ -73,7 +72,7 @@ def test_every_choice_can_be_pointed_at() -> None:
 def test_one_choice_from_a_cell_is_shown_and_not_taken_at_once() -> None:
     position = set_up("square8", 2, {"0,0": "s1", "0,1 1,1": "c2", "7,7": "s2"}, hands=(0, 5))
     every = choices(position)
-    first = Pointing(every, every).at("0,0")
+    first = Selection(every, every).at("0,0")
     assert first is not None
     assert {choice.start for choice in first.left} == {"0,0"}
     assert not first.decided
@@ -86,19 +85,17 @@ def test_one_choice_from_a_cell_is_shown_and_not_taken_at_once() -> None:
 
 def test_numbers_on_a_chosen_cell_are_those_of_the_rings() -> None:
     every = choices(Position.initial("hex8"))
-    found = Pointing(every, every).at("0,0")
+    found = Selection(every, every).at("0,0")
     assert found is not None
-    assert {n: c.text for n, c in labels(found.left, chosen=True).items()} == {
-        n: f"place 0,0 {n}" for n in (1, 2, 3)
-    }
-    assert [*labels(every, chosen=False)] == [*range(1, 184)]
+    assert {n: c.text for n, c in found.labels.items()} == {n: f"place 0,0 {n}" for n in (1, 2, 3)}
+    assert [*Selection(every, every).labels] == [*range(1, 184)]
 
 
 def test_marks_stand_where_choices_are() -> None:
     seen = set()
     for position in walked(60):
         asked = question(position)
-        options = labels(asked.choices, chosen=False)
+        options = Selection(asked.choices, asked.choices).labels
         signs = marks(position, options)
         named = {cell for choice in asked.choices for cell in choice.cells}
         assert signs.keys() <= named

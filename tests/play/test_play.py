@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,15 +20,15 @@ from ringrift_cli.errors import (
     UsageError,
 )
 from ringrift_cli.game.record import read_records
-from ringrift_cli.play.session import Saved, Session, Setting, Sitter, is_record, read_game
+from ringrift_cli.play.session import SavedGame, Seat, Session, read_game
 from ringrift_cli.players.player import Choices, Decisions, Player
 from ringrift_cli.players.spec import make_player
 
-PERSON, RANDOM, GOOD = Sitter(), Sitter("random"), Sitter("heuristic:default", 6)
+PERSON, RANDOM, GOOD = Seat(), Seat("random"), Seat("heuristic:default", 6)
 GAMES = [
-    Setting("hex8", (PERSON, GOOD), 1, pie_rule=True),
-    Setting("hex8", (RANDOM, PERSON, GOOD), 2),
-    Setting("square8", (RANDOM, RANDOM, PERSON, RANDOM), 3),
+    SavedGame("hex8", (PERSON, GOOD), 1, pie_rule=True),
+    SavedGame("hex8", (RANDOM, PERSON, GOOD), 2),
+    SavedGame("square8", (RANDOM, RANDOM, PERSON, RANDOM), 3),
 ]
 
 
@@ -47,12 +48,12 @@ class Puppet:
         self.closed += 1
 
 
-def maker(setting: Setting) -> Callable[[str], Player]:
+def maker(setting: SavedGame) -> Callable[[str], Player]:
     return lambda spec: make_player(spec, setting.board, setting.players)
 
 
-def session(setting: Setting, actions: tuple[int, ...] = ()) -> Session:
-    return Session(Saved(setting, actions), maker(setting))
+def session(setting: SavedGame, actions: tuple[int, ...] = ()) -> Session:
+    return Session(msgspec.structs.replace(setting, actions=actions), maker(setting))
 
 
 def step(game: Session, rng: np.random.Generator) -> None:
@@ -87,7 +88,7 @@ def state(game: Session) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("setting", GAMES, ids=lambda setting: f"{setting.players}p")
-def test_a_game_is_played_to_its_end_and_recorded(setting: Setting, tmp_path: Path) -> None:
+def test_a_game_is_played_to_its_end_and_recorded(setting: SavedGame, tmp_path: Path) -> None:
     game = play_on(session(setting), 5)
     result = game.position.result()
     assert result is not None
@@ -102,7 +103,7 @@ def test_a_game_is_played_to_its_end_and_recorded(setting: Setting, tmp_path: Pa
     assert record.actions == tuple(game.actions)
     assert record.moves() == list(game.moves)
     assert record.result == result
-    assert record.made["seats"] == [sitter.spec or "person" for sitter in setting.sitters]
+    assert record.made["seats"] == [seat.spec or "person" for seat in setting.seats]
     assert [position for position, _ in record.positions()] == list(game.positions)
 
 
@@ -118,15 +119,15 @@ def test_everybody_decides_at_their_own_seat() -> None:
 
         return Puppet(choose)
 
-    setting = Setting("hex8", (Sitter("x"), PERSON, Sitter("y")), 0)
-    game = Session(Saved(setting), make)
+    setting = SavedGame("hex8", (Seat("x"), PERSON, Seat("y")), 0)
+    game = Session(setting, make)
     play_on(game, 1, 40)
     assert {*asked} == {("x", 1), ("y", 3)}
 
 
 def test_the_seed_decides_the_answers() -> None:
     def answers(seed: int) -> list[str]:
-        setting = Setting("square8", (RANDOM, PERSON), seed)
+        setting = SavedGame("square8", (RANDOM, PERSON), seed)
         return list(play_on(session(setting), 3, 12).moves)
 
     assert answers(1) == answers(1)
@@ -142,17 +143,17 @@ def test_a_person_cannot_decide_what_is_not_legal() -> None:
 
 
 def test_a_swap_exchanges_who_sits_where() -> None:
-    setting = Setting("hex8", (PERSON, Sitter("swaps")), 0, pie_rule=True)
+    setting = SavedGame("hex8", (PERSON, Seat("swaps")), 0, pie_rule=True)
 
     def make(_spec: str) -> Player:
         return Puppet(lambda _asked: game.position.action("swap"))
 
-    game = Session(Saved(setting), make)
+    game = Session(setting, make)
     for move in ("place 0,0 1", "move 0,0 1,0"):
         game.play(game.position.action(move))
     game.answer()
-    assert game.sitting(game.position) == (Sitter("swaps"), PERSON)
-    assert game.sitting(game.positions[0]) == setting.sitters
+    assert game.seats(game.position) == (Seat("swaps"), PERSON)
+    assert game.seats(game.positions[0]) == setting.seats
     assert game.mover(game.position).is_person
     assert game.position.seat == 2
     assert game.undo() == 2  # the swap was not the person's
@@ -163,7 +164,7 @@ def test_advice_comes_from_another_player_and_changes_nothing() -> None:
     game = play_on(session(GAMES[1]), 4, 20)
     to_person(game)
     before = state(game)
-    advice = game.advice(Sitter("heuristic"))
+    advice = game.advice(Seat("heuristic"))
     assert advice.actions[0] in game.position.legal_actions()
     assert advice.values is not None
     assert advice.values.shape == (1, 3)
@@ -174,8 +175,8 @@ def test_advice_comes_from_another_player_and_changes_nothing() -> None:
 
 
 def test_a_player_that_names_no_legal_move_fails_and_the_game_stands() -> None:
-    setting = Setting("hex8", (Sitter("cheat"), PERSON), 0)
-    game = Session(Saved(setting), lambda _spec: Puppet(lambda _asked: 1_000_000))
+    setting = SavedGame("hex8", (Seat("cheat"), PERSON), 0)
+    game = Session(setting, lambda _spec: Puppet(lambda _asked: 1_000_000))
     before = state(game)
     with pytest.raises(PlayerError, match=r"'cheat' chose the action 1000000, not legal in 5\./"):
         game.answer()
@@ -190,12 +191,12 @@ def test_players_are_closed_also_when_one_cannot_be_made() -> None:
             raise UsageError("no such player")
         return puppets[0]
 
-    setting = Setting("hex8", (Sitter("one"), Sitter("none"), PERSON), 0)
+    setting = SavedGame("hex8", (Seat("one"), Seat("none"), PERSON), 0)
     with pytest.raises(UsageError):
-        Session(Saved(setting), make)
+        Session(setting, make)
     assert puppets[0].closed == 1
-    setting = Setting("hex8", (Sitter("one"), Sitter("one"), PERSON), 0)
-    Session(Saved(setting), make).close()
+    setting = SavedGame("hex8", (Seat("one"), Seat("one"), PERSON), 0)
+    Session(setting, make).close()
     assert puppets[0].closed == 2
 
 
@@ -203,7 +204,7 @@ def test_players_are_closed_also_when_one_cannot_be_made() -> None:
 
 
 @pytest.mark.parametrize("setting", GAMES, ids=lambda setting: f"{setting.players}p")
-def test_undo_goes_back_to_each_decision_of_the_person(setting: Setting) -> None:
+def test_undo_goes_back_to_each_decision_of_the_person(setting: SavedGame) -> None:
     game, rng = session(setting), np.random.default_rng(8)
     stood: list[tuple[Any, ...]] = []
     while not game.is_over:
@@ -221,7 +222,7 @@ def test_undo_goes_back_to_each_decision_of_the_person(setting: Setting) -> None
 
 
 @pytest.mark.parametrize("setting", GAMES, ids=lambda setting: f"{setting.players}p")
-def test_after_an_undo_the_same_decision_gets_the_same_answers(setting: Setting) -> None:
+def test_after_an_undo_the_same_decision_gets_the_same_answers(setting: SavedGame) -> None:
     game = play_on(session(setting), 9, 20)
     to_person(game)
     game.play(int(game.position.legal_actions()[-1]))
@@ -241,7 +242,7 @@ def test_resigning_ends_the_game_and_can_be_taken_back(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="was given up"):
         game.record(tmp_path / "game.jsonl")
     game.save(tmp_path / "game.json")
-    again = Session(read_game(tmp_path / "game.json"), maker(game.setting))
+    again = Session(read_game(tmp_path / "game.json"), maker(game.setup))
     assert again.resigned == game.resigned
     for each in (game, again):
         assert each.undo() == 1
@@ -254,7 +255,7 @@ def test_resigning_ends_the_game_and_can_be_taken_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", GAMES, ids=lambda setting: f"{setting.players}p")
 @pytest.mark.parametrize("decisions", [0, 1, 13, 30])
 def test_a_game_goes_on_from_its_file_as_if_it_had_not_stopped(
-    setting: Setting, decisions: int, tmp_path: Path
+    setting: SavedGame, decisions: int, tmp_path: Path
 ) -> None:
     whole = play_on(session(setting), 6)
     game, rng = session(setting), np.random.default_rng(6)
@@ -263,7 +264,7 @@ def test_a_game_goes_on_from_its_file_as_if_it_had_not_stopped(
     path = tmp_path / "game.json"
     game.save(path)
     saved = read_game(path)
-    assert saved.setting == setting
+    assert msgspec.structs.replace(saved, actions=()) == setting
     again = Session(saved, maker(setting))
     assert state(again) == state(game)
     while not again.is_over:
@@ -289,24 +290,24 @@ def saved_document(tmp_path: Path) -> dict[str, Any]:
     [
         ({"format": "ringrift-position"}, "its format is not"),
         ({"board": "chess"}, "Unknown board 'chess'"),
-        ({"board": 8}, "'board' is 8, expected a str"),
+        ({"board": 8}, r"Expected `str`, got `int` - at `\$\.board`"),
         ({"players": 2}, "names 3 seats for 2 players"),
         ({"seats": []}, "2, 3 or 4 players, not 0"),
-        ({"seats": [1, 2, 3]}, "seat 1 is no JSON object"),
-        ({"seats": [{"spec": 1, "level": None}] * 3}, "neither a person nor a player"),
-        ({"seats": [{"spec": None, "level": True}] * 3}, "neither a person nor a player"),
-        ({"seed": -1}, "'seed' is -1"),
-        ({"seed": True}, "'seed' is True"),
-        ({"pie_rule": 0}, "'pie_rule' is 0, expected a bool"),
+        ({"seats": [1, 2, 3]}, r"Expected `object`, got `int` - at `\$\.seats\[0\]`"),
+        ({"seats": [{"spec": 1, "level": None}] * 3}, r"`\$\.seats\[0\]\.spec`"),
+        ({"seats": [{"spec": None, "level": True}] * 3}, r"`\$\.seats\[0\]\.level`"),
+        ({"seed": -1}, r"Expected `int` >= 0 - at `\$\.seed`"),
+        ({"seed": True}, r"got `bool` - at `\$\.seed`"),
+        ({"pie_rule": 0}, "Expected `bool`, got `int`"),
         ({"pie_rule": True}, "pie rule is for 2 players"),
-        ({"moves": "none"}, "'moves' is 'none', expected a list"),
-        ({"moves": [1]}, "move 1 is no text"),
+        ({"moves": "none"}, "Expected `array`, got `str`"),
+        ({"moves": [1]}, r"Expected `str`, got `int` - at `\$\.moves\[0\]`"),
         ({"moves": ["jump"]}, "Move 'jump' begins with none of"),
         ({"moves": ["place 9,9 1"]}, "no cell 9,9"),
         ({"moves": ["move 0,0 0,1"]}, "Illegal move"),
         ({"moves": []}, "do not lead to its position"),
         ({"resigned": 7}, "seat 7 was not to move"),
-        ({"resigned": "B"}, "seat 'B' was not to move"),
+        ({"resigned": "B"}, r"`\$\.resigned`"),
     ],
 )
 def test_a_changed_file_is_refused_and_named(
@@ -347,5 +348,3 @@ def test_only_a_finished_game_is_recorded(tmp_path: Path) -> None:
         session(GAMES[0]).record(tmp_path / "game.jsonl")
     assert failure.value.hint
     assert not (tmp_path / "game.jsonl").exists()
-    names = ("a.jsonl", "a.jsonl.gz", "a.rrg", "a.json", "a")
-    assert [is_record(Path(name)) for name in names] == [True, True, True, False, False]

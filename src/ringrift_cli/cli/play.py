@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,14 +27,14 @@ from ringrift_cli.errors import PlayerError, UsageError
 from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
-    from ringrift_cli.play.dialogue import Keeping
-    from ringrift_cli.play.session import Saved, Session, Sitter
+    from ringrift_cli.play.dialogue import Dialogue, GameFiles
+    from ringrift_cli.play.screen import Screen
+    from ringrift_cli.play.session import SavedGame, Seat, Session
 
 FOLDER = Path("runs/play")
 STRONGEST = 10
-INTERRUPTED = 130
 HUNG_UP = 128 + signal.SIGHUP
-GONE = (errno.EPIPE, errno.EIO)  # what is written to a terminal that has been closed
+CLOSED_TERMINAL = (errno.EPIPE, errno.EIO)
 # Options that a saved game settles
 SETTLED = ("board", "players", "level", "seat", "opponent", "pie", "seed", "save")
 
@@ -53,7 +53,7 @@ LevelOption = Annotated[
         "--level",
         parser=whole_number(1, STRONGEST),
         metavar="N",
-        help="How strong the opponents are, from 1 to 10.",
+        help="Strength of the opponents, from 1 to 10.",
         envvar="RINGRIFT_LEVEL",
     ),
 ]
@@ -62,25 +62,22 @@ OpponentOption = Annotated[
     typer.Option(
         "--opponent",
         metavar="SPEC",
-        help="A player by its spec instead of a level; one for all other seats, or one each.",
+        help="Player spec instead of a level; one for all other seats, or one each.",
     ),
 ]
 SeatOption = Annotated[
     Any,  # a tuple of seats, which Typer would take for several arguments
     typer.Option(
-        "--seat",
-        parser=_seats,
-        metavar="N",
-        help="Where you sit; several seats, as 1,3, for several people.",
+        "--seat", parser=_seats, metavar="N", help="Your seat; several, as 1,3, for several people."
     ),
 ]
-DrawnSeedOption = Annotated[
+SeedOption = Annotated[
     int | None,
     typer.Option(
         "--seed",
         parser=whole_number(0),
         metavar="N",
-        help="The same seed and moves, the same answers.",
+        help="Random seed: the same seed and moves give the same answers.",
         envvar="RINGRIFT_PLAY_SEED",
         show_default="drawn",
     ),
@@ -90,24 +87,25 @@ SaveOption = Annotated[
     typer.Option(
         "--save",
         metavar="FILE",
-        help="Keep the game there, after every decision.",
+        help="File of the game, written after every decision.",
         show_default="a new file in runs/play",
     ),
 ]
 ResumeOption = Annotated[
-    Path | None,
-    typer.Option("--resume", metavar="FILE", help="Go on with the game kept there."),
+    Path | None, typer.Option("--resume", metavar="FILE", help="Saved game to continue.")
 ]
 RecordOption = Annotated[
     Path | None,
-    typer.Option("--record", metavar="FILE", help="Record the finished game there (.jsonl, .rrg)."),
+    typer.Option(
+        "--record", metavar="FILE", help="File for the record of the finished game (.jsonl, .rrg)."
+    ),
 ]
-AdviserOption = Annotated[
+HintOption = Annotated[
     str | None,
     typer.Option(
         "--hint",
         metavar="SPEC",
-        help="The player that gives hints and evaluations.",
+        help="Player that gives hints and evaluations.",
         show_default="that of level 10",
     ),
 ]
@@ -121,21 +119,21 @@ def play(
     opponent: OpponentOption = None,
     seat: SeatOption = "1",
     pie: PieOption = Run.pie_rule,
-    seed: DrawnSeedOption = None,
+    seed: SeedOption = None,
     save: SaveOption = None,
     resume: ResumeOption = None,
     record: RecordOption = None,
-    adviser: AdviserOption = None,
+    hint: HintOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No explanations, for who knows the game.")
+        bool, typer.Option("--quiet", "-q", help="No explanations, for experienced players.")
     ] = False,
 ) -> None:
     """Play a game in the terminal; everything is explained as it comes up.
 
     The game is saved after every decision, so that nothing is lost whatever ends the program.
-    Without a terminal the lines of stdin are taken one after the other. Under --json the game is
-    on stderr, and stdout tells at the end how it stands.
+    Without a terminal the lines of stdin are read one after the other. Under --json the dialogue is
+    on stderr, and stdout is one document with the state of the game at the end.
 
     Exit codes: 0 when the game is over or was left, 1 when a player failed, 130, 143 and 129 on
     Ctrl-C, SIGTERM and a closed terminal, and in all of these the game is kept; 2 on wrong usage.
@@ -151,51 +149,19 @@ def play(
     typed = {name for name in SETTLED if was_typed(context, name)}
     _check_files(save, resume, record, typed)
     out.compile_players()
-    from ringrift_cli.play.dialogue import Keeping
-    from ringrift_cli.play.session import Saved, Setting, read_game
+    from ringrift_cli.play.dialogue import GameFiles
+    from ringrift_cli.play.session import SavedGame, read_game
 
     if resume is not None:
-        saved = read_game(resume)
+        game = read_game(resume)
     else:
         check_pie(pie, players)
-        sitters = _sitters(board, players, seat, opponent, level, typed)
+        seats = _seat_players(board, players, seat, opponent or [], level, typed)
         number = int.from_bytes(os.urandom(4)) if seed is None else seed
-        saved = Saved(Setting(board, sitters, number, pie))
+        game = SavedGame(board, seats, number, pie)
     path = resume or save or _new_file(board, players)
-    keeping = Keeping(path, resume is not None or save is not None, record, resume is not None)
-    raise typer.Exit(_converse(out, saved, keeping, adviser, brief=quiet))
-
-
-def _converse(
-    out: Output, saved: Saved, keeping: Keeping, adviser: str | None, *, brief: bool
-) -> int:
-    """Plays until the person leaves, or something ends it; returns the exit code."""
-    from ringrift_cli.play.dialogue import Dialogue
-    from ringrift_cli.play.screen import Screen
-    from ringrift_cli.play.session import Session, Sitter
-    from ringrift_cli.players.spec import make_player
-
-    setting = saved.setting
-    strongest = _level_spec(STRONGEST, setting.board, setting.players)
-    helper = Sitter(adviser) if adviser else Sitter(strongest, STRONGEST)
-    session = Session(saved, lambda spec: make_player(spec, setting.board, setting.players))
-    with _held(session, keeping), _signals_raise():
-        if adviser is not None:
-            session.player(adviser)
-        screen = Screen(
-            sys.stderr if out.as_json else sys.stdout, colour=out.colour and not out.as_json
-        )
-        code = 0
-        try:
-            Dialogue(session, screen, keeping, helper, brief=brief).run()
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-            screen.say()
-        except typer.Exit as stop:
-            code = stop.exit_code
-        if code != HUNG_UP:
-            _report(out, session, keeping)
-    return code
+    files = GameFiles(path, path in (resume, save), record, is_kept=resume is not None)
+    raise typer.Exit(_converse(out, game, files, hint, brief=quiet))
 
 
 def _check_files(
@@ -213,26 +179,20 @@ def _check_files(
         raise UsageError(f"--record {record}: a record ends in .jsonl, .jsonl.gz or .rrg.")
 
 
-def _level_spec(level: int, board: str, players: int) -> str:
-    from ringrift_cli.players.ladder import level_spec
-
-    return level_spec(level, board, players)
-
-
-def _sitters(
+def _seat_players(
     board: str,
     players: int,
-    seats: Sequence[int],
-    opponents: Sequence[str] | None,
+    people: tuple[int, ...],
+    opponents: list[str],
     level: int,
     typed: set[str],
-) -> tuple[Sitter, ...]:
+) -> tuple[Seat, ...]:
     """Who sits where: people at their seats, opponents at the others in the order given."""
-    from ringrift_cli.play.session import Sitter
+    from ringrift_cli.play.session import Seat
 
-    if max(seats) > players:
-        raise UsageError(f"--seat {max(seats)}: there are only {players} players.")
-    others = players - len(seats)
+    if max(people) > players:
+        raise UsageError(f"--seat {max(people)}: there are only {players} players.")
+    others = players - len(people)
     if opponents and "level" in typed:
         raise UsageError("--level and --opponent both say who plays: give one of them.")
     if not others and (opponents or "level" in typed):
@@ -242,22 +202,69 @@ def _sitters(
             f"--opponent is given {len(opponents)} times, but {counted(others, 'seat')} "
             f"{'is' if others == 1 else 'are'} left: give one for all, or one each."
         )
-    if opponents:
-        named = [Sitter(spec) for spec in [*opponents] * others][:others]
-    else:
-        named = [Sitter(_level_spec(level, board, players), level) for _ in range(others)]
-    return tuple(Sitter() if seat in seats else named.pop(0) for seat in range(1, players + 1))
+    named = [Seat(spec) for spec in opponents * (others if len(opponents) == 1 else 1)]
+    if not opponents:
+        named = [Seat(_level_spec(level, board, players), level)] * others
+    return tuple(Seat() if seat in people else named.pop(0) for seat in range(1, players + 1))
+
+
+def _level_spec(level: int, board: str, players: int) -> str:
+    from ringrift_cli.players.ladder import level_spec
+
+    return level_spec(level, board, players)
 
 
 def _new_file(board: str, players: int) -> Path:
     """A name that no game has yet."""
-    now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-    path = FOLDER / f"{board}-{players}p-{now}.json"
-    number = 1
+    stem = f"{board}-{players}p-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}"
+    path, number = FOLDER / f"{stem}.json", 1
     while path.exists():
         number += 1
-        path = FOLDER / f"{board}-{players}p-{now}-{number}.json"
+        path = FOLDER / f"{stem}-{number}.json"
     return path
+
+
+def _converse(
+    out: Output, game: SavedGame, files: GameFiles, hint: str | None, *, brief: bool
+) -> int:
+    """Plays until the person leaves, or something ends it; returns the exit code."""
+    from ringrift_cli.play.dialogue import Dialogue
+    from ringrift_cli.play.screen import Screen
+    from ringrift_cli.play.session import Seat, Session
+    from ringrift_cli.players.spec import make_player
+
+    strongest = _level_spec(STRONGEST, game.board, game.players)
+    adviser = Seat(hint) if hint else Seat(strongest, STRONGEST)
+    session = Session(game, lambda spec: make_player(spec, game.board, game.players))
+    with contextlib.closing(session), _signals_raise():
+        if hint is not None:
+            session.player(hint)
+        stream = sys.stderr if out.as_json else sys.stdout
+        screen = Screen(stream, colour=out.colour and not out.as_json)
+        try:
+            code = _run(Dialogue(session, screen, files, adviser, brief=brief), screen)
+            if code != HUNG_UP:
+                _report(out, session, files)
+        except PlayerError as error:
+            resume = files.resume_command if files.is_kept else None
+            raise PlayerError(error.message, hint=resume or error.hint) from error
+        except OSError as error:
+            if error.errno not in CLOSED_TERMINAL:
+                raise
+            discard_stdout()
+            return HUNG_UP
+    return code
+
+
+def _run(dialogue: Dialogue, screen: Screen) -> int:
+    try:
+        dialogue.run()
+    except KeyboardInterrupt:
+        screen.write()
+        return 128 + signal.SIGINT
+    except typer.Exit as stop:
+        return stop.exit_code
+    return 0
 
 
 @contextlib.contextmanager
@@ -275,63 +282,28 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _held(session: Session, keeping: Keeping) -> Iterator[None]:
-    """Lets go of the players; where one fails, or the terminal is gone, the game is kept."""
-    try:
-        yield
-    except PlayerError as error:
-        raise PlayerError(error.message, hint=_resume(keeping) or error.hint) from error
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        discard_stdout()
-        raise typer.Exit(HUNG_UP) from None
-    finally:
-        session.close()
-
-
-def _resume(keeping: Keeping) -> str | None:
-    return f"ringrift play --resume {keeping.path}" if keeping.is_kept else None
-
-
-def _where(keeping: Keeping) -> str:
-    if not keeping.is_kept:
-        return "The game is not kept."
-    return f"The game is kept in {keeping.path}: {_resume(keeping)}"
-
-
-def _winner(session: Session) -> int | None:
-    """The seat that won, also because the only opponent resigned."""
-    result = session.position.result()
-    if result is not None:
-        return result.winner
-    if session.resigned is not None and session.setting.players == 2:
-        return 3 - session.resigned
-    return None
-
-
-def _report(out: Output, session: Session, keeping: Keeping) -> None:
-    """How the game stands when it is left."""
-    position, setting = session.position, session.setting
+def _report(out: Output, session: Session, files: GameFiles) -> None:
+    """Prints the state of the game when it is left."""
+    position, setup = session.position, session.setup
     result = position.result()
     document: dict[str, Any] = {
-        "board": setting.board,
-        "players": setting.players,
-        "pie_rule": setting.pie_rule,
-        "seed": setting.seed,
-        "seats": [sitter.spec for sitter in session.sitting(position)],
-        "moves": list(session.moves),
+        "board": setup.board,
+        "players": setup.players,
+        "pie_rule": setup.pie_rule,
+        "seed": setup.seed,
+        "seats": [seat.spec for seat in session.seats(position)],
+        "moves": session.moves,
         "position": str(position),
         "over": session.is_over,
         "resigned": session.resigned,
-        "winner": _winner(session),
+        "winner": session.winner,
         "reason": result.reason if result else None,
         "ranks": list(result.ranks) if result else None,
-        "kept": str(keeping.path) if keeping.is_kept else None,
-        "record": str(keeping.record) if keeping.is_recorded else None,
+        "kept": str(files.path) if files.is_kept else None,
+        "record": str(files.record) if files.is_recorded else None,
     }
-    lines = [_where(keeping)]
-    if keeping.is_recorded:
-        lines.append(f"Recorded in {keeping.record}: ringrift show {keeping.record}")
+    kept = f"The game is kept in {files.path}: {files.resume_command}"
+    lines = [kept if files.is_kept else "The game is not kept."]
+    if files.is_recorded:
+        lines.append(f"Recorded in {files.record}: ringrift show {files.record}")
     out.result(document, "\n".join(lines))

@@ -13,7 +13,7 @@ import typer
 from ringrift_cli.cli.options import JsonOption, QuietOption, VerboseOption, whole_number
 from ringrift_cli.cli.output import Output, counted
 from ringrift_cli.errors import NotationError, RecordError, UsageError
-from ringrift_cli.play.stepping import LEAVE, next_ply
+from ringrift_cli.play.screen import Screen
 
 if TYPE_CHECKING:
     from ringrift_cli.game.notation import PositionText
@@ -30,7 +30,6 @@ WidthOption = Annotated[
         show_default=str(WIDTH),
     ),
 ]
-KEYS = "Enter or n: on   p: back   a number: to that decision   q: leave"
 
 
 def show(
@@ -279,6 +278,7 @@ def _step_through(out: Output, record: GameRecord) -> None:
     """Draws position after position as the person asks for them."""
     from ringrift_cli.game.drawing_text import draw_text
 
+    screen = Screen(sys.stdout, colour=out.colour)
     played = list(record.positions())
     texts = [at.move(action) for at, action in played if action is not None]
     ply: int | None = 0
@@ -293,20 +293,4 @@ def _step_through(out: Output, record: GameRecord) -> None:
             sys.stdout.write(f"Player {record.result.winner} won: {reason}.\n")
         else:
             sys.stdout.write(f"Player {position.seat} now plays {texts[ply]}.\n")
-        ply = _ask_ply(ply, len(texts))
-
-
-def _ask_ply(ply: int, last: int) -> int | None:
-    """Asks where to go; None to leave."""
-    while True:
-        sys.stdout.write(f"{KEYS} > ")
-        sys.stdout.flush()
-        answer = sys.stdin.readline()
-        word = answer.strip().lower()
-        if not answer or word in LEAVE:
-            sys.stdout.write("\n")
-            return None
-        found = next_ply(word, ply, last)
-        if found is not None:
-            return found
-        sys.stdout.write(f"{word!r} is none of these.\n")
+        ply = screen.ask_ply(ply, len(texts))

@@ -1,27 +1,31 @@
-"""What a person is asked at a decision: the question, its choices, and what each of them does.
+"""What a person can choose at a decision, and what each choice does, in words.
 
-A choice can be told by its number, its text, or by pointing at cells one after the other:
-where it starts, then where it ends.
+A choice is named by its number, its move text, or by cells one after the other: where it starts,
+then where it ends.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ringrift_cli.game import layout as L
+from ringrift_cli.game.drawing_text import LETTERS
 from ringrift_cli.game.notation import cell_name
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result
 from ringrift_cli.game.topology import board_named
+from ringrift_cli.text import counted
 
 STARTING = ("place", "move", "capture", "chain", "recover", "eliminate", "extract", "forced")
 ENDING = ("move", "capture", "chain", "recover")
 AREAS = ("line", "region")  # choices that are a set of cells
 BY_ONE_CELL = ("eliminate", "extract", "forced")  # choices that one cell names completely
-# The signs of choices 1, 2, … on the board. Letters of players, and such as look like digits or are
-# commands, are left out.
+# The signs of choices 1, 2, … on the board, without the letters of players, those that look like
+# digits, and commands.
 SIGNS = "123456789EFGJKLMNPRSTUVWXYZ"
+MAX_LISTED_CELLS = 9  # of a line or region
 
 PRICES = {
     L.RING_PRICE: "line_price",
@@ -61,7 +65,6 @@ class Choice:
 
     @property
     def start(self) -> str | None:
-        """The cell it is about, or sets out from."""
         return self.cells[0] if self.kind in STARTING else None
 
     @property
@@ -70,46 +73,47 @@ class Choice:
 
     @property
     def target(self) -> str | None:
+        """The cell of the stack that is captured."""
         return self.cells[1] if len(self.cells) == 3 and self.kind not in AREAS else None
 
     @property
     def rings(self) -> int | None:
         return int(self.text.split(" ")[2]) if self.kind == "place" else None
 
+    @property
+    def slide(self) -> str | None:
+        """Of a recovery: `line`, `fallback` or `strike`."""
+        return self.text.split(" ")[-1] if self.kind == "recover" else None
+
 
 @dataclass(frozen=True)
 class Question:
-    """What the seat to move is asked; `kind` is a value of the tables above, `move` or `recover`.
-
-    `focus` is the cell of the stack that has to go on, `stack` its rings from bottom to top.
-    `recovered` tells whether the turn held a recovery, `streak` is who alone could act in the last
-    full rounds, and in how many.
-    """
+    """What the seat to move has to decide; `kind` is a key of `play.help.HEADINGS`, or `over`."""
 
     kind: str
     seat: int
     choices: tuple[Choice, ...]
     hand: int
-    focus: str | None
-    stack: str
-    recovered: bool
+    focus: str | None  # the cell of the stack that has to go on
+    stack: str  # its rings from bottom to top
+    recovered: bool  # whether the turn held a recovery
     line_length: int
     rings_to_win: int
     cells_to_win: int
-    streak: tuple[int, int] | None
+    streak: tuple[int, int] | None  # who alone could act in the last full rounds, and in how many
 
-    def offers(self, kind: str) -> bool:
-        """Whether there is a choice of a kind."""
-        return any(choice.kind == kind for choice in self.choices)
+    def offers(self, what: str) -> bool:
+        """Whether there is a choice of a kind, or a recovery with such a slide."""
+        return any(what in (choice.kind, choice.slide) for choice in self.choices)
 
 
 def question(position: Position) -> Question:
-    """What is asked in a position."""
+    """What is to be decided in a position."""
     board, row = board_named(position.board_name), position.row
     focus = int(row[L.FOCUS])
     streak, holder = int(row[L.STREAK]), int(row[L.HOLDER])
     return Question(
-        kind=_kind(position),
+        kind=_question_kind(position),
         seat=position.seat,
         choices=choices(position),
         hand=position.hands[position.seat - 1],
@@ -123,7 +127,7 @@ def question(position: Position) -> Question:
     )
 
 
-def _kind(position: Position) -> str:
+def _question_kind(position: Position) -> str:
     row = position.row
     pending = int(row[L.PENDING])
     if pending in PRICES:
@@ -138,21 +142,26 @@ def _kind(position: Position) -> str:
 def choices(position: Position) -> tuple[Choice, ...]:
     """All choices, cell by cell, those without a cell last."""
     cells = len(board_named(position.board_name).cells)
-    pairs = list(zip(position.legal_actions().tolist(), position.legal_moves(), strict=True))
-    pairs.sort(key=lambda pair: (not Choice(0, *pair).cells, _by_cell(pair, cells)))
-    return tuple(Choice(number, *pair) for number, pair in enumerate(pairs, 1))
+
+    def order(choice: Choice) -> tuple[bool, int, int]:
+        start = choice.action % cells if choice.kind in STARTING else 0
+        return not choice.cells, start, choice.action
+
+    pairs = zip(position.legal_actions().tolist(), position.legal_moves(), strict=True)
+    ordered = sorted((Choice(0, *pair) for pair in pairs), key=order)
+    return tuple(Choice(n, choice.action, choice.text) for n, choice in enumerate(ordered, 1))
 
 
-def _by_cell(pair: tuple[int, str], cells: int) -> tuple[int, int]:
-    action, text = pair
-    starts = text.split(" ")[0] in STARTING
-    return (action % cells if starts else 0, action)
+# ---- naming a choice by cells -------------------------------------------------------------------
 
 
-# ---- pointing -----------------------------------------------------------------------------------
+def shared_start(among: Sequence[Choice]) -> str | None:
+    """The cell where all choices start; None if they differ, or there is none."""
+    starts = {choice.start for choice in among if choice.cells}
+    return starts.pop() if len(starts) == 1 else None
 
 
-def pointed_at(among: Sequence[Choice], cell: str) -> tuple[Choice, ...]:
+def _choices_at(among: Sequence[Choice], cell: str) -> tuple[Choice, ...]:
     """The choices that a cell may mean: that start there, or else end there, or else take it."""
     for matches in (
         lambda choice: choice.start == cell,
@@ -166,80 +175,68 @@ def pointed_at(among: Sequence[Choice], cell: str) -> tuple[Choice, ...]:
     return ()
 
 
-def shared_start(among: Sequence[Choice]) -> str | None:
-    """The cell from which all choices set out; None if they differ, or there is none."""
-    starts = {choice.start for choice in among if choice.cells}
-    return starts.pop() if len(starts) == 1 else None
-
-
-def decides(before: Sequence[Choice], cell: str, found: Sequence[Choice]) -> bool:
-    """Whether pointing at a cell is a decision: one choice, whose start was known or is enough."""
-    if len(found) != 1:
-        return False
-    start = shared_start(before)
-    return found[0].kind in BY_ONE_CELL or (start is not None and start != cell)
-
-
 @dataclass(frozen=True)
-class Pointing:
-    """The cells of `path` were pointed at and leave the choices `left` of `every` one.
-
-    `decided` if the last cell has decided it.
-    """
+class Selection:
+    """The cells of `path` leave the choices `left` of `every` one; `decided` if they decide it."""
 
     every: tuple[Choice, ...]
     left: tuple[Choice, ...]
     path: tuple[str, ...] = ()
     decided: bool = False
 
-    def at(self, cell: str) -> Pointing | None:
+    def at(self, cell: str) -> Selection | None:
         """After a further cell; None if no choice is there.
 
-        A cell that means nothing behind the others begins anew.
+        A cell that means nothing after the others begins a new path. It decides if it leaves one
+        choice whose start was known, or needs none.
         """
         for before, path in ((self.left, self.path), (self.every, ())):
-            found = pointed_at(before, cell)
+            found = _choices_at(before, cell)
             if found:
+                start = shared_start(before)
+                decided = len(found) == 1 and (
+                    found[0].kind in BY_ONE_CELL or start not in (None, cell)
+                )
                 longer = path if path[-1:] == (cell,) else (*path, cell)
-                return Pointing(self.every, found, longer, decides(before, cell, found))
+                return Selection(self.every, found, longer, decided)
         return None
 
+    @property
+    def labels(self) -> dict[int, Choice]:
+        """The numbers by which the choices are picked.
 
-def labels(among: Sequence[Choice], *, chosen: bool) -> dict[int, Choice]:
-    """The numbers by which choices are picked.
-
-    All choices of a question have their own numbers. Once a cell is `chosen`, they count from 1;
-    placements on it go by their rings.
-    """
-    if not chosen:
-        return {choice.number: choice for choice in among}
-    if all(choice.kind == "place" for choice in among) and shared_start(among) is not None:
-        return {choice.rings or 0: choice for choice in among}
-    return dict(enumerate(among, 1))
+        All choices of a question have their own numbers. Once a cell is chosen they count from 1;
+        placements on it go by their rings.
+        """
+        if not self.path:
+            return {choice.number: choice for choice in self.left}
+        if all(choice.kind == "place" for choice in self.left) and shared_start(self.left):
+            return {choice.rings or 0: choice for choice in self.left}
+        return dict(enumerate(self.left, 1))
 
 
 def sign_of(number: int) -> str:
-    """The sign that stands on the board for a choice; `*` where there are too many."""
+    """The sign on the board for a choice; `*` where there are too many."""
     return SIGNS[number - 1] if number <= len(SIGNS) else "*"
 
 
-def marks(position: Position, among: Mapping[int, Choice]) -> dict[str, str]:
-    """Signs for the cells that can be pointed at: that of the choice where it is the only one of
-    the cell, else `*`.
+def marks(position: Position, labels: Mapping[int, Choice]) -> dict[str, str]:
+    """The signs to draw before cells, so that choices can be seen on the board.
 
-    Nothing if they are more than half of the board: then the sentence has to say it.
+    `*` where a choice starts, or several share a cell; the sign of the choice where it ends, if all
+    start at one cell, and on the cells of lines and regions. None at all if they would be on more
+    than half of the board.
     """
     signs: dict[str, str] = {}
-    texts = position.text.cells
-    one_start = shared_start(tuple(among.values())) is not None
-    for number, choice in among.items():
+    one_start = shared_start(tuple(labels.values())) is not None
+    for number, choice in labels.items():
         cells, sign = choice.cells[:1], "*"
         if choice.kind in AREAS or (one_start and choice.end is not None):
             cells = choice.cells if choice.kind in AREAS else choice.cells[-1:]
             sign = sign_of(number)
         for cell in cells:
             signs[cell] = sign if signs.get(cell, sign) == sign else "*"
-    if len(signs) > len(texts) // 2:
+    if len(signs) > len(position.text.cells) // 2:
         return {}
     for cell in signs:  # a sign right before a stack would read as a part of it
         if content(position, cell).startswith("s"):
@@ -255,7 +252,7 @@ def cell_index(board: str, cell: str) -> int:
 
 
 def content(position: Position, cell: str) -> str:
-    """What position text says of a cell."""
+    """What stands on a cell, as in position text."""
     return position.text.cells[cell_index(position.board_name, cell)]
 
 
@@ -264,46 +261,178 @@ def content(position: Position, cell: str) -> str:
 
 @dataclass(frozen=True)
 class Effects:
-    """What a decision changed for the seat that took it.
-
-    `was` says what stood on the cells that the choice names, `flipped` counts the markers of other
-    seats that turned over, `captured` is the owner of a captured ring, `landed` what
-    stands where the stack has gone, `follow` what the seat is asked next in the same turn.
-    """
+    """What a decision changed for the seat that took it."""
 
     seat: int
-    was: dict[str, str]
+    was: dict[str, str]  # what stood on the cells that the choice names
     territory: int
     eliminated: int
-    flipped: dict[int, int] = field(default_factory=dict)
-    captured: int | None = None
-    landed: str | None = None
-    follow: str | None = None
-    result: Result | None = None
+    flipped: Mapping[int, int]  # markers of other seats that turned over, by seat
+    captured: int | None  # owner of the captured ring
+    landed: str | None  # what stands where the stack has gone
+    follow: str | None  # the next question of the same turn
+    result: Result | None
 
 
 def effects(before: Position, choice: Choice, after: Position) -> Effects:
     """What a choice did between two positions."""
     seat = before.seat
     old, new = before.text.cells, after.text.cells
-    flipped: dict[int, int] = {}
-    for was, now in zip(old, new, strict=True):
-        if was[:1] == "m" and now == f"m{seat}" and was != now:
-            flipped[int(was[1])] = flipped.get(int(was[1]), 0) + 1
-    captured = landed = None
-    if choice.target is not None:
-        captured = int(content(before, choice.target)[-1])
-    if choice.end is not None and choice.kind != "recover":
-        landed = content(after, choice.end)
     same_turn = after.turn == before.turn and not after.is_over
+    moved = choice.end is not None and choice.kind != "recover"
     return Effects(
         seat,
         {cell: content(before, cell) for cell in choice.cells},
         new.count(f"c{seat}") - old.count(f"c{seat}"),
         after.eliminated[seat - 1] - before.eliminated[seat - 1],
-        flipped,
-        captured,
-        landed,
-        _kind(after) if same_turn else None,
+        Counter(
+            int(was[1])
+            for was, now in zip(old, new, strict=True)
+            if was[:1] == "m" and now == f"m{seat}" and was != now
+        ),
+        int(content(before, choice.target)[-1]) if choice.target else None,
+        content(after, choice.end) if moved and choice.end else None,
+        _question_kind(after) if same_turn else None,
         after.result(),
     )
+
+
+# ---- words --------------------------------------------------------------------------------------
+
+SKIPS = {  # what a skip is, and was
+    "skip_placement": ("place nothing this turn", "placed nothing"),
+    "skip_capture": ("stop here, without a capture", "did not capture"),
+    "skip_recovery": ("leave your markers where they are", "did not recover"),
+    "skip_territory": ("take no (further) region", "took no further region"),
+}
+SLIDES = {
+    "line": "making a line",
+    "fallback": "to an empty cell",
+    "strike": "into the stack there",
+}
+FOLLOWS = {
+    "capture": "can then capture",
+    "chain": "must then capture on",
+    "line": "a line then collapses",
+    "region": "a region can then be taken",
+}
+
+
+def cap(rings: str) -> int:
+    """Rings in the run of the top colour."""
+    return len(rings) - len(rings.rstrip(rings[-1]))
+
+
+def stack_symbol(rings: str) -> str:
+    """A stack as the board draws it, from its rings: `A31` has height 3 and cap 1."""
+    return f"{LETTERS[int(rings[-1]) - 1]}{len(rings)}{cap(rings)}"
+
+
+def ring_letters(rings: str) -> str:
+    """The rings of a stack by letters, from bottom to top."""
+    return "".join(LETTERS[int(ring) - 1] for ring in rings)
+
+
+def consequence(choice: Choice, done: Effects) -> str:
+    """What a choice means beyond its text, and what it does; may be empty."""
+    prospect = FOLLOWS.get(done.follow or "", "")
+    if done.result is not None:
+        prospect = "ends the game: you " + ("win" if done.result.winner == done.seat else "lose")
+    return ", ".join(filter(None, (_meaning(choice, done), *_changes(done, "your own"), prospect)))
+
+
+def narration(choice: Choice, done: Effects) -> str:
+    """A decision that was taken: the rest of a sentence that begins with who took it."""
+    more = ", ".join(_changes(done, "its own"))
+    return f"{_deed(choice, done)} ({more})" if more else _deed(choice, done)
+
+
+def _meaning(choice: Choice, done: Effects) -> str:
+    start = done.was.get(choice.start or "", "")[1:]
+    match choice.kind:
+        case "swap":
+            return "change seats: you become A, and A goes on as B"
+        case "place":
+            rings = start + str(done.seat) * (choice.rings or 0)
+            on = f"on top of {stack_symbol(start)}: " if start else ""
+            least = counted(len(rings), "cell")
+            return f"{on}a stack {stack_symbol(rings)}, to go {least} or more"
+        case "capture" | "chain":
+            return f"over {stack_symbol(done.was[choice.cells[1]][1:])}"
+        case "recover":
+            return SLIDES[choice.slide or ""]
+        case "line" | "region":
+            return _area(choice, done)
+        case "extract":
+            return f"your lowest ring in {ring_letters(start)} (bottom to top)"
+        case "eliminate" | "forced":
+            rest = start[: len(start) - done.eliminated]
+            left = f"leaves {stack_symbol(rest)}" if rest else "nothing is left of it"
+            return f"{counted(done.eliminated, 'ring')} off {stack_symbol(start)}, {left}"
+    return SKIPS[choice.kind][0] if choice.kind in SKIPS else ""
+
+
+def _area(choice: Choice, done: Effects) -> str:
+    size, cells = counted(len(choice.cells), "cell"), " ".join(choice.cells[:MAX_LISTED_CELLS])
+    if len(choice.cells) > MAX_LISTED_CELLS:
+        cells += " …"
+    if choice.kind == "region":
+        rings = sum(len(text) - 1 for text in done.was.values() if text.startswith("s"))
+        holds = f"with {counted(rings, 'ring')}" if rings else "without rings"
+        return f"a region of {size} {holds} ({cells})"
+    if choice.text.endswith(" all"):
+        return f"the whole line of {size} ({cells})"
+    return f"{size} of the line, for nothing ({cells})"
+
+
+def _changes(done: Effects, own: str) -> list[str]:
+    """What changes on the board; `own` is how the seat's own rings are called."""
+    parts = []
+    if done.captured is not None:
+        whose = own if done.captured == done.seat else LETTERS[done.captured - 1]
+        parts.append(f"takes a ring of {whose}")
+    parts += [
+        f"turns {counted(count, 'marker')} of {LETTERS[owner - 1]}"
+        for owner, count in sorted(done.flipped.items())
+    ]
+    if done.territory:
+        parts.append(f"+{done.territory} territory")
+    stalemate = done.result is not None and done.result.reason == "stalemate"
+    if done.eliminated and not stalemate:  # which counts the rings in hand as well
+        parts.append(f"+{done.eliminated} eliminated")
+    if done.landed == "":
+        parts.append("the stack is used up")
+    elif done.landed is not None and not done.landed.endswith(str(done.seat)):
+        parts.append(f"the stack is then {LETTERS[int(done.landed[-1]) - 1]}'s")
+    return parts
+
+
+def _deed(choice: Choice, done: Effects) -> str:
+    cells = choice.cells
+    stack = done.was.get(choice.start or "", "")
+    symbol = stack_symbol(stack[1:]) if stack.startswith("s") else ""
+    match choice.kind:
+        case "swap":
+            return "swapped seats"
+        case "place":
+            rings = counted(choice.rings or 0, "ring")
+            return f"put {rings} on {cells[0]}" + (f", where {symbol} stood" if symbol else "")
+        case "move":
+            return f"moved {symbol} from {cells[0]} to {cells[1]}"
+        case "capture" | "chain":
+            over = stack_symbol(done.was[cells[1]][1:])
+            return f"captured: {symbol} from {cells[0]} over {over} on {cells[1]} to {cells[2]}"
+        case "recover":
+            slide = SLIDES[choice.slide or ""]
+            return f"recovered: a marker slid from {cells[0]} to {cells[1]}, {slide}"
+        case "line":
+            return f"collapsed {counted(len(cells), 'cell')} of a line"
+        case "region":
+            return f"took a region of {counted(len(cells), 'cell')}"
+        case "eliminate":
+            return f"paid with {symbol} on {cells[0]}"
+        case "extract":
+            return f"paid with the lowest ring in {symbol} on {cells[0]}"
+        case "forced":
+            return f"could do nothing and gave up the cap of {symbol} on {cells[0]}"
+    return SKIPS[choice.kind][1]

@@ -1,32 +1,28 @@
-"""The conversation of `ringrift play`: decision after decision, and the commands."""
+"""The conversation of `ringrift play`: decision after decision, commands, and the game's files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ringrift_cli.errors import OutputError, RingriftError
-from ringrift_cli.play.chooser import Chooser
-from ringrift_cli.play.help import COMMANDS, WAYS
-from ringrift_cli.play.screen import Screen
-from ringrift_cli.play.table import Table, shortened
-from ringrift_cli.play.words import chances_words
-
-if TYPE_CHECKING:
-    from ringrift_cli.play.choices import Choice
-    from ringrift_cli.play.session import Session, Sitter
-    from ringrift_cli.players.player import Choices
+from ringrift_cli.play.choices import Choice
+from ringrift_cli.play.help import COMMANDS, INPUT_FORMS
+from ringrift_cli.play.prompt import MovePrompt
+from ringrift_cli.play.screen import Screen, shortened
+from ringrift_cli.play.session import RECORD_ENDINGS, Seat, Session
+from ringrift_cli.play.view import GameView, chances
+from ringrift_cli.players.player import Choices
+from ringrift_cli.text import counted
 
 ALIASES = {"?": "help", "h": "help", "q": "quit", "exit": "quit", "list": "moves", "b": "back"}
-ONLY_IN_PLAY = ("moves", "more", "back", "hint", "go", "eval", "resign")
-WITH_WORDS = ("moves", "save")
+WITH_ARGUMENT = ("moves", "save")
 
 
 @dataclass
-class Keeping:
-    """Where a game is kept. `named` says whether the person named the file."""
+class GameFiles:
+    """Where a game is kept. `named` tells whether the person chose the file."""
 
     path: Path
     named: bool
@@ -34,20 +30,24 @@ class Keeping:
     is_kept: bool = False  # the file holds the game as it stands
     is_recorded: bool = False
 
+    @property
+    def resume_command(self) -> str:
+        return f"ringrift play --resume {self.path}"
+
 
 class Dialogue:
     """People at one keyboard play a session to its end, or leave it."""
 
     def __init__(
-        self, session: Session, screen: Screen, keeping: Keeping, adviser: Sitter, *, brief: bool
+        self, session: Session, screen: Screen, files: GameFiles, adviser: Seat, *, brief: bool
     ) -> None:
         self._session = session
         self._screen = screen
-        self._keeping = keeping
+        self._files = files
         self._adviser = adviser
         self._brief = brief
-        self._table = Table(session, screen)
-        self._chooser: Chooser | None = None  # None when the game is over
+        self._view = GameView(session, screen)
+        self._prompt: MovePrompt | None = None  # None when the game is over
         self._hinted: Choice | None = None
         self._left = False
         self._written: set[Path] = set()  # copies that may be written over
@@ -58,182 +58,174 @@ class Dialogue:
         """Until the person leaves or the input ends."""
         self._screen.complete_with(self._completions)
         if not self._brief:
-            self._table.introduction()
-        self._table.going_on()
+            self._view.introduction()
+        self._view.resumption()
         while not self._left:
             if self._session.is_over:
                 self._finish()
             elif self._session.persons_turn:
                 self._decide()
             else:
-                self._answers()
+                self._let_players_answer()
 
-    def _answers(self) -> None:
-        """The players decide until it is a person's turn."""
-        self._screen.say()
+    def _let_players_answer(self) -> None:
+        self._screen.write()
         while not self._session.is_over and not self._session.persons_turn:
             position = self._session.position
-            with self._screen.thinking(self._table.cast().name(position.seat)):
+            with self._screen.thinking(self._view.players().name(position.seat)):
                 self._session.answer()
             self._keep()
-            self._table.tell(position.ply)
+            self._view.narrate(position.ply)
 
     def _decide(self) -> None:
         """One decision of a person."""
-        chooser = self._chooser = Chooser(self._table, brief=self._brief)
+        prompt = self._prompt = MovePrompt(self._view, brief=self._brief)
         self._hinted = None
-        chooser.show()
+        prompt.show()
         position = self._session.position
         while not self._left and self._session.position is position and not self._session.is_over:
-            self._obey(self._screen.ask(chooser.prompt))
+            self._obey(self._screen.ask(prompt.prompt))
 
     def _finish(self) -> None:
         """The end of the game, from where one can look back or take back."""
-        self._chooser = None
+        self._prompt = None
         self._record()
-        self._show()
+        self._board()
         while not self._left and self._session.is_over:
             self._obey(self._screen.ask("Game over > "))
 
-    def _show(self) -> None:
-        """The board, and what is asked or how the game ended."""
-        if self._chooser is not None:
-            self._chooser.show()
+    def _board(self) -> None:
+        """The board, and the question or how the game ended."""
+        if self._prompt is not None:
+            self._prompt.show()
             return
         self._screen.rule()
-        self._table.draw(self._session.position, self._table.last_signs())
-        self._screen.say()
-        self._table.ending()
-        self._screen.tell(
+        self._view.draw(self._session.position, self._view.last_signs())
+        self._screen.write()
+        self._view.ending()
+        self._screen.paragraph(
             "`replay` steps through the game, `save game.jsonl` records it for `ringrift show`, "
             "`undo` takes back your last decision. Enter leaves."
         )
 
     def _obey(self, line: str | None) -> None:
-        """Does what a line says, or says why not."""
-        if line is None:
+        """Does what a line asks for, or says why not."""
+        text = " ".join((line or "").split())
+        word, _, argument = text.partition(" ")
+        name = ALIASES.get(word.lower(), word.lower())
+        if line is None or not (text or self._prompt):
             self._left = True
             return
-        text = " ".join(line.split())
-        word, _, rest = text.partition(" ")
-        name = ALIASES.get(word.lower(), word.lower())
         try:
             if name in COMMANDS:
-                self._command(name, rest)
-            elif self._chooser is not None:
-                choice = self._chooser.understand(text)
+                self._command(name, argument)
+            elif self._prompt is not None:
+                choice = self._prompt.answer(text)
                 if choice is not None:
                     self._play(choice)
-            elif text:
-                known = ", ".join(name for name in COMMANDS if name not in ONLY_IN_PLAY)
-                self._screen.tell(f"The game is over: {shortened(text)} is none of {known}.")
             else:
-                self._left = True
+                known = ", ".join(name for name in COMMANDS if name in self._commands(""))
+                self._screen.paragraph(f"The game is over: {shortened(text)} is none of {known}.")
         except RingriftError as error:
-            self._screen.tell(error.message)
+            self._screen.paragraph(error.message)
             if error.hint:
-                self._screen.tell(f"Try: {error.hint}")
+                self._screen.paragraph(f"Try: {error.hint}")
 
     def _play(self, choice: Choice) -> None:
         ply = self._session.position.ply
         self._session.play(choice.action)
         self._keep()
-        self._screen.say()
-        self._table.tell(ply)
+        self._screen.write()
+        self._view.narrate(ply)
 
     # ---- commands --------------------------------------------------------------------------------
 
-    def _command(self, name: str, rest: str) -> None:
-        if self._chooser is not None:
-            self._chooser.withdraw()
-        if rest and name not in WITH_WORDS:
-            self._screen.tell(f"`{name}` stands alone: {shortened(rest)} means nothing behind it.")
-            return
-        if name in ONLY_IN_PLAY:
-            self._command_in_play(name, rest)
-            return
+    def _command(self, name: str, argument: str) -> None:
+        commands = self._commands(argument)
+        if self._prompt is not None:
+            self._prompt.offered = None
+        if argument and name not in WITH_ARGUMENT:
+            self._screen.paragraph(
+                f"`{name}` stands alone: {shortened(argument)} means nothing behind it."
+            )
+        elif name in commands:
+            commands[name]()
+        else:
+            self._screen.write(f"The game is over: there is no {name} any more.")
+
+    def _commands(self, argument: str) -> dict[str, Callable[[], None]]:
+        """What the commands do that exist now: some need a question."""
         commands: dict[str, Callable[[], None]] = {
             "undo": self._undo,
-            "board": self._show,
-            "log": self._table.log,
+            "board": self._board,
+            "log": self._view.log,
             "replay": self._replay,
-            "rules": self._table.rules,
-            "save": lambda: self._save(rest),
+            "rules": self._view.rules,
+            "save": lambda: self._save(argument),
             "quit": self._quit,
             "help": self._help,
-            "brief": self._toggle,
+            "brief": self._toggle_brief,
         }
-        commands[name]()
-
-    def _command_in_play(self, name: str, rest: str) -> None:
-        chooser = self._chooser
-        if chooser is None:
-            self._screen.say(f"The game is over: there is no {name} any more.")
-            return
-        commands: dict[str, Callable[[], None]] = {
-            "moves": lambda: chooser.list_at(rest),
-            "more": chooser.list_more,
-            "back": chooser.back,
-            "hint": lambda: self._hint(chooser),
-            "go": lambda: self._go(chooser),
-            "eval": self._eval,
-            "resign": self._resign,
-        }
-        commands[name]()
+        prompt = self._prompt
+        if prompt is not None:
+            commands |= {
+                "moves": lambda: prompt.list_at(argument),
+                "more": prompt.list_more,
+                "back": prompt.back,
+                "hint": lambda: self._hint(prompt),
+                "go": lambda: self._play(self._hinted) if self._hinted else self._hint(prompt),
+                "eval": self._evaluate,
+                "resign": self._resign,
+            }
+        return commands
 
     def _advice(self) -> Choices:
         with self._screen.thinking(f"The adviser ({self._adviser.name})"):
             return self._session.advice(self._adviser)
 
-    def _hint(self, chooser: Chooser) -> None:
+    def _hint(self, prompt: MovePrompt) -> None:
         advice = self._advice()
-        self._hinted = chooser.by_action(int(advice.actions[0]))
-        words = self._table.advised(self._hinted)
-        self._screen.tell(f"Hint of {self._adviser.name}: {words}. `go` does it.")
+        self._hinted = prompt.by_action(int(advice.actions[0]))
+        move = self._view.sentence(self._hinted)
+        self._screen.paragraph(f"Hint of {self._adviser.name}: {move}. `go` does it.")
         if advice.values is not None:
-            self._tell_chances(advice)
+            self._show_chances(advice)
 
-    def _go(self, chooser: Chooser) -> None:
-        if self._hinted is None:
-            self._hint(chooser)
-        else:
-            self._play(self._hinted)
-
-    def _eval(self) -> None:
+    def _evaluate(self) -> None:
         advice = self._advice()
         if advice.values is None:
-            self._screen.say(f"{self._adviser.name} has no opinion on the chances.")
+            self._screen.write(f"{self._adviser.name} has no opinion on the chances.")
         else:
-            self._tell_chances(advice)
+            self._show_chances(advice)
 
-    def _tell_chances(self, advice: Choices) -> None:
+    def _show_chances(self, advice: Choices) -> None:
         assert advice.values is not None
-        chances = chances_words(advice.values[0].tolist(), self._table.cast())
-        self._screen.tell(f"Chances to win as {self._adviser.name} sees them: {chances}.")
+        text = chances(advice.values[0].tolist(), self._view.players())
+        self._screen.paragraph(f"Chances to win as {self._adviser.name} sees them: {text}.")
 
     def _undo(self) -> None:
         gone = self._session.undo()
         if not gone:
-            self._screen.say("There is no decision of yours to take back.")
+            self._screen.write("There is no decision of yours to take back.")
             return
         self._keep()
-        self._screen.say(f"Taken back: {gone} {'decision' if gone == 1 else 'decisions'}.")
+        self._screen.write(f"Taken back: {counted(gone, 'decision')}.")
 
-    def _toggle(self) -> None:
+    def _toggle_brief(self) -> None:
         self._brief = not self._brief
-        if self._chooser is not None:
-            self._chooser.brief = self._brief
+        if self._prompt is not None:
+            self._prompt.brief = self._brief
         state = "off" if self._brief else "on"
-        self._screen.say(f"Explanations are {state} from now on; `brief` changes that.")
+        self._screen.write(f"Explanations are {state} from now on; `brief` changes that.")
 
     def _replay(self) -> None:
-        self._table.replay()
-        self._show()
+        self._view.replay()
+        self._board()
 
     def _help(self) -> None:
-        self._screen.say("A choice is told by")
-        self._screen.table(WAYS)
-        self._screen.say("Commands")
+        self._screen.write("A choice is entered as")
+        self._screen.table(INPUT_FORMS)
+        self._screen.write("Commands")
         self._screen.table(COMMANDS)
 
     def _resign(self) -> None:
@@ -243,68 +235,59 @@ class Dialogue:
     def _quit(self) -> None:
         """Leaves. On a terminal the game can be thrown away, unless its file was named."""
         self._left = True
-        keeping = self._keeping
-        if self._session.is_over or keeping.named or not keeping.is_kept:
-            return
-        if not self._screen.is_terminal:
-            return
-        while True:
+        files = self._files
+        ask = files.is_kept and not files.named and not self._session.is_over
+        while ask and self._screen.is_terminal:
             answer = self._screen.ask("Keep the game, to go on later? [Y/n] > ")
             if answer is None or answer.strip().lower() in ("", "y", "yes"):
                 return
             if answer.strip().lower() in ("n", "no"):
-                keeping.path.unlink(missing_ok=True)
-                keeping.is_kept = False
+                files.path.unlink(missing_ok=True)
+                files.is_kept = False
                 return
-            self._screen.say(f"{shortened(answer)} is neither yes nor no.")
+            self._screen.write(f"{shortened(answer)} is neither yes nor no.")
 
     def _completions(self, text: str) -> list[str]:
         """Commands and choices that begin with what was typed."""
-        choices = self._chooser.asked.choices if self._chooser else ()
+        choices = self._prompt.asked.choices if self._prompt else ()
         known = (*COMMANDS, *(choice.text for choice in choices))
         return [word for word in known if word.startswith(text)]
 
-    # ---- keeping the game ------------------------------------------------------------------------
+    # ---- files -----------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        """Saves the game as it stands; says so if that fails, and goes on."""
+        """Saves the game as it stands; a failure is shown, and the game goes on."""
+        self._files.is_kept = False
         try:
-            self._session.save(self._keeping.path)
-            self._keeping.is_kept = True
+            self._session.save(self._files.path)
+            self._files.is_kept = True
         except OutputError as error:
-            self._keeping.is_kept = False
-            self._screen.tell(f"The game is not saved: {error.message} `save FILE` may help.")
+            self._screen.paragraph(f"The game is not saved: {error.message} `save FILE` may help.")
 
     def _record(self) -> None:
         """Writes the record that was asked for, once the rules have ended the game."""
-        keeping = self._keeping
-        if keeping.record is None or self._session.position.result() is None:
+        files = self._files
+        if files.record is None or self._session.position.result() is None:
             return
         try:
-            self._session.record(keeping.record)
-            keeping.is_recorded = True
+            self._session.record(files.record)
+            files.is_recorded = True
         except OutputError as error:
-            self._screen.tell(f"The game is not recorded: {error.message}")
+            self._screen.paragraph(f"The game is not recorded: {error.message}")
 
     def _save(self, name: str) -> None:
         """Writes a copy under a name; without one, says where the game is kept."""
-        from ringrift_cli.play.session import is_record
-
-        if not name:
-            where = f"kept in {self._keeping.path}" if self._keeping.is_kept else "not kept yet"
-            self._screen.tell(f"The game is {where}. `save game.json` writes a copy of it.")
-            return
-        if not name.isprintable():
-            self._screen.tell(f"{shortened(name)} cannot be the name of a file.")
-            return
         path = Path(name).expanduser()
-        if path not in self._written and path.exists():
-            self._screen.tell(f"{path} is there already: name another file.")
-            return
-        if is_record(path):
-            self._session.record(path)
+        if not name:
+            where = f"kept in {self._files.path}" if self._files.is_kept else "not kept yet"
+            self._screen.paragraph(f"The game is {where}. `save game.json` writes a copy of it.")
+        elif not name.isprintable():
+            self._screen.paragraph(f"{shortened(name)} cannot be the name of a file.")
+        elif path not in self._written and path.exists():
+            self._screen.paragraph(f"{path} is there already: name another file.")
         else:
-            self._session.save(path)
-        self._written.add(path)
-        use = f"ringrift show {path}" if is_record(path) else f"ringrift play --resume {path}"
-        self._screen.tell(f"Wrote {path}: {use}")
+            is_record = name.endswith(RECORD_ENDINGS)
+            (self._session.record if is_record else self._session.save)(path)
+            self._written.add(path)
+            use = "show" if is_record else "play --resume"
+            self._screen.paragraph(f"Wrote {path}: ringrift {use} {path}")

@@ -1,4 +1,4 @@
-"""The screen and keyboard of `ringrift play`, or whatever stands in for them in a script."""
+"""The terminal, or whatever stands in for it in a script: text out, lines in."""
 
 from __future__ import annotations
 
@@ -10,57 +10,40 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
-WIDEST = 96
+MAX_WIDTH = 96
 UNBROKEN = "\N{NO-BREAK SPACE}"  # no line ends there
+STEP_KEYS = "Enter or n: next   p: back   a number: to that decision   q: leave"
 
 Completer = Callable[[str], list[str]]
 
 
 class Screen:
-    """Writes text and reads lines.
-
-    On a terminal lines can be edited and completed, and earlier ones fetched back.
-    """
+    """Writes text and reads lines; on a terminal they can be edited (`complete_with`)."""
 
     def __init__(self, stream: TextIO, *, colour: bool) -> None:
         self._stream = stream
-        self._colour = colour
+        self.colour = colour
         # Under --json the dialogue is on stderr, which Python's line editor does not write to.
+        self._editable = False  # whether lines can be edited
         self._keys: TextIO = sys.stdin or io.StringIO()  # a closed stdin is None
         self.is_terminal = self._keys.isatty() and stream.isatty() and stream is sys.stdout
         if isinstance(self._keys, io.TextIOWrapper):
-            # Bytes that are no text must not end the game.
-            self._keys.reconfigure(errors="replace")
-
-    @property
-    def colour(self) -> bool:
-        return self._colour
+            self._keys.reconfigure(errors="replace")  # undecodable bytes must not end the game
 
     @property
     def width(self) -> int:
-        columns = shutil.get_terminal_size((WIDEST, 24)).columns if self.is_terminal else WIDEST
-        return max(40, min(columns - 1, WIDEST))
+        columns = MAX_WIDTH
+        if self.is_terminal:
+            columns = shutil.get_terminal_size((MAX_WIDTH, 24)).columns
+        return max(40, min(columns - 1, MAX_WIDTH))
 
-    def say(self, text: str = "") -> None:
+    def write(self, text: str = "") -> None:
         """A line, or several, as they are."""
         self._stream.write(text + "\n")
         self._stream.flush()
 
-    def tell(self, text: str) -> None:
-        """A paragraph, wrapped."""
-        self._wrap(text, "", "")
-
-    def item(self, label: str, text: str) -> None:
-        """An entry of a list, wrapped behind its label."""
-        self._wrap(text, f"{label}  ", " " * (len(label) + 4))
-
-    def table(self, rows: Mapping[str, str]) -> None:
-        """A word and what it means, in two columns."""
-        left = max(len(name) for name in rows) + 4
-        for name, meaning in rows.items():
-            self._wrap(meaning, f"  {name}".ljust(left), " " * left)
-
-    def _wrap(self, text: str, first: str, rest: str) -> None:
+    def paragraph(self, text: str, first: str = "", rest: str = "") -> None:
+        """Wrapped text; `first` and `rest` indent its lines."""
         filled = textwrap.fill(
             text,
             self.width,
@@ -69,26 +52,31 @@ class Screen:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        self.say(filled.replace(UNBROKEN, " "))
+        self.write(filled.replace(UNBROKEN, " "))
+
+    def table(self, rows: Mapping[str, str]) -> None:
+        """A word and what it means, in two columns."""
+        left = max(map(len, rows)) + 4
+        for name, meaning in rows.items():
+            self.paragraph(meaning, f"  {name}".ljust(left), " " * left)
 
     def heading(self, text: str) -> None:
-        self.say(f"\x1b[1m{text}\x1b[0m" if self._colour else text)
+        self.write(f"\x1b[1m{text}\x1b[0m" if self.colour else text)
 
     def faint(self, text: str) -> None:
-        self.say(f"\x1b[2m{text}\x1b[0m" if self._colour else text)
+        self.write(f"\x1b[2m{text}\x1b[0m" if self.colour else text)
 
     def rule(self) -> None:
         """A line between two boards."""
-        self.say()
+        self.write()
         self.faint("-" * self.width)
 
     @contextlib.contextmanager
     def thinking(self, name: str) -> Iterator[None]:
-        """Says on a terminal who is thinking, and takes that back."""
-        said = f"{name} is thinking …"
-        show = self.is_terminal and self._colour
+        """Shows on a terminal who is thinking, until it is done."""
+        show = self.is_terminal and self.colour
         if show:
-            self._stream.write(said)
+            self._stream.write(f"{name} is thinking …")
             self._stream.flush()
         try:
             yield
@@ -99,27 +87,43 @@ class Screen:
 
     def ask(self, prompt: str) -> str | None:
         """A line that is typed; None at the end of the input."""
-        if self.is_terminal:
+        if self._editable:
             try:
                 return input(prompt)
             except EOFError:
-                self.say()
+                self.write()
                 return None
         self._stream.write(prompt)
         self._stream.flush()
         line = self._keys.readline()
         if not self._keys.isatty():  # a terminal has shown it
-            self.say(line.rstrip("\n"))
+            self.write(line.rstrip("\n"))
         return line.rstrip("\n") if line else None
 
+    def ask_ply(self, ply: int, last: int) -> int | None:
+        """Asks for the next decision, 0 to `last`, while stepping through a game; None to leave.
+
+        Enter at the end leaves, too.
+        """
+        while True:
+            answer = self.ask(f"{STEP_KEYS} > ")
+            word = (answer or "").strip().lower()
+            if answer is None or word in ("q", "quit") or (word == "" and ply == last):
+                return None
+            found = next_ply(word, ply, last)
+            if found is not None:
+                return found
+            self.write(f"{shortened(answer)} is none of these.")
+
     def complete_with(self, completer: Completer) -> None:
-        """Lets Tab complete a line, on a terminal, to what the completer names for its start."""
+        """Lets lines be edited on a terminal, and Tab complete their start to what is returned."""
         if not self.is_terminal:
             return
         try:
             import readline
         except ImportError:  # a Python without it can still be played with
             return
+        self._editable = True
         found: list[str] = []
 
         def complete(text: str, state: int) -> str | None:
@@ -130,3 +134,19 @@ class Screen:
         readline.set_completer_delims("\n")
         readline.set_completer(complete)
         readline.parse_and_bind("tab: complete")
+
+
+def next_ply(word: str, ply: int, last: int) -> int | None:
+    """The decision that a key of `STEP_KEYS` leads to, 0 to `last`; None if it is no key."""
+    if word in ("", "n"):
+        return min(ply + 1, last)
+    if word == "p":
+        return max(ply - 1, 0)
+    if word.isdecimal() and word.isascii():
+        return min(int(word[:9]), last)
+    return None
+
+
+def shortened(text: str) -> str:
+    """What was typed, quoted, if need be without its end."""
+    return repr(text if len(text) <= 60 else text[:60] + "…")

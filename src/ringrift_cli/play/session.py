@@ -1,21 +1,22 @@
-"""A game of people against players: who sits where, what was decided, and the file it is kept in.
+"""A game of people against players: seats, decisions, undo, and the saved-game file.
 
-Nothing here knows of a screen. The file holds the setting and the moves, which are replayed when it
-is read; a player's random numbers depend on the seed and the ply alone, so that a game goes on the
-same after an undo or from its file.
+The file holds the setup and the moves, which are replayed when it is read. A player's random
+numbers depend on the seed and the ply alone, so a game continues identically after an undo or from
+its file. Nothing here knows of a screen.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from ringrift_cli.errors import PlayerError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
+from ringrift_cli.game.drawing_text import LETTERS
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import GameRecord, write_records
 from ringrift_cli.game.topology import board_named, check_pie, check_players
@@ -25,12 +26,11 @@ from ringrift_cli.store.files import write_whole
 
 FORMAT = "ringrift-play"
 VERSION = 1
-MakePlayer = Callable[[str], Player]
+RECORD_ENDINGS = (".jsonl", ".jsonl.gz", ".rrg")
 
 
-@dataclass(frozen=True)
-class Sitter:
-    """Who sits at a seat: a person, or the player of a spec, which a level may have named."""
+class Seat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who sits at a seat: a person, or the player of a spec, which a level may stand for."""
 
     spec: str | None = None
     level: int | None = None
@@ -46,149 +46,164 @@ class Sitter:
         return self.spec if self.level is None else f"level {self.level}"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is played. `sitters` are by the seats at the start: a swap exchanges two."""
+class Players:
+    """How the players at their seats are called; several people are no "you"."""
+
+    def __init__(self, seats: Sequence[Seat]) -> None:
+        self._seats = seats
+        self.one_person = sum(seat.is_person for seat in seats) == 1
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def is_you(self, seat: int) -> bool:
+        return self.one_person and self._seats[seat - 1].is_person
+
+    def role(self, seat: int) -> str:
+        return "you" if self.is_you(seat) else self._seats[seat - 1].name
+
+    def name(self, seat: int) -> str:
+        """`A (you)`, `B (level 5)`; `A (person)` where several people play."""
+        return f"{LETTERS[seat - 1]} ({self.role(seat)})"
+
+    def subject(self, seat: int) -> str:
+        """The name at the beginning of a sentence."""
+        return f"You ({LETTERS[seat - 1]})" if self.is_you(seat) else self.name(seat)
+
+
+class SavedGame(msgspec.Struct, frozen=True):
+    """A game from its start: the seats then, the actions, and the seat that resigned."""
 
     board: str
-    sitters: tuple[Sitter, ...]
+    seats: tuple[Seat, ...]
     seed: int
     pie_rule: bool = False
-
-    @property
-    def players(self) -> int:
-        return len(self.sitters)
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A game in a file: the actions from the start, and the seat that resigned, if one did."""
-
-    setting: Setting
     actions: tuple[int, ...] = ()
     resigned: int | None = None
 
+    @property
+    def players(self) -> int:
+        return len(self.seats)
+
+
+class _GameFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON document of a saved game; `seats` as at the start, `position` after the moves."""
+
+    format: str
+    version: int
+    rules: str
+    board: str
+    players: int
+    pie_rule: bool
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    seats: tuple[Seat, ...]
+    moves: list[str]
+    resigned: int | None
+    position: str
+
 
 class Session:
-    """A game under way. Seats count from 1."""
+    """A game under way: positions, actions and move texts from the start. Seats count from 1."""
 
-    def __init__(self, saved: Saved, make: MakePlayer) -> None:
-        """Makes all the players at once, so that one that cannot play is known before a game."""
-        setting = saved.setting
-        self.setting = setting
-        self.resigned: int | None = None
-        self._make = make
-        self._made: dict[str, Player] = {}
-        start = Position.initial(setting.board, setting.players, pie_rule=setting.pie_rule)
-        self._positions = [start]
-        self._actions: list[int] = []
-        self._moves: list[str] = []
-        for action in saved.actions:
-            self._go(action)
+    def __init__(self, saved: SavedGame, make_player: Callable[[str], Player]) -> None:
+        """Makes all players at once, so that one that cannot play is refused before the game."""
+        self.setup = saved
         self.resigned = saved.resigned
+        self.positions = [Position.initial(saved.board, saved.players, pie_rule=saved.pie_rule)]
+        self.actions: list[int] = []
+        self.moves: list[str] = []
+        self._make_player = make_player
+        self._players: dict[str, Player] = {}
+        for action in saved.actions:
+            self.play(action)
         try:
-            for sitter in setting.sitters:
-                if sitter.spec is not None:
-                    self.player(sitter.spec)
+            for seat in saved.seats:
+                if seat.spec is not None:
+                    self.player(seat.spec)
         except RingriftError:
             self.close()
             raise
 
-    # ---- what stands -----------------------------------------------------------------------------
-
     @property
     def position(self) -> Position:
-        return self._positions[-1]
-
-    @property
-    def positions(self) -> Sequence[Position]:
-        """Every position from the start to now."""
-        return self._positions
-
-    @property
-    def moves(self) -> Sequence[str]:
-        """Texts of the moves from the start."""
-        return self._moves
-
-    @property
-    def actions(self) -> Sequence[int]:
-        return self._actions
+        return self.positions[-1]
 
     @property
     def is_over(self) -> bool:
         return self.position.is_over or self.resigned is not None
 
-    def sitting(self, position: Position) -> tuple[Sitter, ...]:
-        """Who sits where in a position of the game, by seat."""
-        swapped = position.row[L.PIE] == L.PIE_SWAPPED
-        return self.setting.sitters[::-1] if swapped else self.setting.sitters
+    @property
+    def winner(self) -> int | None:
+        """The seat that won, by the rules or because the only opponent resigned."""
+        result = self.position.result()
+        if result is None and self.resigned is not None and self.setup.players == 2:
+            return 3 - self.resigned
+        return result.winner if result else None
 
-    def mover(self, position: Position) -> Sitter:
+    def seats(self, position: Position) -> tuple[Seat, ...]:
+        """Who sits where in a position of the game: a swap exchanges the two."""
+        swapped = position.row[L.PIE] == L.PIE_SWAPPED
+        return self.setup.seats[::-1] if swapped else self.setup.seats
+
+    def mover(self, position: Position) -> Seat:
         """Who decides in a position."""
-        return self.sitting(position)[position.seat - 1]
+        return self.seats(position)[position.seat - 1]
 
     @property
     def persons_turn(self) -> bool:
         return not self.is_over and self.mover(self.position).is_person
 
-    # ---- going on --------------------------------------------------------------------------------
+    # ---- decisions -------------------------------------------------------------------------------
 
     def play(self, action: int) -> None:
-        """A person's decision; `IllegalMove` if it is none."""
-        self._go(action)
-
-    def _go(self, action: int) -> None:
+        """Takes a decision; `IllegalMove` if it is not legal."""
         move = self.position.move(action)
-        self._positions.append(self.position.play(action))
-        self._actions.append(action)
-        self._moves.append(move)
+        self.positions.append(self.position.play(action))
+        self.actions.append(action)
+        self.moves.append(move)
 
     def answer(self) -> None:
-        """Lets the player who is to move decide once; `PlayerError` if it does not."""
-        sitter = self.mover(self.position)
-        assert sitter.spec is not None
-        choices = self._ask(sitter.spec)
-        self._go(int(choices.actions[0]))
+        """Lets the player to move decide once; `PlayerError` if it fails."""
+        self.play(int(self.advice(self.mover(self.position)).actions[0]))
 
-    def advice(self, adviser: Sitter) -> Choices:
-        """What another player would do now, and how it sees the chances."""
+    def advice(self, adviser: Seat) -> Choices:
+        """What a player would do now, and how it sees the chances; `PlayerError` if it fails."""
         assert adviser.spec is not None
-        return self._ask(adviser.spec)
-
-    def _ask(self, spec: str) -> Choices:
         position = self.position
-        asked = Decisions(
-            self.setting.board,
-            self.setting.players,
+        request = Decisions(
+            self.setup.board,
+            self.setup.players,
             position.row[None],
-            playout.game_seeds(self.setting.seed, position.ply, 1),
-            [tuple(self._actions)],
-            self.setting.pie_rule,
+            playout.game_seeds(self.setup.seed, position.ply, 1),
+            [tuple(self.actions)],
+            self.setup.pie_rule,
         )
-        choices = self.player(spec).choose(asked)
+        choices = self.player(adviser.spec).choose(request)
         action = int(choices.actions[0])
         if action not in position.legal_actions():
-            raise PlayerError(f"Player {spec!r} chose the action {action}, not legal in {position}")
+            raise PlayerError(
+                f"Player {adviser.spec!r} chose the action {action}, not legal in {position}"
+            )
         return choices
 
     def player(self, spec: str) -> Player:
         """The player of a spec, made when it is first needed."""
-        if spec not in self._made:
-            self._made[spec] = self._make(spec)
-        return self._made[spec]
+        if spec not in self._players:
+            self._players[spec] = self._make_player(spec)
+        return self._players[spec]
 
     def undo(self) -> int:
-        """Takes back what was decided since the last decision of a person, and that.
+        """Takes back the last decision of a person and all after it, or a resignation.
 
-        A resignation counts as one. Returns how many decisions are gone, 0 if there is none.
+        Returns the number of decisions taken back, 0 if there is none of a person.
         """
         if self.resigned is not None:
             self.resigned = None
             return 1
         before = self.position.ply
         for ply in range(before - 1, -1, -1):
-            if self.mover(self._positions[ply]).is_person:
-                del self._positions[ply + 1 :], self._actions[ply:], self._moves[ply:]
+            if self.mover(self.positions[ply]).is_person:
+                del self.positions[ply + 1 :], self.actions[ply:], self.moves[ply:]
                 return before - ply
         return 0
 
@@ -197,32 +212,29 @@ class Session:
         self.resigned = self.position.seat
 
     def close(self) -> None:
-        """Lets go of the players."""
-        while self._made:
-            self._made.popitem()[1].close()
+        """Closes the players."""
+        while self._players:
+            self._players.popitem()[1].close()
 
-    # ---- keeping it ------------------------------------------------------------------------------
-
-    def to_json(self) -> dict[str, Any]:
-        """The whole game as a versioned document."""
-        setting = self.setting
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "rules": rules_hash(),
-            "board": setting.board,
-            "players": setting.players,
-            "pie_rule": setting.pie_rule,
-            "seed": setting.seed,
-            "seats": [{"spec": sitter.spec, "level": sitter.level} for sitter in setting.sitters],
-            "moves": list(self._moves),
-            "resigned": self.resigned,
-            "position": str(self.position),
-        }
+    # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Writes the game to a file in one step; `OutputError` if that fails."""
-        write_whole(path, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+        """Writes the game to a file atomically; `OutputError` if that fails."""
+        setup = self.setup
+        document = _GameFile(
+            FORMAT,
+            VERSION,
+            rules_hash(),
+            setup.board,
+            setup.players,
+            setup.pie_rule,
+            setup.seed,
+            setup.seats,
+            self.moves,
+            self.resigned,
+            str(self.position),
+        )
+        write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
     def record(self, path: Path) -> None:
         """Writes the game as a record; `RecordError` unless the rules have ended it."""
@@ -233,49 +245,33 @@ class Session:
                 f"A record ({path.suffix}) holds a game played to its end, and this one {state}.",
                 hint="save it under a name that ends in .json",
             )
-        made = {
-            "policy": "play",
-            "seats": [sitter.spec or "person" for sitter in self.setting.sitters],
-            "seed": self.setting.seed,
-        }
-        record = GameRecord(
-            self.setting.board,
-            self.setting.players,
-            self.setting.pie_rule,
-            tuple(self._actions),
-            result,
-            made,
-        )
-        write_records(path, [record])
+        setup = self.setup
+        seats = [seat.spec or "person" for seat in setup.seats]
+        made = {"policy": "play", "seats": seats, "seed": setup.seed}
+        game = (setup.board, setup.players, setup.pie_rule, tuple(self.actions), result, made)
+        write_records(path, [GameRecord(*game)])
 
 
-def is_record(path: Path) -> bool:
-    """Whether a file name is one of a record and not of a saved game."""
-    return path.name.endswith((".jsonl", ".jsonl.gz", ".rrg"))
-
-
-# ---- reading ------------------------------------------------------------------------------------
-
-
-def read_game(path: Path) -> Saved:
+def read_game(path: Path) -> SavedGame:
     """The game of a file that `Session.save` wrote, every move checked.
 
-    Raises `RecordError` for a file that is none, `RulesMismatch` for one of another version.
+    Raises `RecordError` for a damaged or foreign file, `RulesMismatch` for one of another version.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is no saved game: it is no JSON.") from error
     try:
-        return _from_json(document)
+        return _checked(document)
     except RingriftError as error:
         kind = RulesMismatch if isinstance(error, RulesMismatch) else RecordError
         raise kind(f"{path}: {error.message}", error.hint) from error
 
 
-def _from_json(document: Any) -> Saved:
+def _checked(document: object) -> SavedGame:
+    """The game of a document, replayed to its position."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise RecordError(f"it is no saved game: its format is not {FORMAT!r}.")
     if document.get("version") != VERSION or document.get("rules") != rules_hash():
@@ -283,46 +279,22 @@ def _from_json(document: Any) -> Saved:
             f"saved by version {document.get('version')} under the rules {document.get('rules')}: "
             f"this is version {VERSION}, rules {rules_hash()}."
         )
-    setting = Setting(
-        board_named(_field(document, "board", str)).name,
-        _sitters(document),
-        _field(document, "seed", int),
-        _field(document, "pie_rule", bool),
-    )
-    check_pie(setting.players, setting.pie_rule)
-    position = Position.initial(setting.board, setting.players, pie_rule=setting.pie_rule)
+    try:
+        file = msgspec.convert(document, _GameFile)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"{error}.") from error
+    check_players(len(file.seats))
+    if len(file.seats) != file.players:
+        raise RecordError(f"it names {len(file.seats)} seats for {file.players} players.")
+    check_pie(file.players, file.pie_rule)
+    board = board_named(file.board).name
+    position = Position.initial(board, file.players, pie_rule=file.pie_rule)
     actions = []
-    for move in _field(document, "moves", list):
-        if not isinstance(move, str):
-            raise RecordError(f"its move {move!r} is no text.")
+    for move in file.moves:
         actions.append(position.action(move))
         position = position.play(actions[-1])
-    if document.get("position") != str(position):
+    if file.position != str(position):
         raise RecordError("its moves do not lead to its position: the file was changed.")
-    resigned = document.get("resigned")
-    if resigned is not None and (position.is_over or resigned != position.seat):
-        raise RecordError(f"seat {resigned!r} was not to move, and cannot have resigned.")
-    return Saved(setting, tuple(actions), resigned)
-
-
-def _sitters(document: dict[str, Any]) -> tuple[Sitter, ...]:
-    seats = _field(document, "seats", list)
-    check_players(len(seats))
-    if len(seats) != document.get("players"):
-        raise RecordError(f"it names {len(seats)} seats for {document.get('players')!r} players.")
-    sitters = []
-    for seat in seats:
-        if not isinstance(seat, dict):
-            raise RecordError(f"its seat {seat!r} is no JSON object.")
-        spec, level = seat.get("spec"), seat.get("level")
-        if not isinstance(spec, str | None) or type(level) not in (int, type(None)):
-            raise RecordError(f"its seat {seat!r} is neither a person nor a player.")
-        sitters.append(Sitter(spec, level))
-    return tuple(sitters)
-
-
-def _field(document: dict[str, Any], name: str, kind: type) -> Any:
-    value = document.get(name)
-    if type(value) is not kind or (isinstance(value, int) and value < 0):
-        raise RecordError(f"its {name!r} is {value!r}, expected a {kind.__name__}.")
-    return value
+    if file.resigned is not None and (position.is_over or file.resigned != position.seat):
+        raise RecordError(f"seat {file.resigned} was not to move, and cannot have resigned.")
+    return SavedGame(board, file.seats, file.seed, file.pie_rule, tuple(actions), file.resigned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringrift_cli.play.stepping import next_ply
+from ringrift_cli.play.screen import next_ply
 
 
 @pytest.mark.parametrize(
