@@ -43,7 +43,7 @@ BUDGET = {
     "game": 6850,
     "loop": 2250,
     "nn": 2950,
-    "play": 2300,
+    "play": 2040,
     "players": 2850,
     "runtime": 400,
     "search": 1900,
