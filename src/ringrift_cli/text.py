@@ -23,6 +23,15 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def transfer_rate(done: int, total: int, seconds: float) -> str:
+    """Progress of a transfer: `12.3 MB of 400.0 MB, 35.1 MB/s, 11 s left`."""
+    speed = done / max(seconds, 1e-9)
+    text = f"{size(done)} of {size(total)}, {size(speed)}/s"
+    if done and total > done:
+        text += f", {(total - done) / speed:.0f} s left"
+    return text
+
+
 def duration(seconds: float) -> str:
     """`40 s`, `12 min`, `3.5 h`, `2.1 d`."""
     for limit, scale, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringrift_cli.cli.sync_work import ENDINGS
 from ringrift_cli.data import game_index as known_games
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.data.game_index import FILE, KnownGames, hashes_of_file
@@ -20,6 +19,7 @@ from ringrift_cli.data.intake import COMPACT, READABLE, Arrivals, adopt, conflic
 from ringrift_cli.data.shard import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
 from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import RecordError, RulesMismatch
+from ringrift_cli.loop.sync_session import ENDINGS
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.selfplay import random_games as selfplay

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ringrift_cli.cli import fleet
-from ringrift_cli.cli.fleet_ground import Ground
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.loop.fleet_context import FleetContext
 from tests.conftest import Ringrift, Run
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import at
@@ -205,7 +205,7 @@ def test_watching_looks_again_until_it_is_interrupted(
     here.know({"name": "gone", "addresses": at(farm.dead_port())})
     monkeypatch.setattr(fleet, "EVERY", 0.2)
     looks: list[float] = []
-    look = Ground.look
+    look = FleetContext.look
 
     def counted(*args: Any, **options: Any) -> Any:
         looks.append(time.monotonic())
@@ -215,7 +215,7 @@ def test_watching_looks_again_until_it_is_interrupted(
         until(lambda: len(looks) >= 2, "it looks once only")
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Ground, "look", counted)
+    monkeypatch.setattr(FleetContext, "look", counted)
     thread = threading.Thread(target=interrupt)
     thread.start()
     run = ringrift("fleet", "status", "--watch")

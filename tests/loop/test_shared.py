@@ -1,6 +1,6 @@
 """The learning loop with other machines: what its records say of them, and how old their data are.
 
-The machines are a stub here; tests/cli/test_cycle_fleet.py has real ones.
+The machines are a stub here; tests/loop/test_on_fleet.py has real ones.
 """
 
 from __future__ import annotations

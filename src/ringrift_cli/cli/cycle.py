@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.cli.fleet_ground import HostsOption, ground
+from ringrift_cli.cli.fleet_options import HostsOption, fleet_context
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
@@ -113,18 +113,19 @@ def cycle(
     config = configuration(context)
     if train_on is not None and not fleet:
         raise UsageError("--train-on names a host of the fleet.", hint="--fleet --train-on HOST")
-    base = ground(hosts_file, config) if fleet else None
+    hosts = fleet_context(hosts_file, config) if fleet else None
     out.compile_network()
     out.compile_players()
     from ringrift_cli.loop.local import RealSteps
 
     steps: Steps = RealSteps(config)
-    if base is not None:
-        from ringrift_cli.cli.cycle_fleet import FleetMachines
-        from ringrift_cli.cli.sync_work import Work
+    if hosts is not None:
+        from ringrift_cli.loop.on_fleet import FleetMachines
         from ringrift_cli.loop.shared import SharedSteps
+        from ringrift_cli.loop.sync_session import SyncSession
 
-        steps = SharedSteps(config, FleetMachines(Work(out, base, None), config, train_on))
+        session = SyncSession(hosts, out)
+        steps = SharedSteps(config, FleetMachines(session, config, train_on))
     if dry_run:
         _preview(out, config, steps)
     else:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringrift_cli.cli import fleet_hosts, fleet_jobs, fleet_text
-from ringrift_cli.cli.fleet_ground import (
+from ringrift_cli.cli.fleet_options import (
     AllOption,
     DeadlineOption,
-    Ground,
     HostsOption,
     LabelOption,
     OnOption,
+    chosen_hosts,
     failed,
-    ground,
+    fleet_context,
 )
 from ringrift_cli.cli.options import JsonOption, QuietOption
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
@@ -27,6 +27,7 @@ from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
+    from ringrift_cli.loop.fleet_context import FleetContext
 
 app = typer.Typer(name="fleet", rich_markup_mode=None)
 EVERY = 10.0  # seconds between two looks of --watch
@@ -107,8 +108,8 @@ def status(
     if watch and as_json:
         raise UsageError("--watch is for people: expected it without --json.")
     out = Output(as_json=as_json)
-    base = ground(hosts_file)
-    hosts = base.chosen(on, label, everything)
+    base = fleet_context(hosts_file)
+    hosts = chosen_hosts(base, on, label, everything)
     if not watch:
         failed(_look(out, base, hosts, deadline, clear=False))
         return
@@ -122,7 +123,7 @@ def status(
 
 
 def _look(
-    out: Output, base: Ground, hosts: list[Host], deadline: float | None, *, clear: bool
+    out: Output, base: FleetContext, hosts: list[Host], deadline: float | None, *, clear: bool
 ) -> bool:
     """Prints how the hosts are; whether one is in trouble."""
     from ringrift_cli.fleet import cost
@@ -152,7 +153,7 @@ def cost(
       ringrift fleet cost --json
     """
     out = Output(as_json=as_json, quiet=quiet)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     found = _costs(base)
     out.result(found, fleet_text.costs(found))
     if found["over_budget"]:
@@ -160,7 +161,7 @@ def cost(
     failed(found["over_budget"] is not None)
 
 
-def _costs(base: Ground) -> dict[str, Any]:
+def _costs(base: FleetContext) -> dict[str, Any]:
     from ringrift_cli.fleet import cost as money
 
     hosts = base.fleet.choose()

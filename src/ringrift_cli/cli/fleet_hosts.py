@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.cli.fleet_ground import (
-    WORK_DEADLINE,
+from ringrift_cli.cli.fleet_options import (
     AllOption,
     DryRunOption,
-    Ground,
     HostsOption,
     LabelOption,
     OnOption,
+    chosen_hosts,
     failed,
-    ground,
+    fleet_context,
 )
 from ringrift_cli.cli.fleet_text import plain
 from ringrift_cli.cli.options import JsonOption, QuietOption
-from ringrift_cli.cli.output import Output, counted
+from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.link import Link
     from ringrift_cli.fleet.status import Ours
+    from ringrift_cli.loop.fleet_context import FleetContext
 
 DRAIN_SECONDS = 60.0  # that a job of a drained host may take to write what it has in hand
 
@@ -69,7 +69,7 @@ def deploy(
     from ringrift_cli.fleet.deploy import VENV
 
     out = Output(as_json=as_json, quiet=quiet)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     hosts = base.fleet.choose(names or [], label or [])
     ours = base.ours()
     if dry_run:
@@ -86,7 +86,7 @@ def deploy(
     failed(len(good) < len(rows))
 
 
-def _deploy(out: Output, base: Ground, hosts: list[Host], ours: Ours) -> list[dict[str, Any]]:
+def _deploy(out: Output, base: FleetContext, hosts: list[Host], ours: Ours) -> list[dict[str, Any]]:
     """Deploys to all hosts at once; what became of each."""
     from ringrift_cli.fleet import deploy as stage
     from ringrift_cli.fleet.group import each
@@ -98,7 +98,7 @@ def _deploy(out: Output, base: Ground, hosts: list[Host], ours: Ours) -> list[di
         package = stage.build(Path(folder))
 
         def work(host: Host) -> dict[str, Any]:
-            with base.open(host, WORK_DEADLINE) as link:
+            with base.open(host) as link:
                 return stage.deploy(
                     link, host, package, ours, lambda said: out.note(f"{host.name}: {said}")
                 )
@@ -146,17 +146,17 @@ def execute(
     from ringrift_cli.fleet.group import gather
 
     out = Output(as_json=as_json)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     line = command[0] if len(command) == 1 else shlex.join(command)
 
     def work(host: Host) -> dict[str, Any]:
-        with base.open(host, WORK_DEADLINE) as link:
+        with base.open(host) as link:
             code, said, complained = link.run(line, timeout_s=timeout)
         stdout, stderr = said.decode(errors="replace"), complained.decode(errors="replace")
         return {"code": code, "stdout": stdout, "stderr": stderr}
 
     rows = []
-    for answer in gather(base.chosen(on, label, everything), work):
+    for answer in gather(chosen_hosts(base, on, label, everything), work):
         found = answer.value or {"error": answer.error.message if answer.error else ""}
         rows.append({"name": answer.host.name, **found})
     out.result({"command": line, "hosts": rows}, "\n".join(_said(row) for row in rows))
@@ -193,16 +193,17 @@ def drain(
       ringrift fleet drain rented-4090 --undo
     """
     from ringrift_cli.fleet import jobs
+    from ringrift_cli.loop.sync_session import SyncSession
 
     out = Output(as_json=as_json, quiet=quiet)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     one = base.fleet.choose([host])[0]
     if undo:
         if not dry_run:
             jobs.drain(base.state, one.name, undo=True)
         out.result({"name": one.name, "drained": False}, f"{one.name} may have work again")
         return
-    with base.open(one, WORK_DEADLINE) as link:
+    with base.open(one) as link:
         active = _active(link)
         if dry_run:
             text = f"{one.name}: {counted(len(active), 'job')} would be stopped, all games pulled"
@@ -214,7 +215,12 @@ def drain(
             jobs.drain(base.state, one.name)
         active = _active(link)  # with those that were just being started
         _end(link, [job["id"] for job in active])
-    pulled = _pull(out, base, one)
+    session = SyncSession(base, out)
+    with stop_requested() as asked:
+        session.should_stop = lambda: asked() != 0
+        pulled = session.fetch_all([one])
+        if asked():
+            raise stopped(asked())
     text = (
         f"{one.name}: {counted(len(active), 'job')} stopped,"
         f" {counted(pulled['files'], 'file')} pulled; all it reported is here."
@@ -251,13 +257,6 @@ def _end(link: Link, identities: list[str]) -> None:
             raise RemoteError(f"{link.host}: {identity} is still {state}; nothing was pulled.")
 
 
-def _pull(out: Output, base: Ground, host: Host) -> dict[str, Any]:
-    """Pulls and verifies all that a host reported; an error if anything is missing."""
-    from ringrift_cli.cli.sync import pull_hosts
-
-    return pull_hosts(out, base, [host])
-
-
 def forgive(
     host: HostArgument, hosts_file: HostsOption = None, as_json: JsonOption = False
 ) -> None:
@@ -269,7 +268,7 @@ def forgive(
     """
     from ringrift_cli.fleet.health import Health
 
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     one = base.fleet.choose([host])[0]
     Health(base.state).forgive(one.name)
     out = Output(as_json=as_json)

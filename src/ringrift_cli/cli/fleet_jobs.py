@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringrift_cli.cli import fleet_text
-from ringrift_cli.cli.fleet_ground import (
-    WORK_DEADLINE,
+from ringrift_cli.cli.fleet_options import (
     AllOption,
     DryRunOption,
-    Ground,
     HostsOption,
     LabelOption,
     OnOption,
+    chosen_hosts,
     failed,
-    ground,
+    fleet_context,
 )
 from ringrift_cli.cli.options import JsonOption, QuietOption
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.plan import Placed, Plan
     from ringrift_cli.fleet.status import Seen
+    from ringrift_cli.loop.fleet_context import FleetContext
 
 SLACK = 5.0  # seconds that a host may need to kill what did not stop in time
 TAIL = 20_000  # bytes of a log that are shown without --whole
@@ -95,11 +95,11 @@ def run(
     from ringrift_cli.fleet.plan import need_of
 
     out = Output(as_json=as_json, quiet=quiet)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     if budget is not None:
         limits = replace(base.fleet.budget, per_day=budget)
         base = replace(base, fleet=replace(base.fleet, budget=limits))
-    hosts = base.chosen(on, label, everything)
+    hosts = chosen_hosts(base, on, label, everything)
     need = need_of(command)
     if name is None:
         now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
@@ -126,7 +126,9 @@ def _rows(plan: Plan) -> list[dict[str, Any]]:
     return [{**asdict(placed), "id": placed.identity} for placed in plan.placed]
 
 
-def _plan(base: Ground, hosts: list[Host], command: list[str], name: str, *, per_gpu: bool) -> Plan:
+def _plan(
+    base: FleetContext, hosts: list[Host], command: list[str], name: str, *, per_gpu: bool
+) -> Plan:
     """Who would do what; hosts that cannot be given work now are named with the reason."""
     from ringrift_cli.fleet.plan import need_of, place, unsuitable
 
@@ -136,16 +138,17 @@ def _plan(base: Ground, hosts: list[Host], command: list[str], name: str, *, per
 
 
 def _free(
-    base: Ground, hosts: list[Host]
+    base: FleetContext, hosts: list[Host]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """The jobs of each host that was reached, and why hosts can be given no work now."""
     import time
 
     from ringrift_cli.fleet import cost, jobs
     from ringrift_cli.fleet.status import ready, undrain
+    from ringrift_cli.loop.fleet_context import CONNECT_S
 
     ours = base.ours()
-    seen = {one.host.name: one for one in base.look(hosts, WORK_DEADLINE)}
+    seen = {one.host.name: one for one in base.look(hosts, CONNECT_S)}
     not_now = {name: why for name, one in seen.items() if (why := ready(one, ours))}
     for drained in set(jobs.drained(base.state)) & set(seen):
         not_now[drained] = f"it is drained: {undrain(seen[drained].host)}"
@@ -155,7 +158,7 @@ def _free(
     return {name: one.jobs for name, one in seen.items() if one.facts}, not_now
 
 
-def _start(base: Ground, plan: Plan, rows: list[dict[str, Any]]) -> None:
+def _start(base: FleetContext, plan: Plan, rows: list[dict[str, Any]]) -> None:
     """Starts the jobs of a plan, all hosts at once; every row says what came of it."""
     from ringrift_cli.fleet import jobs
     from ringrift_cli.fleet.group import each
@@ -166,7 +169,7 @@ def _start(base: Ground, plan: Plan, rows: list[dict[str, Any]]) -> None:
         by_host.setdefault(placed.host, []).append((placed, row))
 
     def work(host: Host) -> None:
-        with base.open(host, WORK_DEADLINE) as link:
+        with base.open(host) as link:
             for placed, row in by_host[host.name]:
                 new, found = jobs.start(link, base.state, placed)
                 row["started"], row["state"] = new, found
@@ -206,8 +209,8 @@ def jobs(
       ringrift fleet jobs --ended --json
     """
     out = Output(as_json=as_json)
-    base = ground(hosts_file)
-    seen = base.look(base.chosen(on, label, everything))
+    base = fleet_context(hosts_file)
+    seen = base.look(chosen_hosts(base, on, label, everything))
     rows = _all_jobs(base, seen)
     if not ended:
         rows = [row for row in rows if row["state"] not in ("done", "stopped")]
@@ -219,7 +222,7 @@ def jobs(
     failed(bool(silent) or any(row["state"] in ("failed", "lost", "unknown") for row in rows))
 
 
-def _all_jobs(base: Ground, seen: list[Seen]) -> list[dict[str, Any]]:
+def _all_jobs(base: FleetContext, seen: list[Seen]) -> list[dict[str, Any]]:
     """The jobs of all hosts, and those started from here that no host tells of."""
     from ringrift_cli.fleet import jobs
 
@@ -267,10 +270,10 @@ def logs(
     """
     from ringrift_cli.fleet import jobs
 
-    out, base = Output(), ground(hosts_file)
+    out, base = Output(), fleet_context(hosts_file)
     host = _host_of(base, job)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a letter
-    with stop_requested() as stop, base.open(host, WORK_DEADLINE) as link:
+    with stop_requested() as stop, base.open(host) as link:
         tail = None if whole else TAIL
         for part in jobs.log(link, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
             out.data(decoder.decode(part))
@@ -279,7 +282,7 @@ def logs(
         raise stopped(code)
 
 
-def _host_of(base: Ground, identity: str) -> Host:
+def _host_of(base: FleetContext, identity: str) -> Host:
     """The host of a job: where it was started from here, else the one that knows it."""
     from ringrift_cli.fleet.jobs import remembered
 
@@ -332,12 +335,12 @@ def stop(
     if job and (everything or on is not None):
         raise UsageError("Job names, --on and --all exclude each other: expected one of them.")
     out = Output(as_json=as_json, quiet=quiet)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     if job:
         wanted = [(_host_of(base, name), name) for name in dict.fromkeys(job)]
         silent: list[Seen] = []
     else:
-        seen = base.look(base.chosen(on, None, everything))
+        seen = base.look(chosen_hosts(base, on, None, everything))
         wanted = [(one.host, found["id"]) for one in seen for found in one.active]
         silent = [one for one in seen if one.facts is None]
     rows = _stop(out, base, wanted, grace)
@@ -348,7 +351,7 @@ def stop(
 
 
 def _stop(
-    out: Output, base: Ground, wanted: list[tuple[Host, str]], grace: float
+    out: Output, base: FleetContext, wanted: list[tuple[Host, str]], grace: float
 ) -> list[dict[str, Any]]:
     """Stops jobs of hosts, all hosts at once; what became of each."""
     from ringrift_cli.fleet import jobs
@@ -361,7 +364,7 @@ def _stop(
 
     def work(host: Host) -> list[dict[str, Any]]:
         mine, rows = by_host[host.name], []
-        with base.open(host, WORK_DEADLINE) as link:
+        with base.open(host) as link:
             for name in mine:
                 jobs.stop(link, name, grace=grace)
             for name in mine:
@@ -411,7 +414,7 @@ def retry(
     from ringrift_cli.fleet.plan import ACTIVE, again, retried
 
     out = Output(as_json=as_json)
-    base = ground(hosts_file)
+    base = fleet_context(hosts_file)
     first = jobs.recall(base.state, job)
     host = _host_named(base, first.host if on is None else on)
     was = _was(base, first)
@@ -425,24 +428,24 @@ def retry(
         placed = again(first, identity, host, known[host.name])
         if isinstance(placed, str):
             raise FleetError(f"{host.name} cannot take it: {placed}.", hint="--on another host")
-        with base.open(host, WORK_DEADLINE) as link:
+        with base.open(host) as link:
             _, state = jobs.start(link, base.state, placed)
     document = {"host": host.name, **state, "retries": job, "was": was}
     out.result(document, f"{host.name}: {identity} {state['state']}; {job} was {was}")
 
 
-def _was(base: Ground, first: Placed) -> str:
+def _was(base: FleetContext, first: Placed) -> str:
     """The state of a job; a host that is gone or silent leaves it unknown."""
     from ringrift_cli.fleet import jobs
 
     if first.host not in {host.name for host in base.fleet.enabled}:
         return "on a host that is gone"
     try:
-        with base.open(_host_named(base, first.host), WORK_DEADLINE) as link:
+        with base.open(_host_named(base, first.host)) as link:
             return str(jobs.one(link, first.identity)["state"])
     except RingriftError as error:
         return f"unknown ({error.message})"
 
 
-def _host_named(base: Ground, name: str) -> Host:
+def _host_named(base: FleetContext, name: str) -> Host:
     return base.fleet.choose([name])[0]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ringrift_cli.cli import sync_text
-from ringrift_cli.cli.fleet_ground import (
+from ringrift_cli.cli.fleet_options import (
     DryRunOption,
-    Ground,
     HostsOption,
-    ground,
+    failed,
+    fleet_context,
 )
 from ringrift_cli.cli.options import (
     ConfigOption,
@@ -21,15 +22,15 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, need_subcommand
-from ringrift_cli.cli.sync_work import ENDINGS, Work
-from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
+from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import load
 
 if TYPE_CHECKING:
-    from ringrift_cli.fleet.audit import Here
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.fleet.push import Bundle, Sent
+    from ringrift_cli.loop.fleet_context import FleetContext
+    from ringrift_cli.loop.sync_session import SyncSession
 
 app = typer.Typer(name="sync", rich_markup_mode=None)
 
@@ -129,15 +130,18 @@ def pull(
       ringrift sync pull rented-4090 --streams 4 --limit 20
       ringrift sync pull --kind all --dry-run --json
     """
+    from ringrift_cli.loop.sync_session import SyncSession
+
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, load(config_file)), limit)
-    chosen = work.chosen(hosts)
+    context = fleet_context(hosts_file, load(config_file))
+    session = SyncSession(context, out, limit)
+    chosen = _chosen(context, hosts)
     if dry_run:
-        rows = work.on_each("Look", chosen, lambda host: _planned(work, host, kind))
-        work.finish(rows, sync_text.planned(rows), dry_run=True)
+        act = partial(session.plan, kind=kind)
+        _on_each(out, session, "Look", chosen, act, sync_text.planned, dry_run=True)
         return
-    rows = work.on_each("Pull", chosen, lambda host: _pulled(work, host, kind, streams))
-    work.finish(rows, sync_text.pulled(rows))
+    act = partial(session.pull, kind=kind, streams=streams)
+    _on_each(out, session, "Pull", chosen, act, sync_text.pulled)
 
 
 @app.command()
@@ -165,39 +169,26 @@ def push(
       ringrift sync push desk --pool hex8-2p --kind all
       ringrift sync push --dry-run
     """
+    from ringrift_cli.loop.sync_session import SyncSession
+
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, load(config_file)), limit)
-    chosen = work.chosen(hosts)
-    bundles = work.bundles(pool, replace=replace) if kind != "shards" else []
-    games = work.games(pool) if kind != "registry" else []
+    context = fleet_context(hosts_file, load(config_file))
+    session = SyncSession(context, out, limit)
+    chosen = _chosen(context, hosts)
+    bundles = session.bundles(pool, replace=replace) if kind != "shards" else []
+    games = session.games(pool) if kind != "registry" else []
     if not bundles and not games:
         raise UsageError(
-            f"There is no champion in {work.models} to push{f' of {pool}' if pool else ''}.",
+            f"There is no champion in {session.models} to push{f' of {pool}' if pool else ''}.",
             hint="ringrift models list",
         )
     if dry_run:
         sent = [one for bundle in bundles for one in _files_of(bundle)]
-        rows = work.on_each("Look", chosen, lambda host: _standing(work, host, sent))
-        work.finish(rows, sync_text.standing(rows), dry_run=True)
+        act = partial(session.standing, sent=sent)
+        _on_each(out, session, "Look", chosen, act, sync_text.standing, dry_run=True)
         return
-
-    def act(host: Host) -> dict[str, Any]:
-        from ringrift_cli.fleet.push import push
-
-        found = push(
-            host.name,
-            lambda: work.open(host),
-            work.base.state,
-            bundles=bundles,
-            games=games,
-            endings=ENDINGS,
-            meter=work.meter,
-            should_stop=work.should_stop,
-        )
-        return {**found.document(), "right": found.right}
-
-    rows = work.on_each("Push", chosen, act)
-    work.finish(rows, sync_text.pushed(rows))
+    act = partial(session.push, bundles=bundles, games=games)
+    _on_each(out, session, "Push", chosen, act, sync_text.pushed)
 
 
 @app.command()
@@ -219,12 +210,15 @@ def status(
       ringrift sync status
       ringrift sync status desk --json
     """
+    from ringrift_cli.loop.sync_session import SyncSession
+
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, load(config_file)), None)
-    chosen = work.chosen(hosts)
-    sent = [one for bundle in work.bundles(None) for one in _files_of(bundle)]
-    rows = work.on_each("Look", chosen, lambda host: _standing(work, host, sent))
-    work.finish(rows, sync_text.standing(rows))
+    context = fleet_context(hosts_file, load(config_file))
+    session = SyncSession(context, out)
+    chosen = _chosen(context, hosts)
+    sent = [one for bundle in session.bundles(None) for one in _files_of(bundle)]
+    act = partial(session.standing, sent=sent)
+    _on_each(out, session, "Look", chosen, act, sync_text.standing)
 
 
 @app.command()
@@ -246,128 +240,49 @@ def verify(
       ringrift sync verify rented-4090 --json
     """
     from ringrift_cli.fleet.audit import Here
+    from ringrift_cli.loop.sync_session import SyncSession
 
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    work = Work(out, ground(hosts_file, load(config_file)), None)
-    chosen = work.chosen(hosts)
-    sent = [one for bundle in work.bundles(None) for one in _files_of(bundle)]
-    here = Here(work.destination)
-
-    rows = work.on_each("Verify", chosen, lambda host: _verified(work, host, here, sent))
-    work.finish(rows, sync_text.verified(rows))
-
-
-def pull_hosts(out: Output, base: Ground, hosts: Sequence[Host]) -> dict[str, Any]:
-    """Brings all that hosts have made here and reads it at both ends; how much came.
-
-    `FleetError` if anything failed, had to be put away or differs.
-    """
-    from ringrift_cli.fleet.audit import Here
-
-    work = Work(out, base, None)
-    rows = work.on_each("Pull", hosts, lambda host: _pulled(work, host, "all", 1))
-    work.check(rows, sync_text.pulled(rows))
-    here = Here(work.destination)
-    verified = work.on_each("Verify", hosts, lambda host: _verified(work, host, here, ()))
-    work.check(verified, sync_text.verified(verified))
-    parts = [row[kind] for row in rows for kind in ("shards", "checkpoints")]
-    return {
-        "files": sum(part["files"] for part in parts),
-        "bytes": sum(part["bytes"] for part in parts),
-        "games": sum(part["games"] for part in parts),
-        "verified_files": sum(row["files"] for row in verified),
-    }
+    context = fleet_context(hosts_file, load(config_file))
+    session = SyncSession(context, out)
+    chosen = _chosen(context, hosts)
+    sent = [one for bundle in session.bundles(None) for one in _files_of(bundle)]
+    act = partial(session.verify, here=Here(session.destination), sent=sent)
+    _on_each(out, session, "Verify", chosen, act, sync_text.verified)
 
 
-# ---- one host ------------------------------------------------------------------------------------
+# ---- output --------------------------------------------------------------------------------------
 
 
-def _planned(work: Work, host: Host, kind: str) -> dict[str, Any]:
-    """What a pull would bring."""
-    from ringrift_cli.fleet.sync import plan
-    from ringrift_cli.fleet.sync_models import missing
-
-    row: dict[str, Any] = {"host": host.name, "listed": 0, "missing": 0, "bytes": 0, "notes": []}
-    try:
-        with work.open(host) as link:
-            if kind != "checkpoints":
-                found = plan(link, work.base.state, work.destination)
-                row |= {"listed": found.listed, "missing": len(found.lines), "bytes": found.bytes}
-                row["notes"] = [*found.notes, *(wrong.reason for wrong in found.wrong)]
-            if kind != "shards":
-                models = missing(link, work.base.state, work.has_model)
-                row["missing"] += 2 * len(models)
-                row["listed"] += 2 * len(models)
-                row["bytes"] += sum(one.size for m in models for one in m.files.values())
-    except RingriftError as error:
-        return {**row, "error": error.message, "hint": error.hint, "right": False}
-    return {**row, "error": None, "right": True}
-
-
-def _pulled(work: Work, host: Host, kind: str, streams: int) -> dict[str, Any]:
-    """What a pull brought."""
-    from ringrift_cli.fleet.sync import Pulled, pull
-    from ringrift_cli.fleet.sync_models import pull_models
-
-    parts: dict[str, Pulled] = {}
-    if kind != "checkpoints":
-        parts["shards"] = pull(
-            host.name,
-            lambda: work.open(host),
-            work.base.state,
-            work.destination,
-            meter=work.meter,
-            streams=streams,
-            should_stop=work.should_stop,
-        )
-    if kind != "shards" and all(part.error is None for part in parts.values()):
-        parts["checkpoints"] = pull_models(
-            host.name,
-            lambda: work.open(host),
-            work.base.state,
-            work.has_model,
-            work.adopt,
-            meter=work.meter,
-            should_stop=work.should_stop,
-        )
-    errors = [part for part in parts.values() if part.error is not None]
-    return {
-        "host": host.name,
-        **{name: part.document() for name, part in parts.items()},
-        "error": errors[0].error if errors else None,
-        "hint": errors[0].hint if errors else None,
-        "stopped": any(part.stopped for part in parts.values()),
-        "right": all(part.right for part in parts.values()),
-    }
+def _on_each(
+    out: Output,
+    session: SyncSession,
+    title: str,
+    hosts: Sequence[Host],
+    act: Callable[[Host], dict[str, Any]],
+    text: Callable[[Sequence[dict[str, Any]]], str],
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Runs `act` for all hosts at once, prints the outcome, and ends the command accordingly."""
+    with stop_requested() as asked:
+        session.should_stop = lambda: asked() != 0
+        rows = session.on_each(title, hosts, act)
+        signal = asked()
+    right = all(row["right"] for row in rows)
+    document = {"hosts": rows, "right": right, "stopped": bool(signal), "dry_run": dry_run}
+    out.result(document, text(rows))
+    for hint in dict.fromkeys(row.get("hint") for row in rows):
+        if hint:
+            out.note(f"  try: {hint}")
+    if signal:
+        out.note("The same command continues from there.")
+        raise stopped(signal)
+    failed(not right)
 
 
-def _verified(work: Work, host: Host, here: Here, sent: Sequence[Sent]) -> dict[str, Any]:
-    """What differs."""
-    from ringrift_cli.fleet.audit import verify
-
-    found = verify(
-        host.name,
-        lambda: work.open(host),
-        work.base.state,
-        work.destination,
-        here,
-        sent,
-        meter=work.meter,
-        should_stop=work.should_stop,
-    )
-    return {**found.document(), "right": found.right}
-
-
-def _standing(work: Work, host: Host, sent: Sequence[Sent]) -> dict[str, Any]:
-    """How far apart."""
-    from ringrift_cli.fleet.audit import Standing, standing
-
-    try:
-        with work.open(host) as link:
-            found = standing(link, work.base.state, work.destination, sent)
-    except RingriftError as error:
-        found = Standing(host.name, error=error.message)
-    return {**found.document(), "right": found.right}
+def _chosen(context: FleetContext, names: list[str] | None) -> list[Host]:
+    return context.fleet.choose(names or [], every=not names)
 
 
 def _files_of(bundle: Bundle) -> list[Sent]:

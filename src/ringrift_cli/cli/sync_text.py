@@ -7,26 +7,10 @@ from typing import Any
 
 from ringrift_cli.cli.output import counted
 from ringrift_cli.fleet.synced import in_step
+from ringrift_cli.text import size
 
 MOST = 20  # lines of details of one host
 Row = Mapping[str, Any]
-
-
-def size(count: float) -> str:
-    """`1.2 MB`."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def rate(done: int, total: int, seconds: float) -> str:
-    """`12.3 of 400.0 MB, 35.1 MB/s, 11 s left`."""
-    speed = done / max(seconds, 1e-9)
-    text = f"{size(done)} of {size(total)}, {size(speed)}/s"
-    if done and total > done:
-        text += f", {(total - done) / speed:.0f} s left"
-    return text
 
 
 def planned(rows: Sequence[Row]) -> str:
@@ -64,9 +48,8 @@ def pushed(rows: Sequence[Row]) -> str:
 
 def _pushed(row: Row) -> str:
     confirmed = counted(len(row["confirmed"]), "file")
-    return (
-        f"{counted(row['files'], 'file')} sent, {size(row['bytes'])}; {confirmed} confirmed by hash"
-    )
+    sent = f"{counted(row['files'], 'file')} sent, {size(row['bytes'])}"
+    return f"{sent}; {confirmed} confirmed by hash"
 
 
 def verified(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""`ringrift cycle --fleet`: the steps of the loop as jobs on the hosts of hosts.yaml."""
+"""The steps of the learning loop as jobs on the hosts of hosts.yaml: `ringrift cycle --fleet`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ringrift_cli.cli.sync_work import ENDINGS, Work
+from ringrift_cli.data.retention import games_of, of_cycle
 from ringrift_cli.errors import FleetError, RecordError, UsageError
+from ringrift_cli.fleet import cost, jobs
+from ringrift_cli.fleet.campaign import Campaign, Part, run
+from ringrift_cli.fleet.destination import Destination
+from ringrift_cli.fleet.group import gather
+from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.plan import Need, need_of, unsuitable
+from ringrift_cli.fleet.push import Bundle, Sent, push_model
+from ringrift_cli.fleet.status import ready
+from ringrift_cli.fleet.sync import pull_over
+from ringrift_cli.loop import journal
+from ringrift_cli.loop.fleet_context import FleetContext
+from ringrift_cli.loop.protocol import (
+    CONFIRMED,
+    Meter,
+    Played,
+    SelfPlayWork,
+    ShouldStop,
+    TrainWork,
+    Watch,
+)
+from ringrift_cli.loop.remote_training import RemoteTraining
+from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
 from ringrift_cli.settings import Config, SelfPlay
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.text import counted
-
-if TYPE_CHECKING:
-    from ringrift_cli.cli.fleet_ground import Ground
-    from ringrift_cli.fleet.campaign import Part
-    from ringrift_cli.fleet.hosts import Host
-    from ringrift_cli.fleet.link import Link
-    from ringrift_cli.loop.protocol import (
-        Meter,
-        Played,
-        SelfPlayWork,
-        ShouldStop,
-        TrainWork,
-        Watch,
-    )
 
 MOST_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
 LOOP_ONLY = ("games_per_cycle", "teacher")  # of the section selfplay
@@ -42,14 +51,12 @@ MONEY = 30.0  # seconds between two looks at the budget
 class FleetMachines:
     """`loop.shared.Machines` over SSH."""
 
-    def __init__(self, work: Work, config: Config, train_on: str | None) -> None:
+    def __init__(self, session: SyncSession, config: Config, train_on: str | None) -> None:
         """`UsageError` if the host that is to train may not."""
-        from ringrift_cli.fleet.plan import Need, unsuitable
-
-        self._work, self._base, self._config = work, work.base, config
+        self._session, self._context, self._config = session, session.context, config
         self._trainer: Host | None = None
         if train_on is not None:
-            self._trainer = self._base.fleet.choose([train_on])[0]
+            self._trainer = self._context.fleet.choose([train_on])[0]
             why = unsuitable(self._trainer, Need("train", config.run.board))
             if why is not None:
                 raise UsageError(f"{train_on} cannot train {config.run.board}: {why}.")
@@ -61,13 +68,10 @@ class FleetMachines:
         self, work: SelfPlayWork, *, teacher: bool, meter: Meter, should_stop: ShouldStop
     ) -> Played:
         """See `Machines`."""
-        from ringrift_cli.fleet.campaign import Campaign, run
-        from ringrift_cli.loop.protocol import Played
-
         argv = self._argv(work, teacher=teacher)
         hosts, absent = self._hosts(argv)
         players = _players(self._config.folder)
-        arrived, begun = _Arrived(work, self._work, players, should_stop), time.monotonic()
+        arrived, begun = _Arrived(work, self._session, players, should_stop), time.monotonic()
         campaign = Campaign(
             f"{self._config.pool}-c{work.cycle:05}",
             loop_name(self._config.folder),
@@ -76,7 +80,7 @@ class FleetMachines:
             arrived.collect,
             lambda: arrived.games >= work.games,
             should_stop,
-            _Permission(self._base).refuse,
+            _Permission(self._context).refuse,
         )
         shown = 0
 
@@ -87,7 +91,7 @@ class FleetMachines:
             meter.advance(now - shown, f"{counted(len(hosts), 'host')}, {rate:,.0f} games/h")
             shown = now
 
-        parts = run(campaign, hosts, self._base.open, self._base.state, told)
+        parts = run(campaign, hosts, self._context.open, self._context.state, told)
         spent = time.monotonic() - begun
         absent |= {part.host: part.error for part in parts if part.error is not None}
         stopped = arrived.games < work.games
@@ -113,20 +117,17 @@ class FleetMachines:
         Hosts whose role or memory is not for such jobs are no part of it. `FleetError` if there is
         no host, or the budget is spent.
         """
-        from ringrift_cli.fleet import jobs
-        from ringrift_cli.fleet.plan import need_of, unsuitable
-        from ringrift_cli.fleet.status import ready
 
-        over = _Permission(self._base).over_budget()
+        over = _Permission(self._context).over_budget()
         if over is not None:
             raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
-        need, ours, absent = need_of(argv), self._base.ours(), {}
-        chosen = self._base.chosen(None, None, False)
+        need, ours, absent = need_of(argv), self._context.ours(), {}
+        chosen = self._context.fleet.choose()
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
-        drained = jobs.drained(self._base.state)
+        drained = jobs.drained(self._context.state)
         found = []
-        deadline = max(self._base.fleet.deadline, LEAST_DEADLINE)
-        for seen in self._base.look([one for one in chosen if one.name not in unfit], deadline):
+        deadline = max(self._context.fleet.deadline, LEAST_DEADLINE)
+        for seen in self._context.look([one for one in chosen if one.name not in unfit], deadline):
             why = f"{DRAINED} {seen.host.name}" if seen.host.name in drained else None
             if seen.facts is not None:  # one that is silent now may answer later
                 why = why or ready(seen, ours)
@@ -141,15 +142,13 @@ class FleetMachines:
 
     def _preparation(self, model: Path | None) -> Callable[[Host, Link], None]:
         """What a host needs before it plays: the checkpoint, wherever it lies here."""
-        from ringrift_cli.fleet.push import Bundle, Sent, push_model
-
         files = () if model is None else (model.with_suffix(".safetensors"), model)
         there = f"models/{self._config.pool}"
         bundle = Bundle(tuple(Sent(file, f"{there}/{file.name}") for file in files), None)
 
         def prepare(_host: Host, link: Link) -> None:
             if files:
-                push_model(link, self._base.state, bundle)
+                push_model(link, self._context.state, bundle)
 
         return prepare
 
@@ -157,18 +156,14 @@ class FleetMachines:
 
     def bring(self, pool: str) -> dict[str, str]:
         """See `Machines`."""
-        from ringrift_cli.fleet.group import gather
-        from ringrift_cli.fleet.push import push_model
-        from ringrift_cli.loop.protocol import CONFIRMED
-
-        bundles = self._work.bundles(pool)
+        bundles = self._session.bundles(pool)
 
         def act(host: Host) -> None:
-            with self._work.open(host) as link:
+            with self._session.open(host) as link:
                 for bundle in bundles:
-                    push_model(link, self._base.state, bundle)
+                    push_model(link, self._context.state, bundle)
 
-        answers = gather(self._base.chosen(None, None, False), act)
+        answers = gather(self._context.fleet.choose(), act)
         return {
             answer.host.name: CONFIRMED if answer.error is None else answer.error.message
             for answer in answers
@@ -180,51 +175,46 @@ class FleetMachines:
         self, work: TrainWork, shards: list[str], watch: Watch, should_stop: ShouldStop
     ) -> None:
         """See `Machines`."""
-        from ringrift_cli.cli.cycle_train import TrainElsewhere
-        from ringrift_cli.fleet.status import ready
-
         host = self._trainer
         assert host is not None
-        over = _Permission(self._base).refuse(host)
-        (seen,) = self._base.look([host], max(self._base.fleet.deadline, LEAST_DEADLINE))
+        over = _Permission(self._context).refuse(host)
+        (seen,) = self._context.look([host], max(self._context.fleet.deadline, LEAST_DEADLINE))
         silent = seen.facts is None and seen.aside is None  # it may answer in a moment
-        why = over or (None if silent else ready(seen, self._base.ours()))
+        why = over or (None if silent else ready(seen, self._context.ours()))
         if why is not None:
             raise FleetError(
                 f"{host.name} cannot train now: {why}",
                 hint="ringrift fleet status, or the same command with another --train-on",
             )
         loop = loop_name(self._config.folder)
-        training = TrainElsewhere(self._work, self._config, host, loop, work, shards, should_stop)
+        training = RemoteTraining(
+            self._session, self._config, host, loop, work, shards, should_stop
+        )
         training.run(watch)
 
 
 class _Permission:
     """Whether a host may begin a job now."""
 
-    def __init__(self, base: Ground) -> None:
-        self._base = base
+    def __init__(self, context: FleetContext) -> None:
+        self._context = context
         self._lock = threading.Lock()
         self._looked = -MONEY
         self._over: str | None = None
 
     def over_budget(self) -> str | None:
         """Why no more work may begin, counted up to now."""
-        from ringrift_cli.fleet import cost
-
         with self._lock:
             if time.monotonic() - self._looked >= MONEY:
                 now = time.time()
-                ledger = cost.accrue(self._base.state, self._base.fleet.hosts, set(), now)
-                self._over = cost.over_budget(self._base.fleet, ledger, now)
+                ledger = cost.accrue(self._context.state, self._context.fleet.hosts, set(), now)
+                self._over = cost.over_budget(self._context.fleet, ledger, now)
                 self._looked = time.monotonic()
             return self._over
 
     def refuse(self, host: Host) -> str | None:
         """Why it may not; None if it may."""
-        from ringrift_cli.fleet import jobs
-
-        if host.name in jobs.drained(self._base.state):
+        if host.name in jobs.drained(self._context.state):
             return f"{DRAINED} {host.name}"
         over = self.over_budget()
         return None if over is None else f"over budget: {over}"
@@ -232,19 +222,15 @@ class _Permission:
 
 def loop_name(folder: Path) -> str:
     """What tells the jobs of a run from those of every other, wherever its folder is."""
-    from ringrift_cli.loop import journal as cycle_journal
-
-    first = cycle_journal.read(folder).lines[0]
+    first = journal.read(folder).lines[0]
     return sha256(json.dumps(first, sort_keys=True).encode())[:16]
 
 
 def _players(folder: Path) -> dict[int, str]:
     """Who plays in each cycle of a run, as far as it has come."""
-    from ringrift_cli.loop import journal as cycle_journal
-
     return {
         line["cycle"]: line["plan"]["model"]["identity"]
-        for line in cycle_journal.read(folder).lines
+        for line in journal.read(folder).lines
         if "plan" in line
     }
 
@@ -253,21 +239,23 @@ class _Arrived:
     """The games of one piece of work that have come here and are right."""
 
     def __init__(
-        self, work: SelfPlayWork, sync: Work, players: Mapping[int, str], should_stop: ShouldStop
+        self,
+        work: SelfPlayWork,
+        session: SyncSession,
+        players: Mapping[int, str],
+        should_stop: ShouldStop,
     ) -> None:
-        from ringrift_cli.fleet.destination import Destination
 
-        self._work, self._sync, self._players = work, sync, players
+        self._work, self._session, self._players = work, session, players
         self._should_stop = should_stop
         self._asked = float("inf")  # when it was first seen to
         self._lock = threading.Lock()
         self._before = self._held()
         self.games = 0
-        own = sync.destination
+        own = session.destination
         self._destination = Destination(own.folders, own.place, self._check, ENDINGS)
 
     def _held(self) -> int:
-        from ringrift_cli.data.retention import games_of, of_cycle
 
         return games_of(of_cycle(self._work.folder, self._work.cycle))
 
@@ -285,7 +273,7 @@ class _Arrived:
                 f"it is of model {made.get('model')!r:.40}, but that of cycle {generation} is"
                 f" {self._players[generation]}"
             )
-        self._sync.destination.check(path, entry, folder)
+        self._session.destination.check(path, entry, folder)
 
     def _overdue(self) -> bool:
         """Whether a transfer is to end now."""
@@ -296,12 +284,10 @@ class _Arrived:
 
     def collect(self, _host: Host, link: Link, folders: Sequence[str]) -> int:
         """Brings what is new in some folders of a host; how many games."""
-        from ringrift_cli.fleet.sync import pull_over
-
         try:
             pulled = pull_over(
                 link,
-                self._sync.base.state,
+                self._session.context.state,
                 self._destination,
                 should_stop=self._overdue,
                 roots=folders,

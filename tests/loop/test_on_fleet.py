@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.cli import cycle_fleet
 from ringrift_cli.cli.cycle import line_of
-from ringrift_cli.cli.cycle_fleet import FleetMachines
-from ringrift_cli.cli.fleet_ground import ground
 from ringrift_cli.cli.output import Output
-from ringrift_cli.cli.sync_work import Work
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import FleetError
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.loop import on_fleet
 from ringrift_cli.loop.cycle import BOOTSTRAP
+from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import JOURNAL
+from ringrift_cli.loop.on_fleet import FleetMachines
 from ringrift_cli.loop.protocol import TrainWork, derived_seed
 from ringrift_cli.loop.shared import SharedSteps
+from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.settings import SelfPlay, commented, load
 from ringrift_cli.store.manifest import read_manifest
 from tests.conftest import Ringrift
@@ -74,8 +74,8 @@ class Ground:
             write_searched(server.work / "store", about, games, "hex8", 2, False)
 
     def machines(self, train_on: str | None = None) -> FleetMachines:
-        base = ground(Path("hosts.yaml"), self.config)
-        return FleetMachines(Work(Output(quiet=True), base, None), self.config, train_on)
+        context = FleetContext.load(self.config, Path("hosts.yaml"))
+        return FleetMachines(SyncSession(context, Output(quiet=True)), self.config, train_on)
 
     def cycle(self) -> dict[str, Any]:
         """The record of one cycle."""
@@ -323,6 +323,6 @@ def test_every_setting_of_self_play_goes_along(fleet: Ground, ringrift: Ringrift
     given = [job["argv"][at + 1] for at, word in enumerate(job["argv"]) if word == "--set"]
     found = load(environment={}, flags=dict(one.split("=", 1) for one in given)).selfplay
     for one in fields(SelfPlay):
-        if one.name not in cycle_fleet.LOOP_ONLY:
+        if one.name not in on_fleet.LOOP_ONLY:
             assert getattr(found, one.name) == getattr(section, one.name), one.name
     assert job["argv"][job["argv"].index("--generation") + 1] == "1"

@@ -13,17 +13,21 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from ringrift_cli.cli.sync_work import ENDINGS, Work
 from ringrift_cli.errors import BadOutput, HostUnreachable, RemoteError
+from ringrift_cli.fleet import jobs, listing, transfer
+from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
+from ringrift_cli.fleet.health import log_event
+from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.mirror import bring_folder, send_folder
+from ringrift_cli.fleet.plan import ACTIVE, GRACE, Placed, job_of, retried
+from ringrift_cli.fleet.push import Pushed, push_games
+from ringrift_cli.fleet.transfer import Meter, hash_of, put
+from ringrift_cli.loop.protocol import ShouldStop, Stopped, TrainWork, Watch
+from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
 from ringrift_cli.settings import Config, Train
-
-if TYPE_CHECKING:
-    from ringrift_cli.fleet.hosts import Host
-    from ringrift_cli.fleet.jobs import State
-    from ringrift_cli.fleet.link import Link
-    from ringrift_cli.loop.protocol import ShouldStop, TrainWork, Watch
 
 T = TypeVar("T")
 POLL = 2.0  # seconds between two looks
@@ -41,12 +45,12 @@ OPTIONS = {  # keys of the section train that have an option of their own
 JUDGED_HERE = ("max_age", "max_generations_behind")  # before it begins, by this clock
 
 
-class TrainElsewhere:
+class RemoteTraining:
     """One training run on one host. `loop` names the run of the learning loop."""
 
     def __init__(
         self,
-        sync: Work,
+        session: SyncSession,
         config: Config,
         host: Host,
         loop: str,
@@ -54,7 +58,7 @@ class TrainElsewhere:
         shards: list[str],
         should_stop: ShouldStop,
     ) -> None:
-        self._sync, self._config, self._host, self._loop = sync, config, host, loop
+        self._session, self._config, self._host, self._loop = session, config, host, loop
         self._work, self._shards, self._should_stop = work, shards, should_stop
         self._name = f"{config.pool}-t{work.cycle:05}"
         self._folder = f"jobs/{config.pool}-train-{loop}"  # there; no other run trains in it
@@ -63,9 +67,6 @@ class TrainElsewhere:
 
     def run(self, watch: Watch) -> None:
         """Trains there; the run is here then. `Stopped` if asked to stop: it goes on there."""
-        from ringrift_cli.fleet import transfer
-        from ringrift_cli.loop.protocol import Stopped
-
         watch.note(f"Training on {self._host.name}.")
         try:
             for _ in range(MOST_LOST):
@@ -100,14 +101,12 @@ class TrainElsewhere:
         `HostUnreachable` if it is out of reach for `SILENCE`, `transfer.Stopped` if asked to stop
         meanwhile: what runs there goes on.
         """
-        from ringrift_cli.fleet.health import log_event
-        from ringrift_cli.fleet.transfer import Stopped
 
         heard = time.monotonic()
         while True:
             reached = False
             try:
-                with self._sync.open(self._host) as link:
+                with self._session.open(self._host) as link:
                     reached = True
                     return act(link)
             except (HostUnreachable, RemoteError) as error:
@@ -115,9 +114,9 @@ class TrainElsewhere:
                     raise
                 if reached and isinstance(error, HostUnreachable):
                     heard = time.monotonic()
-                log_event(self._sync.base.state, "failed", self._host.name, error.message)
+                log_event(self._session.context.state, "failed", self._host.name, error.message)
                 if self._should_stop():
-                    raise Stopped from error
+                    raise transfer.Stopped from error
                 if time.monotonic() - heard > SILENCE:
                     raise
             _wait(POLL, self._should_stop)
@@ -126,8 +125,6 @@ class TrainElsewhere:
 
     def _begun(self, link: Link) -> str | None:
         """The job of this run, which is started if need be; None if the run is done."""
-        from ringrift_cli.fleet import jobs
-
         mine = self._clear(link)
         if mine is not None:
             return mine
@@ -138,11 +135,8 @@ class TrainElsewhere:
 
     def _clear(self, link: Link) -> str | None:
         """Ends what else this loop runs there; the job of this very run, if it is at work."""
-        from ringrift_cli.fleet import jobs
-        from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
-        from ringrift_cli.fleet.plan import ACTIVE, GRACE
 
-        def is_ours(job: State) -> bool:
+        def is_ours(job: jobs.State) -> bool:
             return job["meta"].get(LOOP) == self._loop and job["state"] in ACTIVE
 
         active = [job for job in jobs.states(link) if is_ours(job)]
@@ -157,9 +151,6 @@ class TrainElsewhere:
 
     def _exchange(self, link: Link) -> bool:
         """Makes both ends have what is done of the run; whether that is all of it."""
-        from ringrift_cli.fleet.mirror import send_folder
-        from ringrift_cli.fleet.transfer import Meter
-
         own = self._work.out
         here = _progress((own / STATE).read_bytes()) if (own / STATE).exists() else None
         data = self._state_there(link)
@@ -175,8 +166,6 @@ class TrainElsewhere:
 
     def _state_there(self, link: Link) -> bytes | None:
         """The state of the run on the host; None if it has none."""
-        from ringrift_cli.fleet import listing
-
         path = f"{self._out}/{STATE}"
         if listing.hashes_there(link, [path])[path] is None:
             return None
@@ -189,10 +178,6 @@ class TrainElsewhere:
 
     def _bring(self, link: Link) -> None:
         """What the run begins with: shards and their names, the parent, the run before."""
-        from ringrift_cli.fleet.mirror import send_folder
-        from ringrift_cli.fleet.push import Pushed, push_games
-        from ringrift_cli.fleet.transfer import Meter, hash_of, put
-
         work, pool, meter = self._work, self._config.pool, Meter()
         games = f"runs/{pool}/selfplay"
         push_games(link, work.data, games, ENDINGS, Pushed(link.host), meter, self._should_stop)
@@ -207,11 +192,8 @@ class TrainElsewhere:
             put(link, names, self._names, hash_of(names), meter, replace=True)
 
     def _start(self, link: Link, known: set[str]) -> str:
-        from ringrift_cli.fleet import jobs
-        from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
-        from ringrift_cli.fleet.plan import Placed, job_of, retried
 
-        state, identity = self._sync.base.state, f"{self._name}-{self._host.name}"
+        state, identity = self._session.context.state, f"{self._name}-{self._host.name}"
         if identity in known or jobs.is_remembered(state, identity):
             identity = retried(identity, {*known, *jobs.remembered(state)})
         gpus = tuple(range(self._host.gpus))
@@ -246,9 +228,6 @@ class TrainElsewhere:
 
     def _ended(self, link: Link, identity: str) -> str:
         """How the job ended, for which it is asked if need be."""
-        from ringrift_cli.fleet import jobs
-        from ringrift_cli.fleet.plan import ACTIVE, GRACE
-
         asked = False
         while True:
             found = jobs.one(link, identity)
@@ -264,17 +243,12 @@ class TrainElsewhere:
 
     def _fetch(self, link: Link) -> None:
         """Brings what is done of the run, if it has kept anything yet."""
-        from ringrift_cli.fleet.mirror import bring_folder
-        from ringrift_cli.fleet.transfer import Meter
-
         data = self._state_there(link)
         if data is not None and _progress(data) is not None:
             bring_folder(link, self._out, self._work.out, STATE, Meter())
 
     def _clear_up(self, link: Link) -> None:
         """Removes what earlier cycles have left there, but for what the next one follows."""
-        from ringrift_cli.fleet import listing
-
         kept = {self._work.out.name, Path(self._names).name}
         kept |= {self._work.previous.name} if self._work.previous is not None else set()
         depth = len(self._folder.split("/"))

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.cli import cycle_train
 from ringrift_cli.fleet import campaign, health
+from ringrift_cli.loop import remote_training
 from ringrift_cli.loop import shared as cycle_shared
 from ringrift_cli.loop.journal import CYCLES, JOURNAL
 from ringrift_cli.loop.shared import SharedSteps
@@ -105,7 +105,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(campaign, "POLL", 0.3)
     monkeypatch.setattr(campaign, "WAITS", (0.2, 0.5))
-    monkeypatch.setattr(cycle_train, "POLL", 0.3)
+    monkeypatch.setattr(remote_training, "POLL", 0.3)
     monkeypatch.setattr(health, "SHORTEST_S", 1.0)
     monkeypatch.setattr(cycle_shared, "SharedSteps", GenerousShared)
     with Farm(tmp_path / "farm") as farm:
@@ -129,8 +129,9 @@ def test_a_cycle_with_two_hosts_one_of_which_falls(fleet: Ground, ringrift: Ring
 CHILD = """\
 import sys
 from ringrift_cli.cli.app import main
+from ringrift_cli.loop import remote_training
 from ringrift_cli.loop import shared as cycle_shared
-from tests.cli.test_cycle_fleet_real import GenerousShared
+from tests.loop.test_on_fleet_real import GenerousShared
 cycle_shared.SharedSteps = GenerousShared
 sys.exit(main(sys.argv[1:]))
 """

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ringrift_cli.cli import cycle_train
-from ringrift_cli.cli.cycle_fleet import FleetMachines, loop_name
-from ringrift_cli.cli.fleet_ground import ground
 from ringrift_cli.cli.output import Output
-from ringrift_cli.cli.sync_work import Work
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import RecordError, RemoteError
+from ringrift_cli.loop import remote_training
+from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import opened
 from ringrift_cli.loop.local import RealSteps
+from ringrift_cli.loop.on_fleet import FleetMachines, loop_name
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, Trained, TrainWork
 from ringrift_cli.loop.shared import SharedSteps
+from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.train import state as train_state
 from tests.fleet.campaigning import begin, jobs_of, really_plays, running, until
@@ -66,8 +66,8 @@ class Place:
             journal.add(1, "cycle", "begun", plan=plan)
 
     def steps(self) -> SharedSteps:
-        base = ground(Path("hosts.yaml"), self.config)
-        work = Work(Output(quiet=True), base, None)
+        context = FleetContext.load(self.config, Path("hosts.yaml"))
+        work = SyncSession(context, Output(quiet=True))
         return SharedSteps(self.config, FleetMachines(work, self.config, "host"))
 
     def train(self, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -97,7 +97,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.chdir(tmp_path)
     for name in ("RINGRIFT_HOSTS", "RINGRIFT_MODELS", "RINGRIFT_FOLDER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cycle_train, "POLL", 0.2)
+    monkeypatch.setattr(remote_training, "POLL", 0.2)
     with Farm(tmp_path / "farm") as farm:
         farm.environment(monkeypatch)
         yield Place(farm, tmp_path)

@@ -1,0 +1,277 @@
+"""Synchronization of games and models with hosts: what is here, what moved, and what it came to.
+
+Whatever knows games or models is loaded when there is one to check: a sync that finds nothing to do
+needs neither.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ringrift_cli.errors import FleetError, RingriftError, UsageError
+from ringrift_cli.fleet import audit
+from ringrift_cli.fleet.attempts import ShouldStop, never
+from ringrift_cli.fleet.channel import WINDOW
+from ringrift_cli.fleet.destination import Destination
+from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.push import Bundle, Sent, push
+from ringrift_cli.fleet.sync import Pulled, plan, pull
+from ringrift_cli.fleet.sync_models import missing, pull_models
+from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.loop.fleet_context import FleetContext
+from ringrift_cli.loop.protocol import Watch
+from ringrift_cli.store.manifest import MANIFEST
+from ringrift_cli.text import transfer_rate
+
+if TYPE_CHECKING:
+    from ringrift_cli.data.intake import Arrivals
+
+T = TypeVar("T")
+Row = dict[str, Any]  # the outcome for one host, for --json
+ENDINGS = (".shard", ".rrg", ".games.jsonl")  # of files of games
+TICK = 0.2  # seconds between two updates of the progress
+STEPS = 1000  # of the progress
+LEAST_WINDOW = 1 << 20  # bytes
+
+
+class Reporter(Watch, Protocol):
+    """Shows progress and notes, and compiles what the checks need."""
+
+    def compile_rules(self) -> None:
+        """Compiles the rules unless that is done."""
+
+    def compile_network(self) -> None:
+        """Compiles what networks need unless that is done."""
+
+
+class SyncSession:
+    """Transfers between this machine and hosts; `limit` is in MB/s over all hosts."""
+
+    def __init__(
+        self, context: FleetContext, reporter: Reporter, limit: float | None = None
+    ) -> None:
+        self.context, self._reporter = context, reporter
+        self.runs, self.models = Path(context.config.run.folder), Path(context.config.run.models)
+        self.meter = Meter(None if limit is None else 1e6 * limit)
+        self.destination = Destination(self._folders, self._place, self._checker(), ENDINGS)
+        self.should_stop: ShouldStop = never
+        self._adopting = threading.Lock()
+
+    def open(self, host: Host) -> Link:
+        """A link to a host."""
+        # bytes in flight cannot be held back, so there may not be more than a second of them
+        window = WINDOW if self.meter.limit is None else int(max(self.meter.limit, LEAST_WINDOW))
+        return self.context.open(host, window=min(window, WINDOW))
+
+    def on_each(self, title: str, hosts: Sequence[Host], act: Callable[[Host], T]) -> list[T]:
+        """The results of `act` for each host, all at once, with progress."""
+        start, shown = time.monotonic(), 0
+        with (
+            ThreadPoolExecutor(len(hosts), thread_name_prefix="host") as pool,
+            self._reporter.progress(title, STEPS) as progress,
+        ):
+            futures = [pool.submit(act, host) for host in hosts]
+            waiting: set[Any] = set(futures)
+            while waiting:
+                _, waiting = wait(waiting, TICK)
+                done, total = self.meter.done, self.meter.total
+                reached = min(STEPS * done // total, STEPS) if total else 0
+                note = transfer_rate(done, total, time.monotonic() - start) if total else ""
+                progress.advance(max(reached - shown, 0), note)
+                shown = max(shown, reached)
+            return [future.result() for future in futures]
+
+    # ---- per host -------------------------------------------------------------------------------
+
+    def plan(self, host: Host, kind: str) -> Row:
+        """What a pull would transfer; `kind` is shards, checkpoints or all."""
+        row: Row = {"host": host.name, "listed": 0, "missing": 0, "bytes": 0, "notes": []}
+        try:
+            with self.open(host) as link:
+                if kind != "checkpoints":
+                    found = plan(link, self.context.state, self.destination)
+                    new = {"missing": len(found.lines), "bytes": found.bytes}
+                    row |= {"listed": found.listed, **new}
+                    row["notes"] = [*found.notes, *(wrong.reason for wrong in found.wrong)]
+                if kind != "shards":
+                    models = missing(link, self.context.state, self.has_model)
+                    row["missing"] += 2 * len(models)
+                    row["listed"] += 2 * len(models)
+                    row["bytes"] += sum(one.size for m in models for one in m.files.values())
+        except RingriftError as error:
+            return {**row, "error": error.message, "hint": error.hint, "right": False}
+        return {**row, "error": None, "right": True}
+
+    def pull(self, host: Host, kind: str, streams: int = 1) -> Row:
+        """Transfers what a host has and this machine lacks."""
+        parts: dict[str, Pulled] = {}
+        if kind != "checkpoints":
+            parts["shards"] = pull(
+                host.name,
+                lambda: self.open(host),
+                self.context.state,
+                self.destination,
+                meter=self.meter,
+                streams=streams,
+                should_stop=self.should_stop,
+            )
+        if kind != "shards" and all(part.error is None for part in parts.values()):
+            parts["checkpoints"] = pull_models(
+                host.name,
+                lambda: self.open(host),
+                self.context.state,
+                self.has_model,
+                self.adopt,
+                meter=self.meter,
+                should_stop=self.should_stop,
+            )
+        errors = [part for part in parts.values() if part.error is not None]
+        return {
+            "host": host.name,
+            **{name: part.document() for name, part in parts.items()},
+            "error": errors[0].error if errors else None,
+            "hint": errors[0].hint if errors else None,
+            "stopped": any(part.stopped for part in parts.values()),
+            "right": all(part.right for part in parts.values()),
+        }
+
+    def push(self, host: Host, bundles: Sequence[Bundle], games: Sequence[tuple[Path, str]]) -> Row:
+        """Transfers models and folders of games to a host."""
+        found = push(
+            host.name,
+            lambda: self.open(host),
+            self.context.state,
+            bundles=bundles,
+            games=games,
+            endings=ENDINGS,
+            meter=self.meter,
+            should_stop=self.should_stop,
+        )
+        return {**found.document(), "right": found.right}
+
+    def verify(self, host: Host, here: audit.Here, sent: Sequence[Sent]) -> Row:
+        """Compares all files of both ends by hashes that are computed anew."""
+        found = audit.verify(
+            host.name,
+            lambda: self.open(host),
+            self.context.state,
+            self.destination,
+            here,
+            sent,
+            meter=self.meter,
+            should_stop=self.should_stop,
+        )
+        return {**found.document(), "right": found.right}
+
+    def standing(self, host: Host, sent: Sequence[Sent]) -> Row:
+        """Compares both ends by manifests and remembered hashes."""
+        try:
+            with self.open(host) as link:
+                found = audit.standing(link, self.context.state, self.destination, sent)
+        except RingriftError as error:
+            found = audit.Standing(host.name, error=error.message)
+        return {**found.document(), "right": found.right}
+
+    def fetch_all(self, hosts: Sequence[Host]) -> dict[str, int]:
+        """Transfers all that hosts have made and verifies it at both ends; how much came.
+
+        `FleetError` if anything failed, was put in quarantine or differs.
+        """
+        rows = self.on_each("Pull", hosts, lambda host: self.pull(host, "all"))
+        parts = [row[kind] for row in rows for kind in ("shards", "checkpoints") if kind in row]
+        for row in rows:
+            if row["error"]:
+                raise FleetError(row["error"], hint=row["hint"])
+        for part in parts:
+            for bad in part["quarantined"]:
+                raise FleetError(f"{part['host']}: {bad['name']} is in quarantine: {bad['reason']}")
+            if part["unsent"] or part["damaged"]:
+                raise FleetError(f"{part['host']}: {'; '.join(part['notes'])}")
+        here = audit.Here(self.destination)
+        verified = self.on_each("Verify", hosts, lambda host: self.verify(host, here, ()))
+        for row in verified:
+            if not row["right"]:
+                why = row["error"] or "; ".join(row["differences"])
+                raise FleetError(f"{row['host']}: {why}", hint="ringrift sync verify")
+        return {
+            "files": sum(part["files"] for part in parts),
+            "bytes": sum(part["bytes"] for part in parts),
+            "games": sum(part["games"] for part in parts),
+            "verified_files": sum(row["files"] for row in verified),
+        }
+
+    # ---- games ----------------------------------------------------------------------------------
+
+    def _folders(self) -> list[Path]:
+        return [path.parent for path in self.runs.glob(f"*/*/{MANIFEST}")]
+
+    def _place(self, entry: Mapping[str, Any]) -> Path:
+        from ringrift_cli.data.intake import place
+
+        return place(self.runs, entry)
+
+    def _checker(self) -> Callable[[Path, Mapping[str, Any], Path], None]:
+        """The check of files of games, which is loaded when there is one to check."""
+        lock = threading.Lock()
+        made: list[Arrivals] = []
+
+        def check(path: Path, entry: Mapping[str, Any], folder: Path) -> None:
+            with lock:
+                if not made:
+                    self._reporter.compile_rules()
+                    from ringrift_cli.data.intake import Arrivals
+
+                    made.append(Arrivals())
+            made[0].check(path, entry, folder)
+
+        return check
+
+    def games(self, pool: str | None) -> list[tuple[Path, str]]:
+        """The folder of searched games of a pool here, and on a host."""
+        name = pool or self.context.config.pool
+        folder = self.runs / name / "selfplay"
+        if not (folder / MANIFEST).exists():
+            raise UsageError(f"There are no games in {folder}.", hint="--pool POOL")
+        return [(folder, f"runs/{name}/selfplay")]
+
+    # ---- models ---------------------------------------------------------------------------------
+
+    def has_model(self, pool: str | None, identity: str) -> bool:
+        """Whether a checkpoint is in the registry."""
+        return any(self.models.glob(f"{pool or '*'}/{identity}.json"))
+
+    def adopt(self, path: Path, pool: str | None) -> None:
+        """Takes a checkpoint into the registry; `RecordError` if it is not right."""
+        with self._adopting:
+            self._reporter.compile_network()
+            from ringrift_cli.data.intake import adopt
+            from ringrift_cli.nn.registry import Registry
+
+            adopt(Registry(self.models), path, pool)
+
+    def bundles(self, pool: str | None, *, replace: bool = False) -> list[Bundle]:
+        """The champions of a pool, or of all, with those before them."""
+        from ringrift_cli.nn.registry import POINTER, Registry
+
+        def conflict(theirs: bytes, ours: bytes) -> str | None:
+            from ringrift_cli.data import intake
+
+            return None if replace else intake.conflict(theirs, ours)
+
+        registry, found = Registry(self.models), []
+        for name in registry.pools() if pool is None else [pool]:
+            champion = registry.champion(name)
+            if champion is None:
+                continue
+            entries = [champion, *registry.earlier(name)]
+            paths = [path for entry in entries for path in (entry.weights, entry.path)]
+            files = tuple(Sent(path, f"models/{name}/{path.name}") for path in paths)
+            pointer = Sent(self.models / name / POINTER, f"models/{name}/{POINTER}")
+            found.append(Bundle(files, pointer, conflict))
+        return found
