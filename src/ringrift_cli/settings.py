@@ -118,8 +118,15 @@ class SelfPlay(Section):
         " the tuned heuristic.",
         choices=("none", "heuristic"),
     )
-    considered: int = key(16, "Maximum actions considered at the root of a full search.", ge=2)
-    fast_considered: int = key(4, "Maximum actions considered at the root of a fast search.", ge=1)
+    considered: int = key(
+        0,
+        "Actions considered at the root of a full search; 0: a quarter of its simulations, from 2"
+        " to 16.",
+        ge=0,
+    )
+    fast_considered: int = key(
+        0, "Actions considered at the root of a fast search; 0: likewise.", ge=0
+    )
     value_scale: float = key(0.3, "Weight of values relative to the policy in the search.", gt=0)
     exploration: float = key(0.5, "PUCT exploration constant below the root.", ge=0)
     opening_decisions: int = key(12, "First decisions that are sampled, not maximised.", ge=0)

@@ -31,6 +31,22 @@ HELP_SECONDS = 0.3
 PROCESS = [sys.executable, "-m", "ringrift_cli"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "spins"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_that_wait_do_not_spin_for_long(
+    asked: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+        if name in asked:
+            monkeypatch.setenv(name, asked[name])
+    main(["--version"])
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
 # ---- help ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import pytest
 from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.evaluate.gate import GateSetting
-from ringrift_cli.loop import cycle
+from ringrift_cli.loop import cycle, local
 from ringrift_cli.loop.journal import Journal, opened
 from ringrift_cli.loop.local import RealSteps
 from ringrift_cli.loop.protocol import Model, Trained, TrainWork
@@ -20,6 +20,7 @@ from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.selfplay.generate import Generated, generate
 from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import Config, Run, load, setting_of
 from ringrift_cli.store.manifest import read_manifest, remove_from_manifest
@@ -102,6 +103,24 @@ def test_settings_arrive() -> None:
     made = setting_of(TrainSetting, config.train, board="hex8", players=2, generation=1, seed=5)
     assert (made.clip, made.seed) == (2, 5)
     assert setting_of(GateSetting, config.gate, seed=5).earlier == 1
+
+
+def test_false_resignations_reach_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(tmp_path)
+
+    def resigning(*args: Any, **named: Any) -> Generated:
+        done = generate(*args, **named)
+        done.counts.resign_checked, done.counts.resign_wrong = 5, 2
+        return done
+
+    monkeypatch.setattr(local, "generate", resigning)
+    with opened(config.folder) as journal:
+        (record,) = one_cycle(config, Generous(config), journal)
+        (played,) = (line["played"] for line in journal.lines if line["event"] == "played")
+    for found in (played, record["selfplay"]):
+        assert (found["resign_checked"], found["resign_wrong"]) == (5, 2)
 
 
 def test_a_bootstrap_follows_from_the_seed(tmp_path: Path) -> None:

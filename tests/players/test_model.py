@@ -63,6 +63,19 @@ def test_who_is_asked_along_changes_nothing(model: Path) -> None:
         assert player.choose(alone).actions.tolist() == [together[i]]
 
 
+def test_a_forced_move_keeps_the_chances_of_the_network(model: Path) -> None:
+    shown = asked("hex8", 2, plies=200)
+    actions, offsets = playout.list_all(shown.T, shown.rows)
+    forced = np.diff(offsets) == 1
+    assert forced.any()
+    choices = make_player(f"model:{model},sims=4", "hex8", 2).choose(shown)
+    assert choices.values is not None
+    _, expected = NetworkEvaluator(load(model).network).evaluate(shown.rows, actions, offsets)
+    assert choices.values[forced] == pytest.approx(expected[forced], abs=1e-5)
+    assert (choices.actions == actions[offsets[:-1]])[forced].all()
+    assert abs(expected[forced] - 0.5).max() > 1e-4
+
+
 def test_what_decides_how_it_plays_is_its_identity(model: Path, tmp_path: Path) -> None:
     def identity(spec: str) -> str:
         return make_player(spec, "hex8", 2).identity
@@ -82,6 +95,10 @@ def test_what_decides_how_it_plays_is_its_identity(model: Path, tmp_path: Path) 
         identity(f"model:{model},value_scale=1"),
     }
     assert len(different) == 6
+    # as many actions considered as there are simulations would be a search of one ply
+    for sims, considered in ((2, 2), (16, 4), (32, 8), (64, 16), (800, 16)):
+        usual = identity(f"model:{model},sims={sims}")
+        assert usual == identity(f"model:{model},sims={sims},considered={considered}")
     # the clock ends a search at any time: halving would never come to halve
     by_clock = identity(f"model:{model},seconds=1")
     assert by_clock == identity(f"model:{model},seconds=1,considered=0")

@@ -27,7 +27,13 @@ from ringrift_cli.train.batches import (
     training_batch,
     validation_batches,
 )
-from ringrift_cli.train.dataset import TrainData, finished, gather, training_positions
+from ringrift_cli.train.dataset import (
+    MOST_SURPRISE,
+    TrainData,
+    finished,
+    gather,
+    training_positions,
+)
 from tests.searched import lowest, searched_games
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -93,10 +99,17 @@ def test_games_of_validation_are_never_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 def test_positions_are_drawn_by_surprise(tmp_path: Path, weight: float) -> None:
-    data = data_of(made(tmp_path, "hex8", 2, 4)[1], surprise=weight)
-    surprise = data.columns.surprise.astype(np.float64)
-    expected = 1 - weight + weight * surprise / surprise.mean()
-    drawn = np.bincount(data.draw(200_000, np.random.default_rng(1)), minlength=len(surprise))
+    """In units of the mean of each game, at most `MOST_SURPRISE` times that."""
+    games = searched_games("hex8", 2, 4, seed=1)
+    games[0].surprise[:] *= 10  # a game is not drawn more often than another
+    games[1].surprise[0] = 100
+    shard = read_searched(write_searched(tmp_path, {}, games, "hex8", 2, False))
+    data = data_of(shard, surprise=weight)
+    ratios = [game.surprise / game.surprise.mean() for game in games]
+    assert max(ratio.max() for ratio in ratios) > MOST_SURPRISE
+    capped = np.minimum(np.concatenate(ratios).astype(np.float64), MOST_SURPRISE)
+    expected = 1 - weight + weight * capped
+    drawn = np.bincount(data.draw(200_000, np.random.default_rng(1)), minlength=len(expected))
     shares = drawn / drawn.sum()
     np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.005)
 

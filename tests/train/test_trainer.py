@@ -235,6 +235,16 @@ def test_it_stops_early_with_the_best(
     assert [(m["step"], m["loss"]) for m in state.models] == [(4, 2.0), (8, 2.5)]
     assert summary.identity == state.models[0]["identity"]
     assert train(setting, data, tmp_path / "out", resume=True) == summary
+    # what came out is what the next run begins with
+    best = weights(summary)
+    tensors = train_state.read_tensors(tmp_path / "out")
+    for part in ("network", "average"):
+        assert all(torch.equal(tensors[f"{part}.{name}"], w) for name, w in best.items())
+    monkeypatch.setattr(stage, "validate", real)
+    fill(data.data, seed=2)
+    more = train(SMALL, replace(data, previous=tmp_path / "out"), tmp_path / "next")
+    assert more.parents == [summary.identity]
+    assert more.total_steps == 4 + 8
 
 
 @pytest.mark.parametrize(("value_weight", "early"), [(0.5, False), (2.0, True)])
@@ -301,6 +311,51 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(tmp_path: Path, data: Sourc
     finals = [train_state.read_tensors(folder) for folder in (tmp_path / "whole", out)]
     assert same(*finals)  # moments and all
     assert [row["step"] for row in rows(out)] == [row["step"] for row in rows(tmp_path / "whole")]
+
+
+def test_weights_that_are_no_numbers_replace_no_state(
+    tmp_path: Path, data: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of a step were measured before its update."""
+    out, done = tmp_path / "out", 0
+
+    def count(step: int, *_: object) -> None:
+        nonlocal done
+        done = step
+
+    train(SMALL, data, out, tell=count, should_stop=lambda: done == 1)
+    before = (out / "state.json").read_bytes()
+    real = Learner.step
+
+    def broken(self: Learner, *args: Any) -> torch.Tensor:
+        found = real(self, *args)
+        with torch.no_grad():
+            self.network.value.bias.fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(Learner, "step", broken)
+    with pytest.raises(TrainingError, match=r"A weight is not finite between steps 2 and 2: polic"):
+        train(SMALL, data, out, resume=True, should_stop=lambda: True)
+    assert (out / "state.json").read_bytes() == before
+    train_state.read_tensors(out)
+
+
+def test_a_model_has_norms_that_fit_its_weights(
+    tmp_path: Path, data: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = Learner.refit_norms
+
+    def refit(self: Learner, batches: Any) -> None:
+        some = list(batches)
+        seen.append(len(some))
+        real(self, some)
+
+    monkeypatch.setattr(stage, "NORM_BATCHES", 3)
+    monkeypatch.setattr(Learner, "refit_norms", refit)
+    summary = train(replace(SMALL, steps=6, validate_every=2), data, tmp_path / "out")
+    assert seen == [2, 3, 3]
+    assert int(weights(summary)["stem_norm.num_batches_tracked"]) == 3
 
 
 class Killed(BaseException):

@@ -18,6 +18,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search.forest import Searches
+from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.forests import on_cpu, on_gpu
@@ -53,9 +54,10 @@ class Searching:
         """`rows`, [N, row size], are positions with two legal actions or more, N a game or more."""
         self._forest, self._rows, self._setting = forest, rows, setting
         self._placed = self.decisions = 0
+        self._considered = considered_actions(setting.sims, setting.considered)
         for slot in range(len(forest)):
             self._place(slot)
-            forest.begin(slot, 1 + slot % setting.sims, setting.considered, noise=1.0)
+            forest.begin(slot, 1 + slot % setting.sims, self._considered, noise=1.0)
 
     def _place(self, slot: int) -> None:
         row = self._rows[self._placed % len(self._rows)]
@@ -64,7 +66,7 @@ class Searching:
         self._begin(slot)
 
     def _begin(self, slot: int) -> None:
-        self._forest.begin(slot, self._setting.sims, self._setting.considered, noise=1.0)
+        self._forest.begin(slot, self._setting.sims, self._considered, noise=1.0)
 
     def step(self) -> None:
         """One batch for the judge, and the decisions that it settles."""
@@ -144,5 +146,5 @@ def free_on_gpu(
         walks=play.sims,
         exploration=play.exploration,
         value_scale=play.value_scale,
-        considered=play.considered,
+        considered=considered_actions(play.sims, play.considered),
     )

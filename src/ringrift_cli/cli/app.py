@@ -42,6 +42,7 @@ from ringrift_cli.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
+SPINS = "3000"  # of libgomp, which reads the variable when torch is imported
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors without the name of a file
 # Plain help answers in half the time of rich help, and pastes well.
 app = typer.Typer(
@@ -99,6 +100,9 @@ def ringrift(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line, without the program's name; returns the exit code."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Waiting OpenMP threads of torch spin for long, which starves training beside other work.
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An error may quote a file name that is not valid text.

@@ -212,9 +212,13 @@ class Loop:
                 known = cycle_data.games_of(cycle_data.of_cycle(data, self.cycle))
                 if played.stopped and known < wanted:
                     raise Stopped
-        attempts_told = self._lines(SELFPLAY, PLAYED)
-        absent = attempts_told[-1]["played"].get("absent", {}) if attempts_told else {}
-        return {**cycle_data.read_back(data, self.cycle), **self._pace(), "absent": absent}
+        reports = [line["played"] for line in self._lines(SELFPLAY, PLAYED)]
+        return {
+            **cycle_data.read_back(data, self.cycle),
+            **self._pace(),
+            **{name: _total(reports, name) for name in ("resign_checked", "resign_wrong")},
+            "absent": reports[-1].get("absent", {}) if reports else {},
+        }
 
     def _pace(self) -> Outcome:
         """How fast games were made, by the attempts that lived to say so.
@@ -408,6 +412,12 @@ class Loop:
         }
         record["alarms"] = alarms(self.config.cycle, record, earlier)
         return record
+
+
+def _total(reports: list[Outcome], name: str) -> int | None:
+    """The sum of a count over attempts at self-play; None if one of them did not count it."""
+    counts: list[Any] = [report.get(name) for report in reports]
+    return None if not counts or None in counts else sum(counts)
 
 
 def _check(check: Outcome) -> Outcome:

@@ -152,7 +152,15 @@ class RealSteps:
         done = generate(
             setting, work.folder, games=work.games, advance=advance, should_stop=should_stop
         )
-        return Played(done.counts.games, done.counts.evaluations, done.seconds, done.stopped)
+        counts = done.counts
+        return Played(
+            counts.games,
+            counts.evaluations,
+            done.seconds,
+            done.stopped,
+            resign_checked=counts.resign_checked,
+            resign_wrong=counts.resign_wrong,
+        )
 
     def window(self, data: Path) -> set[str]:
         run = self._config.run

@@ -64,6 +64,8 @@ class Played:
     seconds: float
     stopped: bool
     absent: dict[str, str] = field(default_factory=dict)  # machines that did nothing, and why
+    resign_checked: int | None = None  # control games in which a side would have resigned
+    resign_wrong: int | None = None  # of these, won by that side
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from ringrift_cli.nn.registry import Registry, default_folder, pool_name
 from ringrift_cli.players.player import Choices, Decisions, KnownEvaluator, identity_of
 
 SIMULATIONS = 64
-CONSIDERED = 16
 
 
 class PolicyPlayer:

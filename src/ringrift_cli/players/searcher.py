@@ -38,7 +38,7 @@ class Effort:
 
 
 class SearchPlayer:
-    """Answers with what its search prefers. Where there is no choice it does not think."""
+    """Plays the action its search prefers; a forced move is evaluated once, not searched."""
 
     def __init__(self, spec: str, evaluator: KnownEvaluator, effort: Effort) -> None:
         self.spec = spec
@@ -51,7 +51,11 @@ class SearchPlayer:
     def choose(self, asked: Decisions) -> Choices:
         actions, offsets = playout.list_all(asked.T, asked.rows)
         chosen = actions[offsets[:-1]]
-        values = np.full((len(asked), asked.players), 1 / asked.players)
+        values = np.empty((len(asked), asked.players))
+        forced = np.flatnonzero(np.diff(offsets) == 1)
+        if len(forced):
+            only, ends = chosen[forced], np.arange(len(forced) + 1)
+            values[forced] = self._evaluator.evaluate(asked.rows[forced], only, ends)[1]
         choice = np.flatnonzero(np.diff(offsets) > 1)
         size = self._batch_size(asked, len(actions) / max(1, len(asked)))
         for first in range(0, len(choice), size):

@@ -32,6 +32,7 @@ from ringrift_cli.players.searcher import MOST_SIMULATIONS, Effort, SearchPlayer
 from ringrift_cli.players.team import Team
 from ringrift_cli.players.uniform import RandomPlayer
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
+from ringrift_cli.search.gumbel import considered_actions
 
 LEAST_TEMPERATURE = 0.001
 MOST_SECONDS = 86_400.0
@@ -129,10 +130,8 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
 
 def _model_effort(arguments: _Arguments, simulations: int, seconds: float) -> Effort:
     """How a model searches; an argument that would decide nothing is left for the refusal."""
-    from ringrift_cli.players.model import CONSIDERED
-
     # halving needs to know how many simulations there will be: by the clock the root has PUCT
-    usual = 0 if seconds > 0 else CONSIDERED
+    usual = 0 if seconds > 0 else considered_actions(simulations)
     considered = arguments.whole("considered", usual, most=MOST_CONSIDERED)
     exploration = arguments.number("exploration", EXPLORATION)
     scale = arguments.number("value_scale", VALUE_SCALE) if considered else VALUE_SCALE

@@ -21,6 +21,16 @@ from ringrift_cli.search.tree import NEVER, SmallFloats, Trees, best_edge, is_lo
 
 VISIT_OFFSET = 50.0  # c_visit of the paper
 LEAST_PRIOR = 1e-30  # keeps logarithms finite
+FEWEST_CONSIDERED, MOST_CONSIDERED = 2, 16  # where the number follows from the simulations
+
+
+def considered_actions(simulations: int, wanted: int = 0) -> int:
+    """Actions that the root of a search considers: as many as wanted, else by its simulations.
+
+    A quarter of them, so that the first phase of the halving looks beyond the next position; with
+    as many actions as simulations a search is one ply deep.
+    """
+    return wanted or min(max(simulations // 4, FEWEST_CONSIDERED), MOST_CONSIDERED)
 
 
 class Plans(NamedTuple):

@@ -19,6 +19,7 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
 from ringrift_cli.search.found import Found
+from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
 
@@ -32,8 +33,8 @@ class PlaySetting:
     sims: int = 32  # walks of a full search
     fast_sims: int = 8  # of the others
     full_share: float = 0.3  # of decisions that are searched in full
-    considered: int = 16  # actions among which a full search halves its walks
-    fast_considered: int = 4
+    considered: int = 0  # actions at the root of a full search; 0: by its simulations (gumbel.py)
+    fast_considered: int = 0  # the same for the others
     value_scale: float = VALUE_SCALE
     exploration: float = EXPLORATION
     opening_decisions: int = 12  # drawn from the improved policy instead of its best
@@ -149,9 +150,11 @@ class Actor:
         setting = self._setting
         game.full = bool(game.rng.random() < setting.full_share)
         if game.full:
-            self._forest.begin(slot, setting.sims, setting.considered, noise=1.0)
+            considered = considered_actions(setting.sims, setting.considered)
+            self._forest.begin(slot, setting.sims, considered, noise=1.0)
         else:
-            self._forest.begin(slot, setting.fast_sims, setting.fast_considered)
+            considered = considered_actions(setting.fast_sims, setting.fast_considered)
+            self._forest.begin(slot, setting.fast_sims, considered)
 
     def _game(self, slot: int) -> _Game:
         game = self._games[slot]

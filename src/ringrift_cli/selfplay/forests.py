@@ -10,6 +10,7 @@ from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search.forest import Evaluator, Forest, Searches
+from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import PlaySetting
 
@@ -37,7 +38,10 @@ class Timed:
 
 def most_considered(setting: PlaySetting) -> int:
     """Actions that any search of the setting considers at its root."""
-    return max(setting.considered, setting.fast_considered)
+    return max(
+        considered_actions(setting.sims, setting.considered),
+        considered_actions(setting.fast_sims, setting.fast_considered),
+    )
 
 
 def on_cpu(

@@ -17,6 +17,8 @@ from ringrift_cli.game.topology import IntArray, tables
 FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
 
+MOST_SURPRISE = 5.0  # times the mean of a game: no position is drawn more often by this factor
+
 
 @dataclass(frozen=True)
 class TrainData:
@@ -50,9 +52,10 @@ class TrainData:
 def gather(shards: list[Shard], validation_share: float, surprise_weight: float) -> TrainData:
     """The data of shards of one board, player count and pie rule.
 
-    A position of a game that is trained on has the weight `1 - s + s * surprise / mean surprise`
-    (policy-surprise weighting; KataGo, docs/KataGoMethods.md), s being `surprise_weight`. Where no
-    search surprised anybody all weigh the same.
+    A position of a game that is trained on has the weight `1 - s + s * r`, with s the
+    `surprise_weight` and r its surprise in units of the mean of its game, at most `MOST_SURPRISE`
+    (policy-surprise weighting; KataGo, docs/KataGoMethods.md). r is 1 throughout a game in which no
+    search was surprised.
     """
     header = shards[0].header
     board, players = str(header["board"]), int(header["players"])
@@ -62,11 +65,11 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
     game = columns.game_of_position()
     never = np.concatenate(held)[game]
     training = np.flatnonzero(~never)
-    surprise = columns.surprise[training].astype(np.float64)
-    mean = surprise.mean() if len(surprise) else 0.0
-    weights = np.ones(len(training))
-    if mean > 0:
-        weights += surprise_weight * (surprise / mean - 1)
+    surprise, games = columns.surprise[training].astype(np.float64), game[training]
+    mean = np.bincount(games, surprise) / np.maximum(np.bincount(games), 1)
+    ratio = np.ones(len(training))
+    np.divide(surprise, mean[games], out=ratio, where=mean[games] > 0)
+    weights = 1 + surprise_weight * (np.minimum(ratio, MOST_SURPRISE) - 1)
     T = tables(board, players)
     share = ends[:, L.ELIMINATED : L.ELIMINATED + players] / (players * int(T[L.T_RINGS]))
     return TrainData(

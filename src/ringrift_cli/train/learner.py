@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -130,6 +131,31 @@ class Learner:
             else:
                 kept.copy_(mine)
 
+    @torch.no_grad()
+    def refit_norms(self, batches: Iterable[Batch]) -> None:
+        """Recomputes the statistics of the average's batch norms, as means over these batches.
+
+        Averages of the statistics of other weights do not fit the averaged weights (Izmailov et
+        al. 2018, arXiv:1803.05407, section 3.2).
+        """
+        norms = [m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        momentum = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # all batches count alike
+            norm.train()
+        for batch in batches:
+            there = batch.to(self.device)
+            self.average.trunk(there.planes, there.scalars)
+        for norm, usual in zip(norms, momentum, strict=True):
+            norm.momentum = usual
+            norm.eval()
+
+    def restart(self, network: Network) -> None:
+        """Takes the weights of another network of the same architecture; keeps the moments."""
+        for mine in (self.network, self.average):
+            mine.load_state_dict(network.state_dict())
+
     # ---- what a state holds ---------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
@@ -153,6 +179,7 @@ class Learner:
     ) -> None:
         """Takes the weights and the average of `tensors`, and with `moments` the optimiser's too.
 
+        In float16 there are no moments while every step so far was skipped by the loss scaling.
         `RecordError` if they belong to another network or optimiser.
         """
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
@@ -162,7 +189,7 @@ class Learner:
         try:
             self.network.load_state_dict(parts["network"])
             self.average.load_state_dict(parts["average"])
-            if moments:
+            if moments and (parts["optimiser"] or self.precision != "float16"):
                 self._load_moments(parts["optimiser"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise RecordError(

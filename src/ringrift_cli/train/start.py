@@ -100,6 +100,12 @@ def finished_run(folder: Path) -> State:
     return state
 
 
+def result_of(run: State) -> dict[str, Any]:
+    """The model that came out of a finished run: its identity, step and loss."""
+    assert run.summary is not None
+    return next(model for model in run.models if model["identity"] == run.summary["identity"])
+
+
 def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple[Learner, State]:
     """A learner with the weights and moments to begin with, and the state of the new run.
 
@@ -115,9 +121,10 @@ def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple
         steps = found.about.get("total_steps")
         parents, total, averaged = [found.identity], steps if type(steps) is int else 0, LONG
     elif before:
+        result = result_of(before)
         network = Network(Architecture.from_json(before.architecture))
-        total, averaged = before.began + before.step, before.averaged
-        parents = [before.models[-1]["identity"]]
+        total, averaged = before.began + result["step"], before.averaged
+        parents = [result["identity"]]
     else:
         network = new_network(setting)
     _check_network(setting, network.architecture, sources)
@@ -156,7 +163,7 @@ def _origins(sources: Sources) -> dict[str, str]:
     if sources.init:
         found["init"] = str(checkpoint.read_about(sources.init)["identity"])
     if sources.previous:
-        found["continue"] = str(finished_run(sources.previous).models[-1]["identity"])
+        found["continue"] = str(result_of(finished_run(sources.previous))["identity"])
     return found
 
 

@@ -50,6 +50,7 @@ __all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
 
 MODELS = "models"
 LOG_EVERY = 25  # steps
+NORM_BATCHES = 24  # that the statistics of the averaged network's batch norms come from
 
 Tell = Callable[[int, int, dict[str, float]], None]
 
@@ -195,6 +196,7 @@ class _Run:
                 self._learn(batch, rate)
                 if state.step % setting.validate_every == 0 or self._is_done():
                     numbers = self._measure(rate)
+                    self._refit_norms(make, threads)
                     log.add(state.step, numbers, self._validate())
                     self._keep_model()
                 elif state.step % LOG_EVERY == 0:
@@ -215,6 +217,12 @@ class _Run:
         self._state.step += 1
         self._summed += 1
 
+    def _refit_norms(self, make: Callable[[int], Batch], threads: int) -> None:
+        """Fits the averaged network's batch norms to its weights, on the latest batches."""
+        step = self._state.step
+        with closing(ahead(make, max(0, step - NORM_BATCHES), step, threads)) as batches:
+            self._learner.refit_norms(batches)
+
     @property
     def _early(self) -> bool:
         return 0 < self._setting.patience <= self._state.worse
@@ -234,14 +242,14 @@ class _Run:
             return {}
         means = names_of(self._sums / self._summed)
         if not all(math.isfinite(value) for value in means.values()):
-            raise self._not_finite(means)
+            raise self._not_finite("loss", means)
         return means
 
-    def _not_finite(self, found: dict[str, float]) -> TrainingError:
-        said = ", ".join(f"{name} {found[name]:.4g}" for name in PARTS)
+    def _not_finite(self, what: str, found: dict[str, float]) -> TrainingError:
+        losses = ", ".join(f"{name} {found[name]:.4g}" for name in PARTS if name in found)
         first = self._state.step - max(self._summed - 1, 0)
         return TrainingError(
-            f"A loss is not finite between steps {first} and {self._state.step}: {said}."
+            f"A {what} is not finite between steps {first} and {self._state.step}: {losses}."
             f" {self._out} keeps the state before.",
             hint=f"a --learning-rate below {self._setting.learning_rate:g}, in another --out",
         )
@@ -272,7 +280,7 @@ class _Run:
         )
         found = validate(self._learner.average, batches, setting, self._learner.device)
         if not math.isfinite(found["loss"]):
-            raise self._not_finite(found)
+            raise self._not_finite("loss", found)
         best = state.best
         state.worse = 0 if best is None or found["loss"] < best else state.worse + 1
         state.validations.append({"step": state.step, **found})
@@ -284,11 +292,13 @@ class _Run:
     # ---- what is kept ---------------------------------------------------------------------------
 
     def _save(self) -> None:
-        self._means()  # a state with weights that are no numbers would replace one that goes on
+        means, tensors = self._means(), self._learner.tensors()
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise self._not_finite("weight", means or self._state.last)
         self._spend()
         self._state.averaged = self._learner.averaged
         self._state.scaler = self._learner.scaler()
-        train_state.write_state(self._out, self._state, self._learner.tensors())
+        train_state.write_state(self._out, self._state, tensors)
         self._saved = time.monotonic()
 
     def _keep_model(self) -> None:
@@ -321,7 +331,15 @@ class _Run:
                     (self._out / MODELS / f"{model['identity']}{ending}").unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        self._state.summary = self._summary(done=True).document()
+        """Ends the run. After an early stop the run that follows begins with the best model."""
+        summary = self._summary(done=True)
+        if summary.early:
+            assert summary.checkpoint is not None
+            found = checkpoint.load(
+                Path(summary.checkpoint), self._setting.board, self._setting.players
+            )
+            self._learner.restart(found.network)
+        self._state.summary = summary.document()
         self._save()
 
     def summary(self) -> TrainSummary:
