@@ -139,7 +139,6 @@ class Learner:
         al. 2018, arXiv:1803.05407, section 3.2).
         """
         norms = [m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        momentum = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # all batches count alike
@@ -147,14 +146,7 @@ class Learner:
         for batch in batches:
             there = batch.to(self.device)
             self.average.trunk(there.planes, there.scalars)
-        for norm, usual in zip(norms, momentum, strict=True):
-            norm.momentum = usual
-            norm.eval()
-
-    def restart(self, network: Network) -> None:
-        """Takes the weights of another network of the same architecture; keeps the moments."""
-        for mine in (self.network, self.average):
-            mine.load_state_dict(network.state_dict())
+        self.average.eval()
 
     # ---- what a state holds ---------------------------------------------------------------------
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -27,23 +25,11 @@ class Log:
 
     def __init__(self, folder: Path, step: int, began: int) -> None:
         self._path, self._began = folder / LOG, began
-        self._rows = [row for row in self._known() if int(row["step"]) <= began + step]
+        known = io.StringIO(self._path.read_text() if self._path.exists() else "")
+        self._rows = [row for row in csv.DictReader(known) if int(row["step"]) <= began + step]
         self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=began + step + 1)
 
-    def _known(self) -> list[dict[str, str]]:
-        if not self._path.exists():
-            return []
-        return list(csv.DictReader(io.StringIO(self._path.read_text())))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._writer.close()
 
     def add(self, step: int, numbers: dict[str, float], measured: dict[str, float] | None) -> None:

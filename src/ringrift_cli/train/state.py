@@ -62,11 +62,6 @@ class State:
     origins: dict[str, str] | None = None  # identities by option: init, continue; None: not known
     precision: str | None = None  # that it trains in; None: not known
 
-    @property
-    def best(self) -> float | None:
-        """Least loss of a validation."""
-        return min((v["loss"] for v in self.validations), default=None)
-
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:

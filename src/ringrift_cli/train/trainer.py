@@ -49,6 +49,7 @@ from ringrift_cli.train.state import State
 __all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
 
 MODELS = "models"
+OF_STATE = ("window", "shards", "positions", "new_positions", "parents")  # in the summary
 LOG_EVERY = 25  # steps
 NORM_BATCHES = 24  # that the statistics of the averaged network's batch norms come from
 
@@ -183,10 +184,10 @@ class _Run:
         if self._is_done():  # killed between the last step and the summary
             self._finish()
             return
-        make = partial(_batch, self._data, setting)
+        make = partial(training_batch, self._data, setting.batch, setting.value_mix, setting.seed)
         threads = loader_threads(self._learner.device)
         with (
-            Log(self._out, state.step, state.began) as log,
+            closing(Log(self._out, state.step, state.began)) as log,
             closing(ahead(make, state.step, state.steps, threads)) as batches,
         ):
             if not state.validations:
@@ -281,8 +282,8 @@ class _Run:
         found = validate(self._learner.average, batches, setting, self._learner.device)
         if not math.isfinite(found["loss"]):
             raise self._not_finite("loss", found)
-        best = state.best
-        state.worse = 0 if best is None or found["loss"] < best else state.worse + 1
+        best = min((one["loss"] for one in state.validations), default=math.inf)
+        state.worse = 0 if found["loss"] < best else state.worse + 1
         state.validations.append({"step": state.step, **found})
         self._numbers["validation_loss"] = found["loss"]
         self._spend()
@@ -334,11 +335,9 @@ class _Run:
         """Ends the run. After an early stop the run that follows begins with the best model."""
         summary = self._summary(done=True)
         if summary.early:
-            assert summary.checkpoint is not None
-            found = checkpoint.load(
-                Path(summary.checkpoint), self._setting.board, self._setting.players
-            )
-            self._learner.restart(found.network)
+            weights = checkpoint.load(Path(str(summary.checkpoint))).network.state_dict()
+            self._learner.network.load_state_dict(weights)
+            self._learner.average.load_state_dict(weights)
         self._state.summary = summary.document()
         self._save()
 
@@ -350,36 +349,27 @@ class _Run:
     def _summary(self, *, done: bool) -> TrainSummary:
         state, setting = self._state, self._setting
         early = done and self._early
-        model = None
-        if done:
-            model = _best(state.models) if early else state.models[-1]
-        samples = state.step * setting.batch
+        model = (_best(state.models) if early else state.models[-1]) if done else None
+        samples, measured = state.step * setting.batch, state.validations or [{}]
+        path = self._out / MODELS / f"{model['identity']}{checkpoint.ABOUT}" if model else None
         return TrainSummary(
-            str(self._out / MODELS / f"{model['identity']}{checkpoint.ABOUT}") if model else None,
-            model["identity"] if model else None,
-            state.step,
-            state.began + state.step,
-            samples,
-            round(state.seconds, 3),
-            round(samples / max(state.seconds, 1e-9), 1),
-            state.first,
-            state.last,
-            state.validations[0] if state.validations else {},
-            state.validations[-1] if state.validations else {},
-            state.window,
-            state.shards,
-            state.positions,
-            state.new_positions,
-            state.parents,
-            str(self._learner.device),
-            self._learner.precision,
-            early,
-            not done,
+            checkpoint=str(path) if path else None,
+            identity=model["identity"] if model else None,
+            steps=state.step,
+            total_steps=state.began + state.step,
+            samples=samples,
+            seconds=round(state.seconds, 3),
+            samples_per_second=round(samples / max(state.seconds, 1e-9), 1),
+            train_first=state.first,
+            train_last=state.last,
+            validation_first=measured[0],
+            validation_last=measured[-1],
+            device=str(self._learner.device),
+            precision=self._learner.precision,
+            early=early,
+            stopped=not done,
+            **{name: getattr(state, name) for name in OF_STATE},
         )
-
-
-def _batch(data: TrainData, setting: TrainSetting, step: int) -> Batch:
-    return training_batch(data, setting.batch, setting.value_mix, setting.seed, step)
 
 
 def _best(models: list[dict[str, Any]]) -> dict[str, Any] | None:
