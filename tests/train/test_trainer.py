@@ -377,7 +377,8 @@ def test_killed_at_any_step_it_goes_on_from_its_state(
             raise Killed
         write_whole(path, data)
 
-    monkeypatch.setattr("ringrift_cli.train.state.write_whole", dies)
+    for module in ("train.state", "store.files"):
+        monkeypatch.setattr(f"ringrift_cli.{module}.write_whole", dies)
     deaths = 0
     while True:
         try:
