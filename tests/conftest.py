@@ -75,5 +75,5 @@ def ringrift_process() -> Ringrift:
 def conformance_files() -> list[Path]:
     """The recorded games, one file for each board and number of players."""
     files = sorted(CONFORMANCE.glob("*.jsonl.gz"))
-    assert len(files) == 12
+    assert len(files) == 13
     return files

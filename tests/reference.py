@@ -182,7 +182,9 @@ class ReferenceGame:
         """§4, §11."""
         placements = self.at.placements(self.seat)
         found = [f"place {cell_text(cell)} {count}" for cell, count in placements]
-        if self.at.hand[self.seat] and (self.at.can_move(self.seat) or self.at.slides(self.seat)):
+        if self.at.hand[self.seat] and (
+            self.at.can_move(self.seat) or self.at.may_recover(self.seat)
+        ):
             found.append("skip_placement")
         if self.swap_open and self.seat == 2:
             found.append("swap")
@@ -198,7 +200,7 @@ class ReferenceGame:
             found += self.capture_texts("capture", start)
         slides = self.at.slides(self.seat)
         found += [f"recover {cell_text(a)} {cell_text(b)} {kind}" for a, b, kind in slides]
-        return found + ["skip_recovery"] * bool(slides)
+        return found + ["skip_recovery"] * (self.moving is None and self.at.may_recover(self.seat))
 
     def capture_texts(self, word: str, start: Cell) -> list[str]:
         return [

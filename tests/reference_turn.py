@@ -232,9 +232,14 @@ class Position:
 
     # ---- recovery (§6) ----
 
+    def may_recover(self, player: int) -> bool:
+        """No stack, a marker, and a buried ring; whether a marker can slide does not matter."""
+        has_marker = player in self.markers.values()
+        return has_marker and not self.controlled(player) and bool(self.burying(player))
+
     def slides(self, player: int) -> list[tuple[Cell, Cell, str]]:
         """(from, to, kind) of every legal recovery slide; none if the player may not recover."""
-        if self.controlled(player) or not self.burying(player):
+        if not self.may_recover(player):
             return []
         found: list[tuple[Cell, Cell, str]] = []
         for start in [cell for cell, owner in self.markers.items() if owner == player]:

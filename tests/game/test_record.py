@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import IllegalMove, OutputError, RecordError, RulesMismatch
+from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import (
     GameRecord,
     read_records,
@@ -318,6 +319,45 @@ def test_records_under_other_rules_are_told_apart(tmp_path: Path, games: list[Ga
             read_records(path)
 
 
+def parting(games: Path) -> Iterator[tuple[GameRecord, Position, Position]]:
+    """Games, and where versions 1 and 2 of the rules first allow different moves, under each."""
+    for game in read_records(games):
+        old = Position.initial(game.board, game.players, pie_rule=game.pie_rule, rules=1)
+        for new, action in game.positions():
+            assert action is not None
+            if old.legal_moves() != new.legal_moves():
+                yield game, old, new
+                break
+            old = old.play(action)
+
+
+def ended(game: GameRecord, position: Position) -> GameRecord:
+    """The game up to the position, and on by moves that other versions of the rules may lack."""
+    actions, rules = [*game.actions[: position.ply]], position.rules
+    while not position.is_over:
+        actions.append(int(position.legal_actions()[-1]))  # a skip, if there is one
+        position = position.play(actions[-1])
+    result = position.result()
+    assert result is not None
+    return replace(game, actions=tuple(actions), result=result, made={}, rules=rules)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_records_of_earlier_rules_are_replayed_under_them(tmp_path: Path, name: str) -> None:
+    games = Path(__file__).parents[1] / "conformance" / "recovery-without-slide.jsonl.gz"
+    for game, old, new in parting(games):
+        assert old.ply > 0
+        path = tmp_path / name
+        for position in (old, new):
+            record = ended(game, position)
+            write_records(path, [record])
+            assert read_records(path) == [record]
+        wrong = tmp_path / "wrong.rrg"
+        write_records(wrong, [replace(record, rules=1)])
+        with pytest.raises(RecordError, match=r"wrong.rrg: game 1: decision .* is not legal"):
+            read_records(wrong)
+
+
 def rewritten(record: GameRecord, change: dict[str, Any], body: bytes | None = None) -> bytes:
     """A compact file with another header or body, and the checksum that goes with it."""
     data = to_compact([record])[:-32]
@@ -396,7 +436,7 @@ def test_body_that_does_not_fit_its_header(tmp_path: Path, short: GameRecord) ->
 
 def test_a_compact_file_holds_games_of_one_kind(games: list[GameRecord]) -> None:
     for other in (recorded("hex8", 3, 1), recorded("square8", 2, 1), recorded("hex8", 2, 0)):
-        with pytest.raises(RecordError, match="one board, player count and pie rule"):
+        with pytest.raises(RecordError, match="one board, player count, pie rule and version"):
             to_compact([games[0], other])
     with pytest.raises(RecordError, match="made alike"):
         to_compact([games[0], games[2]])

@@ -316,7 +316,6 @@ def test_recovery_with_rings_in_hand_begins_with_skipping_the_placement() -> Non
         ({**GHOST, "1,0": "s1", "0,0": "m1"}, "controls a stack"),
         ({"-4,0": "s2", "0,0": "m1"}, "has no buried ring"),
         (GHOST, "has no marker"),
-        ({**GHOST, "-4,4": "m1", "-3,4 -3,3 -4,3": "c2"}, "has no marker that can slide"),
     ],
 )
 def test_no_recovery_for_a_player_who(board: dict[str, str], why: str) -> None:
@@ -324,6 +323,16 @@ def test_no_recovery_for_a_player_who(board: dict[str, str], why: str) -> None:
     if "skip_placement" in position.legal_moves():
         position = position.play("skip_placement")
     assert legal(position, "recover") == [], why
+
+
+def test_recovery_does_not_depend_on_a_slide() -> None:
+    enclosed = {**GHOST, "-4,4": "m1", "-3,4 -3,3 -4,3": "c2"}
+    position = set_up("hex8", 2, enclosed)
+    assert "skip_placement" in position.legal_moves()
+    after = position.play("skip_placement")
+    assert (after.seat, after.phase, after.legal_moves()) == (1, "movement", ["skip_recovery"])
+    without_hand = set_up("hex8", 2, enclosed, hands=(0, 5))
+    assert without_hand.legal_moves() == ["skip_recovery"]
 
 
 def test_slide_ends_on_no_marker_and_no_territory() -> None:

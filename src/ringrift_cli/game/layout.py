@@ -15,6 +15,7 @@ from __future__ import annotations
 
 MAX_PLAYERS = 4
 PAD = 4
+RULES = 2  # version of the rules that new games follow; see version.py
 FULL = 0x7FFFFFFF  # every bit of a word
 
 # ---- T: numbers ---------------------------------------------------------------------------------
@@ -56,6 +57,7 @@ T_FORCED = 31  # + cell
 T_GLOBAL = 32  # + SKIP_PLACEMENT ... SWAP
 T_ACTIONS = 33
 T_PLANES = 34
+T_RULES = 36  # version of the rules
 # ---- T: tables, with room for the largest board -------------------------------------------------
 T_DX = 40  # [8]
 T_DY = 48  # [8]

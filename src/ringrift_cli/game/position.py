@@ -80,23 +80,28 @@ class Position:
 
     __slots__ = ("_S", "_T", "_info", "_legal")
 
-    def __init__(self, info: Board, players: int, row: IntArray) -> None:
+    def __init__(self, info: Board, players: int, row: IntArray, rules: int = L.RULES) -> None:
         """From a game row, which the position takes over; see `initial` for a new game."""
         self._info = info
-        self._T = tables(info.name, players)
+        self._T = tables(info.name, players, rules)
         self._S = row
         self._legal: IntArray | None = None
 
     # ---- making one ----------------------------------------------------------------------------
 
     @classmethod
-    def initial(cls, board: str, players: int = 2, *, pie_rule: bool = False) -> Position:
-        """The start of a game; `UsageError` for an unknown board or a wrong number of players."""
+    def initial(
+        cls, board: str, players: int = 2, *, pie_rule: bool = False, rules: int = L.RULES
+    ) -> Position:
+        """The start of a game; `UsageError` for an unknown board or a wrong number of players.
+
+        `rules` is the version of the rules (version.py).
+        """
         info = board_named(board)
-        T = tables(info.name, check_players(players))
+        T = tables(info.name, check_players(players), rules)
         row = state.new_row(T)
         engine.new_game(T, row, check_pie(players, pie_rule))
-        return cls(info, players, row)
+        return cls(info, players, row, rules)
 
     @classmethod
     def from_text(cls, text: str, *, focus: str | None = None) -> Position:
@@ -108,8 +113,7 @@ class Position:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Position:
         """From what `to_json` gave; `NotationError` or `RulesMismatch` if it is not that."""
-        info, players, row = saved.from_json(document)
-        return cls(info, players, row)
+        return cls(*saved.from_json(document))
 
     def to_json(self) -> dict[str, Any]:
         """The complete state as a versioned document for `json.dumps`."""
@@ -134,6 +138,11 @@ class Position:
     @property
     def players(self) -> int:
         return int(self._T[L.T_PLAYERS])
+
+    @property
+    def rules(self) -> int:
+        """The version of the rules that the game follows (version.py)."""
+        return int(self._T[L.T_RULES])
 
     @property
     def seat(self) -> int:
@@ -231,7 +240,7 @@ class Position:
             self._check(action)
         row = self._S.copy()
         engine.apply(self._T, row, state.new_workspace(), action)
-        return Position(self._info, self.players, row)
+        return Position(self._info, self.players, row, self.rules)
 
     @property
     def is_over(self) -> bool:
@@ -253,7 +262,7 @@ class Position:
         row = state.new_row(self._T)
         by = symmetries(self._info)[symmetry]
         transform_row(self._T, self._S, cells_array(by), row)
-        return Position(self._info, self.players, row)
+        return Position(self._info, self.players, row, self.rules)
 
     def symmetric_action(self, action: int, symmetry: int) -> int:
         """The action in `symmetric(symmetry)` that a legal action here becomes."""

@@ -38,7 +38,7 @@ from ringrift_cli.game.notation import REASONS
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result, result_of
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
-from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.game.version import codec_hash, rules_hash, rules_version
 from ringrift_cli.store.files import write_whole
 
 MAGIC = b"RINGRIFT-GAMES 1\n"
@@ -58,13 +58,16 @@ class GameRecord:
     actions: tuple[int, ...]
     result: Result
     made: dict[str, Any] = field(default_factory=dict)
+    rules: int = L.RULES  # version
 
     def positions(self) -> Iterator[tuple[Position, int | None]]:
         """Every position with the action taken there, None at the end.
 
         Raises `IllegalMove` where an action is not legal.
         """
-        position = Position.initial(self.board, self.players, pie_rule=self.pie_rule)
+        position = Position.initial(
+            self.board, self.players, pie_rule=self.pie_rule, rules=self.rules
+        )
         for action in self.actions:
             yield position, action
             position = position.play(action)
@@ -85,13 +88,16 @@ def _result_json(result: Result) -> dict[str, Any]:
 def to_compact(records: Sequence[GameRecord]) -> bytes:
     """A compact file of games; `RecordError` if they do not share all that its header says."""
     first = records[0]
-    kind = (first.board, first.players, first.pie_rule)
-    if any((r.board, r.players, r.pie_rule) != kind for r in records):
-        raise RecordError("A compact record holds games of one board, player count and pie rule.")
+    kind = (first.board, first.players, first.pie_rule, first.rules)
+    if any((r.board, r.players, r.pie_rule, r.rules) != kind for r in records):
+        raise RecordError(
+            "A compact record holds games of one board, player count, pie rule and version of the"
+            " rules."
+        )
     made = _shared_made(records)
     lengths = np.array([len(r.actions) for r in records], "<u4")
     header = {
-        "rules": rules_hash(),
+        "rules": rules_hash(first.rules),
         "codec": codec_hash(),
         "board": first.board,
         "players": first.players,
@@ -138,7 +144,7 @@ def to_readable(record: GameRecord) -> dict[str, Any]:
     return {
         "format": READABLE,
         "version": VERSION,
-        "rules": rules_hash(),
+        "rules": rules_hash(record.rules),
         "board": record.board,
         "players": record.players,
         "pie_rule": record.pie_rule,
@@ -242,6 +248,7 @@ def from_document(document: Any) -> GameRecord:
         raise RecordError("not a JSON object.")
     if "steps" in document:
         made: dict[str, Any] = {"seed": document.get("seed")}
+        rules = L.RULES
         steps = document["steps"] if isinstance(document["steps"], list) else [None]
         moves: Any = [step.get("move") if isinstance(step, dict) else None for step in steps]
     else:
@@ -249,14 +256,14 @@ def from_document(document: Any) -> GameRecord:
             raise RecordError(f"neither a record of the format {READABLE!r} nor one with 'steps'.")
         if document.get("version") != VERSION:
             raise RulesMismatch(f"a record of version {document.get('version')}, not {VERSION}.")
-        _check_rules(document)
+        rules = _rules(document)
         moves, made = document.get("moves"), document.get("made", {})
     board, players, pie = _setting(document)
     if not isinstance(made, dict):
         raise RecordError("its 'made' is no JSON object.")
     if not isinstance(moves, list) or not all(isinstance(move, str) for move in moves):
         raise RecordError("its moves are no list of texts.")
-    position = Position.initial(board, players, pie_rule=pie)
+    position = Position.initial(board, players, pie_rule=pie, rules=rules)
     actions = []
     for ply, move in enumerate(moves):
         if position.is_over:
@@ -266,7 +273,8 @@ def from_document(document: Any) -> GameRecord:
         except RingriftError as error:
             raise RecordError(f"decision {ply + 1}: {error.message}", error.hint) from error
         position = position.play(actions[-1])
-    return GameRecord(board, players, pie, tuple(actions), _settle(position, document), made)
+    result = _settle(position, document)
+    return GameRecord(board, players, pie, tuple(actions), result, made, rules)
 
 
 def _setting(document: dict[str, Any]) -> tuple[str, int, bool]:
@@ -278,11 +286,14 @@ def _setting(document: dict[str, Any]) -> tuple[str, int, bool]:
     raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
 
 
-def _check_rules(document: dict[str, Any]) -> None:
-    if document.get("rules") != rules_hash():
+def _rules(document: dict[str, Any]) -> int:
+    """The version of the rules of a document; `RulesMismatch` if this program has none such."""
+    version = rules_version(document.get("rules"))
+    if version is None:
         raise RulesMismatch(
             f"made under the rules {document.get('rules')}, but these are {rules_hash()}."
         )
+    return version
 
 
 def _settle(position: Position, document: dict[str, Any]) -> Result:
@@ -323,7 +334,7 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise RecordError("its header is no JSON.") from error
     if not isinstance(header, dict):
         raise RecordError("its header is no JSON object.")
-    _check_rules(header)
+    _rules(header)
     if header.get("codec") != codec_hash():
         raise RulesMismatch(
             f"its actions are numbered by {header.get('codec')}, but these by {codec_hash()}."
@@ -367,7 +378,8 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
     rows = _replay(header, offsets, actions)
     shared = dict(header["made"])
     start = shared.pop("first", None)
-    T = tables(header["board"], players)
+    rules = _rules(header)
+    T = tables(header["board"], players, rules)
     records = []
     for i in range(count):
         result = result_of(T, rows[i])
@@ -378,7 +390,7 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
         moves = tuple(actions[offsets[i] : offsets[i + 1]].tolist())
         made = shared if start is None else {**shared, "number": start + i}
         records.append(
-            GameRecord(header["board"], players, header["pie_rule"], moves, result, made)
+            GameRecord(header["board"], players, header["pie_rule"], moves, result, made, rules)
         )
     return records
 
@@ -397,7 +409,7 @@ def _decisions(header: dict[str, Any], body: bytes) -> tuple[IntArray, Any]:
 def _replay(header: dict[str, Any], offsets: Any, actions: IntArray) -> IntArray:
     """Final rows of the games, [games, row size]; `RecordError` for one that does not replay."""
     count = header["games"]
-    T = tables(header["board"], header["players"])
+    T = tables(header["board"], header["players"], _rules(header))
     rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
     playout.start_all(T, rows, np.ones(count, np.bool_), header["pie_rule"])
     failed = playout.replay_all(T, rows, offsets, actions)

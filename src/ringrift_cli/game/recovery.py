@@ -35,9 +35,14 @@ def slide_option(T: IntArray, S: IntArray, p: int, start: int, direction: int) -
 
 @rule()
 def may_recover(T: IntArray, S: IntArray, p: int) -> bool:
-    """Whether `p` has no stack, but a marker that can slide and a buried ring to pay with."""
+    """Whether `p` has no stack, but a marker and a buried ring to pay with.
+
+    Under version 1 of the rules a marker must be able to slide, too.
+    """
     if S[L.STACKS + p] > 0 or S[L.MARKERS + p] == 0 or S[L.RINGS + p] == 0:
         return False
+    if T[L.T_RULES] > 1:
+        return True
     plane = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
     for row in range(T[L.T_ROWS]):
         bits = S[plane + row]

@@ -21,7 +21,7 @@ from ringrift_cli.game.notation import (
     rows_text,
 )
 from ringrift_cli.game.topology import PLAYER_COUNTS, Board, IntArray, tables
-from ringrift_cli.game.version import rules_hash
+from ringrift_cli.game.version import rules_hash, rules_version
 from ringrift_cli.game.victory import begin_turn
 
 FORMAT = "ringrift-position"
@@ -118,7 +118,7 @@ def to_json(board: Board, T: IntArray, S: IntArray) -> dict[str, Any]:
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "rules": rules_hash(),
+        "rules": rules_hash(int(T[L.T_RULES])),
         "board": board.name,
         "players": players,
         "cells": rows_text(board, cell_texts(T, S)),
@@ -175,11 +175,15 @@ def _mask(document: dict[str, Any], name: str, players: int) -> int:
     return sum(1 << (seat - 1) for seat in set(seats))
 
 
-def from_json(document: Any) -> tuple[Board, int, IntArray]:
-    """Board, players and row of a saved position; `NotationError` says what is wrong with it."""
+def from_json(document: Any) -> tuple[Board, int, IntArray, int]:
+    """Board, players, row and version of the rules of a saved position.
+
+    `NotationError` says what is wrong with it.
+    """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NotationError(f"Not a saved position: its format is not {FORMAT!r}.")
-    if document.get("version") != VERSION or document.get("rules") != rules_hash():
+    rules = rules_version(document.get("rules"))
+    if document.get("version") != VERSION or rules is None:
         raise RulesMismatch(
             f"Saved position of version {document.get('version')} under rules "
             f"{document.get('rules')}: this is version {VERSION}, rules {rules_hash()}."
@@ -190,7 +194,7 @@ def from_json(document: Any) -> tuple[Board, int, IntArray]:
     board, cells = parse_rows(_field(document, "cells", str), players)
     if board.name != document.get("board"):
         raise NotationError(f"Saved position: its cells are those of {board.name}.")
-    T = tables(board.name, players)
+    T = tables(board.name, players, rules)
     hands, out = (_counts(document, name, players) for name in ("hands", "eliminated"))
     S = _fill(board, T, cells, hands, out)
     for name, at in COUNTS:
@@ -212,7 +216,7 @@ def from_json(document: Any) -> tuple[Board, int, IntArray]:
         S[at] = _mask(document, name, players)
     S[L.FOCUS] = _focus(board, document.get("focus"))
     _check_consistent(T, S)
-    return board, players, S
+    return board, players, S, rules
 
 
 def _focus(board: Board, name: str | None) -> int:

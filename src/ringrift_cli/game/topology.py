@@ -146,11 +146,15 @@ def check_pie(players: int, pie_rule: bool) -> bool:
 
 
 @cache
-def tables(name: str, players: int) -> IntArray:
-    """The table row `T` of a board and player count, [layout.TABLE_SIZE] int32, read-only."""
+def tables(name: str, players: int, rules: int = L.RULES) -> IntArray:
+    """The table row `T` of a board, player count and version of the rules, read-only.
+
+    [layout.TABLE_SIZE] int32.
+    """
     board = board_named(name)
     check_players(players)
     t = np.zeros(L.TABLE_SIZE, np.int32)
+    t[L.T_RULES] = rules
     _numbers(t, board, players)
     words = _words(t, board)
     _offsets(t, board, players, words)

@@ -1,7 +1,11 @@
 """What a record was made under: the rules and the numbering of actions, each as a short hash.
 
-`RULES` is raised by hand whenever any position gets another legal move, outcome or result;
-`tests/game/test_version.py` holds it to the games and counts that go with it.
+The rules get a new version (`layout.RULES`, and its name here) whenever any position gets another
+legal move, outcome or result; `tests/game/test_version.py` holds it to the games and counts that go
+with it. Games of earlier versions are replayed under the rules that they were played by.
+
+    1   a player may recover only if a marker can slide
+    2   a player may recover whether or not a marker can slide (rules section 6)
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from functools import cache
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import BOARDS, PLAYER_COUNTS, tables
 
-RULES = "RR-CANON 1.0, ringrift 1"
+RULES = {version: f"RR-CANON 1.0, ringrift {version}" for version in range(1, L.RULES + 1)}
 
 
 def _short_hash(document: object) -> str:
@@ -21,7 +25,7 @@ def _short_hash(document: object) -> str:
 
 
 @cache
-def rules_hash() -> str:
+def rules_hash(version: int = L.RULES) -> str:
     """12 hex digits of the rules: their name and the numbers of every board and player count."""
     numbers = {
         f"{name}-{players}": [
@@ -36,7 +40,12 @@ def rules_hash() -> str:
         for name, board in BOARDS.items()
         for players in PLAYER_COUNTS
     }
-    return _short_hash([RULES, numbers])
+    return _short_hash([RULES[version], numbers])
+
+
+def rules_version(digits: object) -> int | None:
+    """The version of the rules with this hash; None if this program does not know them."""
+    return next((version for version in RULES if rules_hash(version) == digits), None)
 
 
 @cache

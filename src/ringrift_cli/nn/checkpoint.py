@@ -206,10 +206,13 @@ def load(path: Path, board: str | None = None, players: int | None = None) -> Ch
 
 
 def _check_version(path: Path, document: Mapping[str, Any]) -> None:
-    from ringrift_cli.game.version import codec_hash, rules_hash
+    from ringrift_cli.game.version import codec_hash, rules_hash, rules_version
     from ringrift_cli.nn.features import FEATURES_VERSION
 
-    ours = {"rules": rules_hash(), "codec": codec_hash(), "features": FEATURES_VERSION}
+    # what a network was taught under earlier rules still means the same positions and actions
+    known = rules_version(document["rules"]) is not None
+    rules = document["rules"] if known else rules_hash()
+    ours = {"rules": rules, "codec": codec_hash(), "features": FEATURES_VERSION}
     for name, value in ours.items():
         if document[name] != value:
             raise RulesMismatch(
