@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1] / "src"
 PACKAGE = ROOT / "ringrift_cli"
@@ -88,11 +87,16 @@ def imports_among(nodes: Iterable[ast.AST]) -> set[str]:
     return found
 
 
-def all_imports(source: str) -> set[str]:
-    return imports_among(ast.walk(ast.parse(source)))
+def all_imports(tree: ast.AST) -> set[str]:
+    return imports_among(ast.walk(tree))
 
 
-def imports_on_load(source: str) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports_on_load(tree: ast.AST) -> set[str]:
     """Modules that loading the file loads: not those inside functions or for type checkers."""
 
     def loaded(node: ast.AST) -> Iterator[ast.AST]:
@@ -104,7 +108,12 @@ def imports_on_load(source: str) -> set[str]:
         for child in ast.iter_child_nodes(node):
             yield from loaded(child)
 
-    return imports_among(loaded(ast.parse(source)))
+    return imports_among(loaded(tree))
+
+
+@cache
+def loaded_by(path: Path) -> set[str]:
+    return imports_on_load(parsed(path))
 
 
 def package_of(module: str) -> str | None:
@@ -126,7 +135,7 @@ def others_loaded_with(path: Path) -> set[str]:
     """Packages of others that loading a file loads, by whatever path."""
     waiting, seen, others = {path}, {path}, set()
     while waiting:
-        for module in imports_on_load(waiting.pop().read_text()):
+        for module in loaded_by(waiting.pop()):
             new = files_loaded_with(module) - seen
             waiting |= new
             seen |= new
@@ -134,34 +143,45 @@ def others_loaded_with(path: Path) -> set[str]:
     return others - {"ringrift_cli"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_point_down(path: Path) -> None:
-    own = package_of(module_name(path))
-    reached = {package_of(module) for module in all_imports(path.read_text())} - {own, None}
-    if path.name == "__main__.py":
-        assert reached == {"cli"}
-    else:
-        assert reached <= BELOW.get(own or "", set())
+def faults(by_file: dict[Path, set[str]]) -> dict[str, set[str]]:
+    """Files with what they may not have; empty if all is well."""
+    return {module_name(path): wrong for path, wrong in by_file.items() if wrong}
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
-def test_rules_import_only_rules(name: str) -> None:
-    imports = all_imports((PACKAGE / "game" / f"{name}.py").read_text())
-    own = {module.split(".")[2] for module in imports if module.startswith("ringrift_cli.game.")}
-    assert own <= RULES
-    assert not {module.split(".")[0] for module in imports} & {"typer", "rich"}
+def test_imports_point_down() -> None:
+    wrong: dict[Path, set[str]] = {}
+    for path in FILES:
+        own = package_of(module_name(path))
+        allowed = {"cli"} if path.name == "__main__.py" else BELOW.get(own or "", set())
+        reached = {package_of(module) for module in all_imports(parsed(path))} - {own, None}
+        wrong[path] = {room for room in reached if room} - allowed
+    assert faults(wrong) == {}
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=module_name)
-def test_command_line_loads_nothing_heavy(path: Path) -> None:
-    assert not others_loaded_with(path) & HEAVY
+def test_rules_import_only_rules() -> None:
+    wrong: dict[Path, set[str]] = {}
+    for path in [PACKAGE / "game" / f"{name}.py" for name in sorted(RULES)]:
+        imports = all_imports(parsed(path))
+        own = {
+            module.split(".")[2] for module in imports if module.startswith("ringrift_cli.game.")
+        }
+        wrong[path] = own - RULES | {module.split(".")[0] for module in imports} & {"typer", "rich"}
+    assert faults(wrong) == {}
 
 
-@pytest.mark.parametrize("room", sorted(BUDGET))
-def test_a_room_keeps_its_budget(room: str) -> None:
-    folder = PACKAGE / room
-    files = folder.rglob("*.py") if room else folder.glob("*.py")
-    assert sum(len(path.read_text().splitlines()) for path in files) <= BUDGET[room]
+def test_command_line_loads_nothing_heavy() -> None:
+    commands = (PACKAGE / "cli").glob("*.py")
+    assert faults({path: others_loaded_with(path) & HEAVY for path in commands}) == {}
+
+
+def test_rooms_keep_their_budgets() -> None:
+    over = {}
+    for room, budget in BUDGET.items():
+        folder = PACKAGE / room
+        files = folder.rglob("*.py") if room else folder.glob("*.py")
+        lines = sum(len(path.read_text().splitlines()) for path in files)
+        over |= {room: (lines, budget)} if lines > budget else {}
+    assert over == {}
 
 
 def test_every_room_has_a_floor_and_a_budget() -> None:
@@ -169,16 +189,18 @@ def test_every_room_has_a_floor_and_a_budget() -> None:
     assert rooms == set(BELOW) == set(BUDGET) - {""}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_files_and_functions_can_be_read(path: Path) -> None:
-    source = path.read_text()
-    assert len(source.splitlines()) < MOST_LINES_OF_FILE
-    lengths = {
-        node.name: (node.end_lineno or node.lineno) - node.lineno + 1
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+def test_files_and_functions_can_be_read() -> None:
+    assert [p for p in FILES if len(p.read_text().splitlines()) >= MOST_LINES_OF_FILE] == []
+    functions = {
+        path: {
+            node.name
+            for node in ast.walk(parsed(path))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and (node.end_lineno or node.lineno) - node.lineno + 1 >= MOST_LINES_OF_FUNCTION
+        }
+        for path in FILES
     }
-    assert {name for name, lines in lengths.items() if lines >= MOST_LINES_OF_FUNCTION} == set()
+    assert faults(functions) == {}
 
 
 def test_the_checks_see_what_they_forbid() -> None:
@@ -190,8 +212,8 @@ if TYPE_CHECKING:
 def late():
     from ringrift_cli.game import engine
 """
-    assert imports_on_load(source) == {"numpy", "typing", "typing.TYPE_CHECKING"}
-    assert {"torch", "ringrift_cli.game.engine"} <= all_imports(source)
+    assert imports_on_load(ast.parse(source)) == {"numpy", "typing", "typing.TYPE_CHECKING"}
+    assert {"torch", "ringrift_cli.game.engine"} <= all_imports(ast.parse(source))
     assert package_of("ringrift_cli.game.engine") == "game"
     assert package_of("ringrift_cli.errors") is None
     assert "numpy" in others_loaded_with(PACKAGE / "game" / "engine.py")
