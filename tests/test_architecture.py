@@ -175,7 +175,7 @@ def test_command_line_loads_nothing_heavy() -> None:
 
 
 def test_rooms_keep_their_budgets() -> None:
-    over = {}
+    over: dict[str, tuple[int, int]] = {}
     for room, budget in BUDGET.items():
         folder = PACKAGE / room
         files = folder.rglob("*.py") if room else folder.glob("*.py")
