@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -12,15 +18,16 @@ from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray, list_all
 from ringrift_cli.game.topology import IntArray, tables
-from ringrift_cli.nn import evaluator
+from ringrift_cli.nn import evaluator, folded
 from ringrift_cli.nn.checkpoint import identity_of
-from ringrift_cli.nn.evaluator import NetworkEvaluator, fastest_precision
+from ringrift_cli.nn.evaluator import NetworkEvaluator, cpu_precisions, fastest_precision
 from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.folded import Folded, pass_size
 from ringrift_cli.nn.network import Network, architecture
 from tests.nn.networks import drawn, network, randomised, rows_of
 from tests.walks import CONFIGURATIONS, positions
 
+ROOT = Path(__file__).parents[2]
 Answer = tuple[evaluator.FloatArray, evaluator.FloatArray]
 
 
@@ -53,7 +60,7 @@ KINDS = ("compiled", "oneDNN", "torch")
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A way to compute on a CPU; the last one is what GPUs do."""
     found = str(request.param)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: found == "oneDNN")
+    monkeypatch.setattr(folded, "onednn_convolves", lambda _dtype: found == "oneDNN")
     return found
 
 
@@ -115,12 +122,66 @@ def test_answers_do_not_depend_on_what_was_asked_before(kind: str) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_comes_near(precision: str) -> None:
     net, given = network("hex8", 2), rows_of(drawn("hex8", 2, 8))
-    judge = NetworkEvaluator(net, precision=precision)
-    assert judge.precision == precision
-    found, expected = judge.evaluate(*given), plain(net, *given)
+    close_in_half(net, precision, given, plain(net, *given))
+
+
+def close_in_half(net: Network, precision: str, given: Any, expected: Answer) -> None:
+    """A precision that the processor lacks is refused, and computed by torch where it is asked."""
+    if precision in cpu_precisions():
+        judge = NetworkEvaluator(net, precision=precision)
+        assert judge.precision == precision
+    else:
+        with pytest.raises(UsageError, match=f"no convolutions in {precision}") as caught:
+            NetworkEvaluator(net, precision=precision)
+        assert "precision=float32" in (caught.value.hint or "")
+        judge = NetworkEvaluator(net)
+        judge.network = Folded(net, torch.device("cpu"), evaluator.PRECISIONS[precision])
+    found = judge.evaluate(*given)
     spread = expected[0].std()
     assert np.abs(found[0] - expected[0]).max() < 0.1 * spread
     assert np.abs(found[1] - expected[1]).max() < 0.02
+
+
+# What to set so that a processor looks older than it is.
+OLDER = {
+    "no AVX-512": ("AVX2", "avx2", "haswell", "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"),
+    "no AVX2 and FMA": ("SSE41", "default", "nehalem", "+sse4.2,+popcnt"),
+}
+OLDER_SCRIPT = """
+import sys
+import numpy as np
+from ringrift_cli.nn import vector
+from tests.nn import test_evaluator as tests
+given = np.load(sys.argv[1])
+tests.compare_precisions(tests.network("hex8", 2), *(given[x] for x in given.files))
+print(vector.LANES, vector.FUSED, tests.cpu_precisions())
+"""
+
+
+def compare_precisions(net: Network, *given: npt.NDArray[Any]) -> None:
+    expected = plain(net, *given)
+    close(NetworkEvaluator(net).evaluate(*given), expected)
+    for precision in ("bfloat16", "float16"):
+        close_in_half(net, precision, given, expected)
+
+
+@pytest.mark.parametrize("older", OLDER)
+def test_older_processors(older: str, tmp_path: Path) -> None:
+    """Rows come from here, so that the rules need not be compiled for them."""
+    np.savez(tmp_path / "given.npz", *rows_of(drawn("hex8", 2, 8)))
+    isa, aten, name, features = OLDER[older]
+    masked = {
+        "ONEDNN_MAX_CPU_ISA": isa,
+        "ATEN_CPU_CAPABILITY": aten,
+        "NUMBA_CPU_NAME": name,
+        "NUMBA_CPU_FEATURES": features,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", OLDER_SCRIPT, tmp_path / "given.npz"],
+        env={**os.environ, **masked}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert not done.returncode, done.stderr
+    assert done.stdout == f"8 {'+fma' in features} ['float32']\n"
 
 
 def test_is_a_copy_of_the_network(kind: str) -> None:
@@ -178,6 +239,7 @@ def test_precision_is_the_fastest_of_the_processor(
     words: str, channels: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluator, "_cpu_words", lambda: frozenset(words.split()))
+    monkeypatch.setattr(evaluator, "onednn_convolves", lambda _dtype: True)
     assert fastest_precision(torch.device("cpu"), channels) == expected
 
 
@@ -196,12 +258,13 @@ def test_a_network_that_says_no_number_is_refused() -> None:
     T = tables("hex8", 2)
     rows = np.stack([p.row for p in positions("hex8", 2, 1, 5)])
     actions, offsets = list_all(T, rows)
-    for precision in ("float32", "bfloat16"):
+    for precision in cpu_precisions():
         with pytest.raises(RingriftError, match="not finite"):
             NetworkEvaluator(net, "cpu", precision).evaluate(rows, actions, offsets)
 
 
 def test_half_precision_is_another_identity() -> None:
     net = network("hex8", 2)
-    exact, half = (NetworkEvaluator(net, "cpu", p).identity for p in ("float32", "bfloat16"))
-    assert half == f"{exact}-bfloat16"
+    for precision in set(cpu_precisions()) - {"float32"}:
+        half = NetworkEvaluator(net, "cpu", precision).identity
+        assert half == f"{identity_of(net)}-{precision}"

@@ -22,7 +22,7 @@ from ringrift_cli.game.cuda.device import Device
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
 from ringrift_cli.nn.cuda.evaluator import Encoder
-from ringrift_cli.nn.evaluator import PRECISIONS, fastest_precision
+from ringrift_cli.nn.evaluator import picked_precision
 from ringrift_cli.nn.features import global_count, plane_count
 from ringrift_cli.nn.folded import Folded
 from ringrift_cli.nn.network import Network, architecture
@@ -109,7 +109,7 @@ def new_network(size: str, board: str, players: int, device: str, precision: str
     torch.manual_seed(0)
     made = architecture(size, board, players)
     where = torch.device(device)
-    dtype = PRECISIONS.get(precision) or fastest_precision(where, made.channels)
+    dtype = picked_precision(precision, where, made.channels)
     return Folded(Network(made).eval(), where, dtype)
 
 

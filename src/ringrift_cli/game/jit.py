@@ -23,11 +23,11 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import llvmlite.binding as llvm
 import llvmlite.ir as ir
 import numba
 import numpy as np
 from numba import types
+from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -81,10 +81,20 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "ringrift"
 
 
+@cache
+def processor_features() -> frozenset[str]:
+    """LLVM's names of the features that code is compiled for, as "avx512f".
+
+    `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` ("+avx2,+fma") replace those of the processor.
+    """
+    _triple, _name, features = cpu_target.target_context.codegen().magic_tuple()
+    return frozenset(word[1:] for word in features.split(",") if word.startswith("+"))
+
+
 def _marker(sources: list[Path]) -> str:
     """Numba keeps machine code by processor, and by place and time of a source: so does this."""
     known = [(str(path), path.stat().st_mtime_ns) for path in sources]
-    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    processor = cpu_target.target_context.codegen().magic_tuple()
     return f"complete-{hashlib.sha256(repr((known, processor)).encode()).hexdigest()[:16]}"
 
 

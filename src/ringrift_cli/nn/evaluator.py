@@ -16,7 +16,7 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.nn.checkpoint import identity_of
 from ringrift_cli.nn.features import SingleArray
-from ringrift_cli.nn.folded import Folded
+from ringrift_cli.nn.folded import Folded, onednn_convolves
 from ringrift_cli.nn.network import Network
 from ringrift_cli.nn.packed import PackedNetwork
 
@@ -48,7 +48,36 @@ def fastest_precision(device: torch.device, channels: int) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     wide = channels >= LEAST_AMX_CHANNELS
-    return torch.bfloat16 if wide and "amx_bf16" in _cpu_words() else torch.float32
+    amx = "amx_bf16" in _cpu_words() and onednn_convolves(torch.bfloat16)
+    return torch.bfloat16 if wide and amx else torch.float32
+
+
+def picked_precision(name: str, device: torch.device, channels: int) -> torch.dtype:
+    """The precision of a name, "auto" or one of PRECISIONS, for a network with so many channels.
+
+    `UsageError` for another name, or for a precision that this processor cannot convolve in.
+    """
+    if name == "auto":
+        return fastest_precision(device, channels)
+    if name not in PRECISIONS:
+        raise UsageError(
+            f"Unknown precision {name!r}: expected auto or one of {', '.join(PRECISIONS)}."
+        )
+    if device.type == "cpu" and name not in cpu_precisions():
+        raise UsageError(
+            f"This processor has no convolutions in {name}.",
+            hint=f"precision={' or precision='.join(cpu_precisions())}",
+        )
+    return PRECISIONS[name]
+
+
+def cpu_precisions() -> list[str]:
+    """The names of the precisions in which this processor evaluates networks."""
+    return [
+        name
+        for name, dtype in PRECISIONS.items()
+        if dtype == torch.float32 or onednn_convolves(dtype)
+    ]
 
 
 class NetworkEvaluator:
@@ -59,16 +88,9 @@ class NetworkEvaluator:
     """
 
     def __init__(self, network: Network, device: str = "cpu", precision: str = "auto") -> None:
-        """`device` is torch's name of one, `precision` "auto" or one of PRECISIONS.
-
-        `UsageError` for another precision.
-        """
-        if precision != "auto" and precision not in PRECISIONS:
-            raise UsageError(
-                f"Unknown precision {precision!r}: expected auto or one of {', '.join(PRECISIONS)}."
-            )
+        """`device` is torch's name of one; `precision` and errors as for `picked_precision`."""
         a, where = network.architecture, torch.device(device)
-        dtype = PRECISIONS.get(precision) or fastest_precision(where, a.channels)
+        dtype = picked_precision(precision, where, a.channels)
         self.precision = str(dtype).removeprefix("torch.")
         self.identity = identity_of(network)
         if dtype != torch.float32:

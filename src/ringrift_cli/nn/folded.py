@@ -2,11 +2,13 @@
 convolution, and the auxiliary heads are gone.
 
 The same numbers as `Network.eval()` up to rounding. On a CPU, convolutions are oneDNN's with relu
-and residual sum fused in, and weights laid out for them once; elsewhere they are torch's.
+and residual sum fused in, and weights laid out for them once; elsewhere, and in a precision that
+oneDNN does not have on this processor, they are torch's.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +51,36 @@ def copied(layer: nn.Linear, like: Tensor) -> tuple[Tensor, Tensor]:
     return layer.weight.to(like, copy=True), layer.bias.to(like, copy=True)
 
 
+def _onednn_weight(weight: Tensor, padding: int, shape: list[int]) -> Tensor:
+    """The weight of a convolution, laid out for pictures of a shape."""
+    laid_out: Tensor = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
+        weight, [padding] * 2, ONE, ONE, 1, shape
+    )
+    return laid_out
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor, padding: int, then: str) -> Tensor:
+    done: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
+        x, weight, bias, [padding] * 2, ONE, ONE, 1, then, [], ""
+    )
+    return done
+
+
+@cache
+def onednn_convolves(dtype: torch.dtype) -> bool:
+    """Whether oneDNN convolves in a precision on this processor, found by trying it once.
+
+    bfloat16 takes AVX512BW or AVX-NE-CONVERT, float16 takes AVX512-FP16 or AVX-NE-CONVERT.
+    """
+    x, bias = torch.zeros(1, 16, 4, 4, dtype=dtype), torch.zeros(16, dtype=dtype)
+    weight = torch.zeros(16, 16, 3, 3, dtype=dtype)
+    try:
+        _onednn(x, _onednn_weight(weight, 1, list(x.shape)), bias, 1, "relu")
+    except (RuntimeError, AttributeError):  # AttributeError: this torch has no oneDNN
+        return False
+    return True
+
+
 class Convolution:
     """A convolution that keeps the size of the picture, with bias."""
 
@@ -57,22 +89,16 @@ class Convolution:
         self._padding = weight.shape[2] // 2
         self._bias = bias.to(like, copy=True)
         weight = weight.to(like, copy=True).contiguous(memory_format=torch.channels_last)
-        onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._fused = onednn and like.device.type == "cpu"
+        self._fused = like.device.type == "cpu" and onednn_convolves(like.dtype)
         if self._fused:
             shape = [like.shape[0], weight.shape[1], *like.shape[2:]]
-            weight = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
-                weight, [self._padding] * 2, ONE, ONE, 1, shape
-            )
+            weight = _onednn_weight(weight, self._padding, shape)
         self._weight = weight
 
     def __call__(self, x: Tensor, then: str = "none") -> Tensor:
         """The convolution of x, [N, channels, W, W], and "relu" or "none"."""
         if self._fused:
-            done: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
-                x, self._weight, self._bias, [self._padding] * 2, ONE, ONE, 1, then, [], ""
-            )
-            return done
+            return _onednn(x, self._weight, self._bias, self._padding, then)
         x = F.conv2d(x, self._weight, self._bias, padding=self._padding)
         return x.relu_() if then == "relu" else x
 

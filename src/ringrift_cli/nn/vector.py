@@ -14,10 +14,10 @@ They take float32 arrays, offsets into them and steps, and check nothing.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import llvmlite.binding as llvm
 import llvmlite.ir as ir
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ringrift_cli.game.jit import rule
+from ringrift_cli.game.jit import processor_features, rule
 
 SingleArray = npt.NDArray[np.float32]
 
-WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
+WIDE = "avx512f" in processor_features()
+FUSED = "fma" in processor_features() or platform.machine() not in ("x86_64", "AMD64")
 LANES = 16 if WIDE else 8  # numbers in a vector
 ROWS = 12 if WIDE else 6  # of a block: its results fill 24 of 32 registers, or 12 of 16
 COLUMNS = 2 * LANES
@@ -97,7 +98,9 @@ class _Code:
         return ir.Constant(_VECTOR, [float(np.float32(value))] * LANES)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c."""
+        """a * b + c; rounded twice where no instruction does both, as LLVM would call a function."""
+        if not FUSED:
+            return self.b.fadd(self.b.fmul(a, b), c)
         kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
         name = f"llvm.fma.v{LANES}f32"
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [a, b, c])
