@@ -14,8 +14,11 @@ from ringrift_cli.cli.app import main
 from ringrift_cli.game.warm import compile_rules
 from ringrift_cli.nn.warm import compile_network
 from ringrift_cli.players.warm import compile_players
+from tests.children import restore_signals
 
 CONFORMANCE = Path(__file__).parent / "conformance"
+
+restore_signals()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from ringrift_cli.cli.app import app, main
 from ringrift_cli.game.topology import BOARD_NAMES
 from ringrift_cli.version import __version__
+from tests.children import child
 from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -250,12 +251,12 @@ def test_reader_that_leaves_is_no_drama() -> None:
 
 def test_ctrl_c_stops_a_long_command() -> None:
     command = [*PROCESS, "perft", "--board", "hexagonal", "--depth", "9", "-v"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with child(*command) as process:
         assert process.stderr is not None
         assert "Compiled rules" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == "ringrift: Interrupted.\n"
-    assert process.returncode == 130
+        assert process.wait(60) == 130
 
 
 # ---- output --------------------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ringrift_cli.players.features import NAMES
 from ringrift_cli.players.profiles import Profile, profile_named, write_profile
 from ringrift_cli.tune import verdict as tune_verdict
 from ringrift_cli.tune.journal import JOURNAL, LOG, SETTINGS, VERDICT
+from tests.children import RINGRIFT, child
 from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -159,15 +158,6 @@ def test_minutes_instead_of_generations(
 # ---- however it ends ----------------------------------------------------------------------------
 
 
-def started(*line: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ringrift_cli", *map(str, line)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for_generations(process: subprocess.Popen[str], folder: Path, number: int) -> None:
     journal, end = folder / JOURNAL, time.monotonic() + 120
     while not (journal.exists() and journal.read_bytes().count(b"\n") >= number):
@@ -182,10 +172,8 @@ def test_kill_9_changes_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     whole = ringrift(*line, "--out", tmp_path / "whole")
     folder = tmp_path / "killed"
     for generations in (1, 4, 6):
-        process = started(*line, "--out", folder, "--resume")
-        wait_for_generations(process, folder, generations)
-        process.kill()
-        process.communicate()
+        with child(*RINGRIFT, *line, "--out", folder, "--resume") as process:
+            wait_for_generations(process, folder, generations)
         if generations < 6:
             assert process.returncode == -signal.SIGKILL
     rest = ringrift(*line, "--out", folder, "--resume")
@@ -199,14 +187,11 @@ def test_kill_9_changes_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: int) -> None:
-    process = started(*SMALL, "--generations", 10**6, "--out", tmp_path, "--json")
-    try:
+    line = (*SMALL, "--generations", 10**6, "--out", tmp_path, "--json")
+    with child(*RINGRIFT, *line) as process:
         wait_for_generations(process, tmp_path, 2)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
     document = json.loads(out)
     assert process.returncode == 128 + number
     assert document["stopped"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from ringrift_cli.loop.protocol import (
     TrainWork,
 )
 from ringrift_cli.settings import Config, commented
+from tests.children import child
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, settings
 
@@ -172,14 +172,10 @@ def test_a_second_process_exits_at_once(ringrift: Ringrift, config: Config) -> N
 
 def test_two_crons(config: Config) -> None:
     """Two commands begun at once: one works, the other says so and ends."""
-    command = [sys.executable, "-m", "tests.loop_child", "quick", str(config.run.folder), "1"]
-    processes = [
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    command = (sys.executable, "-m", "tests.loop_child", "quick", config.run.folder, 1)
+    with child(*command, cwd=ROOT) as one, child(*command, cwd=ROOT) as other:
+        processes = (one, other)
+        said = [process.communicate(timeout=120)[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 1], said
     loser = next(i for i, process in enumerate(processes) if process.returncode)
     assert f"Process {processes[1 - loser].pid} on " in said[loser]

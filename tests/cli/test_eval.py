@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from ringrift_cli.evaluate.evaluate import new_match
 from ringrift_cli.evaluate.results import Pool, RatedGame, Results
+from tests.children import RINGRIFT, child
 from tests.conftest import Ringrift, Run
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -187,19 +187,10 @@ SLOW = ("mcts:sims=8,profile=default", "heuristic:default")
 
 def kill_midway(file: Path, command: list[str], games: int) -> int:
     """Kills the command once the file holds so many games; returns how many it holds then."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ringrift_cli", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "RINGRIFT_RESULTS": str(file)},
-    )
     deadline = time.monotonic() + 120
-    try:
+    with child(*RINGRIFT, *command, env={**os.environ, "RINGRIFT_RESULTS": str(file)}) as process:
         while count(file) < games and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     found = count(file)
     assert found >= games
     return found
@@ -248,18 +239,13 @@ def test_a_killed_sequential_test_decides_the_same(
 
 
 def test_ctrl_c_ends_a_match_in_order(file: Path, ringrift: Ringrift) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ringrift_cli", "eval", "match", *SLOW, "--games", "400", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "RINGRIFT_RESULTS": str(file)},
-        text=True,
-    )
+    command = (*RINGRIFT, "eval", "match", *SLOW, "--games", "400", "--json")
     deadline = time.monotonic() + 120
-    while count(file) < 30 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with child(*command, env={**os.environ, "RINGRIFT_RESULTS": str(file)}) as process:
+        while count(file) < 30 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Interrupted." in err
     told = json.loads(out)

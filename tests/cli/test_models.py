@@ -6,8 +6,6 @@ import inspect
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ringrift_cli.evaluate import gate as promote
 from ringrift_cli.evaluate.gate import GateSetting
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
+from tests.children import RINGRIFT, child
 from tests.conftest import Ringrift, Run
 from tests.nn.networks import network
 
@@ -289,17 +288,14 @@ def test_a_stopped_promotion_goes_on(tmp_path: Path) -> None:
         "RINGRIFT_MODELS": str(tmp_path / "models"),
         "RINGRIFT_RESULTS": str(tmp_path / "results.sqlite"),
     }
-    command = [sys.executable, "-m", "ringrift_cli", "models", "promote", str(path)]
-    command += ["--sims", "8", "--baseline-games", "4000", "--json"]
-    running = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "results.sqlite").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    more = ("--sims", 8, "--baseline-games", 4000, "--json")
+    with child(*RINGRIFT, "models", "promote", path, *more, env=environment) as running:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "results.sqlite").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     told = json.loads(out)
     assert told["promoted"] is False

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from ringrift_cli.play import view as play_view
 from ringrift_cli.play.choices import choices, consequence, effects, narration, question
 from ringrift_cli.play.session import Players, Seat, read_game
 from ringrift_cli.players.player import Choices, Decisions
+from tests.children import RINGRIFT, child
 from tests.conftest import Ringrift, Run
 from tests.terminal import Terminal
 from tests.walks import SMALL, Walk
@@ -627,12 +627,9 @@ def test_no_colour_where_it_is_refused(veto: dict[str, str]) -> None:
 
 
 def test_a_reader_that_goes_away_ends_it() -> None:
-    line = [sys.executable, "-m", "ringrift_cli", "play", *map(str, AGAINST)]
-    process = subprocess.Popen(
-        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    _, err = process.communicate(b"0,0 3\n3,0\n", timeout=60)
-    assert process.returncode == 129
-    assert b"Traceback" not in err
+    with child(*RINGRIFT, "play", *AGAINST, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate("0,0 3\n3,0\n", timeout=60)
+        assert process.returncode == 129
+    assert "Traceback" not in err

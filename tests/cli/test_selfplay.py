@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ringrift_cli.cli.output import stop_requested
 from ringrift_cli.game.record import read_records
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
+from tests.children import child
 from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -244,16 +246,16 @@ def test_damaged_manifest_is_one_sentence(ringrift: Ringrift, tmp_path: Path) ->
 # ---- stopped from outside -----------------------------------------------------------------------
 
 
-def started(folder: Path, *more: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def started(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """An endless run in a process of its own that has written its first shard."""
-    command = [*PROCESS, "--games", str(ENDLESS), "--out", str(folder), *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while not (folder / MANIFEST).exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return process
+    with child(*PROCESS, "--games", ENDLESS, "--out", folder, *more) as process:
+        end = time.monotonic() + 120
+        while not (folder / MANIFEST).exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield process
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

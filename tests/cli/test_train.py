@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +17,7 @@ from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import state as train_state
+from tests.children import RINGRIFT, child
 from tests.conftest import Ringrift
 from tests.searched import searched_games
 
@@ -139,14 +137,8 @@ def test_a_stopped_run_says_how_to_go_on(
     out = tmp_path / "out"
     line = [*("train", "--data", shards, "--out", out), *SMALL, "--set=patience=0", "--json"]
     line += ["--checkpoint-minutes", 0]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ringrift_cli", *map(str, line), "--steps", "1000000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with child(*RINGRIFT, *line, "--steps", 1000000, env=environment) as process:
         end = time.monotonic() + 120
         while not (train_state.has_state(out) and train_state.read_state(out).step > 2):
             assert process.poll() is None, process.stderr and process.stderr.read()
@@ -154,9 +146,6 @@ def test_a_stopped_run_says_how_to_go_on(
             time.sleep(0.02)
         process.send_signal(number)
         said, err = process.communicate(timeout=60)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
     document = json.loads(said)
     assert process.returncode == 128 + number
     assert (document["stopped"], document["checkpoint"]) == (True, None)

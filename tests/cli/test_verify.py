@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.children import child
 from tests.conftest import Ringrift
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -175,9 +175,9 @@ def test_file_that_may_not_be_read_is_named(
 def test_ctrl_c_stops_all_processes(conformance_files: list[Path]) -> None:
     command = [sys.executable, "-m", "ringrift_cli", "verify", "-v", "--jobs", "2"]
     files = [str(path) for path in conformance_files if "hexagonal" in path.name] * 20
-    with subprocess.Popen([*command, *files], stderr=subprocess.PIPE, text=True) as process:
+    with child(*command, *files) as process:
         assert process.stderr is not None
         assert "Compiled rules" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == "ringrift: Interrupted.\n"
-    assert process.returncode == 130
+        assert process.wait(60) == 130

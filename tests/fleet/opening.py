@@ -12,6 +12,7 @@ from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.ssh import open_link
 from tests.fleet.network import LOOPBACK
 
+TRIES = 1
 SOON = 10.0  # s: far more than it takes, for a machine that is busy
 
 
@@ -27,8 +28,10 @@ def opened(host: Host, deadline: float = SOON) -> Link:
 
 def fails(host: Host, deadline: float = SOON, error: type[RingriftError] = HostUnreachable) -> str:
     """What is said of a host that cannot be reached; it must be said in time."""
-    start = time.monotonic()
-    with pytest.raises(error) as caught:
-        opened(host, deadline).close()
-    assert time.monotonic() - start < deadline + 0.5
-    return caught.value.message
+    for _ in range(TRIES):
+        start = time.monotonic()
+        with pytest.raises(error) as caught:
+            opened(host, deadline).close()
+        if time.monotonic() - start < deadline + 0.5:
+            return caught.value.message
+    pytest.fail(f"a deadline of {deadline} s passed {TRIES} times: {caught.value.message}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from ringrift_cli.fleet import campaign, health, jobs
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.link import Link
+from tests.children import child
 from tests.fleet import goods
 from tests.fleet.campaigning import (
     GAMES,
@@ -204,12 +204,10 @@ def test_a_coordinator_that_is_killed(farm: Farm, tmp_path: Path) -> None:
     field, servers, hosts = field_of(farm, tmp_path, 150)
     farm.hosts_yaml(servers, tmp_path / "hosts.yaml")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
-    command = [sys.executable, "-m", "tests.fleet.campaign_child", str(tmp_path)]
+    command = (sys.executable, "-m", "tests.fleet.campaign_child", tmp_path)
     for least in (3, 8):
-        child = subprocess.Popen(command, env=environment, cwd=tmp_path)
-        until(lambda n=least: len(field.here) > n)  # type: ignore[misc]
-        child.kill()
-        child.wait()
+        with child(*command, env=environment, cwd=tmp_path, stdout=None, stderr=None):
+            until(lambda n=least: len(field.here) > n)  # type: ignore[misc]
     assert [len(running(server)) for server in servers] == [1, 1]
     parts = field.run(hosts)
     whole(field, servers)

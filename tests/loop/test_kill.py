@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ringrift_cli.loop.journal import CYCLES
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.store.manifest import read_manifest
+from tests.children import child
 from tests.loop_child import READY
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -28,15 +31,14 @@ ROOT = Path(__file__).parents[2]
 POOL = "hex8-2p"
 
 
-def child(kind: str, folder: Path, cycles: int) -> subprocess.Popen[str]:
-    """A process that works on a run, when it has loaded all that it needs."""
-    command = [sys.executable, "-m", "tests.loop_child", kind, str(folder), str(cycles)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == READY
-    return process
+@contextmanager
+def working(kind: str, folder: Path, cycles: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that works on a run, when it has loaded all that it needs; killed at the end."""
+    command = (sys.executable, "-m", "tests.loop_child", kind, folder, cycles)
+    with child(*command, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == READY
+        yield process
 
 
 @dataclass
@@ -119,9 +121,9 @@ def check_whole(folder: Path, cycles: int, games: int) -> None:
 
 def finish(kind: str, folder: Path) -> None:
     """Lets a run end the cycle it is in."""
-    process = child(kind, folder, 1)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+    with working(kind, folder, 1) as process:
+        _, said = process.communicate(timeout=600)
+        assert process.returncode == 0, said
 
 
 def torture(kind: str, folder: Path, kills: int, games: int) -> None:
@@ -132,11 +134,9 @@ def torture(kind: str, folder: Path, kills: int, games: int) -> None:
     longest = time.monotonic() - start
     before = look(folder)
     for _ in range(kills):
-        process = child(kind, folder, 10**6)
-        time.sleep(rng.uniform(0, longest))
-        assert process.poll() is None, process.communicate()
-        process.kill()
-        process.communicate()
+        with working(kind, folder, 10**6) as process:
+            time.sleep(rng.uniform(0, longest))
+            assert process.poll() is None, process.communicate()
         after = look(folder)
         check_growth(before, after)
         before = after

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +23,7 @@ from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import commented
 from ringrift_cli.store.manifest import read_manifest, removed_from_manifest
 from ringrift_cli.train import state as train_state
+from tests.children import child
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, made_by, really_plays, running, until
 from tests.fleet.servers import Farm, Server
@@ -141,11 +140,9 @@ sys.exit(main(sys.argv[1:]))
 def test_two_cycles_through_everything(fleet: Ground) -> None:
     """The coordinator is killed in each step of the first cycle, and a host falls in both."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
-    words = ["cycle", "--fleet", "--train-on", "host-1", "--cycles", "1", "-q"]
+    words = ("cycle", "--fleet", "--train-on", "host-1", "--cycles", "1", "-q")
+    command = (sys.executable, "-c", CHILD, *words)
     journal = fleet.config.folder / JOURNAL
-
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", CHILD, *words], env=environment)
 
     def reached(step: str) -> Callable[[], object]:
         wanted = [f'"step": "{step}"', '"event": "begun"']
@@ -159,18 +156,16 @@ def test_two_cycles_through_everything(fleet: Ground) -> None:
         ("train", lambda: any("-t0" in name for name in running(fleet.two))),
         ("gate", lambda: True),
     ):
-        child = start()
-        patiently(reached(step))
-        patiently(there)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        with child(*command, env=environment, stdout=None, stderr=None):
+            patiently(reached(step))
+            patiently(there)
     for cycle in (1, 2):
         done = len(jobs_of(fleet.one))
         falling = fleet.fall(
             lambda n=done, c=cycle: c == 1 or len(jobs_of(fleet.one)) > n  # type: ignore[misc]
         )
-        child = start()
-        assert child.wait(600) == 0
+        with child(*command, env=environment, stdout=None, stderr=None) as coordinator:
+            assert coordinator.wait(600) == 0
         falling.join()
     records = [json.loads(line) for line in (fleet.config.folder / CYCLES).read_text().splitlines()]
     assert [record["cycle"] for record in records] == [1, 2]

@@ -98,7 +98,7 @@ class _Code:
         return ir.Constant(_VECTOR, [float(np.float32(value))] * LANES)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c; rounded twice where no instruction does both, as LLVM would call a function."""
+        """a * b + c; two instructions where none does both, for LLVM would call a function."""
         if not FUSED:
             return self.b.fadd(self.b.fmul(a, b), c)
         kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
