@@ -16,7 +16,7 @@ from ringrift_cli.fleet import channel
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.ssh import open_link
 from tests.fleet.network import LOOPBACK
-from tests.fleet.opening import at, fails, opened
+from tests.fleet.opening import TRIES, at, fails, opened
 from tests.fleet.servers import Farm, Server
 
 
@@ -150,12 +150,13 @@ def test_a_deadline_holds_wherever_it_hangs(farm: Farm) -> None:
     first = proxy.passed_down
     with opened(host):  # the remote half is there now
         passed = proxy.passed_down - first
-    for stall in (100, passed // 2, passed - 100):  # keys, authentication, the remote half
+    # Keys, authentication, the remote half: how many packets that takes varies a little.
+    for stall in (100, passed // 2, passed * 7 // 8):
         proxy.accepted = 0
         proxy.stall_down = stall
         said = fails(host, 1.0)
         assert "no answer within 1.0 s while" in said or "did not come within" in said
-        assert proxy.accepted == 1
+        assert proxy.accepted <= TRIES  # one connection for each
 
 
 def test_a_python_that_hangs(farm: Farm, tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ class Connection:
             raise
         except _malformed() as error:
             said = getattr(error, "text", "") or str(error)  # of a channel that was refused
+            if said.startswith("Timeout opening channel"):  # paramiko has no class for it
+                raise TimeoutError(said) from error
             raise ConnectionResetError(said or "it was cut") from error
         finally:
             self.busy_since = None
