@@ -16,18 +16,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from typing import Any
 
 import llvmlite.ir as ir
 import numpy as np
-import numpy.typing as npt
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ringrift_cli.game.jit import processor_features, rule
-
-SingleArray = npt.NDArray[np.float32]
+from ringrift_cli.game.jit import processor_features
 
 WIDE = "avx512f" in processor_features()
 FUSED = "fma" in processor_features() or platform.machine() not in ("x86_64", "AMD64")
@@ -60,16 +58,10 @@ _INDEX = ir.IntType(32)
 
 
 class _Code:
-    """Writes the instructions of one function; `arguments` are offsets, or addresses of arrays."""
+    """Writes the instructions of one function."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+    def __init__(self, builder: Any) -> None:
         self.b = builder
-        self.arguments = [
-            context.make_array(kind)(context, builder, value).data
-            if isinstance(kind, types.Array)
-            else value
-            for kind, value in zip(signature.args, values, strict=True)
-        ]
 
     def number(self, value: int) -> Any:
         return ir.Constant(_INT, value)
@@ -128,38 +120,43 @@ class _Code:
         return [[self.combine(row, line) for row in matrix] for line in half]
 
 
-def _made_of(write: Callable[[_Code], None], arguments: Sequence[Any]) -> Any:
-    """What an intrinsic returns: arrays stay, numbers are int64, and `write` says what it does."""
+def _vector_function(returns: Any = types.none) -> Callable[[Callable[..., Any]], Any]:
+    """For functions that write the instructions of a compiled function of the same arguments.
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        write(_Code(context, builder, signature, values))
-        return context.get_dummy_value()
+    Those are arrays, of which `write` is given the addresses, and offsets and numbers as int64.
+    """
 
-    kinds = [kind if isinstance(kind, types.Array) else types.int64 for kind in arguments]
-    return types.none(*kinds), generate
+    def decorate(write: Callable[..., Any]) -> Any:
+        def typed(_typing: Any, *arguments: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                given = [
+                    context.make_array(kind)(context, builder, value).data
+                    if isinstance(kind, types.Array)
+                    else value
+                    for kind, value in zip(signature.args, values, strict=True)
+                ]
+                written = write(_Code(builder), *given)
+                return context.get_dummy_value() if written is None else written
+
+            kinds = [one if isinstance(one, types.Array) else types.int64 for one in arguments]
+            return returns(*kinds), generate
+
+        return intrinsic(wraps(write)(typed))
+
+    return decorate
 
 
 # ---- products -----------------------------------------------------------------------------------
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _multiply(
-    _typing: Any,
-    a: Any,
-    at: Any,
-    step: Any,
-    b: Any,
-    of: Any,
-    depth: Any,
-    c: Any,
-    to: Any,
-    jump: Any,
-) -> Any:
-    return _made_of(_write_multiply, (a, at, step, b, of, depth, c, to, jump))
+@_vector_function()
+def multiply(
+    code: _Code, a: Any, at: Any, step: Any, b: Any, of: Any, depth: Any, c: Any, to: Any, jump: Any
+) -> None:
+    """c[to + jump i + j] = sum over k < depth of a[at + step i + k] b[of + COLUMNS k + j].
 
-
-def _write_multiply(code: _Code) -> None:
-    a, at, step, b, of, depth, c, to, jump = code.arguments
+    For i below ROWS and j below COLUMNS.
+    """
     builder = code.b
     sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(2)] for _ in range(ROWS)]
     for pair in sums:
@@ -179,35 +176,9 @@ def _write_multiply(code: _Code) -> None:
             code.store(builder.load(total), code.at(c, start, code.number(half * LANES)))
 
 
-@rule()
-def multiply(
-    a: SingleArray,
-    at: int,
-    step: int,
-    b: SingleArray,
-    of: int,
-    depth: int,
-    c: SingleArray,
-    to: int,
-    jump: int,
-) -> None:
-    """c[to + jump i + j] = sum over k < depth of a[at + step i + k] b[of + COLUMNS k + j].
-
-    For i below ROWS and j below COLUMNS.
-    """
-    _multiply(a, at, step, b, of, depth, c, to, jump)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _dot(_typing: Any, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _write_dot(_Code(context, builder, signature, values))
-
-    return types.float32(a, types.int64, b, types.int64, types.int64), generate
-
-
-def _write_dot(code: _Code) -> Any:
-    a, at, b, of, length = code.arguments
+@_vector_function(types.float32)
+def dot(code: _Code, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
+    """The sum of a[at + k] b[of + k] for k < `length`, some LANES."""
     builder = code.b
     sums = cgutils.alloca_once(builder, _VECTOR)
     builder.store(code.constant(0), sums)
@@ -225,24 +196,17 @@ def _write_dot(code: _Code) -> Any:
     return builder.extract_element(total, ir.Constant(_INDEX, 0))
 
 
-@rule()
-def dot(a: SingleArray, at: int, b: SingleArray, of: int, length: int) -> float:
-    """The sum of a[at + k] b[of + k] for k < `length`, some LANES."""
-    return _dot(a, at, b, of, length)
-
-
 # ---- there and back -----------------------------------------------------------------------------
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _take_tile(
-    _typing: Any, x: Any, at: Any, row: Any, column: Any, channels: Any, v: Any, to: Any, jump: Any
-) -> Any:
-    return _made_of(_write_take_tile, (x, at, row, column, channels, v, to, jump))
+@_vector_function()
+def take_tile(
+    code: _Code, x: Any, at: Any, row: Any, column: Any, channels: Any, v: Any, to: Any, jump: Any
+) -> None:
+    """Transforms the inputs of the tile whose first one is x[at]; `channels` of LANES each.
 
-
-def _write_take_tile(code: _Code) -> None:
-    x, at, row, column, channels, v, to, jump = code.arguments
+    The next row is `row` on, the next column `column`. Point p goes to v[to + jump p].
+    """
     builder = code.b
     with cgutils.for_range(builder, builder.udiv(channels, code.number(LANES))) as loop:
         channel = builder.mul(loop.index, code.number(LANES))
@@ -257,44 +221,17 @@ def _write_take_tile(code: _Code) -> None:
             code.store(vector, code.at(v, start, channel))
 
 
-@rule()
-def take_tile(
-    x: SingleArray,
-    at: int,
-    row: int,
-    column: int,
-    channels: int,
-    v: SingleArray,
-    to: int,
-    jump: int,
-) -> None:
-    """Transforms the inputs of the tile whose first one is x[at]; `channels` of LANES each.
+@_vector_function()
+def give_tile(
+    code: _Code, m: Any, at: Any, jump: Any, bias: Any, of: Any, mask: Any, cell: Any, width: Any,
+    channels: Any, y: Any, add: Any,
+) -> None:  # fmt: skip
+    """The results of a tile, transformed from the products m[at + jump p], to the picture y.
 
-    The next row is `row` on, the next column `column`. Point p goes to v[to + jump p].
+    `cell` is the first one in a picture of `width` cells each row, of `channels` numbers each. With
+    `add` 1 (otherwise 0) what is there is added. The bias is bias[of + channel]; then comes relu,
+    then the mask of the cell.
     """
-    _take_tile(x, at, row, column, channels, v, to, jump)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _give_tile(
-    _typing: Any,
-    m: Any,
-    at: Any,
-    jump: Any,
-    bias: Any,
-    of: Any,
-    mask: Any,
-    cell: Any,
-    width: Any,
-    channels: Any,
-    y: Any,
-    add: Any,
-) -> Any:
-    return _made_of(_write_give_tile, (m, at, jump, bias, of, mask, cell, width, channels, y, add))
-
-
-def _write_give_tile(code: _Code) -> None:
-    m, at, jump, bias, of, mask, cell, width, channels, y, add = code.arguments
     builder = code.b
     with cgutils.for_range(builder, builder.udiv(channels, code.number(LANES))) as loop:
         channel = builder.mul(loop.index, code.number(LANES))
@@ -317,26 +254,3 @@ def _write_give_tile(code: _Code) -> None:
                 total = builder.select(positive, total, code.constant(0))
                 on_board = code.splat(builder.load(code.at(mask, to)))
                 code.store(builder.fmul(total, on_board), address)
-
-
-@rule()
-def give_tile(
-    m: SingleArray,
-    at: int,
-    jump: int,
-    bias: SingleArray,
-    of: int,
-    mask: SingleArray,
-    cell: int,
-    width: int,
-    channels: int,
-    y: SingleArray,
-    add: int,
-) -> None:
-    """The results of a tile, transformed from the products m[at + jump p], to the picture y.
-
-    `cell` is the first one in a picture of `width` cells each row, of `channels` numbers each. With
-    `add` 1 (otherwise 0) what is there is added. The bias is bias[of + channel]; then comes relu,
-    then the mask of the cell.
-    """
-    _give_tile(m, at, jump, bias, of, mask, cell, width, channels, y, add)
