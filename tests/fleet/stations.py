@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.fleet import cost
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.version import __version__
@@ -48,6 +49,12 @@ def install(server: Server, **told: Any) -> None:
     (server.work / ".ringrift/deployed.json").write_text(json.dumps(deployed))
     (folder / "bin").mkdir()
     program(folder / "bin/python", f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
+
+
+def keep_account(state: Path, host: str, account: cost.Account) -> None:
+    """Sets what a host has cost."""
+    with cost.LEDGER.changing(state) as ledger:
+        ledger[host] = account
 
 
 def program(path: Path, text: str) -> Path:

@@ -24,6 +24,7 @@ import pytest
 
 from ringrift_cli.fleet import jobs
 from ringrift_cli.fleet.plan import Placed
+from ringrift_cli.fleet.quarantine import QUARANTINE
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.selfplay import random_games as selfplay
 from ringrift_cli.selfplay.random_games import Setting, play_random, write_shard
@@ -276,10 +277,8 @@ def check(field: Field, last: dict[str, Any]) -> None:
         assert entry["from"].startswith("host-")
         assert entry["received"] >= "2026"
     assert sorted(p.name for p in here.glob("*.rrg")) == sorted(e["file"] for e in entries)
-    kept = field.folder / "runs" / "fleet" / "quarantine"
-    reasons = [json.loads(path.read_text()) for path in kept.glob("*/*.json")]
-    out = [reason for reason in reasons if reason["kept_out"]]
-    assert [reason["host"] for reason in out] == [f"host-{LIAR}"] * BAD_FILES
+    records = QUARANTINE.read(field.folder / "runs" / "fleet").values()
+    assert [bad.host for bad in records if bad.kept_out] == [f"host-{LIAR}"] * BAD_FILES
     assert [row["right"] for row in last["hosts"]] == [True] * 4  # no new bad ones
     log = events(field.folder)
     failed = {event["host"] for event in log if event["event"] == "failed"}

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ringrift_cli.fleet import deploy
+from ringrift_cli.fleet import cost, deploy
 from ringrift_cli.fleet.deploy import Package, build
 from ringrift_cli.fleet.hosts import EXAMPLE
 from ringrift_cli.game.version import codec_hash, rules_hash
@@ -25,7 +25,7 @@ from ringrift_cli.version import __version__
 from tests.conftest import Ringrift, Run
 from tests.fleet.opening import at
 from tests.fleet.servers import Farm, Server
-from tests.fleet.stations import Station, install, program, until
+from tests.fleet.stations import Station, install, keep_account, program, until
 
 HARD = ("a b", "$HOME", "`id`", "'", '"', "\\", "*", ";", "a\nb", "", "é", "--json")
 OLD = """#!/bin/sh
@@ -265,9 +265,8 @@ def test_what_hosts_cost(farm: Farm, here: Station, ringrift: Ringrift) -> None:
     until((server.work / "jobs/n-desk/exit.json").exists, "it goes on")
     now = time.time()
     days = {"2026-01-01": 1.0, "2026-01-02": 2.5}
-    row = {"since": now - 90000, "counted": now - 1800, "total": 3.5, "days": days}
-    old = {"since": 1.0, "counted": None, "total": 2.0, "days": {"2026-01-01": 2.0}}
-    (here.state / "ledger.json").write_text(json.dumps({"desk": row, "returned": old}))
+    keep_account(here.state, "desk", cost.Account(now - 90000, now - 1800, 3.5, days))
+    keep_account(here.state, "returned", cost.Account(1.0, None, 2.0, {"2026-01-01": 2.0}))
     run = ringrift("fleet", "cost", "--json")
     assert run.code == 0
     found = told(run)

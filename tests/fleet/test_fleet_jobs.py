@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.fleet import cost
 from tests.conftest import Ringrift, Run
 from tests.fleet.opening import at
 from tests.fleet.servers import Farm, Server
-from tests.fleet.stations import Station, install, until
+from tests.fleet.stations import Station, install, keep_account, until
 
 HARD = [
     "a b", "$HOME", "`id`", '"', "'", "\\", "a\\nb", "line\nbreak", "*", "?", "[x]", "{a,b}", "~",
@@ -245,10 +246,9 @@ def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringr
 
 def test_nothing_begins_over_budget(desk: Server, here: Station, ringrift: Ringrift) -> None:
     here.know(desk.entry(price=3.0))
-    here.state.mkdir(parents=True)
     now = time.time()
-    spent = {"since": now, "counted": now - 3600, "total": 0.0, "days": {}}
-    (here.state / "ledger.json").write_text(json.dumps({"desk": spent}))
+    spent = cost.Account(now, now - 3600)
+    keep_account(here.state, "desk", spent)
     run = play(ringrift, "n", *LONG, options=("--budget", "1"))
     assert run.code == 1
     assert "the budget is $1.00" in told(run)["refused"]["desk"]

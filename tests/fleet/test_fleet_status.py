@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from ringrift_cli.cli import fleet
+from ringrift_cli.fleet import cost
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.loop.fleet_context import FleetContext
 from tests.conftest import Ringrift, Run
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import at
 from tests.fleet.servers import Farm
-from tests.fleet.stations import Station, install, program, until
+from tests.fleet.stations import Station, install, keep_account, program, until
 
 MOST_SECONDS = 3.0
 TRIES = 5  # the machine may be busy with something else
@@ -54,7 +55,7 @@ def test_forty_hosts_are_told_in_three_seconds(farm: Farm, here: Station) -> Non
     tried = []
     for _ in range(TRIES):
         with contextlib.suppress(FileNotFoundError):
-            (here.state / "health.json").unlink()
+            (here.state / "fleet.db").unlink()
         start = time.monotonic()
         run = here.process("fleet", "status", "--json")
         tried.append(time.monotonic() - start)
@@ -182,18 +183,17 @@ def test_money_is_trouble(farm: Farm, here: Station, ringrift: Ringrift) -> None
     server = farm.server("desk")
     install(server)
     here.know(server.entry(price=2.0), budget={"total": 5})
-    here.state.mkdir(parents=True)
     since = time.time() - 2 * 3600
-    spent = {"since": since, "counted": since, "total": 0.5, "days": {}}
-    (here.state / "ledger.json").write_text(json.dumps({"desk": spent}))
+    spent = cost.Account(since, since, 0.5)
+    keep_account(here.state, "desk", spent)
     run = ringrift("fleet", "status", "--json")
     assert run.code == 1
     row = rows(run)["desk"]
     assert row["trouble"] == ["idle for 2.0 h at $2 an hour"]
     assert row["spent"] == pytest.approx(4.5, abs=0.05)
     assert told(run)["over_budget"] is None
-    spent["total"] = 1.5
-    (here.state / "ledger.json").write_text(json.dumps({"desk": spent}))
+    spent.total = 1.5
+    keep_account(here.state, "desk", spent)
     run = ringrift("fleet", "status")
     assert run.code == 1
     assert run.out.splitlines()[-1].startswith("Over budget: $5.50 were spent in all, and the")

@@ -104,7 +104,7 @@ def test_another_ringrift_is_trouble_and_gets_no_work() -> None:
 
 
 def test_a_priced_host_that_never_worked_idles_since_it_was_first_seen() -> None:
-    ledger: cost.Ledger = {"a": {"since": time.time() - 7200, "counted": None, "total": 1.0}}
+    ledger: cost.Ledger = {"a": cost.Account(time.time() - 7200, None, 1.0)}
     assert judged(host(price=1.0), ledger).trouble == ["idle for 2.0 h at $1 an hour"]
     assert judged(host(price=0.0), ledger).trouble == []
     assert judged(host(price=1.0), ledger, jobs=[job("running")]).trouble == []

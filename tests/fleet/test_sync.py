@@ -18,7 +18,7 @@ from ringrift_cli.fleet import attempts, bundle, sync, synced
 from ringrift_cli.fleet.attempts import alone
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.quarantine import kept_out, of_host
+from ringrift_cli.fleet.quarantine import forget, kept_out, of_host
 from ringrift_cli.fleet.sync import Pulled, plan, pull, pull_over
 from ringrift_cli.fleet.transfer import Meter
 from ringrift_cli.store.hashes import sha256
@@ -146,19 +146,16 @@ def test_what_is_damaged_there_is_put_away_with_the_reason(ground: Ground) -> No
     assert (pulled.files, len(pulled.quarantined), pulled.right) == (3, 2, False)
     assert pulled.error is None
     folder = ground.state / "quarantine" / "far"
-    note = json.loads((folder / f"{broken.name}.json").read_bytes())
-    assert (note["host"], note["claimed"]) == ("far", entries[2]["sha256"])
-    assert (
-        note["found"] == sha256(broken.read_bytes()) == sha256((folder / broken.name).read_bytes())
-    )
-    assert note["reason"].startswith(f"it hashes to {note['found']}")
+    (note,) = [bad for bad in of_host(ground.state, "far") if bad.name == broken.name]
+    assert note.claimed == entries[2]["sha256"]
+    assert note.found == sha256(broken.read_bytes()) == sha256((folder / broken.name).read_bytes())
+    assert note.reason.startswith(f"it hashes to {note.found}")
     assert len(ground.held()) == 3
     assert ground.events().count("bad output") == 2
     assert ground.pull().quarantined == []  # and not fetched again
     broken.write_bytes(files[2])
-    for path in (folder / broken.name, folder / f"{broken.name}.json"):
-        path.unlink()
-    assert ground.pull().files == 1
+    assert forget(ground.state, "far") == 2
+    assert (ground.pull().files, len(of_host(ground.state, "far"))) == (1, 1)
 
 
 def test_what_fails_its_check_is_put_away_and_at_last_the_host_is_set_aside(ground: Ground) -> None:

@@ -18,6 +18,7 @@ from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import FleetError
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.fleet.quarantine import of_host
 from ringrift_cli.loop import on_fleet
 from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.fleet_context import FleetContext
@@ -32,7 +33,7 @@ from tests.conftest import Ringrift
 from tests.fleet.campaigning import jobs_of, running, stand_in, until
 from tests.fleet.network import LOOPBACK
 from tests.fleet.servers import Farm, Server
-from tests.fleet.stations import install
+from tests.fleet.stations import install, keep_account
 from tests.loops import Notes, QuickSteps, changed, run, settings
 from tests.searched import searched_games
 
@@ -143,10 +144,7 @@ def test_games_of_another_model_do_not_count(fleet: Ground, made: dict[str, Any]
     assert why in record["selfplay"]["absent"]["host-1"]
     assert "; host-0 " in line_of(record)
     assert "host-1 nothing: " in line_of(record)
-    reasons = [
-        json.loads(path.read_bytes())["reason"]
-        for path in (fleet.state / "quarantine" / "host-1").glob("*.json")
-    ]
+    reasons = [bad.reason for bad in of_host(fleet.state, "host-1")]
     assert len(reasons) == 3
     assert all(why in reason for reason in reasons)
     assert running(fleet.two) == []  # it is stopped, though nothing of it is wanted
@@ -195,12 +193,8 @@ def test_a_host_without_room_is_named(fleet: Ground, monkeypatch: pytest.MonkeyP
 
 def test_the_budget_is_spent(fleet: Ground) -> None:
     fleet.know({**fleet.one.entry(), "price": 2.0}, budget={"per_day": 1, "total": 0})
-    fleet.state.mkdir(parents=True)
-    ledger: dict[str, dict[str, Any]] = {
-        "host-0": {"since": 1.0, "counted": None, "total": 5.0, "days": {}}
-    }
-    ledger["host-0"]["days"] = {cost.day_of(time.time()): 5.0}
-    (fleet.state / "ledger.json").write_text(json.dumps(ledger))
+    days = {cost.day_of(time.time()): 5.0}
+    keep_account(fleet.state, "host-0", cost.Account(1.0, None, 5.0, days))
     with pytest.raises(FleetError, match=r"^Over budget: \$5\.00 were spent today"):
         fleet.cycle()
     assert jobs_of(fleet.one) == {}

@@ -169,7 +169,7 @@ def _costs(base: FleetContext) -> dict[str, Any]:
     now, ledger = time.time(), money.read(base.state)
     rows = []
     for name in dict.fromkeys([*(host.name for host in base.fleet.hosts), *ledger]):
-        row = ledger.get(name, {"since": None, "total": 0.0, "days": {}})
+        account = ledger.get(name, money.Account())
         known = seen.get(name)
         price = known.host.price if known else 0.0
         games = sum(job["games"] for job in known.jobs) if known and known.facts else None
@@ -178,12 +178,12 @@ def _costs(base: FleetContext) -> dict[str, Any]:
             {
                 "name": name,
                 "price": price,
-                "since": row["since"],
-                "today": round(row["days"].get(money.day_of(now), 0.0), 4),
-                "total": round(row["total"], 4),
-                "days": {day: round(dollars, 4) for day, dollars in sorted(row["days"].items())},
+                "since": account.since,
+                "today": round(account.days.get(money.day_of(now), 0.0), 4),
+                "total": round(account.total, 4),
+                "days": {day: round(dollars, 4) for day, dollars in sorted(account.days.items())},
                 "games": games,
-                "per_1000_games": round(1000 * row["total"] / games, 4) if games else None,
+                "per_1000_games": round(1000 * account.total / games, 4) if games else None,
                 "per_1000_games_now": round(1000 * price / rate, 4) if rate else None,
             }
         )

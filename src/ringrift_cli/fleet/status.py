@@ -171,7 +171,7 @@ def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
     if host.price and not seen.active:
         idle = facts["idle_s"]
         if idle is None and host.name in ledger:
-            idle = now - ledger[host.name]["since"]
+            idle = now - (ledger[host.name].since or now)
         if idle is not None and idle >= 60 * IDLE_MINUTES:
             seen.trouble.append(f"idle for {idle / 3600:.1f} h at ${host.price:g} an hour")
     if facts["jobs_error"]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, carried_out, never
@@ -75,7 +77,7 @@ class Pulled:
     def document(self) -> dict[str, Any]:
         """For JSON."""
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        plain["quarantined"] = [bad.document() for bad in self.quarantined]
+        plain["quarantined"] = msgspec.to_builtins(self.quarantined)
         return {**plain, "seconds": round(self.seconds, 3)}
 
 

@@ -1,6 +1,6 @@
 """When each host was last in step with this machine, and what was confirmed then.
 
-    synced.json    {HOST: {"pull": {"time": …, …}, "push": {…}, "verify": {…}}}
+    {HOST: {"pull": {"time": …, …}, "push": {…}, "verify": {…}}}
 
 Times are of our clock. An entry is written only after the receiver's own hashes agreed.
 """
@@ -8,16 +8,14 @@ Times are of our clock. An entry is written only after the receiver's own hashes
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.errors import RecordError
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.fleet.state import Table
 
-FILE = "synced.json"
+Confirmed = dict[str, Any]
+SYNCED = Table("synced", dict[str, Confirmed])
 
 
 def now() -> str:
@@ -25,18 +23,9 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def read(state: Path) -> dict[str, dict[str, Any]]:
-    """What is known of each host; `RecordError` if the file is damaged."""
-    path = state / FILE
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged: {error}.", hint=f"rm {path}") from error
-    if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
-        raise RecordError(f"{path} is no list of hosts.", hint=f"rm {path}")
-    return found
+def read(state: Path) -> dict[str, dict[str, Confirmed]]:
+    """What is known of each host; errors as of `Table`."""
+    return SYNCED.read(state)
 
 
 def in_step(row: Mapping[str, Any]) -> str | None:
@@ -44,11 +33,7 @@ def in_step(row: Mapping[str, Any]) -> str | None:
     return max((str(row[kind]["time"]) for kind in ("pull", "verify") if kind in row), default=None)
 
 
-def note(state: Path, host: str, kind: str, confirmed: dict[str, Any]) -> None:
-    """Enters that a host is in step; `kind` is pull, push or verify. Safe beside other writers."""
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / f".{FILE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        rows = read(state)
-        rows.setdefault(host, {})[kind] = {"time": now(), **confirmed}
-        write_whole(state / FILE, (json.dumps(rows, indent=1) + "\n").encode())
+def note(state: Path, host: str, kind: str, confirmed: Confirmed) -> None:
+    """Enters that a host is in step; `kind` is pull, push or verify."""
+    with SYNCED.changing(state) as hosts:
+        hosts.setdefault(host, {})[kind] = {"time": now(), **confirmed}
