@@ -70,7 +70,7 @@ def test_help_shows_the_defaults_of_the_file(ringrift: Ringrift) -> None:
     [
         *("perft", "selfplay --games 1", "train", "cycle", "status", "report", "models list"),
         *("play", "eval match random random", "eval sprt random random", "cmaes"),
-        *("bench engine", "sync pull", "cycle --config wrong.yaml"),
+        *("bench engine", "sync pull", "cycle --config wrong.yaml", "train --config wrong.yaml"),
     ],
 )
 def test_a_wrong_key_is_refused_by_every_command_that_reads_settings(

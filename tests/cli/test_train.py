@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.settings import Train
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import state as train_state
 from tests.children import RINGRIFT, child
@@ -24,7 +26,7 @@ from tests.searched import searched_games
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
 NUMBERS = {"batch": 8, "validate_every": 4, "validation_share": 0.2, "validation_positions": 32}
-SMALL = ("--size", "tiny", *(f"--set={name}={value}" for name, value in NUMBERS.items()))
+SMALL = ("--size", "tiny", *(f"--set=train.{name}={value}" for name, value in NUMBERS.items()))
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +137,7 @@ def test_a_stopped_run_says_how_to_go_on(
     ringrift: Ringrift, tmp_path: Path, shards: Path, number: int
 ) -> None:
     out = tmp_path / "out"
-    line = [*("train", "--data", shards, "--out", out), *SMALL, "--set=patience=0", "--json"]
+    line = [*("train", "--data", shards, "--out", out), *SMALL, "--set=train.patience=0", "--json"]
     line += ["--checkpoint-minutes", 0]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with child(*RINGRIFT, *line, "--steps", 1000000, env=environment) as process:
@@ -166,15 +168,17 @@ def test_a_stopped_run_says_how_to_go_on(
     [
         (("--steps", 3, "--samples-per-position", 2), "Expected --steps or --samples-per-position"),
         (("--steps", 0), "'0' is not a whole number of 1 or more"),
-        (("--players", 3, "--pie"), "The pie rule is for 2 players, not 3"),
-        (("--samples-per-position", 0), "samples per position is 0"),
-        (("--surprise-weight", 2), "surprise weight is 2, expected from 0 to 1"),
-        (("--max-age", 0), "max-age is 0.0, expected hours above 0"),
+        (("--players", 3, "--pie"), "run.pie_rule is for 2 players, but run.players is 3"),
+        (("--samples-per-position", 0), "train.samples_per_position is 0.0, expected a number"),
+        (("--surprise-weight", 2), "train.surprise_weight is 2.0, expected a number, at least 0"),
+        (("--max-age", 0), "train.max_age is 0.0, expected a number, above 0"),
         (("--max-generations-behind", 1), "--generation N"),
-        (("--set", "speed=9"), "'speed=9' is no number of a training run"),
-        (("--set", "batch=9.5"), "batch is '9.5', expected a whole number"),
+        (("--set", "batch=9"), "--set batch=9: expected SECTION.KEY=VALUE"),
+        (("--set", "train.speed=9"), "there is no key 'speed' in train"),
+        (("--set", "train.batch=9.5"), "train.batch is '9.5', expected an integer, at least 2"),
+        (("--set", "gate.sims=9"), "uses settings of run, network, train only"),
         (("--device", "abacus"), "No device 'abacus'"),
-        (("--size", "vast"), "Unknown network size 'vast'"),
+        (("--size", "vast"), "network.size is 'vast', expected one of tiny"),
         (("--board", "hex9"), "run.board is 'hex9', expected one of"),
     ],
 )
@@ -218,8 +222,35 @@ def test_where_things_are_unless_said(
     assert "elsewhere holds no searched positions" in ringrift("train").err
 
 
+def test_stale_data_are_refused_unless_told_otherwise(
+    ringrift: Ringrift, tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cycle: by age, and by generations behind the model that it begins with."""
+    monkeypatch.chdir(tmp_path)
+    made = dt.datetime.now(dt.UTC) - dt.timedelta(hours=Train.max_age + 1)
+    for path in shards.iterdir():
+        Path(path.name).write_bytes(path.read_bytes())
+    manifest = Path("manifest.jsonl")
+    entries = [json.loads(line) for line in manifest.read_text().splitlines()]
+    old = [{**entry, "time": made.isoformat(timespec="seconds")} for entry in entries]
+    manifest.write_text("".join(f"{json.dumps(entry)}\n" for entry in old))
+    line = ("train", "--data", ".", "--out", "out", *SMALL, "--steps", 2, "-q")
+    run = ringrift(*line)
+    assert run.code == 1
+    assert "its data are stale" in run.err
+    Path("ringrift.yaml").write_text(f"train: {{max_age: {Train.max_age + 2}}}\n")
+    assert ringrift(*line, "--generation", 22, "--dry-run").code == 0
+    run = ringrift(*line, "--generation", 23)
+    assert (run.code, "21 behind generation 23" in run.err) == (1, True)
+    assert ringrift(*line, "--generation", 22).code == 0
+    follow = ("--continue", "out", "--out", "next", "--dry-run")
+    run = ringrift(*line, *follow)
+    assert (run.code, "21 behind generation 23" in run.err) == (1, True)
+    assert ringrift(*line, *follow, "--max-generations-behind", 21).code == 0
+
+
 def test_help_shows_examples(ringrift: Ringrift) -> None:
     run = ringrift("train", "--help")
     assert run.code == 0
     assert "ringrift train --board hex8 --players 2 --data runs/hex8-2p/selfplay" in run.out
-    assert "learning_rate=0.001" in run.out
+    assert "train.batch=512" in run.out

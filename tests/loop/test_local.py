@@ -24,7 +24,6 @@ from ringrift_cli.selfplay.generate import Generated, generate
 from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import Config, Run, load, setting_of
 from ringrift_cli.store.manifest import read_manifest, remove_from_manifest
-from ringrift_cli.train.settings import TrainSetting
 from tests.loop_child import Generous, tiny
 from tests.loops import Notes, changed, settings, write_model
 from tests.walks import CONFIGURATIONS
@@ -46,7 +45,6 @@ def test_every_setting_goes_somewhere() -> None:
     config = Config()
     of_generation = names(GenerateSetting) & {"concurrent", "shard_games", "teacher"}
     assert names(config.selfplay) - names(PlaySetting) == {"games_per_cycle", *of_generation}
-    assert names(config.train) <= names(TrainSetting)
     assert names(config.gate) - names(GateSetting) == {"sims"}
     # what is not in the file has a default that nobody needs to change in a loop
     assert names(PlaySetting) <= names(config.selfplay)
@@ -56,9 +54,6 @@ def test_every_setting_goes_somewhere() -> None:
 def test_settings_have_one_default() -> None:
     config = Config()
     assert setting_of(PlaySetting, config.selfplay) == PlaySetting()
-    # a loop knows when data are stale; whoever trains by hand says so
-    own = {"board": "hex8", "players": 2, "max_age": None, "max_generations_behind": None}
-    assert setting_of(TrainSetting, config.train, **own) == TrainSetting("hex8", 2)
 
 
 def test_paths_that_no_player_can_name_are_refused_before_any_game(
@@ -98,10 +93,8 @@ def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> 
 
 
 def test_settings_arrive() -> None:
-    config = load(flags={"selfplay.sims": "33", "train.clip": "2", "gate.earlier": "1"})
+    config = load(flags={"selfplay.sims": "33", "gate.earlier": "1"})
     assert setting_of(PlaySetting, config.selfplay).sims == 33
-    made = setting_of(TrainSetting, config.train, board="hex8", players=2, generation=1, seed=5)
-    assert (made.clip, made.seed) == (2, 5)
     assert setting_of(GateSetting, config.gate, seed=5).earlier == 1
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ringrift_cli.data.shard_checks import offsets_of
 from ringrift_cli.nn.network import Heads, Network, architecture
+from ringrift_cli.settings import Train
 from ringrift_cli.train.batches import UNKNOWN, Batch
 from ringrift_cli.train.loss import (
     calibration_error,
@@ -19,11 +20,10 @@ from ringrift_cli.train.loss import (
     policy_agrees,
     validate,
 )
-from ringrift_cli.train.settings import TrainSetting
 
 COUNTS = [3, 1, 5, 2]  # legal actions of four positions
 OFFSETS = offsets_of(np.array(COUNTS))
-SETTING = TrainSetting("hex8", 3)
+SETTING = Train()
 
 
 @pytest.fixture

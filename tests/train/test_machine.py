@@ -13,6 +13,7 @@ from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn.network import architecture
 from ringrift_cli.runtime import machine
 from ringrift_cli.runtime.profiles import Choice, save
+from ringrift_cli.settings import Train
 from ringrift_cli.train import state as train_state
 from ringrift_cli.train.learner import Learner
 from ringrift_cli.train.machine import advised, computing_in
@@ -20,11 +21,11 @@ from ringrift_cli.train.start import new_network
 from ringrift_cli.train.trainer import Sources, TrainSetting, train
 from tests.bench.profiled import TRAINING
 from tests.searched import searched_games
+from tests.train.changed import changed
 
 DEVICE = machine.device_name("cpu")
-SETTING = TrainSetting(
-    "hex8", 2, size="tiny", steps=4, batch=8, validate_every=2, validation_share=0.2, device="cpu"
-)
+OPTIONS = Train(batch=8, validate_every=2, validation_share=0.2)
+SETTING = TrainSetting("hex8", 2, False, 0, OPTIONS, size="tiny", steps=4, device="cpu")
 TINY = architecture("tiny", "hex8", 2)
 
 
@@ -58,14 +59,14 @@ def test_what_a_profile_advises(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (advice.threads, advice.precision) == (1, "bfloat16")
     other = advised(SETTING, architecture("small", "hex8", 2))
     assert (other.threads, other.precision) == (None, None)
-    asked = advised(replace(SETTING, precision="float32"), TINY)
+    asked = advised(changed(SETTING, precision="float32"), TINY)
     assert (asked.threads, asked.precision) == (1, None)
     save(DEVICE, replace(TRAINING, ringrift="0.0.9"))
     assert advised(SETTING, TINY).refused
     save(DEVICE, TRAINING)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert advised(SETTING, TINY).threads is None
-    assert advised(replace(SETTING, precision="float32"), TINY).text == "as asked for"
+    assert advised(changed(SETTING, precision="float32"), TINY).text == "as asked for"
 
 
 def test_threads_are_fewer_but_never_more_and_only_for_a_while() -> None:

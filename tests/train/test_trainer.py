@@ -33,6 +33,7 @@ from ringrift_cli.errors import (
 )
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.settings import Train
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import loss as train_loss
@@ -42,6 +43,7 @@ from ringrift_cli.train import trainer as stage
 from ringrift_cli.train.learner import Learner
 from ringrift_cli.train.trainer import Sources, TrainSetting, TrainSummary, plan, train
 from tests.searched import Policy, lowest, searched_games, uniform
+from tests.train.changed import changed
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -49,13 +51,11 @@ pytestmark = pytest.mark.usefixtures("compiled_rules")
 SMALL = TrainSetting(
     "hex8",
     2,
+    False,
+    0,
+    Train(batch=8, validate_every=4, validation_share=0.2, validation_positions=32, warmup=2),
     size="tiny",
     steps=8,
-    batch=8,
-    validate_every=4,
-    validation_share=0.2,
-    validation_positions=32,
-    warmup=2,
     device="cpu",
 )
 
@@ -123,7 +123,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 def test_it_learns_the_policy(tmp_path: Path) -> None:
     """Searches that mostly chose the action with the lowest number."""
     sources = fill(tmp_path / "data", "square8", games=100, policy=lowest)
-    setting = replace(
+    setting = changed(
         SMALL, board="square8", steps=100, batch=64, validate_every=100, average=0.95,
         validation_positions=512, learning_rate=0.005,
     )  # fmt: skip
@@ -140,7 +140,7 @@ def test_it_learns_the_policy(tmp_path: Path) -> None:
 def test_it_learns_who_wins(tmp_path: Path, players: int) -> None:
     """Resigned games that seat 2 won: to the mover that is another seat each time."""
     sources = fill(tmp_path / "data", "hex8", players, games=60, resigned=60)
-    setting = replace(
+    setting = changed(
         SMALL, players=players, steps=60, batch=64, validate_every=60, average=0.9,
         validation_positions=256, learning_rate=0.005, value_mix=0.0,
     )  # fmt: skip
@@ -156,7 +156,7 @@ def test_it_learns_who_wins(tmp_path: Path, players: int) -> None:
 @pytest.mark.parametrize("players", PLAYER_COUNTS)
 def test_every_board_and_player_count(tmp_path: Path, board: str, players: int) -> None:
     sources = fill(tmp_path / "data", board, players, games=3, resigned=1)
-    setting = replace(
+    setting = changed(
         SMALL, board=board, players=players, steps=3, batch=4, validation_share=0.3,
         validation_positions=4,
     )  # fmt: skip
@@ -178,7 +178,7 @@ def test_what_a_run_leaves(tmp_path: Path, data: Sources) -> None:
     out = tmp_path / "out"
     told: list[tuple[int, int]] = []
     summary = train(
-        replace(SMALL, generation=7),
+        changed(SMALL, generation=7),
         data,
         out,
         tell=lambda step, steps, _: told.append((step, steps)),
@@ -211,7 +211,7 @@ def test_the_last_models_and_the_best_are_kept(
     losses = iter([9.0, 5.0, 1.0, 3.0, 3.5, 2.0, 4.0])
     real = train_loss.validate
     monkeypatch.setattr(stage, "validate", lambda *a: {**real(*a), "loss": next(losses)})
-    setting = replace(SMALL, steps=12, validate_every=2, keep=2)
+    setting = changed(SMALL, steps=12, validate_every=2, keep=2)
     summary = train(setting, data, tmp_path / "out")
     state = train_state.read_state(tmp_path / "out")
     assert [(m["step"], m["loss"]) for m in state.models] == [(4, 1.0), (10, 2.0), (12, 4.0)]
@@ -228,7 +228,7 @@ def test_it_stops_early_with_the_best(
     losses = iter([9.0, 5.0, 2.0, 3.0, 2.5, 1.0])
     real = train_loss.validate
     monkeypatch.setattr(stage, "validate", lambda *a: {**real(*a), "loss": next(losses)})
-    setting = replace(SMALL, steps=100, validate_every=2, patience=2, keep=1)
+    setting = changed(SMALL, steps=100, validate_every=2, patience=2, keep=1)
     summary = train(setting, data, tmp_path / "out")
     assert (summary.steps, summary.early, summary.stopped) == (8, True, False)
     state = train_state.read_state(tmp_path / "out")
@@ -271,8 +271,8 @@ def test_early_stop_weighs_the_losses_as_training_does(
     real = train_loss.validate
     monkeypatch.setattr(train_loss, "losses", losses)
     monkeypatch.setattr(stage, "validate", validate)
-    setting = replace(SMALL, steps=8, validate_every=2, patience=2, value_weight=value_weight)
-    setting = replace(setting, owner_weight=0.25, eliminated_weight=0.5)
+    setting = changed(SMALL, steps=8, validate_every=2, patience=2, value_weight=value_weight)
+    setting = changed(setting, owner_weight=0.25, eliminated_weight=0.5)
     summary = train(setting, data, tmp_path / "out")
     assert (summary.early, summary.steps) == (early, 4 if early else 8)
     measured = train_state.read_state(tmp_path / "out").validations
@@ -281,7 +281,7 @@ def test_early_stop_weighs_the_losses_as_training_does(
 
 
 def test_no_games_held_out(tmp_path: Path, data: Sources) -> None:
-    summary = train(replace(SMALL, validation_share=0.0), data, tmp_path / "out")
+    summary = train(changed(SMALL, validation_share=0.0), data, tmp_path / "out")
     assert (summary.validation_first, summary.validation_last) == ({}, {})
     assert summary.checkpoint is not None
     assert "validation_loss" not in {
@@ -293,7 +293,7 @@ def test_no_games_held_out(tmp_path: Path, data: Sources) -> None:
 
 
 def test_stopped_and_resumed_is_bit_for_bit_the_same(tmp_path: Path, data: Sources) -> None:
-    setting = replace(SMALL, steps=40, validate_every=16)
+    setting = changed(SMALL, steps=40, validate_every=16)
     whole = train(setting, data, tmp_path / "whole")
     out, done = tmp_path / "parts", 0
 
@@ -353,7 +353,7 @@ def test_a_model_has_norms_that_fit_its_weights(
 
     monkeypatch.setattr(stage, "NORM_BATCHES", 3)
     monkeypatch.setattr(Learner, "refit_norms", refit)
-    summary = train(replace(SMALL, steps=6, validate_every=2), data, tmp_path / "out")
+    summary = train(changed(SMALL, steps=6, validate_every=2), data, tmp_path / "out")
     assert seen == [2, 3, 3]
     assert int(weights(summary)["stem_norm.num_batches_tracked"]) == 3
 
@@ -365,7 +365,7 @@ class Killed(BaseException):
 def test_killed_at_any_step_it_goes_on_from_its_state(
     tmp_path: Path, data: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setting = replace(SMALL, steps=14, validate_every=5, checkpoint_minutes=0.0)
+    setting = changed(SMALL, steps=14, validate_every=5, checkpoint_minutes=0.0)
     whole = train(setting, data, tmp_path / "whole")
     out, written = tmp_path / "parts", 0
 
@@ -394,7 +394,7 @@ def test_killed_at_any_step_it_goes_on_from_its_state(
 
 def _child(data: Path, out: Path) -> None:
     torch.set_num_threads(1)
-    train(replace(SMALL, steps=10**6, checkpoint_minutes=0.0, patience=0), Sources(data), out)
+    train(changed(SMALL, steps=10**6, checkpoint_minutes=0.0, patience=0), Sources(data), out)
 
 
 def test_kill_9(tmp_path: Path, data: Sources) -> None:
@@ -412,7 +412,7 @@ def test_kill_9(tmp_path: Path, data: Sources) -> None:
     assert process.exitcode == -signal.SIGKILL
     before = train_state.read_state(out).step
     train_state.read_tensors(out)
-    setting = replace(SMALL, steps=10**6, checkpoint_minutes=0.0, patience=0)
+    setting = changed(SMALL, steps=10**6, checkpoint_minutes=0.0, patience=0)
     steps: list[int] = []
     part = train(
         setting, data, out, resume=True, tell=lambda step, *_: steps.append(step),
@@ -453,7 +453,7 @@ def test_what_a_run_cannot_go_on_with(tmp_path: Path, data: Sources) -> None:
     with pytest.raises(UsageError, match="holds a run at step 1 of 8 already"):
         train(SMALL, data, out)
     with pytest.raises(UsageError, match="was begun with 8 as batch, not 16"):
-        train(replace(SMALL, batch=16), data, out, resume=True)
+        train(changed(SMALL, batch=16), data, out, resume=True)
     (path,) = out.glob("state-*.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -478,7 +478,7 @@ def test_what_a_run_cannot_go_on_with(tmp_path: Path, data: Sources) -> None:
 def test_a_run_in_hand_needs_its_shards(tmp_path: Path, data: Sources) -> None:
     """They may have become old, and newer ones may be there; but they must be there."""
     out = tmp_path / "out"
-    setting = replace(SMALL, max_age=1.0)
+    setting = changed(SMALL, max_age=1.0)
     train(setting, data, out, should_stop=lambda: True)
     fill(data.data, seed=2)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=5)
@@ -493,7 +493,7 @@ def test_a_run_in_hand_needs_its_shards(tmp_path: Path, data: Sources) -> None:
 def test_a_run_goes_on_with_what_it_was_begun_with(tmp_path: Path, data: Sources) -> None:
     runs = {}
     for seed in (1, 2):
-        runs[seed] = train(replace(SMALL, seed=seed, steps=1), data, tmp_path / f"run-{seed}")
+        runs[seed] = train(changed(SMALL, seed=seed, steps=1), data, tmp_path / f"run-{seed}")
     models = {seed: Path(run.checkpoint or "") for seed, run in runs.items()}
     fill(data.data, seed=2)
     one, two = [str(entry["sha256"]) for entry in read_manifest(data.data)]
@@ -543,7 +543,7 @@ def test_a_state_between_two_rows_leaves_the_speed_right(
     monkeypatch.setattr(Learner, "step", slow(real, 1.0))
     monkeypatch.setattr(stage, "validate", slow(train_loss.validate, 10.0))
     monkeypatch.setattr(train_state, "write_state", slow(train_state.write_state, 3.0))
-    setting = replace(SMALL, steps=6, validate_every=6, checkpoint_minutes=2.5 / 60)
+    setting = changed(SMALL, steps=6, validate_every=6, checkpoint_minutes=2.5 / 60)
     told: list[float] = []
     train(
         setting, data, tmp_path / "out",
@@ -580,7 +580,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path, data: Sources) -> N
 
 
 def test_a_new_position_is_seen_so_often(tmp_path: Path, data: Sources) -> None:
-    setting = replace(SMALL, steps=None, samples_per_position=2.0, batch=16)
+    setting = changed(SMALL, steps=None, samples_per_position=2.0, batch=16)
     planned = plan(setting, data)
     (entry,) = read_manifest(data.data)
     never = held_out(entry["sha256"], entry["games"], 0.2)
@@ -592,7 +592,7 @@ def test_a_new_position_is_seen_so_often(tmp_path: Path, data: Sources) -> None:
     following = replace(data, previous=tmp_path / "first")
     with pytest.raises(RecordError, match="there is nothing new to train on"):
         plan(setting, following)
-    assert plan(replace(setting, steps=5), following).steps == 5
+    assert plan(changed(setting, steps=5), following).steps == 5
     fill(data.data, seed=2)
     both = plan(setting, following)
     assert both.positions > both.new_positions == both.positions - planned.positions
@@ -610,16 +610,16 @@ def test_what_follows_a_run(tmp_path: Path, data: Sources) -> None:
     before = train_state.read_tensors(tmp_path / "first")
     fill(data.data, seed=2)
     following = replace(data, previous=tmp_path / "first")
-    setting = replace(SMALL, size=None)
+    setting = changed(SMALL, size=None)
     learners = {}
-    for name, sources, changed in (
+    for name, sources, wanted in (
         ("all", following, setting),
-        ("weights", following, replace(setting, carried="weights")),
+        ("weights", following, changed(setting, carried="weights")),
         ("init", replace(data, init=Path(first.checkpoint or "")), setting),
         ("both", replace(following, init=Path(first.checkpoint or "")), setting),
     ):
         out = tmp_path / name
-        summary = train(changed, sources, out, should_stop=lambda: True)
+        summary = train(wanted, sources, out, should_stop=lambda: True)
         assert summary.parents == [first.identity]
         assert summary.total_steps == first.total_steps + 1
         learners[name] = train_state.read_state(out)
@@ -639,18 +639,18 @@ def test_what_follows_a_run(tmp_path: Path, data: Sources) -> None:
 
 
 def test_networks_that_do_not_fit(tmp_path: Path, data: Sources) -> None:
-    first = train(replace(SMALL, steps=1), data, tmp_path / "first")
+    first = train(changed(SMALL, steps=1), data, tmp_path / "first")
     model = Path(first.checkpoint or "")
     with pytest.raises(UsageError, match="has a network of 2 blocks and 24 channels, which is not"):
-        train(replace(SMALL, size="small"), replace(data, init=model), tmp_path / "a")
+        train(changed(SMALL, size="small"), replace(data, init=model), tmp_path / "a")
     with pytest.raises(UsageError, match="Unknown network size 'vast'"):
-        train(replace(SMALL, size="vast"), data, tmp_path / "b")
+        train(changed(SMALL, size="vast"), data, tmp_path / "b")
     three = fill(tmp_path / "three", players=3)
     with pytest.raises(UsageError, match="with 2 players, not"):
-        train(replace(SMALL, players=3), replace(three, init=model), tmp_path / "c")
+        train(changed(SMALL, players=3), replace(three, init=model), tmp_path / "c")
     with pytest.raises(UsageError, match="trained a network for hex8 with 2 players, not"):
         train(
-            replace(SMALL, players=3), replace(three, previous=tmp_path / "first"), tmp_path / "d"
+            changed(SMALL, players=3), replace(three, previous=tmp_path / "first"), tmp_path / "d"
         )
     train(SMALL, data, tmp_path / "half", should_stop=lambda: True)
     with pytest.raises(RecordError, match="is not done: step 1 of 8"):
@@ -667,13 +667,13 @@ def test_stale_or_missing_data(tmp_path: Path, data: Sources) -> None:
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=5)
     out = tmp_path / "out"
     with pytest.raises(RecordError, match="max-age is 4: its data are stale"):
-        train(replace(SMALL, max_age=4.0), data, out, now=later)
+        train(changed(SMALL, max_age=4.0), data, out, now=later)
     with pytest.raises(RecordError, match="2 behind generation 3, but max-generations-behind is 1"):
-        train(replace(SMALL, max_generations_behind=1, generation=3), data, out)
+        train(changed(SMALL, max_generations_behind=1, generation=3), data, out)
     with pytest.raises(RecordError, match="holds no searched positions of square8, 2 players"):
-        train(replace(SMALL, board="square8"), data, out)
+        train(changed(SMALL, board="square8"), data, out)
     with pytest.raises(RecordError, match="The window has 12 games, all held out for"):
-        train(replace(SMALL, validation_share=0.9999), data, out)
+        train(changed(SMALL, validation_share=0.9999), data, out)
     with pytest.raises(RecordError, match="does not list shard abc"):
         train(SMALL, replace(data, hashes=["abc"]), out)
     (shard,) = data.data.glob("*.shard")
@@ -705,8 +705,11 @@ def test_a_loss_that_is_no_number(
     assert train(SMALL, data, out, resume=True).steps == 8
 
 
-def test_a_diverging_run_is_refused(tmp_path: Path, data: Sources) -> None:
-    setting = replace(SMALL, learning_rate=1e30, clip=1e30, optimiser="sgd", warmup=0)
+def test_a_diverging_run_is_refused(
+    tmp_path: Path, data: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "learning_rate", lambda *_: 1e30)
+    setting = changed(SMALL, clip=1e30, optimiser="sgd")
     with pytest.raises(TrainingError, match="A loss is not finite between steps"):
         train(setting, data, tmp_path / "out")
     assert not list((tmp_path / "out").glob("models/*"))

@@ -18,6 +18,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.replay import rows_at
 from ringrift_cli.game.topology import tables
+from ringrift_cli.settings import Train
 from ringrift_cli.train.batches import ahead, loader_threads, training_batch
 from ringrift_cli.train.dataset import TrainData, gather
 from ringrift_cli.train.learner import Learner
@@ -78,17 +79,13 @@ def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
     """A round of so many seconds; torch.OutOfMemoryError if a GPU has too little memory."""
     if setting.threads is not None:
         torch.set_num_threads(setting.threads)
+    options = Train(batch=setting.batch, precision=setting.precision or Train.precision)
     training = TrainSetting(
-        subject.board,
-        subject.players,
-        size=subject.size,
-        batch=setting.batch,
-        device=subject.device,
-        precision=setting.precision or "auto",
+        subject.board, subject.players, False, 0, options, size=subject.size, device=subject.device
     )
     data = random_data(subject.board, subject.players)
     learner = Learner(new_network(training), training)
-    make = partial(training_batch, data, training.batch, training.value_mix, training.seed)
+    make = partial(training_batch, data, options.batch, options.value_mix, training.seed)
     threads = loader_threads(learner.device)
     on_gpu = learner.device.type == "cuda"
     at_once = STEPS_ON_A_GPU if on_gpu else 1
@@ -98,11 +95,11 @@ def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
             done, start = 0, time.perf_counter()
             while done < least or time.perf_counter() - start < seconds:
                 for _ in range(at_once):
-                    learner.step(next(batches), training.learning_rate)
+                    learner.step(next(batches), options.learning_rate)
                 if on_gpu:
                     torch.cuda.synchronize(learner.device)
                 done += at_once
-            return {"samples": done * training.batch / (time.perf_counter() - start)}
+            return {"samples": done * options.batch / (time.perf_counter() - start)}
 
         steps(0.0, WARM_STEPS)
         yield steps

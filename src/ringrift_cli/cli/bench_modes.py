@@ -200,7 +200,7 @@ def _own_setting(out: Output, name: str, subject: Subject, batch: int | None) ->
         from ringrift_cli.train.settings import TrainSetting
 
         made = architecture(subject.size, subject.board, subject.players)
-        training = TrainSetting(subject.board, subject.players, device=subject.device)
+        training = TrainSetting(subject.board, subject.players, False, 0, device=subject.device)
         advice = advised(training, made)
         out.choice(Choice(f"Threads and precision: {advice.text}.", advice.refused))
         size = batch or bench.default_batch(subject)

@@ -4,37 +4,40 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringrift_cli import settings as config
 from ringrift_cli.cli.options import (
     BoardOption,
+    ConfigOption,
     JsonOption,
     PieOption,
     PlayersOption,
     QuietOption,
     SeedOption,
+    SetOption,
+    SizeOption,
     VerboseOption,
-    check_pie,
+    configuration,
+    file_path,
+    setting,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped
+from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped, was_typed
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run
+from ringrift_cli.settings import NetworkSection, Run, Train
 
 if TYPE_CHECKING:
     from ringrift_cli.train.trainer import Plan, Sources, TrainSetting, TrainSummary
-
-DEFAULTS = config.Train()
 
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
+        parser=file_path,
         metavar="FOLDER",
-        help="Shards of searched games, with their manifest.",
+        help="Folder of shards of searched games.",
         envvar="RINGRIFT_DATA",
         show_default="runs/BOARD-Np/selfplay",
     ),
@@ -43,8 +46,9 @@ OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        parser=file_path,
         metavar="FOLDER",
-        help="Where the run is kept; one run a folder.",
+        help="Folder of the training run.",
         envvar="RINGRIFT_OUT",
         show_default="runs/BOARD-Np/train",
     ),
@@ -54,40 +58,40 @@ ShardOption = Annotated[
     typer.Option(
         "--shard",
         metavar="SHA256",
-        help="Train on exactly this shard; once for each. Instead of --window.",
+        help="Shard to train on instead of a window; repeatable.",
         show_default="a window",
     ),
 ]
 ShardsOption = Annotated[
     Path | None,
     typer.Option(
-        "--shards", metavar="FILE", help="The same of those that a file names, a line each."
-    ),
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="NAME",
-        help="A new network: tiny, small, medium, large or huge.",
-        show_default="small",
+        "--shards",
+        parser=file_path,
+        metavar="FILE",
+        help="File of such hashes, one per line.",
     ),
 ]
 InitOption = Annotated[
     Path | None,
-    typer.Option("--init", metavar="MODEL.json", help="Begin with the weights of this model."),
+    typer.Option(
+        "--init",
+        parser=file_path,
+        metavar="MODEL.json",
+        help="Model to begin with.",
+    ),
 ]
 ContinueOption = Annotated[
     Path | None,
     typer.Option(
         "--continue",
+        parser=file_path,
         metavar="FOLDER",
-        help="Follow this finished run: its weights (unless --init), its optimiser, and what it"
+        help="Finished run to continue from: its weights (unless --init) and optimiser; what it"
         " was trained on is not new.",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
+    bool, typer.Option("--resume", help="Resume the run in --out, if there is one.")
 ]
 StepsOption = Annotated[
     int | None,
@@ -95,63 +99,23 @@ StepsOption = Annotated[
         "--steps",
         parser=whole_number(1),
         metavar="N",
-        help="Steps in all, instead of --samples-per-position.",
+        help="Number of steps, instead of --samples-per-position.",
     ),
 ]
-SamplesOption = Annotated[
-    float | None,
-    typer.Option(
-        "--samples-per-position",
-        metavar="X",
-        help="How often a new position is seen on average: that caps the steps.",
-        show_default=f"{DEFAULTS.samples_per_position:g}",
-    ),
-]
-SurpriseOption = Annotated[
-    float,
-    typer.Option(
-        "--surprise-weight",
-        metavar="S",
-        help="0: all positions alike; 1: as often as the search was surprised there.",
-    ),
-]
-WindowOption = Annotated[
-    int,
-    typer.Option(
-        "--window",
-        parser=whole_number(1),
-        metavar="N",
-        help="Positions that are all used; of more the newest, in a window that grows slower.",
-    ),
-]
-AgeOption = Annotated[
-    float | None,
-    typer.Option("--max-age", metavar="HOURS", help="Refuse data whose newest shard is older."),
-]
-BehindOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-generations-behind",
-        parser=whole_number(0),
-        metavar="N",
-        help="Refuse data whose newest shard a model this far before --generation made.",
-    ),
-]
+SamplesOption = Annotated[float, setting("train.samples_per_position", "--samples-per-position")]
+SurpriseOption = Annotated[float, setting("train.surprise_weight", "--surprise-weight")]
+WindowOption = Annotated[int, setting("train.window", "--window")]
+AgeOption = Annotated[float, setting("train.max_age", "--max-age", metavar="HOURS")]
+BehindOption = Annotated[int, setting("train.max_generations_behind", "--max-generations-behind")]
+MinutesOption = Annotated[float, setting("train.checkpoint_minutes", "--checkpoint-minutes")]
 GenerationOption = Annotated[
     int | None,
     typer.Option(
         "--generation",
         parser=whole_number(0),
         metavar="N",
-        help="Number of the model that comes out.",
-    ),
-]
-MinutesOption = Annotated[
-    float,
-    typer.Option(
-        "--checkpoint-minutes",
-        metavar="M",
-        help="Between two states from which --resume can go on.",
+        help="Generation of the model in training.",
+        show_default="that of the model it begins with, plus 1",
     ),
 ]
 DeviceOption = Annotated[
@@ -159,48 +123,40 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        help="auto, cpu, cuda or cuda:1.",
+        help="Device: auto, cpu, cuda or cuda:1.",
         envvar="RINGRIFT_DEVICE",
     ),
 ]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any other number of the run, as batch=512 or learning_rate=0.001; once for each."
-        " docs/training.md lists them.",
-        show_default="none",
-    ),
-]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what it would train on, and stop.")
+    bool, typer.Option("--dry-run", help="Print what would be trained on, and stop.")
 ]
 
 
 def train(
+    context: typer.Context,
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
     data: DataOption = None,
     out_folder: OutOption = None,
-    size: SizeOption = None,
+    size: SizeOption = NetworkSection.size,
     init: InitOption = None,
     follow: ContinueOption = None,
     resume: ResumeOption = False,
     steps: StepsOption = None,
-    samples_per_position: SamplesOption = None,
-    surprise_weight: SurpriseOption = DEFAULTS.surprise_weight,
-    window: WindowOption = DEFAULTS.window,
+    samples_per_position: SamplesOption = Train.samples_per_position,
+    surprise_weight: SurpriseOption = Train.surprise_weight,
+    window: WindowOption = Train.window,
     shard: ShardOption = None,
     shards: ShardsOption = None,
-    max_age: AgeOption = None,
-    max_generations_behind: BehindOption = None,
+    max_age: AgeOption = Train.max_age,
+    max_generations_behind: BehindOption = Train.max_generations_behind,
     generation: GenerationOption = None,
-    checkpoint_minutes: MinutesOption = DEFAULTS.checkpoint_minutes,
+    checkpoint_minutes: MinutesOption = Train.checkpoint_minutes,
     device: DeviceOption = "auto",
     seed: SeedOption = Run.seed,
-    others: SetOption = None,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -208,52 +164,53 @@ def train(
 ) -> None:
     """Train a network on searched games.
 
-    It sees a window over the newest shards, so often that each new position comes up
-    --samples-per-position times. What comes out are averaged weights, measured on games that are
-    never trained on. Data that are stale, damaged or made under other rules are refused.
+    The steps follow from the number of new positions in a window over the newest shards and
+    --samples-per-position. The model holds averaged weights, measured on games that are held out.
+    Data that are stale, damaged or made under other rules are refused.
 
-    Ctrl-C leaves a state: the same command with --resume goes on exactly there, as after a crash.
+    After Ctrl-C or a crash the same command with --resume continues from the last state.
 
     \b
     Examples:
       ringrift train --board hex8 --players 2 --data runs/hex8-2p/selfplay --size small
       ringrift train --board hex8 --continue runs/hex8-2p/train --out runs/hex8-2p/train-2
       ringrift train --board square8 --init models/square8-2p/0123456789abcdef.json --steps 2000
-      ringrift train --board hex8 --set batch=512 --max-age 24 --dry-run
+      ringrift train --board hex8 --set train.batch=512 --max-age 24 --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    check_pie(pie, players)
-    if steps is not None and samples_per_position is not None:
+    config = configuration(context, "run", "network", "train")
+    if steps is not None and was_typed(context, "samples_per_position"):
         raise UsageError("Expected --steps or --samples-per-position, not both.")
-    pool = Path("runs") / f"{board}-{players}p{'-pie' if pie else ''}"
     hashes = _listed(shard, shards)
-    sources: dict[str, Any] = {"data": data or pool / "selfplay", "hashes": hashes}
-    sources |= {"init": init, "previous": follow}
-    options: dict[str, Any] = {
-        "board": board,
-        "players": players,
-        "pie_rule": pie,
-        "size": size,
-        "seed": seed,
-        "steps": steps,
-        "surprise_weight": surprise_weight,
-        "window": window,
-        "max_age": max_age,
-        "max_generations_behind": max_generations_behind,
-        "generation": generation,
-        "checkpoint_minutes": checkpoint_minutes,
-        "device": device,
-    }
-    if samples_per_position is not None:
-        options["samples_per_position"] = samples_per_position
     out.compile_network()
-    from ringrift_cli.train.trainer import Sources, TrainSetting
+    from ringrift_cli.train.settings import TrainSetting
+    from ringrift_cli.train.start import Sources, next_generation
 
-    setting = TrainSetting(**options).changed(others or [])
+    sources = Sources(data or config.folder / "selfplay", hashes, init, follow)
+    if generation is None:
+        generation = next_generation(sources)
+    if generation is None and was_typed(context, "max_generations_behind"):
+        raise UsageError(
+            "--max-generations-behind needs the generation of the model in training.",
+            hint="--generation N",
+        )
+    run = config.run
+    new = not (init or follow) or was_typed(context, "size")
+    wanted = TrainSetting(
+        run.board,
+        run.players,
+        run.pie_rule,
+        run.seed,
+        config.train,
+        size=config.network.size if new else None,  # one that continues has its own
+        generation=generation,
+        steps=steps,
+        device=device,
+    )
     if dry_run:
-        _plan(out, setting, Sources(**sources))
+        _plan(out, wanted, sources)
     else:
-        _train(out, setting, Sources(**sources), out_folder or pool / "train", resume=resume)
+        _train(out, wanted, sources, out_folder or config.folder / "train", resume=resume)
 
 
 def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
@@ -266,15 +223,15 @@ def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
         raise UsageError(f"--shards {file} cannot be read: {error}.") from error
 
 
-def _plan(out: Output, setting: TrainSetting, sources: Sources) -> None:
+def _plan(out: Output, wanted: TrainSetting, sources: Sources) -> None:
     """Says what a run would train on."""
     from ringrift_cli.train.trainer import plan
 
-    planned = plan(setting, sources)
-    out.result({"dry_run": True, **planned.document()}, _plan_text(planned, setting, sources))
+    planned = plan(wanted, sources)
+    out.result({"dry_run": True, **planned.document()}, _plan_text(planned, wanted, sources))
 
 
-def _plan_text(planned: Plan, setting: TrainSetting, sources: Sources) -> str:
+def _plan_text(planned: Plan, wanted: TrainSetting, sources: Sources) -> str:
     window = planned.window
     said = window.document()
     return (
@@ -283,17 +240,17 @@ def _plan_text(planned: Plan, setting: TrainSetting, sources: Sources) -> str:
         f"  {counted(window.games, 'game')} with {counted(window.positions, 'position')} of"
         f" {window.total:,} in all; {planned.positions:,} to train on, {planned.new_positions:,}"
         " of them new\n"
-        f"  {counted(planned.steps, 'step')} of {setting.batch} positions"
+        f"  {counted(planned.steps, 'step')} of {wanted.train.batch} positions"
     )
 
 
 def _train(
-    out: Output, setting: TrainSetting, sources: Sources, folder: Path, *, resume: bool
+    out: Output, wanted: TrainSetting, sources: Sources, folder: Path, *, resume: bool
 ) -> None:
     """Trains and tells."""
     from ringrift_cli.train.trainer import train
 
-    what, done = f"Training {setting.board} {setting.players}p", 0
+    what, done = f"Training {wanted.board} {wanted.players}p", 0
     with stop_requested() as signalled, ExitStack() as shown:
         bar: Progress | None = None
 
@@ -305,7 +262,7 @@ def _train(
             done = step
 
         summary = train(
-            setting,
+            wanted,
             sources,
             folder,
             resume=resume,

@@ -198,14 +198,13 @@ class RealSteps:
 
     def _train_setting(self, work: TrainWork) -> TrainSetting:
         run = self._config.run
-        return setting_of(
-            TrainSetting,
+        return TrainSetting(
+            run.board,
+            run.players,
+            run.pie_rule,
+            work.seed,
             self._config.train,
-            board=run.board,
-            players=run.players,
-            pie_rule=run.pie_rule,
             size=self._config.network.size,
-            seed=work.seed,
             generation=work.cycle,
             device=self._devices[0],
         )

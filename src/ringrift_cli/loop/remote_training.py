@@ -221,7 +221,7 @@ class RemoteTraining:
             if one.name in OPTIONS:
                 argv += [OPTIONS[one.name], value]
             elif one.name not in JUDGED_HERE:
-                argv += ["--set", f"{one.name}={value}"]
+                argv += ["--set", f"train.{one.name}={value}"]
         return argv
 
     # ---- after ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn.network import Network
+from ringrift_cli.settings import Train
 from ringrift_cli.text import counted
 from ringrift_cli.train.batches import Batch
 from ringrift_cli.train.loss import PARTS, losses
@@ -50,7 +51,7 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
-def learning_rate(setting: TrainSetting, done: int, steps: int, fresh: bool) -> float:
+def learning_rate(setting: Train, done: int, steps: int, fresh: bool) -> float:
     """The rate of the step after `done` of `steps`.
 
     A fresh optimiser warms up, and so does every cosine: the run before ended at a small rate.
@@ -74,11 +75,11 @@ class Learner:
 
         float16 is for GPUs: elsewhere the setting decides.
         """
-        self._setting = setting
+        self._setting = setting.train
         self.device = pick_device(setting.device)
         if precision == "float16" and self.device.type == "cpu":
             precision = None
-        self.precision = precision or pick_precision(setting.precision, self.device)
+        self.precision = precision or pick_precision(setting.train.precision, self.device)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.nn.network import Heads, Network
+from ringrift_cli.settings import Train
 from ringrift_cli.train.batches import UNKNOWN, Batch
-from ringrift_cli.train.settings import TrainSetting
 
 PARTS = ("policy", "value", "owner", "eliminated")
 BINS = 10  # of the predicted chance to win, for its calibration
@@ -27,7 +27,7 @@ class Losses(NamedTuple):
     owner: Tensor  # cross-entropy with who owns each cell at the end, over known cells
     eliminated: Tensor  # squared error of the shares of rings, over seats of finished games
 
-    def total(self, setting: TrainSetting) -> Tensor:
+    def total(self, setting: Train) -> Tensor:
         """What is minimised."""
         return (
             self.policy
@@ -92,7 +92,7 @@ def calibration_error(chances: Any, won: Any) -> float:
 def validate(
     network: Network,
     batches: Iterator[tuple[Batch, LongArray]],
-    setting: TrainSetting,
+    setting: Train,
     device: torch.device,
 ) -> dict[str, float]:
     """Losses and accuracies of a network in evaluation mode, means over all positions.

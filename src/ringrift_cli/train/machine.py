@@ -40,7 +40,7 @@ def advised(setting: TrainSetting, architecture: Architecture) -> Advice:
     `UsageError` if there is no such device, `RecordError` for a damaged profile.
     """
     asked_threads = any(os.environ.get(name) for name in THREADS_ASKED)
-    asked_precision = setting.precision != "auto"
+    asked_precision = setting.train.precision != "auto"
     if asked_threads and asked_precision:
         return Advice(None, None, "as asked for")
     device = pick_device(setting.device)

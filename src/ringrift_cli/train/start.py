@@ -15,6 +15,7 @@ from ringrift_cli.data.window import Window, choose
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Architecture, Network, architecture
+from ringrift_cli.settings import NetworkSection
 from ringrift_cli.text import counted
 from ringrift_cli.train import state as train_state
 from ringrift_cli.train.dataset import training_positions
@@ -23,7 +24,6 @@ from ringrift_cli.train.machine import advised
 from ringrift_cli.train.settings import TrainSetting
 from ringrift_cli.train.state import State
 
-NEW_SIZE = "small"
 LONG = 10**6  # steps that a trained network's weights count as an average of
 
 
@@ -69,7 +69,7 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
     known = set(before.counted) if before else set()
     window = choose(sources.data, setting.window_setting(), hashes=sources.hashes, now=now)
     shards = window.read()
-    counts = [training_positions(shard, setting.validation_share) for shard in shards]
+    counts = [training_positions(shard, setting.train.validation_share) for shard in shards]
     if not sum(counts):
         raise RecordError(
             f"The window has {counted(window.games, 'game')}, all held out for validation: there is"
@@ -85,8 +85,18 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
                 f" ({counted(len(shards), 'shard')}): there is nothing new to train on.",
                 hint="ringrift selfplay for more games, or --steps N",
             )
-        steps = max(1, round(new * setting.samples_per_position / setting.batch))
+        steps = max(1, round(new * setting.train.samples_per_position / setting.train.batch))
     return Plan(window, shards, sum(counts), new, steps, sorted(known | set(window.hashes)))
+
+
+def next_generation(sources: Sources) -> int | None:
+    """The generation behind that of the model that a run begins with; None if there is none."""
+    before = None
+    if sources.init:
+        before = checkpoint.read_about(sources.init)["about"].get("generation")
+    elif sources.previous:
+        before = finished_run(sources.previous).setting.get("generation")
+    return before + 1 if type(before) is int else None
 
 
 def finished_run(folder: Path) -> State:
@@ -129,7 +139,7 @@ def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple
         network = new_network(setting)
     _check_network(setting, network.architecture, sources)
     learner = Learner(network, setting, advised(setting, network.architecture).precision)
-    moments = before is not None and setting.carried == "optimiser"
+    moments = before is not None and setting.train.carried == "optimiser"
     if sources.previous and (moments or not sources.init):
         tensors = train_state.read_tensors(sources.previous)
         if sources.init:
@@ -199,7 +209,8 @@ def new_network(setting: TrainSetting) -> Network:
     """A network with weights that follow from the setting's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setting.seed)
-        return Network(architecture(setting.size or NEW_SIZE, setting.board, setting.players))
+        size = setting.size or NetworkSection.size
+        return Network(architecture(size, setting.board, setting.players))
 
 
 def _check_network(setting: TrainSetting, found: Architecture, sources: Sources) -> None:

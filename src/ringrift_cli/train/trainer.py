@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ringrift_cli.data.shard import Shard
 from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import TrainingError, UsageError
 from ringrift_cli.game.playout import available_threads
@@ -132,7 +133,7 @@ def _begun(
     planned = plan(setting, sources, now)
     learner, state = train_start.new_learner(setting, sources, planned)
     train_state.write_state(out, state, learner.tensors())
-    return gather(planned.shards, setting.validation_share, setting.surprise_weight), learner, state
+    return _gathered(planned.shards, setting), learner, state
 
 
 def _brought_back(
@@ -141,8 +142,11 @@ def _brought_back(
     # a run in hand keeps its shards, however old they have become
     undated = WindowSetting(setting.board, setting.players, setting.pie_rule)
     shards = choose(sources.data, undated, hashes=state.shards).read()
-    data = gather(shards, setting.validation_share, setting.surprise_weight)
-    return data, train_start.restored(out, setting, state)
+    return _gathered(shards, setting), train_start.restored(out, setting, state)
+
+
+def _gathered(shards: list[Shard], setting: TrainSetting) -> TrainData:
+    return gather(shards, setting.train.validation_share, setting.train.surprise_weight)
 
 
 def _to_resume(out: Path, setting: TrainSetting, sources: Sources, *, resume: bool) -> State:
@@ -184,7 +188,8 @@ class _Run:
         if self._is_done():  # killed between the last step and the summary
             self._finish()
             return
-        make = partial(training_batch, self._data, setting.batch, setting.value_mix, setting.seed)
+        options = setting.train
+        make = partial(training_batch, self._data, options.batch, options.value_mix, setting.seed)
         threads = loader_threads(self._learner.device)
         with (
             closing(Log(self._out, state.step, state.began)) as log,
@@ -193,9 +198,9 @@ class _Run:
             if not state.validations:
                 self._validate()  # what training is measured against
             for batch in batches:
-                rate = learning_rate(setting, state.step, state.steps, state.fresh)
+                rate = learning_rate(setting.train, state.step, state.steps, state.fresh)
                 self._learn(batch, rate)
-                if state.step % setting.validate_every == 0 or self._is_done():
+                if state.step % setting.train.validate_every == 0 or self._is_done():
                     numbers = self._measure(rate)
                     self._refit_norms(make, threads)
                     log.add(state.step, numbers, self._validate())
@@ -209,7 +214,7 @@ class _Run:
                 if should_stop():
                     self._save()
                     return
-                if time.monotonic() - self._saved > 60 * setting.checkpoint_minutes:
+                if time.monotonic() - self._saved > 60 * setting.train.checkpoint_minutes:
                     self._save()
 
     def _learn(self, batch: Batch, rate: float) -> None:
@@ -226,7 +231,7 @@ class _Run:
 
     @property
     def _early(self) -> bool:
-        return 0 < self._setting.patience <= self._state.worse
+        return 0 < self._setting.train.patience <= self._state.worse
 
     def _is_done(self) -> bool:
         return self._state.step >= self._state.steps or self._early
@@ -252,7 +257,7 @@ class _Run:
         return TrainingError(
             f"A {what} is not finite between steps {first} and {self._state.step}: {losses}."
             f" {self._out} keeps the state before.",
-            hint=f"a --learning-rate below {self._setting.learning_rate:g}, in another --out",
+            hint=f"a --learning-rate below {self._setting.train.learning_rate:g}, in another --out",
         )
 
     def _measure(self, rate: float) -> dict[str, float]:
@@ -260,15 +265,15 @@ class _Run:
         state = self._state
         means = self._means()
         self._spend()
-        speed = self._summed * self._setting.batch / max(state.seconds - self._told, 1e-9)
+        speed = self._summed * self._setting.train.batch / max(state.seconds - self._told, 1e-9)
         self._told = state.seconds
         state.first = state.first or means
         state.last = means
         self._sums, self._summed = None, 0
-        left = (state.steps - state.step) * self._setting.batch / speed
+        left = (state.steps - state.step) * self._setting.train.batch / speed
         known = {**means, "samples_per_second": speed, "seconds_left": left}
         self._numbers = {**self._numbers, **known}
-        row = {"samples": state.step * self._setting.batch, "seconds": state.seconds}
+        row = {"samples": state.step * self._setting.train.batch, "seconds": state.seconds}
         return {**row, "learning_rate": rate, **means, "samples_per_second": speed}
 
     def _validate(self) -> dict[str, float] | None:
@@ -277,9 +282,9 @@ class _Run:
         if not len(data.validation):
             return None
         batches = validation_batches(
-            data, setting.batch, setting.value_mix, setting.validation_positions
+            data, setting.train.batch, setting.train.value_mix, setting.train.validation_positions
         )
-        found = validate(self._learner.average, batches, setting, self._learner.device)
+        found = validate(self._learner.average, batches, setting.train, self._learner.device)
         if not math.isfinite(found["loss"]):
             raise self._not_finite("loss", found)
         best = min((one["loss"] for one in state.validations), default=math.inf)
@@ -314,7 +319,7 @@ class _Run:
             "generation": setting.generation,
             "steps": state.step,
             "total_steps": state.began + state.step,
-            "samples": state.step * setting.batch,
+            "samples": state.step * setting.train.batch,
             "seconds": round(state.seconds, 3),
             "metrics": {"train": state.last, "validation": validation},
             "setting": setting.document(),
@@ -323,7 +328,8 @@ class _Run:
         models = [m for m in state.models if m["identity"] != path.stem]
         loss = validation.get("loss")
         models.append({"identity": path.stem, "step": state.step, "loss": loss})
-        kept = [m for m in models[: -setting.keep] if m is _best(models)] + models[-setting.keep :]
+        keep = setting.train.keep
+        kept = [m for m in models[:-keep] if m is _best(models)] + models[-keep:]
         state.models = kept
         self._save()
         for model in models:
@@ -350,7 +356,7 @@ class _Run:
         state, setting = self._state, self._setting
         early = done and self._early
         model = (_best(state.models) if early else state.models[-1]) if done else None
-        samples, measured = state.step * setting.batch, state.validations or [{}]
+        samples, measured = state.step * setting.train.batch, state.validations or [{}]
         path = self._out / MODELS / f"{model['identity']}{checkpoint.ABOUT}" if model else None
         return TrainSummary(
             checkpoint=str(path) if path else None,
