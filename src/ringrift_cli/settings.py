@@ -179,7 +179,7 @@ class Train(Section):
     eliminated_weight: float = key(
         0.1, "Loss weight of the rings eliminated at the end.", ge=0, le=10
     )
-    validation_share: float = key(0.05, "Share of games held out for validation.", ge=0, le=0.5)
+    validation_share: float = key(0.05, "Share of games held out for validation.", ge=0, le=0.9999)
     validation_positions: int = key(2048, "Maximum positions per validation.", ge=1)
     validate_every: int = key(250, "Steps between validations.", ge=1)
     patience: int = key(5, "Validations without improvement before an early stop; 0: never.", ge=0)

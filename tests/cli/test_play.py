@@ -400,7 +400,7 @@ def test_refusals_name_what_stands_there() -> None:
         (["--opponent", "stockfish"], "Unknown player 'stockfish'", 2),
         (["--hint", "stockfish"], "Unknown player 'stockfish'", 2),
         (["--players", "3", "--pie"], "The pie rule is for 2 players", 2),
-        (["--board", "chess"], "'chess' is not one of", 2),
+        (["--board", "chess"], "run.board is 'chess', expected one of", 2),
         (["--seed", "-1"], "is not a whole number", 2),
         (["--resume", "none.json"], "none.json: No such file", 1),
         (["--resume", "old.json"], "old.json is no saved game", 1),
