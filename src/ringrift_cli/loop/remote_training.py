@@ -42,7 +42,8 @@ OPTIONS = {  # keys of the section train that have an option of their own
     "window": "--window",
     "checkpoint_minutes": "--checkpoint-minutes",
 }
-JUDGED_HERE = ("max_age", "max_generations_behind")  # before it begins, by this clock
+JUDGED_HERE = ("--max-age", "--max-generations-behind")  # before it begins, by this clock
+NO_LIMIT = "1000000"
 
 
 class RemoteTraining:
@@ -212,6 +213,8 @@ class RemoteTraining:
         argv += ["--resume", "--size", self._config.network.size, "--seed", str(work.seed)]
         argv += ["--generation", str(work.cycle), "--shards", self._names]
         argv += [] if self._host.gpus else ["--device", "cpu"]
+        for option in JUDGED_HERE:
+            argv += [option, NO_LIMIT]
         if not work.follows:
             argv += ["--init", f"models/{pool}/{work.parent.path.name}"]
         if work.previous is not None:
@@ -220,7 +223,7 @@ class RemoteTraining:
             value = str(getattr(self._config.train, one.name))
             if one.name in OPTIONS:
                 argv += [OPTIONS[one.name], value]
-            elif one.name not in JUDGED_HERE:
+            elif not one.name.startswith("max_"):
                 argv += ["--set", f"train.{one.name}={value}"]
         return argv
 
