@@ -38,11 +38,11 @@ def visible(folder: Path) -> dict[str, bytes]:
 def check_shards(folder: Path) -> int:
     """Asserts that the manifest and the shards fit each other; how many games there are."""
     entries = read_manifest(folder)
-    assert set(visible(folder)) == {MANIFEST, *(entry["file"] for entry in entries)}
+    assert set(visible(folder)) == {MANIFEST, *(entry.file for entry in entries)}
     for entry in entries:
-        assert sha256((folder / entry["file"]).read_bytes()) == entry["sha256"]
-    read_records(folder / entries[-1]["file"])
-    return sum(entry["games"] for entry in entries)
+        assert sha256((folder / entry.file).read_bytes()) == entry.sha256
+    read_records(folder / entries[-1].file)
+    return sum(entry.games for entry in entries)
 
 
 # ---- what it prints -----------------------------------------------------------------------------
@@ -102,12 +102,12 @@ def test_defaults_and_environment(
     monkeypatch.setenv("RINGRIFT_SEED", "77")
     assert ringrift("selfplay", "--policy", "random", "--games", 2).code == 0
     (entry,) = read_manifest(tmp_path / "from environment")
-    assert (entry["made"]["seed"], entry["board"], entry["players"]) == (77, "hex8", 2)
+    assert (entry.made["seed"], entry.board, entry.players) == (77, "hex8", 2)
     assert (
         ringrift("selfplay", "--policy", "random", "--games", 2, "--seed", 1, "--out", "flag").code
         == 0
     )
-    assert read_manifest(tmp_path / "flag")[0]["made"]["seed"] == 1
+    assert read_manifest(tmp_path / "flag")[0].made["seed"] == 1
     monkeypatch.delenv("RINGRIFT_OUT")
     assert ringrift("selfplay", "--policy", "random", "--games", 2).code == 0
     assert check_shards(tmp_path / "runs" / "selfplay") == 2
@@ -239,7 +239,7 @@ def test_damaged_manifest_is_one_sentence(ringrift: Ringrift, tmp_path: Path) ->
     (tmp_path / MANIFEST).write_text('{"sha256": ')
     run = ringrift("selfplay", "--policy", "random", "--games", 3, "--out", tmp_path)
     assert (run.code, run.out) == (1, "")
-    assert f"{tmp_path / MANIFEST}, line 1 is no JSON" in run.err
+    assert f"{tmp_path / MANIFEST}, line 1: " in run.err
     assert list(visible(tmp_path)) == [MANIFEST]
 
 
@@ -281,7 +281,7 @@ def test_stopped_run_prints_one_document(tmp_path: Path) -> None:
     assert document["stopped"] is True
     assert document["games"] == check_shards(tmp_path)
     assert {Path(shard).name for shard in document["shards"]} == {
-        entry["file"] for entry in read_manifest(tmp_path)
+        entry.file for entry in read_manifest(tmp_path)
     }
 
 
@@ -320,7 +320,7 @@ def test_killed_run_leaves_whole_shards_and_can_go_on(ringrift: Ringrift, tmp_pa
     assert entries
     for path in tmp_path.glob("*.rrg"):  # all that has a name is whole, in the manifest or not
         assert path.name.startswith(sha256(path.read_bytes())[:16])
-    listed = sum(entry["games"] for entry in entries)
+    listed = sum(entry.games for entry in entries)
     run = ringrift(
         "selfplay",
         "--policy",
@@ -335,7 +335,7 @@ def test_killed_run_leaves_whole_shards_and_can_go_on(ringrift: Ringrift, tmp_pa
     )
     document = json.loads(run.out)
     assert (run.code, document["known_games"], document["games"]) == (0, listed, 10)
-    assert len({entry["sha256"] for entry in read_manifest(tmp_path)}) == len(entries) + 1
+    assert len({entry.sha256 for entry in read_manifest(tmp_path)}) == len(entries) + 1
 
 
 def test_several_processes_share_a_folder(tmp_path: Path) -> None:

@@ -31,17 +31,17 @@ def test_games_of_a_model(ringrift: Ringrift, model: Path, tmp_path: Path) -> No
     assert (told["games"], told["known_games"], told["stopped"]) == (6, 0, False)
     assert told["evaluations"] > told["decisions"] > 6 * 20
     entries = read_manifest(tmp_path)
-    assert [entry["file"] for entry in entries] == told["shards"]
-    assert sum(entry["games"] for entry in entries) == 6
-    made = entries[0]["made"]
+    assert [entry.file for entry in entries] == told["shards"]
+    assert sum(entry.games for entry in entries) == 6
+    made = entries[0].made
     assert (made["model"], made["generation"]) == (model.stem, 7)
-    assert sum(len(read_searched(tmp_path / entry["file"]).games) for entry in entries) == 6
+    assert sum(len(read_searched(tmp_path / entry.file).games) for entry in entries) == 6
 
     again = ringrift(*line)
     assert "6 games of this setting were there already" in again.out
     assert len(read_manifest(tmp_path)) == len(entries)
 
-    shown = ringrift("show", tmp_path / entries[0]["file"], "--game", 1, "--ply", 10)
+    shown = ringrift("show", tmp_path / entries[0].file, "--game", 1, "--ply", 10)
     assert shown.code == 0
     assert "hex8, 2 players, decision 10 of " in shown.out
 
@@ -112,12 +112,12 @@ def test_how_a_model_plays_is_what_the_settings_say(
     Path("ringrift.yaml").write_text("selfplay:\n  sims: 4\n  fast_sims: 2\n  shard_games: 2\n")
     line = ("selfplay", "--model", model, "--games", 4, "--gpus", "none", "--concurrent", 2)
     assert ringrift(*line, "--out", "a", "--generation", 9).code == 0
-    of_file = [entry["made"] for entry in read_manifest(Path("a"))]
+    of_file = [entry.made for entry in read_manifest(Path("a"))]
     assert len(of_file) > 1
     assert {(made["search"]["sims"], made["generation"]) for made in of_file} == {(4, 9)}
     told = ("--fast-sims", 3, "--set", "selfplay.sims=5", "--set", "selfplay.considered=2")
     assert ringrift(*line, "--out", "b", *told).code == 0
-    played = read_manifest(Path("b"))[0]["made"]["search"]
+    played = read_manifest(Path("b"))[0].made["search"]
     assert (played["sims"], played["fast_sims"], played["considered"]) == (5, 3, 2)
     refused = ringrift(*line, "--set", "train.batch=4")
     assert (refused.code, "uses settings of run, selfplay only" in refused.err) == (2, True)
@@ -126,7 +126,7 @@ def test_how_a_model_plays_is_what_the_settings_say(
 def test_the_heuristic_can_play_as_a_teacher(ringrift: Ringrift, tmp_path: Path) -> None:
     line = ("selfplay", "--model", "heuristic", "--games", 3, *QUICK, "--out", tmp_path)
     assert ringrift(*line).code == 0
-    made = read_manifest(tmp_path)[0]["made"]
+    made = read_manifest(tmp_path)[0].made
     assert made["model"] == teacher("tuned", "hex8", 2).identity
     assert made["generation"] == 0
 
@@ -135,7 +135,7 @@ def test_a_model_of_no_generation(ringrift: Ringrift, tmp_path: Path) -> None:
     path = save(tmp_path / "made", network("hex8", 2), {"generation": None})
     run = ringrift("selfplay", "--model", path, "--games", 1, "--out", tmp_path / "games", *QUICK)
     assert run.code == 0, run.err
-    assert read_manifest(tmp_path / "games")[0]["made"]["generation"] == 0
+    assert read_manifest(tmp_path / "games")[0].made["generation"] == 0
 
 
 def test_the_champion_of_the_file_plays(

@@ -73,11 +73,11 @@ def test_games_come_from_all_hosts_and_are_proved(ground: Ground) -> None:
     assert not ground.here.exists()
     rows = ground.rows("pull")
     assert [rows[name]["shards"]["files"] for name in ("host-0", "host-1")] == [2, 1]
-    entries = {entry["file"]: entry for entry in read_manifest(ground.here)}
+    entries = {entry.file: entry for entry in read_manifest(ground.here)}
     assert {*entries} == {path.name for path in paths}
     for path in paths:
         assert len(read_searched(ground.here / path.name).columns.winners) == 4
-    assert entries[paths[2].name]["from"] == "host-1"
+    assert entries[paths[2].name].received_from == "host-1"
     assert ground.sync("pull")["right"]
     text = ground.run("pull").out.splitlines()
     assert text[0] == "host-0  0 shards new of 2"
@@ -104,7 +104,7 @@ def test_one_dead_host_and_one_with_bad_games_leave_the_rest_alone(ground: Groun
     (put_away,) = rows["host-0"]["shards"]["quarantined"]
     assert put_away["name"] == bad.name
     assert (Path("runs/fleet/quarantine/host-0") / bad.name).read_bytes() == bytes(data)
-    assert [entry["file"] for entry in read_manifest(ground.here)] == [good.name]
+    assert [entry.file for entry in read_manifest(ground.here)] == [good.name]
     ground.two.start()
     assert ground.sync("pull")["right"]  # what is known to be bad is no news
     differences = ground.run("verify", "host-0").out

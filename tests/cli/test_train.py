@@ -81,7 +81,7 @@ def test_a_run_as_a_document(ringrift: Ringrift, tmp_path: Path, shards: Path) -
     assert (document["steps"], document["samples"], document["stopped"]) == (4, 32, False)
     assert document["out"] == str(out)
     assert document["checkpoint"] == str(out / "models" / f"{document['identity']}.json")
-    entries = sorted(entry["sha256"] for entry in read_manifest(shards))
+    entries = sorted(entry.sha256 for entry in read_manifest(shards))
     assert sorted(document["shards"]) == entries
     assert json.loads(ringrift(*line, "--resume").out) == document
 
@@ -100,7 +100,7 @@ def test_a_dry_run_says_what_and_leaves_nothing(
     assert document["steps"] == round(3 * document["positions"] / 8)
     steps = f"  {document['steps']} steps of 8 positions"
     assert run.out.splitlines()[-1] == steps
-    hashes = [entry["sha256"] for entry in read_manifest(shards)]
+    hashes = [entry.sha256 for entry in read_manifest(shards)]
     one = json.loads(ringrift(*line, "--shard", hashes[0], "--json").out)
     assert one["shards"] == hashes[:1]
     assert not out.exists()

@@ -72,7 +72,7 @@ def running(server: Server) -> list[str]:
 def made_by(server: Server) -> set[str]:
     """SHA-256 of the files that the jobs of a host list."""
     return {
-        str(entry["sha256"])
+        str(entry.sha256)
         for folder in server.work.glob("jobs/*/out")
         for entry in read_manifest(folder)
     }
@@ -101,7 +101,7 @@ class Field:
     @property
     def here(self) -> list[str]:
         """SHA-256 of what has arrived."""
-        return [str(entry["sha256"]) for entry in read_manifest(self.runs / "hex8-2p" / "selfplay")]
+        return [str(entry.sha256) for entry in read_manifest(self.runs / "hex8-2p" / "selfplay")]
 
     def opener(self, host: Host, deadline: float) -> Link:
         return open_link(host, self.state, deadline_s=deadline)

@@ -17,10 +17,10 @@ from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.remote.wire import Message, Wire, WireError
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import MANIFEST
+from ringrift_cli.store.manifest import MANIFEST, ShardEntry
 
 ENDINGS = (".shard", ".rrg")
-TIME = "2026-01-31T12:00:00+00:00"
+TIME = "2026-01-31T12:00:00Z"
 Answer = Callable[[Message, Wire], None]
 
 
@@ -33,8 +33,14 @@ def contents(count: int, size: int = 1000, seed: int = 0) -> list[bytes]:
 def entry_of(data: bytes, ending: str = ".shard", **more: Any) -> dict[str, Any]:
     """The manifest entry of a file."""
     name = sha256(data)
-    entry = {"sha256": name, "file": f"{name[:16]}{ending}", "games": 5, "time": TIME}
-    return {**entry, "pool": "hex8-2p", "host": "far", **more}
+    entry: dict[str, Any] = {
+        "sha256": name,
+        "file": f"{name[:16]}{ending}",
+        "rules": "r",
+        "codec": "c",
+    }
+    entry |= {"board": "hex8", "players": 2, "pie_rule": False, "made": {}}
+    return {**entry, "games": 5, "decisions": 9, "host": "far", "time": TIME, **more}
 
 
 def offer(folder: Path, files: Iterable[bytes], **more: Any) -> list[dict[str, Any]]:
@@ -53,14 +59,14 @@ def destination(
 ) -> Destination:
     """Folders by the entry's pool; `refuse` says what is wrong with a file."""
 
-    def place(entry: Mapping[str, Any]) -> Path:
-        if entry.get("pool") != "hex8-2p":
-            raise RecordError(f"there is no pool {entry.get('pool')!r}")
+    def place(entry: ShardEntry) -> Path:
+        if entry.board != "hex8":
+            raise RecordError(f"there is no board {entry.board!r}")
         return runs / "hex8-2p" / "selfplay"
 
-    def check(path: Path, entry: Mapping[str, Any], folder: Path) -> None:
-        assert sha256(path.read_bytes()) == entry["sha256"]
-        assert path.name == entry["file"]
+    def check(path: Path, entry: ShardEntry, folder: Path) -> None:
+        assert sha256(path.read_bytes()) == entry.sha256
+        assert path.name == entry.file
         why = refuse(path)
         if why is not None:
             raise RecordError(why)

@@ -261,22 +261,22 @@ def check(field: Field, last: dict[str, Any]) -> None:
     """What every host has listed is here once, under its hash, or in quarantine."""
     here = field.folder / "runs" / "hex8-2p" / "random"
     entries = read_manifest(here)
-    names = [entry["sha256"] for entry in entries]
+    names = [entry.sha256 for entry in entries]
     assert len(names) == len(set(names))
     good = set()
     for number in range(4):
         listed = read_manifest(field.farm.folder / f"store-{number}")
         for entry in listed:
-            data = (field.farm.folder / f"store-{number}" / entry["file"]).read_bytes()
-            if sha256(data) == entry["sha256"] and not data.startswith(b"RRGAMES?"):
-                good.add(entry["sha256"])
+            data = (field.farm.folder / f"store-{number}" / entry.file).read_bytes()
+            if sha256(data) == entry.sha256 and not data.startswith(b"RRGAMES?"):
+                good.add(entry.sha256)
         assert len(listed) == int(field.seconds / 0.5) + BAD_FILES * (number == LIAR)
     assert set(names) == good
     for entry in entries:
-        assert sha256((here / entry["file"]).read_bytes()) == entry["sha256"]
-        assert entry["from"].startswith("host-")
-        assert entry["received"] >= "2026"
-    assert sorted(p.name for p in here.glob("*.rrg")) == sorted(e["file"] for e in entries)
+        assert sha256((here / entry.file).read_bytes()) == entry.sha256
+        assert (entry.received_from or "").startswith("host-")
+        assert entry.received is not None
+    assert sorted(p.name for p in here.glob("*.rrg")) == sorted(e.file for e in entries)
     records = QUARANTINE.read(field.folder / "runs" / "fleet").values()
     assert [bad.host for bad in records if bad.kept_out] == [f"host-{LIAR}"] * BAD_FILES
     assert [row["right"] for row in last["hosts"]] == [True] * 4  # no new bad ones

@@ -196,7 +196,7 @@ def offer(server: Server, folder: str) -> list[str]:
     for first in (0, 3):
         records = play_random(setting, first, 3)
         write_shard(server.work / folder, setting, first, records, readable=False)
-    return [str(entry["sha256"]) for entry in read_manifest(server.work / folder)]
+    return [str(entry.sha256) for entry in read_manifest(server.work / folder)]
 
 
 def test_a_drained_host_may_be_given_back(farm: Farm, here: Station, ringrift: Ringrift) -> None:
@@ -219,8 +219,8 @@ def test_a_drained_host_may_be_given_back(farm: Farm, here: Station, ringrift: R
         "name": "desk", "drained": True, "jobs": 1, "files": 2, "games": 6,
     }  # fmt: skip
     (folder,) = {path.parent for path in here.folder.glob("runs/*/*/manifest.jsonl")}
-    assert [entry["sha256"] for entry in read_manifest(folder)] == hashes
-    assert {sha256((folder / e["file"]).read_bytes()) for e in read_manifest(folder)} == {*hashes}
+    assert [entry.sha256 for entry in read_manifest(folder)] == hashes
+    assert {sha256((folder / e.file).read_bytes()) for e in read_manifest(folder)} == {*hashes}
     run = ringrift("fleet", "run", "--name", "m", "--", "selfplay")
     assert run.code == 1
     assert run.out == "desk: nothing, it is drained: ringrift fleet drain --undo desk\n"
@@ -240,11 +240,11 @@ def test_a_host_is_not_drained_while_something_is_missing(
     here.know(server)
     offer(server, "runs/hex8-2p/random")
     entry = read_manifest(server.work / "runs/hex8-2p/random")[0]
-    shard = server.work / "runs/hex8-2p/random" / entry["file"]
+    shard = server.work / "runs/hex8-2p/random" / entry.file
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     run = ringrift("fleet", "drain", "desk")
     assert run.code == 1
-    assert entry["file"] in run.err
+    assert entry.file in run.err
     assert "give" not in run.out
     server.stop()
     run = ringrift("fleet", "drain", "desk")

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.store.manifest import add_to_manifest, read_manifest
+from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
+from tests.fleet.goods import entry_of
 from tests.fleet.remotes import Remote, remote
 
 Entry = dict[str, Any]
@@ -34,7 +35,7 @@ def shard(folder: Path, data: bytes, **more: Any) -> Entry:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{sha(data)[:16]}.shard"
     (folder / name).write_bytes(data)
-    return {"sha256": sha(data), "file": name, "games": 3, **more}
+    return entry_of(data, games=3, **more)
 
 
 def row(entry: Entry, data: bytes) -> list[Any]:
@@ -60,8 +61,8 @@ def test_shards_of_all_folders(half: Remote, tmp_path: Path) -> None:
     hidden = shard(tmp_path / "runs" / ".old", b"c")
     other = shard(tmp_path / "models", b"d")
     for folder, entry in (("jobs/one/out", first), ("runs/deep/er", second), ("models", other)):
-        add_to_manifest(tmp_path / folder, entry)
-    add_to_manifest(tmp_path / "runs" / ".old", hidden)
+        add_to_manifest(tmp_path / folder, ShardEntry.from_json(entry))
+    add_to_manifest(tmp_path / "runs" / ".old", ShardEntry.from_json(hidden))
     found, _ = told(half)
     assert found == {"jobs/one/out": [row(first, b"a")], "runs/deep/er": [row(second, b"bb")]}
     found, _ = told(half, "runs/deep", "models")
@@ -116,7 +117,7 @@ def test_lines_are_told_as_they_are(half: Remote, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     entries = [shard(folder, b"%d" % n, made={"seed": 2**60, "é": [0.1, None]}) for n in range(3)]
     for entry in entries:
-        add_to_manifest(folder, entry)
+        add_to_manifest(folder, ShardEntry.from_json(entry))
     wanted = [entries[2]["sha256"], entries[0]["sha256"]]
     frames = list(half.stream("lines", folder="runs/one", sha256s=wanted))
     assert frames == [{"entry": entries[0]}, {"entry": entries[2]}, {"end": "ok"}]
@@ -147,7 +148,7 @@ def test_entries_are_added_for_what_is_there(half: Remote, tmp_path: Path) -> No
     for _ in range(2):
         reply = half.ask("enter", folder="runs/one", entries=entries)
         assert reply == {"end": "ok", "entered": 5}
-        assert read_manifest(folder) == entries
+        assert [one.to_json() for one in read_manifest(folder)] == entries
     more = shard(folder, b"more")
     for wrong, kind in (
         ({**more, "file": "none"}, "missing"),
@@ -158,7 +159,9 @@ def test_entries_are_added_for_what_is_there(half: Remote, tmp_path: Path) -> No
     ):
         reply = half.ask("enter", folder="runs/one", entries=[more, wrong])
         assert (reply["end"], reply["kind"]) == ("error", kind), wrong
-    assert read_manifest(folder) == entries  # nothing of a wrong request is done
+    assert [
+        one.to_json() for one in read_manifest(folder)
+    ] == entries  # nothing of a wrong request is done
     assert half.ask("enter", folder="../one", entries=[])["kind"] == "path"
     assert half.ask("enter", folder="runs/one", entries={})["kind"] == "usage"
 
@@ -170,11 +173,11 @@ def test_entries_are_added_beside_other_writers(half: Remote, tmp_path: Path) ->
 
     def write() -> None:
         for entry in mine:
-            add_to_manifest(folder, entry)
+            add_to_manifest(folder, ShardEntry.from_json(entry))
 
     writer = threading.Thread(target=write)
     writer.start()
     assert half.ask("enter", folder="runs/one", entries=theirs)["entered"] == 30
     writer.join()
-    held = sorted(entry["sha256"] for entry in read_manifest(folder))
+    held = sorted(entry.sha256 for entry in read_manifest(folder))
     assert held == sorted(entry["sha256"] for entry in [*mine, *theirs])

@@ -146,7 +146,7 @@ def test_a_folder_that_leads_elsewhere_is_refused(ground: Ground, folder: Any) -
         {"time": 5},
         {"host": ["x"]},
         {"from": {}},
-        {"pool": "../../.."},
+        {"board": "../../.."},
         {"note": "x" * 100_000},
     ],
 )
@@ -159,12 +159,13 @@ def test_an_entry_that_cannot_be_is_refused(ground: Ground, change: dict[str, An
 
 
 def test_what_it_says_of_our_own_fields_does_not_count(ground: Ground) -> None:
-    entry = {**ENTRY, "from": "another", "received": "2000-01-01T00:00:00+00:00"}
+    entry = {**ENTRY, "from": "another", "received": "2000-01-01T00:00:00Z"}
     liar = Liar(shards=lists(ENTRY), lines=says({"entry": entry}), send=sends(DATA))
     assert ground.pull(liar).files == 1
     (held,) = read_manifest(ground.runs / "hex8-2p" / "selfplay")
-    assert (held["from"], held["time"]) == ("liar", TIME)
-    assert held["received"] > TIME
+    assert (held.received_from, held.to_json()["time"]) == ("liar", TIME)
+    assert held.received is not None
+    assert held.received > held.time
     ground.nothing_outside()
 
 

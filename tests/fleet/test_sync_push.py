@@ -19,8 +19,8 @@ from ringrift_cli.fleet.sync import Pulled, pull
 from ringrift_cli.fleet.sync_models import pull_models
 from ringrift_cli.fleet.transfer import Meter
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import add_to_manifest, read_manifest
-from tests.fleet.goods import ENDINGS, Liar, contents, destination, offer
+from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
+from tests.fleet.goods import ENDINGS, Liar, contents, destination, entry_of, offer
 from tests.fleet.servers import local_link
 
 ONE, TWO = "0123456789abcdef", "fedcba9876543210"
@@ -156,7 +156,7 @@ def test_games_go_over_once_and_into_the_manifest_there(ground: Ground) -> None:
     offer(ground.work / "jobs" / "a" / "out", files[:2])
     pushed = ground.push(games=[(here, there)])
     assert (pushed.error, pushed.files, pushed.bytes) == (None, 6, 6000)
-    assert read_manifest(ground.work / there) == entries
+    assert [one.to_json() for one in read_manifest(ground.work / there)] == entries
     assert ground.push(games=[(here, there)]).files == 0
     assert ground.verify().differences == [
         f"{sent.path} is not there" for sent in ground.bundle().files
@@ -304,7 +304,7 @@ def test_a_checkpoint_that_does_not_load_is_put_away_with_both_files(ground: Gro
 
 
 def test_entries_are_added_in_one_step_and_once(tmp_path: Path) -> None:
-    entries = [{"sha256": str(number)} for number in range(5)]
+    entries = [ShardEntry.from_json(entry_of(b"%d" % number)) for number in range(5)]
     add_to_manifest(tmp_path, entries[0])
     add_to_manifest(tmp_path, *entries, entries[3])
     add_to_manifest(tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringrift_cli.loop.alarms import alarms
@@ -94,9 +96,10 @@ def test_alarm_of_old_data(tmp_path: Path) -> None:
         def generate(self, work: SelfPlayWork, *rest: Any) -> Played:
             played = super().generate(work, *rest)
             entries = read_manifest(work.folder)
+            long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
             (work.folder / "manifest.jsonl").unlink()
             for entry in entries:
-                add_to_manifest(work.folder, entry | {"time": "2020-01-01T00:00:00+00:00"})
+                add_to_manifest(work.folder, msgspec.structs.replace(entry, time=long_ago))
             return played
 
     (record,) = run(config, Stale(config))

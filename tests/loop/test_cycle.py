@@ -18,7 +18,8 @@ from ringrift_cli.loop import cycle
 from ringrift_cli.loop.journal import CYCLES, Journal, opened
 from ringrift_cli.loop.protocol import Played, SelfPlayWork, Stopped
 from ringrift_cli.settings import Config
-from ringrift_cli.store.manifest import add_to_manifest, read_manifest
+from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
+from tests.fleet.goods import entry_of
 from tests.loops import QuickSteps, changed, loop_of, run, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -48,7 +49,7 @@ def test_a_first_cycle(tmp_path: Path) -> None:
     played = record["selfplay"]
     assert (played["games"], played["evaluations"]) == (8, 800)
     assert (played["games_per_hour"], played["evaluations_per_second"]) == (7200, 200)
-    assert played["shards"] == [entry["sha256"] for entry in read_manifest(data_of(config))]
+    assert played["shards"] == [entry.sha256 for entry in read_manifest(data_of(config))]
     assert sum(played["reasons"].values()) == sum(played["wins"]) == 8
     assert played["duplicates"] == 0
     shards = [read_searched(data_of(config) / f"{name[:16]}.shard") for name in played["shards"]]
@@ -174,19 +175,20 @@ def test_games_of_other_cycles_do_not_count(tmp_path: Path) -> None:
     (record,) = run(config, steps)
     assert steps.calls[-4] == "selfplay 6"
     assert record["selfplay"]["games"] == 8
-    assert sum(entry["games"] for entry in read_manifest(data_of(config))) == 10
+    assert sum(entry.games for entry in read_manifest(data_of(config))) == 10
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"games": None}, "has no games and positions"),
-        ({"positions": "7"}, "has no games and positions"),
-        ({"time": "yesterday"}, "has the time 'yesterday'"),
-        ({"time": "2026-01-01T00:00:00"}, "has the time"),
-        ({"file": "../other.shard"}, "names no file of this folder"),
-        ({"file": None}, "names no file of this folder"),
-        (None, "is there twice"),
+        ({"games": None}, r"\$.games"),
+        ({"positions": "7"}, r"\$.positions"),
+        ({"time": "yesterday"}, r"\$.time"),
+        ({"time": "2026-01-01T00:00:00"}, r"\$.time"),
+        ({"file": "../other.shard"}, r"\$.file"),
+        ({"file": None}, r"\$.file"),
+        ({"note": 1}, "unknown field `note`"),
+        (None, "is listed twice"),
     ],
 )
 def test_an_edited_manifest_is_refused(
@@ -195,13 +197,11 @@ def test_an_edited_manifest_is_refused(
     config = settings(tmp_path)
     steps = QuickSteps(config)
     run(config, steps)
-    entries = read_manifest(data_of(config))
+    entries = [entry.to_json() for entry in read_manifest(data_of(config))]
     entries = [*entries, entries[0]] if change is None else [entries[0] | change, *entries[1:]]
-    if change == {"file": None}:
-        del entries[0]["file"]
     text = "".join(json.dumps(entry) + "\n" for entry in entries)
     (data_of(config) / "manifest.jsonl").write_text(text)
-    with pytest.raises(RecordError, match=rf"manifest\.jsonl: the line of .* {said}"):
+    with pytest.raises(RecordError, match=rf"manifest\.jsonl, line .*{said}"):
         run(config, steps)
 
 
@@ -211,7 +211,8 @@ def test_what_is_no_shard_is_left_alone(tmp_path: Path) -> None:
     record = data_of(config) / "games.jsonl.gz"
     data_of(config).mkdir(parents=True)
     record.write_bytes(b"games")
-    add_to_manifest(data_of(config), {"sha256": "0" * 64, "file": record.name, "games": 5})
+    entry = entry_of(b"games", file=record.name)
+    add_to_manifest(data_of(config), ShardEntry.from_json(entry))
     last = run(config, steps, 4)[-1]
     assert last["selfplay"]["games"] == 8
     assert last["collected"]["shards"] > 0
@@ -289,7 +290,7 @@ def test_whatever_a_stop_left_is_gone_on_with(tmp_path: Path, looks: int) -> Non
         records += run(config, steps)
     (record,) = records
     assert record["selfplay"]["games"] == 8
-    assert sum(entry["games"] for entry in read_manifest(data_of(config))) == 8
+    assert sum(entry.games for entry in read_manifest(data_of(config))) == 8
     assert sum(call.startswith("gate") for call in steps.calls) == 1
     assert steps.calls.count("promote") == 1
     assert steps.champions == [record["champion"]]
@@ -308,11 +309,11 @@ def test_old_shards_nobody_needs_are_deleted(tmp_path: Path) -> None:
     small = changed(config, "cycle", max_data_gb=1e-9)
     (record,) = run(small, steps)
     entries = read_manifest(data_of(config))
-    names = {entry["sha256"] for entry in entries}
+    names = {entry.sha256 for entry in entries}
     needed = steps.referred() | steps.window(data_of(config))
     assert set(first["selfplay"]["shards"]) & needed
     assert names >= needed
-    assert {path.name for path in data_of(config).glob("*.shard")} == {e["file"] for e in entries}
+    assert {path.name for path in data_of(config).glob("*.shard")} == {e.file for e in entries}
     assert record["collected"]["shards"] == 15 - len(names) > 0
     left = sum(path.stat().st_size for path in data_of(config).glob("*.shard"))
     assert record["collected"]["left"] == left
@@ -333,11 +334,11 @@ def test_a_deletion_that_was_cut_short_is_ended(tmp_path: Path) -> None:
         patch.setattr(cycle_data, "delete", dying)
         with pytest.raises(KeyboardInterrupt):
             run(small, steps)
-    files = {entry["file"] for entry in read_manifest(data_of(config))}
+    files = {entry.file for entry in read_manifest(data_of(config))}
     assert files < {path.name for path in data_of(config).glob("*.shard")}
     (record,) = run(small, steps)
     left = {path.name for path in data_of(config).glob("*.shard")}
-    assert left == {entry["file"] for entry in read_manifest(data_of(config))} <= files
+    assert left == {entry.file for entry in read_manifest(data_of(config))} <= files
     assert record["collected"]["shards"] == 15 - len(left)
     assert record["collected"]["bytes"] > 0
 

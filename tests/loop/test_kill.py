@@ -58,7 +58,7 @@ def look(folder: Path) -> Seen:
     run = folder / "runs" / POOL
     journal = cycle_journal.read(run)
     entries = read_manifest(run / "selfplay")
-    shards = [entry["sha256"] for entry in entries]
+    shards = [entry.sha256 for entry in entries]
     assert len(set(shards)) == len(shards)
     deleting = [line for line in journal.lines if line["event"] == "deleting"]
     games: set[tuple[str, int, int, str]] = set()
@@ -98,16 +98,16 @@ def check_whole(folder: Path, cycles: int, games: int) -> None:
     counted = [name for record in seen.records for name in record["selfplay"]["shards"]]
     assert len(set(counted)) == len(counted)
     assert set(counted) - seen.shards <= seen.deleted
-    entries = {entry["sha256"]: entry for entry in read_manifest(run / "selfplay")}
+    entries = {entry.sha256: entry for entry in read_manifest(run / "selfplay")}
     for record in seen.records:
         assert record["selfplay"]["games"] >= games
         held = [entries[name] for name in record["selfplay"]["shards"] if name in entries]
-        assert {entry["made"]["generation"] for entry in held} <= {record["cycle"]}
+        assert {entry.made["generation"] for entry in held} <= {record["cycle"]}
         if len(held) == len(record["selfplay"]["shards"]):
-            assert sum(entry["games"] for entry in held) == record["selfplay"]["games"]
+            assert sum(entry.games for entry in held) == record["selfplay"].games
     for entry in entries.values():
-        shard = read_searched(run / "selfplay" / entry["file"], entry["sha256"])
-        assert len(shard.games) == entry["games"]
+        shard = read_searched(run / "selfplay" / entry.file, entry.sha256)
+        assert len(shard.games) == entry.games
     promoted = [record["champion"] for record in seen.records if record["promoted"]]
     assert seen.champions == promoted
     assert len(set(promoted)) == len(promoted) > 0

@@ -72,7 +72,7 @@ def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> 
     class Losing(Generous):
         def train(self, work: TrainWork, *rest: Any) -> Trained:
             entries = read_manifest(work.data)
-            own = [e["sha256"] for e in entries if e["made"]["generation"] == work.cycle]
+            own = [e.sha256 for e in entries if e.made["generation"] == work.cycle]
             remove_from_manifest(work.data, own)
             return super().train(work, *rest)
 

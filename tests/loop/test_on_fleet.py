@@ -123,7 +123,7 @@ def test_hosts_play_and_get_the_champion(fleet: Ground) -> None:
     for name, row in played["hosts"].items():
         assert f"{name} {row['games']} games (0.0 h old)" in line
     entries = read_manifest(fleet.data)
-    assert len({entry["sha256"] for entry in entries}) == len(entries)
+    assert len({entry.sha256 for entry in entries}) == len(entries)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,7 @@ def test_what_other_runs_have_left_on_a_host_stays_there(fleet: Ground) -> None:
     record = fleet.cycle()
     assert {*record["selfplay"]["hosts"]} == {"host-0", "host-1"}
     assert not (fleet.state / "quarantine").exists()
-    assert {entry["made"]["model"] for entry in read_manifest(fleet.data)} == {
-        fleet.player.identity
-    }
+    assert {entry.made["model"] for entry in read_manifest(fleet.data)} == {fleet.player.identity}
 
 
 def test_hosts_that_cannot_play_are_named(fleet: Ground) -> None:
@@ -250,9 +248,9 @@ def test_games_of_an_earlier_cycle_come_late(fleet: Ground) -> None:
     second = fleet.cycle()
     assert (second["cycle"], second["selfplay"]["absent"]) == (2, {})
     assert [jobs_of(fleet.two)[late]["state"], running(fleet.two)] == ["stopped", []]
-    here = {entry["sha256"] for entry in read_manifest(fleet.data)}
+    here = {entry.sha256 for entry in read_manifest(fleet.data)}
     theirs = read_manifest(fleet.two.work / "jobs" / late / "out")
-    assert {entry["sha256"] for entry in theirs} <= here
+    assert {entry.sha256 for entry in theirs} <= here
 
 
 # ---- the command line ----------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Ground:
     def check(self, records: list[dict[str, Any]]) -> None:
         """All that hosts made is here once, they have the champion, and nothing runs."""
         data = self.config.folder / "selfplay"
-        here = [entry["sha256"] for entry in read_manifest(data)]
+        here = [entry.sha256 for entry in read_manifest(data)]
         assert len(here) == len(set(here))
         champion = Registry(Path(self.config.run.models)).champion(POOL)
         assert champion is not None

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringrift_cli.cli.cycle import line_of
@@ -22,7 +23,7 @@ from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.loop.protocol import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.store.manifest import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, add_to_manifest, read_manifest
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, changed, run, settings
 
@@ -34,18 +35,16 @@ DAY = 24.0
 def set_times(data: Path, made: float, received: float | None, host: str = "") -> None:
     """Dates all shards of a folder, hours from now."""
 
-    def text(hours: float) -> str:
-        return (dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)).isoformat()
+    def time(hours: float) -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)
 
-    lines = []
-    for entry in read_manifest(data):
-        entry["time"] = text(made)
+    entries = read_manifest(data)
+    (data / MANIFEST).unlink()
+    for entry in entries:
+        facts: dict[str, Any] = {"time": time(made), "received_from": host}
         if received is not None:
-            entry["received"] = text(received)
-        if host:
-            entry["from"] = host
-        lines.append(json.dumps(entry) + "\n")
-    (data / MANIFEST).write_text("".join(lines))
+            facts["received"] = time(received)
+        add_to_manifest(data, msgspec.structs.replace(entry, **facts))
 
 
 class Machines:
@@ -205,14 +204,14 @@ def test_a_clock_ahead_takes_no_place_in_the_window(tmp_path: Path) -> None:
     data = config.folder / "selfplay"
     entries = read_manifest(data)
     now = dt.datetime.now(dt.UTC)
+    (data / MANIFEST).unlink()
     for hours, entry in enumerate(entries):
-        entry["time"] = (now - dt.timedelta(hours=hours)).isoformat()
-    ahead = entries[-1]
-    ahead["received"] = ahead["time"]
-    ahead["time"] = (now + dt.timedelta(hours=DAY)).isoformat()
-    (data / MANIFEST).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        facts: dict[str, Any] = {"time": now - dt.timedelta(hours=hours)}
+        if entry is entries[-1]:
+            facts = {"received": facts["time"], "time": now + dt.timedelta(hours=DAY)}
+        add_to_manifest(data, msgspec.structs.replace(entry, **facts))
     chosen = window.choose(data, WindowSetting("hex8", 2, least=10**6)).hashes
-    assert chosen == [entry["sha256"] for entry in entries]
+    assert chosen == [entry.sha256 for entry in entries]
 
 
 def test_a_window_that_is_stale_is_not_trained_on_elsewhere(tmp_path: Path) -> None:

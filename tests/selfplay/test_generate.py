@@ -58,11 +58,11 @@ def setting(model: Path) -> GenerateSetting:
 def games_in(folder: Path) -> int:
     """Games of the shards in a folder, all of which are whole and in the manifest."""
     entries = read_manifest(folder)
-    assert {path.name for path in folder.glob("*.shard")} == {e["file"] for e in entries}
+    assert {path.name for path in folder.glob("*.shard")} == {e.file for e in entries}
     total = 0
     for entry in entries:
-        path = folder / entry["file"]
-        assert sha256(path.read_bytes()) == entry["sha256"]
+        path = folder / entry.file
+        assert sha256(path.read_bytes()) == entry.sha256
         total += len(read_searched(path).games)
     return total
 
@@ -75,7 +75,7 @@ def test_so_many_games_and_no_more(setting: GenerateSetting, tmp_path: Path) -> 
     assert sum(more.evaluations for more in heard) == done.counts.evaluations > 13 * 60
     assert done.evaluating > 0
     assert not done.stopped
-    made = read_manifest(tmp_path)[0]["made"]
+    made = read_manifest(tmp_path)[0].made
     assert made["model"] == setting.identity
     assert made["search"]["sims"] == 4
 
@@ -92,7 +92,7 @@ def test_the_same_command_goes_on(setting: GenerateSetting, tmp_path: Path) -> N
     played = {
         tuple(game.actions.tolist())
         for entry in read_manifest(tmp_path)
-        for game in read_searched(tmp_path / entry["file"]).games
+        for game in read_searched(tmp_path / entry.file).games
     }
     assert len(played) == 10  # what was played later is not what was played before
 
@@ -181,7 +181,7 @@ def test_killed_it_leaves_whole_shards_and_nobody_behind(
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    listed = {entry["file"] for entry in read_manifest(folder)}
+    listed = {entry.file for entry in read_manifest(folder)}
     for path in folder.glob("*.shard"):
         assert len(read_searched(path).games) >= 1
     assert len(listed) >= 1
@@ -231,7 +231,7 @@ def test_a_new_champion_plays_the_next_games(
     line = generate_worker.Line(bench, 4)  # type: ignore[arg-type]
     line.run()
     assert len(line._actors) == 1  # noqa: SLF001 the trees of those before are gone
-    made = [entry["made"] for entry in read_manifest(tmp_path / "games")]
+    made = [entry.made for entry in read_manifest(tmp_path / "games")]
     assert {(one["model"], one["generation"]) for one in made} == {
         (setting.identity, 7),
         (newer.stem, 8),

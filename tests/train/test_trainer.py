@@ -185,10 +185,10 @@ def test_what_a_run_leaves(tmp_path: Path, data: Sources) -> None:
     )
     assert told == [(step, 8) for step in range(1, 9)]
     entries = read_manifest(data.data)
-    assert summary.shards == [entries[0]["sha256"]]
+    assert summary.shards == [entries[0].sha256]
     assert summary.window["shards"] == 1
     assert (summary.parents, summary.device, summary.precision) == ([], "cpu", "float32")
-    assert 0 < summary.positions == summary.new_positions < entries[0]["positions"]
+    assert 0 < summary.positions == summary.new_positions < entries[0].positions
     assert [v["step"] for v in (summary.validation_first, summary.validation_last)] == [0, 8]
     assert json.loads(json.dumps(summary.document())) == summary.document()
     about = checkpoint.load(Path(summary.checkpoint or "")).about
@@ -496,7 +496,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with(tmp_path: Path, data: Sources
         runs[seed] = train(changed(SMALL, seed=seed, steps=1), data, tmp_path / f"run-{seed}")
     models = {seed: Path(run.checkpoint or "") for seed, run in runs.items()}
     fill(data.data, seed=2)
-    one, two = [str(entry["sha256"]) for entry in read_manifest(data.data)]
+    one, two = [str(entry.sha256) for entry in read_manifest(data.data)]
     init, previous, shard = (tmp_path / name for name in ("init", "previous", "shard"))
     begun = {
         init: replace(data, init=models[1]),
@@ -583,9 +583,9 @@ def test_a_new_position_is_seen_so_often(tmp_path: Path, data: Sources) -> None:
     setting = changed(SMALL, steps=None, samples_per_position=2.0, batch=16)
     planned = plan(setting, data)
     (entry,) = read_manifest(data.data)
-    never = held_out(entry["sha256"], entry["games"], 0.2)
+    never = held_out(entry.sha256, entry.games, 0.2)
     assert never.any()
-    assert planned.positions == planned.new_positions < entry["positions"]
+    assert planned.positions == planned.new_positions < entry.positions
     assert planned.steps == round(2 * planned.positions / 16)
     first = train(setting, data, tmp_path / "first")
     assert first.steps == planned.steps

@@ -30,7 +30,7 @@ from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.files import write_whole
-from ringrift_cli.store.manifest import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import read_manifest, stamp
 
 Hashes = npt.NDArray[
     np.uint64
@@ -169,15 +169,9 @@ class KnownGames:
 
     def _refresh(self) -> None:
         """Brings it in line with the manifest, if that has changed."""
-        try:
-            stat = (self.folder / MANIFEST).stat()
-            seen = (stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:
-            seen = (0, 0)
+        seen = stamp(self.folder)
         if seen != self._seen:
-            listed = {
-                str(entry["sha256"]): str(entry.get("file")) for entry in read_manifest(self.folder)
-            }
+            listed = {entry.sha256: entry.file for entry in read_manifest(self.folder)}
             cached = self._load() if self._seen is None else {}
             gone = self._hashes.keys() - listed.keys() - self._own
             for sha256 in gone:

@@ -32,6 +32,7 @@ from ringrift_cli.game.record import MAGIC, from_document, read_records
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.registry import pool_name
+from ringrift_cli.store.manifest import ShardEntry
 
 if TYPE_CHECKING:
     from ringrift_cli.nn.registry import Entry, Registry
@@ -44,21 +45,15 @@ REPEATED_GAMES = 1
 __all__ = ["COMPACT", "ENDING", "READABLE", "Arrivals", "adopt", "place"]
 
 
-def place(runs: Path, entry: Mapping[str, Any]) -> Path:
-    """The folder of a manifest entry's games below `runs`; `RecordError` if there are no such."""
-    board, players, pie_rule = (entry.get(key) for key in ("board", "players", "pie_rule"))
-    if (
-        board not in BOARD_NAMES
-        or not (isinstance(players, int) and players in PLAYER_COUNTS)
-        or not isinstance(pie_rule, bool)
-        or (pie_rule and players != 2)
-    ):
+def place(runs: Path, entry: ShardEntry) -> Path:
+    """The folder below `runs` for the games of an entry; `RecordError` if those cannot exist."""
+    board, players, pie_rule = entry.board, entry.players, entry.pie_rule
+    if board not in BOARD_NAMES or players not in PLAYER_COUNTS or (pie_rule and players != 2):
         raise RecordError(
-            f"its manifest entry speaks of the board {board!r:.40}, {players!r:.40} players and the"
-            f" pie rule {pie_rule!r:.40}: there are no such games."
+            f"its manifest entry names the board {board!r:.40}, {players!r:.40} players and the"
+            f" pie rule {pie_rule!r}: there are no such games."
         )
-    searched = str(entry.get("file")).endswith(ENDING)
-    return runs / pool_name(str(board), players, pie_rule) / (SEARCHED if searched else RANDOM)
+    return runs / pool_name(board, players, pie_rule) / (SEARCHED if entry.is_searched else RANDOM)
 
 
 class Arrivals:
@@ -68,24 +63,23 @@ class Arrivals:
         self._folders: dict[Path, KnownGames] = {}
         self._lock = threading.Lock()
 
-    def check(self, path: Path, entry: Mapping[str, Any], folder: Path) -> None:
+    def check(self, path: Path, entry: ShardEntry, folder: Path) -> None:
         """`RecordError` unless a file, whose name is that of its content, may go to a folder.
 
         What is right counts as held by that folder from then on, so that no later file of the same
         games passes. `RulesMismatch` for games of other rules or another codec.
         """
         for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
-            if entry.get(key) != own:
+            if getattr(entry, key) != own:
                 raise RulesMismatch(
-                    f"{path.name} was made under the {key} {entry.get(key)!r:.40}, but these are"
-                    f" {own}.",
+                    f"{path.name} was made under the {key} {getattr(entry, key)!r:.40}, but these"
+                    f" are {own}.",
                     hint="ringrift fleet deploy",
                 )
         with self._lock:  # checking takes all cores
             hashes = _checked(path, entry)
             known = self._folders.setdefault(folder, KnownGames(folder))
-            name = str(entry["sha256"])
-            if known.knows(name):
+            if known.knows(entry.sha256):
                 return
             held, holder = known.holders(hashes)
             if held > max(REPEATED_GAMES, REPEATED_SHARE * len(hashes)):
@@ -94,13 +88,13 @@ class Arrivals:
                     f"{path.name} repeats {held} of its {len(hashes)} games, {where}: another seed"
                     " is needed where it was made."
                 )
-            known.add(name, path.name, hashes)
+            known.add(entry.sha256, path.name, hashes)
 
 
-def _checked(path: Path, entry: Mapping[str, Any]) -> Hashes:
+def _checked(path: Path, entry: ShardEntry) -> Hashes:
     """The games of a file that is what its name and its entry say."""
     if path.name.endswith(ENDING):
-        shard = read_searched(path, str(entry["sha256"]), most_choices=MOST_CHOICES)
+        shard = read_searched(path, entry.sha256, most_choices=MOST_CHOICES)
         told = ("board", "players", "pie_rule", "made", "games", "decisions", "positions")
         _compare(path, entry, {key: shard.header[key] for key in told})
         c = shard.columns
@@ -120,7 +114,7 @@ def _checked(path: Path, entry: Mapping[str, Any]) -> Hashes:
     raise RecordError(f"{path.name} is no file of games: expected {ENDING}, {COMPACT}, {READABLE}.")
 
 
-def _checked_readable(path: Path, entry: Mapping[str, Any]) -> Hashes:
+def _checked_readable(path: Path, entry: ShardEntry) -> Hashes:
     """The same of readable games, of which so many are replayed, spread evenly."""
     documents = readable_documents(path)
     if not documents:
@@ -130,7 +124,7 @@ def _checked_readable(path: Path, entry: Mapping[str, Any]) -> Hashes:
     for number, document in enumerate(documents, 1):
         kind = {key: document.get(key) for key in ("board", "players", "pie_rule")}
         _compare(path, entry, kind)
-        if document.get("rules") != entry["rules"] or "steps" in document:
+        if document.get("rules") != entry.rules or "steps" in document:
             raise RulesMismatch(f"{path.name}, line {number} was made under other rules.")
     sample = np.linspace(0, len(documents) - 1, min(SAMPLE, len(documents))).astype(int)
     for at in sample.tolist():
@@ -141,10 +135,10 @@ def _checked_readable(path: Path, entry: Mapping[str, Any]) -> Hashes:
     return hashes_of_documents(documents)
 
 
-def _compare(path: Path, entry: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def _compare(path: Path, entry: ShardEntry, found: Mapping[str, Any]) -> None:
     """`RecordError` unless the entry says of a file what was found in it."""
     for key, value in found.items():
-        said = entry.get(key)
+        said = getattr(entry, key)
         if json.dumps(said, sort_keys=True) != json.dumps(value, sort_keys=True):
             raise RecordError(
                 f"{path.name}: its {key} is {value!r:.80}, but its manifest entry says"

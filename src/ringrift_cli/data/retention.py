@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.data.shard import ENDING, Shard, read_searched
+from ringrift_cli.data.shard import Shard, read_searched
 from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.notation import REASONS
-from ringrift_cli.store.manifest import MANIFEST, read_manifest, remove_from_manifest
+from ringrift_cli.store.manifest import ShardEntry, remove_from_manifest, searched
 from ringrift_cli.text import counted
 
 GB = 1e9
@@ -37,61 +36,14 @@ def check_space(folder: Path, least_gb: float, step: str) -> None:
         )
 
 
-def shards_of(data: Path) -> list[dict[str, Any]]:
-    """The manifest's lines of all shards, in order; what else a folder holds is left alone.
-
-    `RecordError` for a line that lacks something, or a shard that is listed twice and would count
-    twice.
-    """
-    entries = []
-    known: set[str] = set()
-    for entry in read_manifest(data):
-        name = str(entry.get("file", entry["sha256"]))
-        if "file" in entry and not name.endswith(ENDING):
-            continue
-        wrong = None
-        if entry.get("file") != Path(name).name:
-            wrong = "names no file of this folder"
-        elif not all(type(entry.get(key)) is int for key in ("games", "positions")):
-            wrong = "has no games and positions"
-        elif not _is_time(entry.get("time")):
-            wrong = f"has the time {entry.get('time')!r}"
-        elif entry["sha256"] in known:
-            wrong = "is there twice"
-        if wrong is not None:
-            raise RecordError(
-                f"{data / MANIFEST}: the line of {name} {wrong}.",
-                hint="bring the file back from a backup, or correct that line",
-            )
-        known.add(entry["sha256"])
-        entries.append(entry)
-    return entries
+def of_cycle(data: Path, cycle: int) -> list[ShardEntry]:
+    """The shards that a cycle has made so far."""
+    return [entry for entry in searched(data) if entry.generation == cycle]
 
 
-def _is_time(text: object) -> bool:
-    try:
-        return dt.datetime.fromisoformat(str(text)).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def of_cycle(data: Path, cycle: int) -> list[dict[str, Any]]:
-    """The manifest's lines of the shards that a cycle made, as far as it has come."""
-    return [
-        entry
-        for entry in shards_of(data)
-        if isinstance(entry.get("made"), dict) and entry["made"].get("generation") == cycle
-    ]
-
-
-def games_of(entries: list[dict[str, Any]]) -> int:
-    return sum(int(entry["games"]) for entry in entries)
-
-
-def hours_since(time: str) -> float:
-    """Hours from a time that a file gives until now."""
-    spent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)
-    return spent.total_seconds() / 3600
+def games_of(entries: Iterable[ShardEntry]) -> int:
+    """Games of some shards."""
+    return sum(entry.games for entry in entries)
 
 
 def newest_hours(data: Path) -> float:
@@ -99,19 +51,10 @@ def newest_hours(data: Path) -> float:
 
     Below 0 if it was made while the clock was ahead of what it says now.
     """
-    entries = shards_of(data)
+    entries = searched(data)
     if not entries:
         raise RecordError(f"{data} holds no shard to train on.")
-    return min(age_hours(entry) for entry in entries)
-
-
-def age_hours(entry: dict[str, Any]) -> float:
-    """Hours since a shard was made; one that came here is no younger than its arrival.
-
-    So the clock of another machine, however far ahead, makes no data fresh.
-    """
-    times = [str(entry[key]) for key in ("time", "received") if key in entry]
-    return max(hours_since(time) for time in times)
+    return min(entry.age_hours for entry in entries)
 
 
 # ---- what a cycle made ---------------------------------------------------------------------------
@@ -129,21 +72,21 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
     lengths: list[int] = []
     positions = 0
     for entry in entries:
-        shard = read_searched(data / str(entry["file"]), entry["sha256"])
+        shard = read_searched(data / entry.file, entry.sha256)
         columns = shard.columns
-        if len(columns.winners) != entry["games"]:
+        if len(columns.winners) != entry.games:
             raise RecordError(
-                f"{data / str(entry['file'])} holds {counted(len(columns.winners), 'game')}, but"
-                f" the manifest says {entry['games']}."
+                f"{data / entry.file} holds {counted(len(columns.winners), 'game')}, but"
+                f" the manifest says {entry.games}."
             )
         reasons.update(_reasons(shard))
         wins.update(columns.winners.tolist())
         seen.update(_hashes(shard))
         lengths += np.diff(columns.game_offsets).tolist()
         positions += len(columns.plies)
-    players = int(entries[0]["players"]) if entries else 0
+    players = entries[0].players if entries else 0
     return {
-        "shards": [entry["sha256"] for entry in entries],
+        "shards": [entry.sha256 for entry in entries],
         "games": len(lengths),
         "decisions": sum(lengths),
         "positions": positions,
@@ -155,16 +98,16 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
     }
 
 
-def _by_host(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _by_host(entries: list[ShardEntry]) -> dict[str, dict[str, Any]]:
     """What each machine made, how old its newest shard is, and whether that machine is this one."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        name, here = str(entry.get("from", entry.get("host"))), "from" not in entry
+        name, here = entry.received_from or entry.host, entry.received_from is None
         new = {"shards": 0, "games": 0, "newest_hours": math.inf, "here": here}
         row = found.setdefault(name, new)
         row["shards"] += 1
-        row["games"] += int(entry["games"])
-        row["newest_hours"] = round(min(row["newest_hours"], age_hours(entry)), 3)
+        row["games"] += entry.games
+        row["newest_hours"] = round(min(row["newest_hours"], entry.age_hours), 3)
     return found
 
 
@@ -222,8 +165,8 @@ def surplus(
     at, and those that models of the registry were trained on.
     """
     sizes = []
-    for entry in shards_of(data):
-        path = data / str(entry["file"])
+    for entry in searched(data):
+        path = data / entry.file
         if path.is_file():
             sizes.append((entry, path.stat().st_size))
     left, limit = sum(size for _, size in sizes), int(limit_gb * GB)
@@ -232,13 +175,13 @@ def surplus(
     for entry, size in sizes:
         if left <= limit:
             break
-        if entry["sha256"] not in window and entry["sha256"] not in models:
-            names.append(str(entry["sha256"]))
-            files.append(str(entry["file"]))
+        if entry.sha256 not in window and entry.sha256 not in models:
+            names.append(entry.sha256)
+            files.append(entry.file)
             left -= size
-    looked_at = sum(size for entry, size in sizes if entry["sha256"] in window)
+    looked_at = sum(size for entry, size in sizes if entry.sha256 in window)
     learned = sum(
-        size for entry, size in sizes if entry["sha256"] in models and entry["sha256"] not in window
+        size for entry, size in sizes if entry.sha256 in models and entry.sha256 not in window
     )
     return Surplus(names, files, whole - left, left, looked_at, learned)
 

@@ -20,10 +20,8 @@ move is replayed, every probability must be one of a legal action (shard_checks.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
-import socket
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,10 +42,10 @@ from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tab
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import add_to_manifest
+from ringrift_cli.store.manifest import SEARCHED, add_to_manifest, new_entry
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
-ENDING = ".shard"
+ENDING = SEARCHED
 DIGEST = 32
 COUNTS = ("games", "decisions", "positions", "choices")
 GAME_BYTES, DECISION_BYTES, CHOICE_BYTES = 10, 4, 6  # and 12 + 4 * players of a position
@@ -159,10 +157,8 @@ def write_searched(
     digest = sha256(data)
     path = folder / f"{digest[:16]}{ENDING}"
     write_whole(path, data)
-    told = {key: value for key, value in header.items() if key != "choices"}
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    entry = {"sha256": digest, "file": path.name, **told, "host": socket.gethostname()}
-    add_to_manifest(folder, {**entry, "time": now})
+    told: dict[str, Any] = {key: value for key, value in header.items() if key != "choices"}
+    add_to_manifest(folder, new_entry(sha256=digest, file=path.name, **told))
     return path
 
 

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ringrift_cli.data.shard import ENDING, Shard, read_searched
+from ringrift_cli.data.shard import Shard, read_searched
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
 from ringrift_cli.game.playout import BoolArray
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.manifest import MANIFEST, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, ShardEntry, searched
 
 ALPHA, BETA = 0.75, 0.4
 
@@ -67,48 +67,48 @@ class Window:
     """Shards by their manifest lines, newest first."""
 
     folder: Path
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[ShardEntry, ...]
     total: int  # positions that the folder holds for this pool
     size: int  # positions that the window was to hold; whole shards hold more
 
     @property
     def hashes(self) -> list[str]:
         """SHA-256 of each shard."""
-        return [str(entry["sha256"]) for entry in self.entries]
+        return [entry.sha256 for entry in self.entries]
 
     @property
     def positions(self) -> int:
-        return sum(int(entry["positions"]) for entry in self.entries)
+        return positions_of(self.entries)
 
     @property
     def games(self) -> int:
-        return sum(int(entry["games"]) for entry in self.entries)
+        return sum(entry.games for entry in self.entries)
 
     def document(self) -> dict[str, Any]:
         """What the window is, as JSON."""
-        times = sorted(str(entry["time"]) for entry in self.entries)
+        times = [entry.time for entry in self.entries]
         return {
             "shards": len(self.entries),
             "games": self.games,
             "positions": self.positions,
             "size": self.size,
             "total_positions": self.total,
-            "oldest": times[0],
-            "newest": times[-1],
+            "oldest": min(times).isoformat(),
+            "newest": max(times).isoformat(),
         }
 
     def read(self) -> list[Shard]:
         """The shards, newest first, each checked against its hash and its manifest line."""
         return [self._shard(entry) for entry in self.entries]
 
-    def _shard(self, entry: dict[str, Any]) -> Shard:
-        path = self.folder / str(entry["file"])
-        shard = read_searched(path, str(entry["sha256"]))
+    def _shard(self, entry: ShardEntry) -> Shard:
+        path = self.folder / entry.file
+        shard = read_searched(path, entry.sha256)
         for key in ("board", "players", "pie_rule", "games", "positions", "made"):
-            if shard.header[key] != entry.get(key):
+            if shard.header[key] != getattr(entry, key):
                 raise RecordError(
                     f"{path}: its {key} is {shard.header[key]!r}, but the manifest says"
-                    f" {entry.get(key)!r}.",
+                    f" {getattr(entry, key)!r}.",
                     hint="delete the manifest line and the file, or copy both again",
                 )
         return shard
@@ -136,9 +136,9 @@ def choose(
     `RulesMismatch` for a shard of this pool that was made under other rules.
     """
     entries = _of_pool(folder, setting)
-    total = sum(int(entry["positions"]) for entry in entries)
+    total = positions_of(entries)
     if hashes is not None:
-        known = {entry["sha256"]: entry for entry in entries}
+        known = {entry.sha256: entry for entry in entries}
         missing = [name for name in hashes if name not in known]
         if missing:
             raise RecordError(
@@ -147,11 +147,11 @@ def choose(
                 hint="copy the shards and their manifest lines there",
             )
         chosen = [known[name] for name in dict.fromkeys(hashes)]
-        size = sum(int(entry["positions"]) for entry in chosen)
+        size = positions_of(chosen)
     else:
         size = window_size(total, setting.least)
         chosen = _newest(entries, size)
-    if sum(int(entry["positions"]) for entry in chosen) == 0:
+    if positions_of(chosen) == 0:
         raise RecordError(
             f"{folder} holds no searched positions of {setting.pool}:"
             " there is nothing to train on.",
@@ -161,72 +161,46 @@ def choose(
     return Window(folder, tuple(chosen), total, size)
 
 
-def _of_pool(folder: Path, setting: WindowSetting) -> list[dict[str, Any]]:
-    """Lines of the shards of the pool, newest first; other records in the folder are left alone.
+def positions_of(entries: Iterable[ShardEntry]) -> int:
+    """Searched positions of some shards."""
+    return sum(entry.positions for entry in entries)
+
+
+def _of_pool(folder: Path, setting: WindowSetting) -> list[ShardEntry]:
+    """The shards of the pool, newest first; other files of games in the folder are left alone.
 
     Newest is the last generation, and within one the latest time: hosts' clocks differ, and one
     that was set back would bring old shards before new ones.
     """
-    pool = {"board": setting.board, "players": setting.players, "pie_rule": setting.pie_rule}
-    found: list[tuple[int, dt.datetime, int, dict[str, Any]]] = []
-    for entry in read_manifest(folder):
-        if not str(entry.get("file")).endswith(ENDING):
-            continue
-        if {key: entry.get(key) for key in pool} != pool:
-            continue
+    pool = (setting.board, setting.players, setting.pie_rule)
+    entries = [e for e in searched(folder) if (e.board, e.players, e.pie_rule) == pool]
+    for entry in entries:
         for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
-            if entry.get(key) != own:
+            if getattr(entry, key) != own:
                 raise RulesMismatch(
-                    f"{folder / str(entry['file'])} was made under the {key} {entry.get(key)}, but"
+                    f"{folder / entry.file} was made under the {key} {getattr(entry, key)}, but"
                     f" these are {own}.",
                     hint="another --data, with games made by this version of ringrift",
                 )
-        if not all(type(entry.get(key)) is int for key in ("games", "positions")):
-            raise RecordError(f"{folder / MANIFEST}: {entry['file']} has no games and positions.")
-        found.append((_generation(entry), _time(folder, entry), len(found), entry))
-    return [entry for *_, entry in sorted(found, key=lambda item: item[:3], reverse=True)]
+    return sorted(entries, key=lambda e: (e.generation, e.known_since))[::-1]
 
 
-def _generation(entry: dict[str, Any]) -> int:
-    """The generation that made a shard; -1 if its line does not say."""
-    made = entry.get("made")
-    generation = made.get("generation") if isinstance(made, dict) else None
-    return generation if type(generation) is int else -1
-
-
-def _time(folder: Path, entry: dict[str, Any]) -> dt.datetime:
-    """When a shard was made; not after it came here, whatever the clock of its host said."""
-    times = []
-    for text in (entry.get("time"), *([entry["received"]] if "received" in entry else [])):
-        try:
-            time = dt.datetime.fromisoformat(str(text))
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
-            raise RecordError(
-                f"{folder / MANIFEST}: {entry['file']} has the time {text!r}, expected one like"
-                " 2026-01-31T12:00:00+00:00."
-            )
-        times.append(time)
-    return min(times)
-
-
-def _newest(entries: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+def _newest(entries: list[ShardEntry], size: int) -> list[ShardEntry]:
     """The first entries that hold `size` positions, or all of them."""
     chosen, held = [], 0
     for entry in entries:
         if held >= size:
             break
         chosen.append(entry)
-        held += int(entry["positions"])
+        held += entry.positions
     return chosen
 
 
 def _refuse_stale(
-    folder: Path, chosen: list[dict[str, Any]], setting: WindowSetting, now: dt.datetime
+    folder: Path, chosen: list[ShardEntry], setting: WindowSetting, now: dt.datetime
 ) -> None:
     """`RecordError` if the newest of the shards is not new enough."""
-    newest = max(_time(folder, entry) for entry in chosen)
+    newest = max(entry.known_since for entry in chosen)
     hours = (now - newest).total_seconds() / 3600
     if setting.max_age is not None and hours > setting.max_age:
         raise RecordError(
@@ -236,7 +210,7 @@ def _refuse_stale(
         )
     if setting.max_generations_behind is None or setting.generation is None:
         return
-    newest_generation = max(map(_generation, chosen))
+    newest_generation = max(entry.generation for entry in chosen)
     if newest_generation < 0:
         raise RecordError(
             f"No shard of {folder} says which generation made it, so that"

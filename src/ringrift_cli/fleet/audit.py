@@ -32,8 +32,7 @@ class Here:
         for folder in destination.folders():
             self.removed |= removed_from_manifest(folder)
             for entry in read_manifest(folder):
-                name = Path(str(entry.get("file"))).name
-                self.paths[str(entry["sha256"])] = folder / name
+                self.paths[entry.sha256] = folder / entry.file
         self._wrong: dict[str, str | None] = {}
         self._lock = threading.Lock()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from ringrift_cli.store.manifest import MANIFEST, read_manifest, removed_from_manifest
+from ringrift_cli.store.manifest import ShardEntry, read_manifest, removed_from_manifest, stamp
 
 
 class Destination:
@@ -20,8 +19,8 @@ class Destination:
     def __init__(
         self,
         folders: Callable[[], Iterable[Path]],
-        place: Callable[[Mapping[str, Any]], Path],
-        check: Callable[[Path, Mapping[str, Any], Path], None],
+        place: Callable[[ShardEntry], Path],
+        check: Callable[[Path, ShardEntry, Path], None],
         endings: tuple[str, ...],
     ) -> None:
         self.folders, self.place, self.check, self.endings = folders, place, check, endings
@@ -40,14 +39,10 @@ class Destination:
             return any(sha256 in self._of(folder) for folder in self.folders())
 
     def _of(self, folder: Path) -> set[str]:
-        try:
-            stat = (folder / MANIFEST).stat()
-        except FileNotFoundError:
-            return set()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if folder not in self._read or self._read[folder][0] != stamp:
-            names = {str(entry["sha256"]) for entry in read_manifest(folder)}
-            self._read[folder] = (stamp, names | removed_from_manifest(folder))
+        now = stamp(folder)
+        if folder not in self._read or self._read[folder][0] != now:
+            names = {entry.sha256 for entry in read_manifest(folder)}
+            self._read[folder] = (now, names | removed_from_manifest(folder))
         return self._read[folder][1]
 
     def claim(self, sha256: str) -> bool:

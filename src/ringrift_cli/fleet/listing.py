@@ -6,17 +6,17 @@ entries without end, sizes that fill a disk. What is not right is named and goes
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringrift_cli.errors import BadOutput
+from ringrift_cli.errors import BadOutput, RecordError
 from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Wanted
 from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import ShardEntry
 
 ROOTS = ("jobs", "runs")
 MOST_FILES = 1_000_000  # of one host
@@ -155,7 +155,7 @@ def _plain(text: str) -> str:
 # ---- entries ------------------------------------------------------------------------------------
 
 
-def entries(link: Link, lines: Collection[Line]) -> Iterator[tuple[Line, dict[str, Any] | str]]:
+def entries(link: Link, lines: Collection[Line]) -> Iterator[tuple[Line, ShardEntry | str]]:
     """The manifest entry of each line, or what is wrong with it."""
     by_folder: dict[str, list[Line]] = {}
     for line in lines:
@@ -165,9 +165,7 @@ def entries(link: Link, lines: Collection[Line]) -> Iterator[tuple[Line, dict[st
             yield from _entries(link, folder, own[first : first + AT_ONCE])
 
 
-def _entries(
-    link: Link, folder: str, lines: list[Line]
-) -> Iterator[tuple[Line, dict[str, Any] | str]]:
+def _entries(link: Link, folder: str, lines: list[Line]) -> Iterator[tuple[Line, ShardEntry | str]]:
     missing = {line.sha256: line for line in lines}
     for frame in link.stream("lines", folder=folder, sha256s=list(missing)):
         if isinstance(frame, bytes):
@@ -179,31 +177,24 @@ def _entries(
         line = missing.pop(name, None) if isinstance(name, str) else None
         if line is None or not isinstance(entry, dict):
             raise BadOutput(f"{link.host} sent an entry that nobody asked for: {frame!r:.120}.")
-        yield line, _why_not(line, entry) or entry
+        yield line, _parsed(line, entry)
     for line in missing.values():
         yield line, "its manifest lists it, and has no entry for it"
 
 
-def _why_not(line: Line, entry: dict[str, Any]) -> str | None:
-    """Why something is no manifest entry of a file; None if it is one."""
+def _parsed(line: Line, document: dict[str, Any]) -> ShardEntry | str:
+    """The manifest entry of a file, or why the document is none."""
     try:
-        long = len(json.dumps(entry)) > MOST_ENTRY
+        if len(json.dumps(document)) > MOST_ENTRY:
+            return f"its manifest entry is longer than {MOST_ENTRY} bytes"
+        entry = ShardEntry.from_json(document)
     except RecursionError:
-        long = True
-    if long:
-        return f"its manifest entry is longer than {MOST_ENTRY} bytes"
-    if entry.get("file") != line.file:
-        return f"its manifest entry names the file {entry.get('file')!r:.80}"
-    try:
-        made = dt.datetime.fromisoformat(str(entry.get("time")))
-    except ValueError:
-        made = None
-    if made is None or made.tzinfo is None:
-        return f"its manifest entry has the time {entry.get('time')!r:.60}"
-    for key in ("host", "from", "received"):
-        if not isinstance(entry.get(key, ""), str):
-            return f"its manifest entry has the {key} {entry.get(key)!r:.60}"
-    return None
+        return "its manifest entry is nested too deeply"
+    except RecordError as error:
+        return error.message
+    if entry.file != line.file:
+        return f"its manifest entry names the file {entry.file!r:.80}"
+    return entry
 
 
 # ---- models -------------------------------------------------------------------------------------

@@ -182,15 +182,15 @@ def push_games(
     missing = [
         entry
         for entry in read_manifest(folder)
-        if entry["sha256"] not in known and str(entry.get("file")).endswith(endings)
+        if entry.sha256 not in known and entry.file.endswith(endings)
     ]
-    files = [(entry, folder / Path(str(entry["file"])).name) for entry in missing]
+    files = [(entry, folder / entry.file) for entry in missing]
     meter.remain(sum(path.stat().st_size for _, path in files if path.exists()))
     waiting: list[dict[str, Any]] = []
     for entry, path in files:
         if should_stop():
             raise Stopped
-        digest = str(entry["sha256"])
+        digest = entry.sha256
         try:
             pushed.bytes += put(link, path, f"{there}/{path.name}", digest, meter)
         except RemoteError as error:
@@ -201,7 +201,7 @@ def push_games(
                 ) from error
             raise
         pushed.confirmed[f"{there}/{path.name}"] = digest
-        waiting.append(entry)
+        waiting.append(entry.to_json())
         if len(waiting) >= ENTER or entry is missing[-1]:
             link.ask("enter", folder=there, entries=waiting)
             pushed.files += len(waiting)

@@ -14,7 +14,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from ringrift_cli.fleet.transfer import (
     move_in,
     sync_folder,
 )
-from ringrift_cli.store.manifest import add_to_manifest
+from ringrift_cli.store.manifest import ShardEntry, add_to_manifest
 
 INCOMING = "incoming"
 TRIES = 3  # of a file that does not come as it was
@@ -145,7 +145,7 @@ def pull_over(
     *,
     meter: Meter | None = None,
     should_stop: ShouldStop = never,
-    entered: Callable[[list[dict[str, Any]]], None] = lambda entries: None,
+    entered: Callable[[list[ShardEntry]], None] = lambda entries: None,
     roots: Sequence[str] = listing.ROOTS,
 ) -> Pulled:
     """The same over a link that is open, once; errors of the link and of the host come through.
@@ -179,13 +179,13 @@ class _Pull:
         self.host, self.link, self.state, self.destination = link.host, link, state, destination
         self.meter, self.pulled, self.should_stop = meter, pulled, should_stop
         self.folder = state / INCOMING / link.host
-        self.entries: dict[str, tuple[Line, dict[str, Any], Path]] = {}
+        self.entries: dict[str, tuple[Line, ShardEntry, Path]] = {}
         self.waiting = Waiting([])
         self.health = Health(state)
-        self.entered: Callable[[list[dict[str, Any]]], None] = lambda entries: None
+        self.entered: Callable[[list[ShardEntry]], None] = lambda entries: None
         self.roots: Sequence[str] = listing.ROOTS
         self._lock = threading.Lock()  # of what the streams share: all below
-        self._batch: list[tuple[Path, Path, dict[str, Any], int]] = []
+        self._batch: list[tuple[Path, Path, ShardEntry, int]] = []
         self._batch_since = 0.0
         self._tries: dict[str, int] = {}
 
@@ -353,17 +353,16 @@ class _Pull:
                 entries = []
                 for whole, _, entry, _ in own:
                     move_in(whole, folder / whole.name)
-                    received = {"from": self.host, "received": synced.now()}
-                    entries.append({**entry, **received})
+                    entries.append(entry.received_now(self.host))
                 sync_folder(folder)
                 add_to_manifest(folder, *entries)
                 self.pulled.files += len(own)
                 self.pulled.bytes += sum(size for _, _, _, size in own)
-                self.pulled.games += sum(_games(entry) for entry in entries)
+                self.pulled.games += sum(entry.games for entry in entries)
                 self.entered(entries)
         except RingriftError:
             for _, _, entry, _ in batch:
-                self.destination.release(str(entry["sha256"]))
+                self.destination.release(entry.sha256)
             raise
 
     # ---- what is not right ----------------------------------------------------------------------
@@ -426,8 +425,3 @@ class _Pull:
     def _set_aside(self) -> bool:
         aside = self.health.set_aside(self.host)
         return aside is not None and aside[0] == math.inf
-
-
-def _games(entry: Mapping[str, Any]) -> int:
-    games = entry.get("games")
-    return games if type(games) is int else 0

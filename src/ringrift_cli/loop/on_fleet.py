@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from ringrift_cli.data.retention import games_of, of_cycle
 from ringrift_cli.errors import FleetError, RecordError, UsageError
@@ -37,6 +36,7 @@ from ringrift_cli.loop.remote_training import RemoteTraining
 from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
 from ringrift_cli.settings import Config, SelfPlay
 from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import ShardEntry
 from ringrift_cli.text import counted
 
 MOST_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
@@ -259,10 +259,9 @@ class _Arrived:
 
         return games_of(of_cycle(self._work.folder, self._work.cycle))
 
-    def _check(self, path: Path, entry: Mapping[str, Any], folder: Path) -> None:
+    def _check(self, path: Path, entry: ShardEntry, folder: Path) -> None:
         """The usual check, and that games are those of this run and of the model of their cycle."""
-        made = entry.get("made")
-        made = made if isinstance(made, dict) else {}
+        made = entry.made
         if folder != self._work.folder:
             raise RecordError(f"it belongs in {folder}, but its job plays for this run")
         generation = made.get("generation")

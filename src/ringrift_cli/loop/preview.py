@@ -11,6 +11,7 @@ from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, surplus
 from ringrift_cli.loop.journal import BEGUN, CYCLE
 from ringrift_cli.loop.protocol import ACCEPTED, Steps
 from ringrift_cli.settings import Config
+from ringrift_cli.store.manifest import searched
 
 
 def preview(config: Config, steps: Steps) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def preview(config: Config, steps: Steps) -> dict[str, Any]:
         "champion": champion.identity if champion else None,
         "games": wanted,
         "games_missing": max(wanted - played, 0),
-        "shards": len(cycle_data.shards_of(folders.data)),
+        "shards": len(searched(folders.data)),
         "window": len(window),
         "surplus": len(surplus(config, steps, folders.data).names),
         "free_gb": round(shutil.disk_usage(there).free / cycle_data.GB, 3),

@@ -11,7 +11,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.data.retention import shards_of
 from ringrift_cli.data.shard import SearchedGame, read_searched
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
@@ -20,6 +19,7 @@ from ringrift_cli.loop import report_plots
 from ringrift_cli.loop.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
 from ringrift_cli.loop.report_style import STYLE
 from ringrift_cli.settings import Config
+from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import counted
 
 GAMES = 2
@@ -224,10 +224,10 @@ def _settings(record: Record) -> str:
 def _games(data: Path, records: list[Record]) -> list[str]:
     """The first games of the newest shard that is still there, at a few moments each."""
     newest = {name for record in records[-1:] for name in record["selfplay"]["shards"]}
-    entries = [entry for entry in shards_of(data) if entry["sha256"] in newest]
+    entries = [entry for entry in searched(data) if entry.sha256 in newest]
     if not entries:
         return []
-    shard = read_searched(data / str(entries[-1]["file"]), entries[-1]["sha256"])
+    shard = read_searched(data / entries[-1].file, entries[-1].sha256)
     kind = records[-1]["selfplay"]["model"]["kind"]
     who = PLAYERS[kind]
     parts = [f"<h3>Games that {who} played in cycle {records[-1]['cycle']}</h3>"]

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.data.retention import GB, age_hours, games_of, shards_of
+from ringrift_cli.data.retention import GB, games_of
+from ringrift_cli.data.window import positions_of
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.alarms import HEURISTIC, heuristic_elo
@@ -14,6 +15,7 @@ from ringrift_cli.loop.cycle import RESULTS, Folders
 from ringrift_cli.loop.journal import CYCLE, Journal
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import Config
+from ringrift_cli.store.manifest import searched
 
 MOST_RECENT = 50  # cycles in the document; cycles.jsonl has all
 
@@ -110,12 +112,12 @@ def _champion(config: Config, records: list[Document]) -> Document | None:
 
 
 def _data(data: Path) -> Document:
-    entries = shards_of(data)
+    entries = searched(data)
     return {
         "shards": len(entries),
         "games": games_of(entries),
-        "positions": sum(int(entry["positions"]) for entry in entries),
-        "newest_hours": (round(min(age_hours(entry) for entry in entries), 2) if entries else None),
+        "positions": positions_of(entries),
+        "newest_hours": (round(min(entry.age_hours for entry in entries), 2) if entries else None),
     }
 
 

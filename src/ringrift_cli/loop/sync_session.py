@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -26,7 +26,7 @@ from ringrift_cli.fleet.sync_models import missing, pull_models
 from ringrift_cli.fleet.transfer import Meter
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.protocol import Watch
-from ringrift_cli.store.manifest import MANIFEST
+from ringrift_cli.store.manifest import MANIFEST, ShardEntry
 from ringrift_cli.text import transfer_rate
 
 if TYPE_CHECKING:
@@ -211,17 +211,17 @@ class SyncSession:
     def _folders(self) -> list[Path]:
         return [path.parent for path in self.runs.glob(f"*/*/{MANIFEST}")]
 
-    def _place(self, entry: Mapping[str, Any]) -> Path:
+    def _place(self, entry: ShardEntry) -> Path:
         from ringrift_cli.data.intake import place
 
         return place(self.runs, entry)
 
-    def _checker(self) -> Callable[[Path, Mapping[str, Any], Path], None]:
+    def _checker(self) -> Callable[[Path, ShardEntry, Path], None]:
         """The check of files of games, which is loaded when there is one to check."""
         lock = threading.Lock()
         made: list[Arrivals] = []
 
-        def check(path: Path, entry: Mapping[str, Any], folder: Path) -> None:
+        def check(path: Path, entry: ShardEntry, folder: Path) -> None:
             with lock:
                 if not made:
                     self._reporter.compile_rules()

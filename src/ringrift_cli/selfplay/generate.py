@@ -27,7 +27,7 @@ from ringrift_cli.runtime.profiles import Choice, Key, Say, find, network_named,
 from ringrift_cli.selfplay.actor import Counts, PlaySetting
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.settings import SelfPlay, setting_of
-from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import read_manifest
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
@@ -163,14 +163,11 @@ def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:
     made = setting.made(setting.identity, setting.generation)
     games = shards = 0
     for entry in read_manifest(folder):
-        path = folder / str(entry.get("file"))
-        ours = entry.get("made") == made and entry.get("pie_rule") == setting.pie_rule
-        ours = ours and (entry.get("board"), entry.get("players")) == (
-            setting.board,
-            setting.players,
-        )
-        if ours and path.is_file() and sha256(path.read_bytes()) == entry["sha256"]:
-            games, shards = games + int(entry["games"]), shards + 1
+        path = folder / entry.file
+        kind = (setting.board, setting.players, setting.pie_rule)
+        ours = entry.made == made and (entry.board, entry.players, entry.pie_rule) == kind
+        if ours and path.is_file() and sha256_of_file(path) == entry.sha256:
+            games, shards = games + entry.games, shards + 1
     return games, shards
 
 

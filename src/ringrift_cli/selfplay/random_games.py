@@ -7,8 +7,6 @@ goes on behind the games that whole shards of the folder already hold.
 
 from __future__ import annotations
 
-import datetime as dt
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,8 @@ from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.files import write_whole
-from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import add_to_manifest, read_manifest
+from ringrift_cli.store.hashes import sha256, sha256_of_file
+from ringrift_cli.store.manifest import add_to_manifest, new_entry, read_manifest
 
 SHARD_GAMES = 4096
 LOG = 512  # decisions played between two looks at the host
@@ -85,15 +83,13 @@ def recorded(folder: Path, setting: Setting, *, readable: bool) -> int:
     """How many games of the run, from its first on, whole shards of the folder hold."""
     spans: dict[int, int] = {}
     for entry in read_manifest(folder):
-        made, games = entry.get("made"), entry.get("games")
-        first = made.get("first") if isinstance(made, dict) else None
-        if type(first) is not int or type(games) is not int or games <= spans.get(first, 0):
+        first, path = entry.made.get("first"), folder / entry.file
+        if type(first) is not int or entry.games <= spans.get(first, 0):
             continue
-        path = folder / str(entry.get("file"))
         ours = path.name.endswith(_ending(readable)) and path.is_file()
-        ours = ours and _entry(setting, first).items() <= entry.items()
-        if ours and sha256(path.read_bytes()) == entry["sha256"]:
-            spans[first] = games
+        ours = ours and _entry(setting, first).items() <= entry.to_json().items()
+        if ours and sha256_of_file(path) == entry.sha256:
+            spans[first] = entry.games
     known = 0
     for first, games in sorted(spans.items()):
         if first <= known:
@@ -163,14 +159,8 @@ def write_shard(
     digest = sha256(data)
     path = folder / f"{digest[:16]}{_ending(readable)}"
     write_whole(path, data)
-    entry = {
-        "sha256": digest,
-        "file": path.name,
-        "games": len(records),
-        "decisions": sum(len(record.actions) for record in records),
-        **_entry(setting, first),
-        "host": socket.gethostname(),
-        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
+    decisions = sum(len(record.actions) for record in records)
+    counts: dict[str, Any] = {"games": len(records), "decisions": decisions}
+    entry = new_entry(sha256=digest, file=path.name, **counts, **_entry(setting, first))
     add_to_manifest(folder, entry)
     return path

@@ -135,7 +135,7 @@ def enter(half: Half, ask: Ask) -> Ask:
     from pathlib import Path
 
     from ringrift_cli.fleet.remote import hashes
-    from ringrift_cli.store.manifest import add_to_manifest
+    from ringrift_cli.store.manifest import ShardEntry, add_to_manifest
 
     name, found = text(ask, "folder"), ask.get("entries")
     folder = half.path(name)
@@ -152,7 +152,7 @@ def enter(half: Half, ask: Ask) -> Ask:
         held = known.of(path, os.lstat(path))
         if held != checked["sha256"]:
             raise Refusal("hash", f"{half.relative(path)!r} has SHA-256 {held}, not the entry's.")
-    add_to_manifest(Path(folder), *found)
+    add_to_manifest(Path(folder), *map(ShardEntry.from_json, found))
     return {"entered": len(found)}
 
 
