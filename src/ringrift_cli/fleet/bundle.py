@@ -23,8 +23,7 @@ PACKAGE = Path(__file__).parents[1]
 SHIPPED = (
     "__init__.py",
     "errors.py",
-    "store/__init__.py",
-    "store/files.py",
+    "store/*.py",
     "fleet/__init__.py",
     "fleet/remote/*.py",
 )
