@@ -50,7 +50,7 @@ BUDGET = {
     "search": 1900,
     "selfplay": 1250,
     "stats": 1050,
-    "store": 350,
+    "store": 400,
     "train": 1650,
     "tune": 1100,
 }
