@@ -23,7 +23,9 @@ PACKAGE = Path(__file__).parents[1]
 SHIPPED = (
     "__init__.py",
     "errors.py",
-    "store/*.py",
+    "store/__init__.py",
+    "store/files.py",
+    "store/locks.py",
     "fleet/__init__.py",
     "fleet/remote/*.py",
 )

@@ -135,7 +135,8 @@ def enter(half: Half, ask: Ask) -> Ask:
     from pathlib import Path
 
     from ringrift_cli.fleet.remote import hashes
-    from ringrift_cli.store.manifest import ShardEntry, add_to_manifest
+    from ringrift_cli.store.files import write_whole
+    from ringrift_cli.store.locks import locked
 
     name, found = text(ask, "folder"), ask.get("entries")
     folder = half.path(name)
@@ -152,7 +153,14 @@ def enter(half: Half, ask: Ask) -> Ask:
         held = known.of(path, os.lstat(path))
         if held != checked["sha256"]:
             raise Refusal("hash", f"{half.relative(path)!r} has SHA-256 {held}, not the entry's.")
-    add_to_manifest(Path(folder), *map(ShardEntry.from_json, found))
+    manifest = Path(folder) / MANIFEST
+    with locked(manifest.with_name(f".{MANIFEST}.lock")):
+        before = manifest.read_bytes() if manifest.exists() else b""
+        told = entries(str(manifest), MANIFEST) if before else []
+        there = {entry["sha256"] for _number, entry in told if not isinstance(entry, str)}
+        more = [json.dumps(entry) + "\n" for entry in found if entry["sha256"] not in there]
+        if more:
+            write_whole(manifest, before + "".join(more).encode())
     return {"entered": len(found)}
 
 
