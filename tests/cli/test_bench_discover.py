@@ -14,7 +14,7 @@ from ringrift_cli.bench.subject import Measured, Rates, Setting, Subject
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.runtime.machine import device_name
-from ringrift_cli.runtime.profiles import find, path_of, read, save
+from ringrift_cli.runtime.profiles import find, path_of, save
 from tests.bench.profiled import TRAINING, entry
 from tests.conftest import Ringrift
 
@@ -68,7 +68,7 @@ def test_self_play_uses_what_was_discovered(
     assert (told["kind"], told["board"], told["players"]) == ("selfplay", "hex8", 2)
     [one] = told["devices"]
     assert one["device"] == DEVICE
-    assert read(Path(one["profile"]))[1][0].document() == one["chosen"]
+    assert json.loads(Path(one["profile"]).read_text())["entries"][0] == one["chosen"]
     assert one["chosen"]["batch"] == 4
     assert one["chosen"]["memory"] == one["rungs"][0]["memory_bytes"] > 50 * MB
 
@@ -230,7 +230,7 @@ def test_a_damaged_profile_is_told_before_anything_is_measured(
     for mode in ("--discover", "--validate"):
         run = ringrift("bench", "engine", mode)
         assert run.code == 1
-        assert f"{path}: it is no profile of format 1" in run.err
+        assert f"{path} is no profile of format 1" in run.err
     assert not faked
 
 

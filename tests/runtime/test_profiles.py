@@ -19,9 +19,9 @@ from ringrift_cli.runtime.profiles import (
     Key,
     find,
     folder,
+    known,
     network_named,
     path_of,
-    read,
     save,
 )
 from ringrift_cli.selfplay import generate
@@ -70,13 +70,14 @@ def test_an_entry_replaces_that_of_its_key_alone() -> None:
     save(DEVICE, ENTRY)
     save(DEVICE, TRAINING)
     path = save(DEVICE, entry(batch=48))
-    assert read(path) == (DEVICE, [TRAINING, entry(batch=48)])
+    assert path == path_of(DEVICE)
+    assert known(DEVICE) == [TRAINING, entry(batch=48)]
     found = find(DEVICE, ENTRY.key)
     assert (found.entry, found.refused) == (entry(batch=48), False)
     assert found.text == f"profile of {DEVICE} from 2026-11-21"
     other = find(DEVICE, replace(ENTRY.key, players=3))
     assert (other.entry, other.refused) == (None, False)
-    assert "says nothing of selfplay on hex8 with 3 players, network tiny" in other.text
+    assert "has no entry for selfplay on hex8 with 3 players, network tiny" in other.text
 
 
 @pytest.mark.parametrize(
@@ -110,21 +111,21 @@ def broken(**changed: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "it is no JSON"),
-        ("[]", "no profile of format 1"),
-        ('{"format": 2}', "no profile of format 1"),
-        ('{"format": 1, "device": 3, "entries": []}', "it names no device"),
-        ('{"format": 1, "device": "x", "entries": [1]}', "entry 1 has not the fields"),
-        (broken(more=1), "entry 1 has not the fields"),
-        (broken(batch=0), "entry 1 has 0 as batch"),
-        (broken(batch=True), "entry 1 has True as batch"),
-        (broken(threads=0), "entry 1 has 0 as threads"),
-        (broken(throughput=float("nan")), "entry 1 has nan as throughput"),
-        (broken(throughput=0), "entry 1 has no throughput"),
-        (broken(kind="sleep"), "entry 1 is of no known kind"),
-        (broken(precision="int4"), "entry 1 is of no known kind or precision"),
-        (broken(date=""), "entry 1 has '' as date"),
-        (broken(unit=None), "entry 1 has None as unit"),
+        ("{", "Input data was truncated"),
+        ("[]", "Expected `object`"),
+        ('{"format": 2}', "Invalid enum value 2 - at `$.format`"),
+        ('{"format": 1, "device": 3, "entries": []}', "Expected `str`, got `int` - at `$.device`"),
+        ('{"format": 1, "device": "x", "entries": [1]}', "at `$.entries[0]`"),
+        (broken(more=1), "unknown field `more` - at `$.entries[0]`"),
+        (broken(batch=0), "Expected `int` >= 1 - at `$.entries[0].batch`"),
+        (broken(batch=True), "at `$.entries[0].batch`"),
+        (broken(threads=0), "Expected `int` >= 1 - at `$.entries[0].threads`"),
+        (broken(throughput=float("nan")), "JSON is malformed"),
+        (broken(throughput=0), "Expected `float` > 0.0 - at `$.entries[0].throughput`"),
+        (broken(kind="sleep"), "(engine|search|selfplay|train)$' - at `$.entries[0].kind`"),
+        (broken(precision="int4"), "float32)$' - at `$.entries[0].precision`"),
+        (broken(date=""), "`$.entries[0].date`"),
+        (broken(unit=None), "got `null` - at `$.entries[0].unit`"),
     ],
 )
 def test_a_damaged_profile_is_named(text: str, said: str) -> None:
@@ -134,7 +135,7 @@ def test_a_damaged_profile_is_named(text: str, said: str) -> None:
     for use in (lambda: find(DEVICE, ENTRY.key), lambda: save(DEVICE, ENTRY)):
         with pytest.raises(RecordError) as caught:
             use()
-        assert str(path) in caught.value.message
+        assert caught.value.message.startswith(f"{path} is no profile of format 1: ")
         assert said in caught.value.message
         assert str(path) in (caught.value.hint or "")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn.network import architecture
@@ -61,7 +62,7 @@ def test_what_a_profile_advises(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (other.threads, other.precision) == (None, None)
     asked = advised(changed(SETTING, precision="float32"), TINY)
     assert (asked.threads, asked.precision) == (1, None)
-    save(DEVICE, replace(TRAINING, ringrift="0.0.9"))
+    save(DEVICE, structs.replace(TRAINING, ringrift="0.0.9"))
     assert advised(SETTING, TINY).refused
     save(DEVICE, TRAINING)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -89,7 +90,7 @@ def test_a_run_keeps_the_precision_it_began_with(tmp_path: Path, sources: Source
     stopped = train(SETTING, sources, tmp_path / "parts", should_stop=lambda: True)
     assert stopped.stopped
     assert train_state.read_state(tmp_path / "parts").precision == "bfloat16"
-    save(DEVICE, replace(TRAINING, precision="float32"))
+    save(DEVICE, structs.replace(TRAINING, precision="float32"))
     resumed = train(SETTING, sources, tmp_path / "parts", resume=True, say=told.append)
     assert resumed.precision == "bfloat16"
     assert resumed.identity == whole.identity

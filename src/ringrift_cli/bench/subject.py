@@ -25,7 +25,7 @@ COUNTED = {  # what the throughput of a kind counts
 class Subject:
     """Work to measure. Without a `model` the network, if there is one, is a new one of `size`."""
 
-    kind: str  # machine_profiles.KINDS
+    kind: str  # runtime.profiles.Entry.kind
     board: str
     players: int
     device: str = "cpu"  # machine.py
