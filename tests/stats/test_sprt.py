@@ -15,7 +15,7 @@ from scipy import optimize
 from ringrift_cli.errors import UsageError
 from ringrift_cli.stats.elo import score_of_elo
 from ringrift_cli.stats.multinomial import FloatArray, likeliest_with_mean_zero
-from ringrift_cli.stats.sprt import Sprt, exact_llr, normal_llr, t_value_llr
+from ringrift_cli.stats.sprt import Sprt, exact_llr
 
 COUNTS = st.lists(st.integers(0, 300), min_size=3, max_size=5).filter(any)
 
@@ -30,9 +30,6 @@ PAGE_SCORE = 0.5 + 4 / (800 / math.log(10)) * math.sqrt(2 * 0.0576171875)
 def test_pentanomial_ratios_are_as_a_fishtest_page_prints_them() -> None:
     assert round(PAGE_SCORE, 5) == 0.50391
     assert float(exact_llr(PAGE, 0.5, PAGE_SCORE)) == pytest.approx(-0.53772, abs=5e-6)
-    assert float(normal_llr(PAGE, 0.5, PAGE_SCORE)) == pytest.approx(-0.55961, abs=5e-6)
-    normalized = Sprt(0, 4, model="normalized")
-    assert normalized.llr(PAGE) == pytest.approx(-0.54912, abs=5e-6)
 
 
 def test_jumps_of_the_ratio_are_as_the_page_prints_them() -> None:
@@ -67,50 +64,6 @@ def test_exact_ratios_are_those_of_fishtest(
     assert printed is None or round(llr, 2) == printed
 
 
-@pytest.mark.parametrize(
-    ("elo0", "elo1", "counts", "games", "printed", "fishtest"),
-    [
-        # Disservin/fastchess, app/tests/sprt_test.cpp: normalized trinomial 1, 2; pentanomial 1, 2.
-        (0, 2, [36027, 68692, 36433], 1, 0.92, 0.9232934509457336),
-        (-1.75, 0.25, [10650, 20431, 10871], 1, 2.30, 2.297500407106383),
-        (0, 2, [365, 16618, 36229, 16974, 390], 2, 2.25, 2.250367703548933),
-        (-1.75, 0.25, [127, 4883, 10712, 5150, 104], 2, 3.01, 3.010154196606051),
-        # The last example in Fishtest's stat_util.py.
-        (0.764, 3.439, [39, 2226, 31451, 2412, 40], 2, None, 2.162940869584568),
-    ],
-)
-def test_normalized_ratios_are_those_of_fishtest(
-    elo0: float,
-    elo1: float,
-    counts: list[int],
-    games: int,
-    printed: float | None,
-    fishtest: float,
-) -> None:
-    """`fishtest` is LLR_normalized of official-stockfish/fishtest (LLRcalc.py, 0753fcc)."""
-    llr = Sprt(elo0, elo1, games=games, model="normalized").llr(counts)
-    assert llr == pytest.approx(fishtest, abs=1e-6)
-    assert printed is None or round(llr, 2) == printed
-
-
-@pytest.mark.parametrize(
-    ("elo0", "elo1", "counts", "printed", "fishtest"),
-    [
-        # cutechess issue 543: cutechess computes the normal ratio.
-        (0, 5, [759, 1863, 880], 2.95, 2.9531835199052483),
-        (0, 2, [57030, 106593, 57433], -2.59, -2.59298509671756),
-        (0.5, 2.5, [223, 9863, 21279, 10037, 246], -3.07, -3.074255831377707),
-    ],
-)
-def test_normal_ratios_are_those_of_cutechess_and_fishtest(
-    elo0: float, elo1: float, counts: list[int], printed: float, fishtest: float
-) -> None:
-    """`fishtest` is LLR_alt2 of official-stockfish/fishtest (LLRcalc.py), times the blocks."""
-    llr = Sprt(elo0, elo1).normal_llr(counts)
-    assert llr == pytest.approx(fishtest, abs=1e-6)
-    assert round(llr, 2) == printed
-
-
 def test_bounds_are_walds() -> None:
     test = Sprt(0, 5, alpha=0.05, beta=0.05)
     assert (round(test.lower, 2), round(test.upper, 2)) == (-2.94, 2.94)
@@ -121,17 +74,15 @@ def test_bounds_are_walds() -> None:
 # ---- an independent solver ----------------------------------------------------------------------
 
 
-def greatest_likelihood(shares: FloatArray, values: FloatArray, t: float | None) -> float:
-    """Σ shares·log p where mean / deviation is `t`, or the mean zero, by SLSQP over logits."""
+def greatest_likelihood(shares: FloatArray, values: FloatArray) -> float:
+    """Σ shares·log p where the mean is zero, by SLSQP over logits."""
 
     def p(logits: FloatArray) -> FloatArray:
         weights = np.exp(logits - logits.max())
         return np.asarray(weights / weights.sum())
 
     def violation(logits: FloatArray) -> float:
-        mean = p(logits) @ values
-        spread = math.sqrt(p(logits) @ (values - mean) ** 2)
-        return float(mean if t is None else mean - t * spread)
+        return float(p(logits) @ values)
 
     found = optimize.minimize(
         lambda logits: -(shares * np.log(p(logits))).sum(),
@@ -149,35 +100,26 @@ def test_exact_ratio_agrees_with_a_general_optimiser(counts: list[int]) -> None:
     players = len(counts) - 1
     shares, values = np.array(counts) / 100, np.linspace(0, 1, len(counts))
     scores = [score_of_elo(elo, players) for elo in (-20, 25)]
-    at0, at1 = (greatest_likelihood(shares, values - score, None) for score in scores)
+    at0, at1 = (greatest_likelihood(shares, values - score) for score in scores)
     found = Sprt(-20, 25, players=players).llr(counts)
-    assert found == pytest.approx(100 * (at1 - at0), abs=1e-6)
-
-
-@pytest.mark.parametrize("counts", [[30, 52, 18], [40, 35, 20, 5], [25, 40, 22, 10, 3]])
-def test_normalized_ratio_agrees_with_a_general_optimiser(counts: list[int]) -> None:
-    fair = 1 / (len(counts) - 1)
-    shares, values = np.array(counts) / 100, np.linspace(0, 1, len(counts)) - fair
-    at0, at1 = (greatest_likelihood(shares, values, t) for t in (-0.05, 0.2))
-    found = float(t_value_llr(np.array(counts, np.float64), -0.05, 0.2, fair))
     assert found == pytest.approx(100 * (at1 - at0), abs=1e-6)
 
 
 # ---- what must hold -----------------------------------------------------------------------------
 
 
-@given(counts=COUNTS, model=st.sampled_from(["logistic", "normalized"]))
+@given(counts=COUNTS)
 @settings(deadline=None, max_examples=60)
-def test_swapping_players_and_hypotheses_negates_the_ratio(counts: list[int], model: Any) -> None:
-    one = Sprt(-5, 30, model=model).llr(counts)
-    assert one == pytest.approx(-Sprt(-30, 5, model=model).llr(counts[::-1]), abs=1e-7)
+def test_swapping_players_and_hypotheses_negates_the_ratio(counts: list[int]) -> None:
+    one = Sprt(-5, 30).llr(counts)
+    assert one == pytest.approx(-Sprt(-30, 5).llr(counts[::-1]), abs=1e-7)
 
 
-@given(counts=COUNTS, model=st.sampled_from(["logistic", "normalized"]))
+@given(counts=COUNTS)
 @settings(deadline=None, max_examples=60)
-def test_another_win_never_speaks_for_weakness(counts: list[int], model: Any) -> None:
+def test_another_win_never_speaks_for_weakness(counts: list[int]) -> None:
     better = [*counts[:-1], counts[-1] + 1]
-    test = Sprt(0, 30, model=model)
+    test = Sprt(0, 30)
     # A first win lowers it a trifle, for it replaces the pseudo-count of Fishtest's.
     assert test.llr(better) > test.llr(counts) - 1e-2
 
@@ -190,11 +132,10 @@ def test_ratio_grows_with_the_games_in_proportion(counts: list[int], players: in
     assert test.llr([7 * count for count in full]) == pytest.approx(7 * test.llr(full), abs=1e-6)
 
 
-@pytest.mark.parametrize("model", ["logistic", "normalized"])
-def test_many_rows_are_computed_as_one_by_one(model: Any) -> None:
+def test_many_rows_are_computed_as_one_by_one() -> None:
     rows = np.random.default_rng(3).multinomial(40, [0.2, 0.5, 0.2, 0.1], size=30)
     rows[0] = 0
-    test = Sprt(0, 20, players=3, model=model)
+    test = Sprt(0, 20, players=3)
     assert test.llrs(rows) == pytest.approx([test.llr(row) for row in rows], abs=1e-9)
     assert test.llrs(rows)[0] == 0
 
@@ -208,18 +149,6 @@ def test_decides_by_the_bounds(players: int) -> None:
     assert [test.decision(n * strong) for n in (0, 1, 100)] == [None, None, "H1"]
     first = next(n for n in range(1, 100) if test.decision(n * strong))
     assert test.llr((first - 1) * strong) < test.upper <= test.llr(first * strong)
-
-
-def test_models_agree_where_every_game_has_a_winner() -> None:
-    """Without draws a game's deviation is nearly 1/2, for which normalized Elo is made."""
-    counts = [480, 520]
-    logistic = Sprt(0, 10, games=1).llr(counts)
-    assert Sprt(0, 10, games=1, model="normalized").llr(counts) == pytest.approx(logistic, abs=1e-2)
-
-
-def test_exact_and_normal_ratio_agree_for_small_differences() -> None:
-    test, counts = Sprt(0, 4, players=4), [3200, 4200, 2000, 540, 60]
-    assert test.normal_llr(counts) == pytest.approx(test.llr(counts), abs=0.02)
 
 
 # ---- error rates --------------------------------------------------------------------------------
@@ -289,13 +218,6 @@ def test_errors_of_the_usual_test_are_no_more_frequent_than_promised(
     assert_errors_are_rare(Sprt(0, 30, players=players), shape, runs=6000)
 
 
-@pytest.mark.long
-def test_errors_of_the_normalized_test_are_no_more_frequent_than_promised() -> None:
-    test = Sprt(0, 60, model="normalized")
-    accepted = share_accepted(test, np.array(PAIRS), 3000, seed=5)
-    assert accepted <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 3000)
-
-
 # ---- errors -------------------------------------------------------------------------------------
 
 
@@ -306,15 +228,11 @@ def test_errors_of_the_normalized_test_are_no_more_frequent_than_promised() -> N
         ({"elo0": 30, "elo1": 0}, "30 is not less than 0"),
         ({"elo0": math.nan, "elo1": 5}, "elo0 is nan"),
         ({"elo0": 0, "elo1": 2000}, "elo1 is 2000"),
-        ({"elo0": 0, "elo1": 120, "model": "normalized"}, "elo1 is 120"),
         ({"elo0": 0, "elo1": 5, "alpha": 0}, "alpha is 0"),
         ({"elo0": 0, "elo1": 5, "alpha": 0.5}, "alpha is 0.5"),
         ({"elo0": 0, "elo1": 5, "beta": -0.1}, "beta is -0.1"),
         ({"elo0": 0, "elo1": 5, "beta": math.nan}, "beta is nan"),
         ({"elo0": 0, "elo1": 5, "players": 1}, "1 of 1 seats"),
-        ({"elo0": 0, "elo1": 5, "seats": 2}, "2 of 2 seats"),
-        ({"elo0": 0, "elo1": 5, "games": 0}, "A block of 0 games"),
-        ({"elo0": 0, "elo1": 5, "model": "bayesian"}, "no Elo model 'bayesian'"),
     ],
 )
 def test_says_which_parameter_is_wrong(arguments: dict[str, Any], message: str) -> None:
@@ -333,12 +251,7 @@ def test_says_which_parameter_is_wrong(arguments: dict[str, Any], message: str) 
     ],
 )
 def test_says_what_is_wrong_with_counts(counts: Any, message: str) -> None:
-    for ask in (Sprt(0, 5).llr, Sprt(0, 5).normal_llr, Sprt(0, 5).decision):
+    for ask in (Sprt(0, 5).llr, Sprt(0, 5).decision):
         with pytest.raises(UsageError, match=message) as caught:
             ask(counts)
         assert caught.value.hint
-
-
-def test_normal_ratio_is_refused_for_normalized_elo() -> None:
-    with pytest.raises(UsageError, match="logistic Elo"):
-        Sprt(0, 5, model="normalized").normal_llr([1, 2, 1])

@@ -96,30 +96,17 @@ class Goodness:
     Trustworthy where most pairings have several expected wins for each player.
     """
 
-    deviance: float  # G² = 2 Σ wins·log(wins / expected wins)
     pearson: float  # X² = Σ (wins - expected wins)² / expected wins
-    freedom: int  # degrees of freedom of both
+    freedom: int  # its degrees of freedom
     p_value: float | None  # probability of so great an X² if the model holds; None without freedom
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Fit:
     """Ratings of all players, in their order, and how well they explain the games."""
 
     ratings: tuple[Rating, ...]
     goodness: Goodness
-    worth: FloatArray  # [N] θ, comparable only where chains of wins lead both ways
-    reach: BoolArray  # [N, N] whether a chain of wins leads from the first to the second
-
-    def expected_score(self, player: int, opponent: int) -> float:
-        """The likeliest chance that `player` beats `opponent` in a game of the two.
-
-        1 or 0 if chains of wins lead only one way; NaN, not known, if none does.
-        """
-        forth, back = self.reach[player, opponent], self.reach[opponent, player]
-        if forth and back:
-            return float(1 / (1 + np.exp(self.worth[opponent] - self.worth[player])))
-        return math.nan if forth == back else float(forth)
 
 
 def fit(
@@ -166,7 +153,7 @@ def fit(
         return rated("unknown", math.nan, -math.inf, math.inf)
 
     ratings = tuple(rate(player, *tally) for player, tally in enumerate(_tallies(table)))
-    return Fit(ratings, _goodness(whole.among(linked), worth[linked]), worth, reach)
+    return Fit(ratings, _goodness(whole.among(linked), worth[linked]))
 
 
 def _table(games: Iterable[GameResult], players: int) -> Table:
@@ -338,11 +325,9 @@ def _goodness(table: Table, worth: FloatArray) -> Goodness:
     np.add.at(expected, (np.arange(len(pairings))[:, None], pairings), share)
     seen = expected > 0
     observed, due = wins[seen], expected[seen]
-    logs = np.log(np.where(observed > 0, observed, due) / due)
-    deviance = float(2 * (observed * logs).sum())
     pearson = float(((observed - due) ** 2 / due).sum())
     freedom = int(seen.sum()) - len(pairings) - (table.size - 1)
-    return Goodness(deviance, pearson, freedom, _chance_of(pearson, freedom))
+    return Goodness(pearson, freedom, _chance_of(pearson, freedom))
 
 
 def _chance_of(chi_square: float, freedom: int) -> float | None:
