@@ -1,4 +1,4 @@
-"""Compiles everything at once, so that no later command waits for a part of it."""
+"""Compiles all functions of a package at once, so that no later command waits for one of them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,39 @@ from ringrift_cli.game.topology import tables
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.locks import locked
 
+OnNotice = Callable[[str], None]
 
-def compile_package(
-    code: jit.MachineCode, what: str, call: Callable[[], None], tell: Callable[[str], None]
-) -> None:
-    """Lets `call` call every compiled entry of a package once, unless that is done.
 
-    `tell` hears what happens. A second process that comes at the same time waits, and then finds
-    everything there.
+def ignore(_sentence: str) -> None:
+    """An `OnNotice` that shows nothing."""
+
+
+def compile_package(package: str, what: str, call: Callable[[], None], notice: OnNotice) -> None:
+    """Runs `call`, which calls every compiled entry of a package once, unless that is done.
+
+    A second process that comes at the same time waits, and then finds everything there; copies of
+    the package in several places compile side by side.
     """
+    code = jit.machine_code(package)
     if code.exists():
         return
 
     def waiting() -> None:
-        tell(f"Another process is compiling {what}: waiting for it.")
+        notice(f"Another process is compiling {what}: waiting for it.")
 
-    with locked(code.folder / "lock", on_wait=waiting):
+    with locked(code.complete.with_suffix(".lock"), on_wait=waiting):
         if code.exists():
             return
-        tell(f"Compiling {what} for this machine, once: it takes about half a minute.")
+        notice(f"Compiling {what} for this machine, once: it takes about half a minute.")
         start = time.monotonic()
         call()
         write_whole(code.complete, b"")
-        tell(f"Compiled in {time.monotonic() - start:.0f} s.")
+        notice(f"Compiled in {time.monotonic() - start:.0f} s.")
 
 
-def compile_rules(tell: Callable[[str], None] = lambda sentence: None) -> None:
-    """Compiles the rules, unless that is done; `tell` hears what happens."""
-    compile_package(jit.machine_code("game"), "the rules", _call_all, tell)
+def compile_rules(notice: OnNotice = ignore) -> None:
+    """Compiles the rules, unless that is done."""
+    compile_package("game", "the rules", _call_all, notice)
 
 
 def _call_all() -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from ringrift_cli.game import jit
 from ringrift_cli.game.playout import list_all
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import tables
-from ringrift_cli.game.warm import compile_package
+from ringrift_cli.game.warm import OnNotice, compile_package, ignore
 from ringrift_cli.nn import features, symmetry
 
 
-def compile_network(tell: Callable[[str], None] = lambda sentence: None) -> None:
-    """Compiles the networks' functions, unless that is done; `tell` hears what happens.
-
-    The rules are compiled before (game/warm.py).
-    """
-    compile_package(jit.machine_code("nn"), "the networks' functions", _call_all, tell)
+def compile_network(notice: OnNotice = ignore) -> None:
+    """Compiles the networks' functions, unless that is done; the rules are compiled before."""
+    compile_package("nn", "the networks' functions", _call_all, notice)
 
 
 def _call_all() -> None:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from ringrift_cli.game import jit
 from ringrift_cli.game.playout import game_seeds
 from ringrift_cli.game.position import Position
-from ringrift_cli.game.warm import compile_package
+from ringrift_cli.game.warm import OnNotice, compile_package, ignore
 from ringrift_cli.players import scoring
 from ringrift_cli.players.player import Decisions
 from ringrift_cli.players.spec import make_player
 
 
-def compile_players(tell: Callable[[str], None] = lambda sentence: None) -> None:
-    """Compiles the players, unless that is done; `tell` hears what happens.
-
-    The rules are compiled before (game/warm.py).
-    """
-    compile_package(jit.machine_code("players"), "the players", _call_all, tell)
+def compile_players(notice: OnNotice = ignore) -> None:
+    """Compiles the players, unless that is done; the rules are compiled before."""
+    compile_package("players", "the players", _call_all, notice)
 
 
 def _call_all() -> None:
