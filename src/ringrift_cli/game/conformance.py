@@ -7,47 +7,61 @@ line; the first fault ends the check of a game. Our own records (record.py) are 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.record import READABLE, from_document, read_records
 from ringrift_cli.game.result import result_of
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, board_named, tables
+from ringrift_cli.game.topology import BOARD_NAMES, IntArray, board_named, tables
 
 DIGEST_LENGTH = 12  # hex digits
-JSON_NAMES = {
-    bool: "true or false",
-    dict: "an object",
-    int: "a number",
-    list: "a list",
-    str: "a text",
-}
-GAME_KEYS: Mapping[str, type] = {
-    "board": str,
-    "players": int,
-    "pie_rule": bool,
-    "seed": int,
-    "steps": list,
-    "final": str,
-    "result": dict,
-}
-STEP_KEYS: Mapping[str, type] = {
-    "move": str,
-    "position_sha1": str,
-    "legal_count": int,
-    "legal_sha1": str,
-}
-OPTIONAL_STEP_KEYS: Mapping[str, type] = {"position": str, "legal": list}
-RESULT_KEYS: Mapping[str, type] = {"winner": int, "reason": str, "ranks": list}
+
+
+class RecordedStep(msgspec.Struct):
+    """A position and the move played there; other keys are ignored."""
+
+    move: str
+    position_sha1: str
+    legal_count: int
+    legal_sha1: str
+    position: str | UnsetType = UNSET
+    legal: list[str] | UnsetType = UNSET
+
+
+class RecordedResult(msgspec.Struct):
+    """Winner, reason and ranks of a finished game."""
+
+    winner: int
+    reason: str
+    ranks: list[int]
+
+
+class RecordedGame(msgspec.Struct):
+    """A line of a file of recorded games."""
+
+    board: str
+    players: Annotated[int, msgspec.Meta(ge=2, le=4)]
+    pie_rule: bool
+    seed: int
+    steps: list[RecordedStep]
+    final: str
+    result: RecordedResult
+
+
+class _Kind(msgspec.Struct):
+    """What tells a game from a record of our own and from a manifest entry."""
+
+    format: str | UnsetType = UNSET
+    sha256: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -83,22 +97,22 @@ def check_game(line: bytes) -> Check:
     game = _parse(line)
     if isinstance(game, Fault):
         return Check(0, game)
-    if game.get("format") == READABLE:
+    if isinstance(game, dict):
         return _check_record(game)
-    replay = _Replay(game["board"], game["players"], game["pie_rule"])
+    replay = _Replay(game.board, game.players, game.pie_rule)
     previous: str | None = None
-    for number, step in enumerate(game["steps"], 1):
+    for number, step in enumerate(game.steps, 1):
         own = replay.position()
         fault = replay.follow(step, own)
         if fault is not None:
-            recorded = step.get("position")
+            recorded = None if step.position is UNSET else step.position
             return Check(number - 1, _placed(fault, number, previous, recorded, own))
-        previous = step["move"]
-    steps = len(game["steps"])
+        previous = step.move
+    steps = len(game.steps)
     own = replay.position()
     fault = replay.conclude(game, own)
     if fault is not None:
-        fault = _placed(fault, steps, previous, game["final"], own)
+        fault = _placed(fault, steps, previous, game.final, own)
     return Check(steps, fault)
 
 
@@ -129,58 +143,26 @@ def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None,
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def _parse(line: bytes) -> dict[str, Any] | Fault:
-    """The game of a line, its keys and types checked, or why there is none."""
+def _parse(line: bytes) -> RecordedGame | dict[str, Any] | Fault:
+    """The game of a line, a document of our own readable form, or why there is neither."""
     if not line.strip():
         return Fault("json", "the line is blank where a game should stand")
-    cut = "" if line.endswith(b"\n") else ": the file is cut short, or is no file of games"
     try:
-        game = json.loads(line.decode("utf-8"))
-    except json.JSONDecodeError as error:
-        return Fault("json", f"the line stops being JSON at character {error.pos + 1}{cut}")
-    except (ValueError, RecursionError) as error:  # no UTF-8, endless digits or brackets
+        kind = msgspec.json.decode(line, type=_Kind)
+        if kind.format == READABLE:
+            return dict(msgspec.json.decode(line))
+        if kind.sha256 is not UNSET:
+            return Fault("format", "the line is an entry of a manifest, not a game")
+        game = msgspec.json.decode(line, type=RecordedGame)
+    except msgspec.ValidationError as error:
+        return Fault("format", f"the line is no game: {error}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        cut = "" if line.endswith(b"\n") else ": the file is cut short, or is no file of games"
         return Fault("json", f"the line is no JSON ({error}){cut}")
-    if isinstance(game, dict) and game.get("format") == READABLE:
-        return game
-    problem = _misshapen(game)
-    return Fault("format", problem) if problem else game
-
-
-def _misshapen(game: object) -> str | None:
-    """What a decoded line lacks to be a game."""
-    if not isinstance(game, dict):
-        return "the line is no JSON object"
-    if "sha256" in game:
-        return "the line is an entry of a manifest, not a game"
-    problem = _missing(game, GAME_KEYS, "the game") or _missing(
-        game["result"], RESULT_KEYS, "the result"
-    )
-    if problem:
-        return problem
-    if game["board"] not in BOARD_NAMES:
-        return f"the board is {game['board']!r}: expected one of {', '.join(BOARD_NAMES)}"
-    if game["players"] not in PLAYER_COUNTS:
-        return f"the game has {game['players']} players: expected 2, 3 or 4"
-    for number, step in enumerate(game["steps"], 1):
-        where = f"step {number}"
-        if not isinstance(step, dict):
-            return f"{where} is no JSON object"
-        optional = {key: kind for key, kind in OPTIONAL_STEP_KEYS.items() if key in step}
-        problem = _missing(step, {**STEP_KEYS, **optional}, where)
-        if problem:
-            return problem
-        if not all(isinstance(move, str) for move in step.get("legal", ())):
-            return f"{where} lists a legal move that is no text"
-    return None
-
-
-def _missing(holder: Mapping[str, object], keys: Mapping[str, type], where: str) -> str | None:
-    for key, kind in keys.items():
-        if key not in holder:
-            return f"{where} has no {key!r}"
-        if type(holder[key]) is not kind:  # true is an int to isinstance
-            return f"{key!r} of {where} is {holder[key]!r:.40}: expected {JSON_NAMES[kind]}"
-    return None
+    if game.board not in BOARD_NAMES:
+        expected = ", ".join(BOARD_NAMES)
+        return Fault("format", f"the board is {game.board!r}: expected one of {expected}")
+    return game
 
 
 # ---- replaying ----------------------------------------------------------------------------------
@@ -214,27 +196,28 @@ class _Replay:
     def _is_over(self) -> bool:
         return bool(self._S[L.PHASE] == L.OVER)
 
-    def follow(self, step: Mapping[str, Any], own: str) -> Fault | None:
+    def follow(self, step: RecordedStep, own: str) -> Fault | None:
         """Compares a step with the position `own` and plays its move."""
-        move = step["move"]
         if self._is_over():
-            return Fault("end", f"the record goes on with {move!r}, but the game is over")
-        if step.get("position", own) != own:
+            return Fault("end", f"the record goes on with {step.move!r}, but the game is over")
+        if step.position not in (UNSET, own):
             return Fault("position", "the positions differ")
-        if step["position_sha1"] != _digest(own):
-            return _differ("position_sha1", "digest of the position", step, _digest(own))
+        if step.position_sha1 != _digest(own):
+            return _differ(
+                "position_sha1", "digest of the position", step.position_sha1, _digest(own)
+            )
         actions = self.legal()
         texts = notation.legal_texts(self._board, self._T, self._S, actions)
         fault = _compare_legal(step, sorted(texts))
         if fault is not None:
             return fault
-        if move not in texts:
-            near = " or ".join(get_close_matches(move, texts)) or "nothing like it"
-            return Fault("move", f"the recorded move {move!r} is not legal; near it: {near}")
-        self.play(int(actions[texts.index(move)]))
+        if step.move not in texts:
+            near = " or ".join(get_close_matches(step.move, texts)) or "nothing like it"
+            return Fault("move", f"the recorded move {step.move!r} is not legal; near it: {near}")
+        self.play(int(actions[texts.index(step.move)]))
         return None
 
-    def conclude(self, game: Mapping[str, Any], own: str) -> Fault | None:
+    def conclude(self, game: RecordedGame, own: str) -> Fault | None:
         """Compares the end of the record with the position `own` after its last step."""
         if not self._is_over():
             count = len(self.legal())
@@ -244,37 +227,35 @@ class _Replay:
                 "the record stops, but the game is not over: "
                 f"seat {seat} has {count} legal moves in {phase}",
             )
-        if game["final"] != own:
+        if game.final != own:
             return Fault("final", "the final positions differ")
         result = result_of(self._T, self._S)
-        values = {
-            "winner": result.winner,
-            "reason": result.reason,
-            "ranks": list(result.ranks),
-        }
-        for key, value in values.items():
-            if game["result"][key] != value:
-                return _differ(key, f"{key} of the result", game["result"], value)
+        for key, recorded, ours in (
+            ("winner", game.result.winner, result.winner),
+            ("reason", game.result.reason, result.reason),
+            ("ranks", game.result.ranks, list(result.ranks)),
+        ):
+            if recorded != ours:
+                return _differ(key, f"{key} of the result", recorded, ours)
         return None
 
 
-def _differ(key: str, name: str, recorded: Mapping[str, Any], own: object) -> Fault:
-    return Fault(key, f"the {name} is {recorded[key]!r} in the record, {own!r} by the rules")
+def _differ(kind: str, name: str, recorded: object, own: object) -> Fault:
+    return Fault(kind, f"the {name} is {recorded!r} in the record, {own!r} by the rules")
 
 
-def _compare_legal(step: Mapping[str, Any], own: list[str]) -> Fault | None:
+def _compare_legal(step: RecordedStep, own: list[str]) -> Fault | None:
     """Compares list, number and digest of the legal moves with `own`, which is sorted."""
-    listed = step.get("legal", own)
-    if sorted(listed) != own:
+    if step.legal is not UNSET and sorted(step.legal) != own:
         return Fault(
             "legal",
             "the legal moves differ",
-            only_recorded=tuple(sorted(set(listed) - set(own))),
-            only_own=tuple(sorted(set(own) - set(listed))),
+            only_recorded=tuple(sorted(set(step.legal) - set(own))),
+            only_own=tuple(sorted(set(own) - set(step.legal))),
         )
-    if step["legal_count"] != len(own):
-        return _differ("legal_count", "number of legal moves", step, len(own))
+    if step.legal_count != len(own):
+        return _differ("legal_count", "number of legal moves", step.legal_count, len(own))
     digest = _digest("\n".join(own))
-    if step["legal_sha1"] != digest:
-        return _differ("legal_sha1", "digest of the legal moves", step, digest)
+    if step.legal_sha1 != digest:
+        return _differ("legal_sha1", "digest of the legal moves", step.legal_sha1, digest)
     return None
