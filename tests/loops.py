@@ -11,15 +11,16 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.evaluate.evaluate import ANCHOR, new_match, play_match
-from ringrift_cli.evaluate.gate import Counted
+from ringrift_cli.evaluate.gate import MatchEvidence
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.loop import cycle
@@ -139,8 +140,12 @@ class QuickSteps(RealSteps):
     def crown(self, model: Model) -> None:
         """Makes a model champion as somebody else might, in between."""
         present = super().champion()
-        elo = {"elo": 1.0, "elo_95": [0.0, 2.0], "players": ["model", "other"], "games": 1}
-        self.promote_on(model, _evidence(self.config, model, present, True, {"score": 1.0, **elo}))
+        players, identities, scores = ("model", "other"), ("a", "b"), (0.0, 1.0)
+        match = MatchEvidence(
+            "none", players, identities, 1, 1, 0, (0, 1), 1.0, scores, 1.0, (0.0, 2.0), 1.0
+        )
+        document = msgspec.structs.asdict(match)
+        self.promote_on(model, _evidence(self.config, model, present, True, document))
 
     def promote_on(self, model: Model, evidence: dict[str, Any]) -> None:
         super().promote(model, evidence)
@@ -194,8 +199,8 @@ class QuickSteps(RealSteps):
         pool = Pool(run.board, run.players, run.pie_rule)
         match = new_match(pool, players, seed=work.seed)
         with Results(work.results) as results:
-            report = play_match(match, results, self.config.gate.max_games)
-            counted = asdict(Counted.of(match, results, report))
+            found = play_match(match, results, self.config.gate.max_games)
+            counted = msgspec.structs.asdict(MatchEvidence.of(match, results, found))
         number = int(work.candidate.path.parent.name.rpartition("-")[2])
         accepted = self.accepts[min(number, len(self.accepts)) - 1]
         elo = self.elo[min(number, len(self.elo)) - 1]

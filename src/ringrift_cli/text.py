@@ -40,6 +40,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} d"
 
 
+def now() -> str:
+    """The present time in UTC as an ISO timestamp with seconds."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
 def ago(timestamp: str | None) -> str:
     """Time since an ISO timestamp: `12 min ago`, or `never`."""
     if timestamp is None:
@@ -54,10 +59,21 @@ def minute(timestamp: str | None) -> str | None:
 
 
 def elo(difference: float | None, unbounded: str = "unbounded") -> str:
-    """An Elo difference with its sign: `+45`, `-∞`; `unbounded` for None."""
-    if difference is None:
-        return unbounded
-    return f"{difference:+.0f}" if math.isfinite(difference) else f"{difference:+}"[0] + "∞"
+    """An Elo difference with its sign: `+45`; `unbounded` for None."""
+    return unbounded if difference is None else f"{difference:+.0f}"
+
+
+def elo_interval(
+    difference: float | None, low: float | None, high: float | None, score: float
+) -> str:
+    """`+81 (+34 to +131)`; None is infinite, in the direction of the `score` for the estimate."""
+    middle = elo(difference, "+∞" if score > 0 else "-∞")
+    return f"{middle} ({elo(low, '-∞')} to {elo(high, '+∞')})"
+
+
+def finite(number: float | None) -> float | None:
+    """The number, or None where it is infinite or not a number, which JSON cannot express."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def printable(text: str) -> str:

@@ -198,7 +198,7 @@ def test_someone_at_a_terminal_is_told_what_to_do() -> None:
         process.kill()
         os.close(leader)
     assert (process.returncode, out) == (0, "readyok\n")
-    assert "rri tells who plays, quit ends" in err
+    assert "rri identifies the player, quit ends" in err
 
 
 def test_the_client_of_the_document(tmp_path: Path) -> None:

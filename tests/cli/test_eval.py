@@ -41,7 +41,7 @@ def test_a_match_is_told(ringrift: Ringrift, file: Path) -> None:
     run = ringrift(*asked)
     assert run.code == 0
     assert "square8, 2 players: 40 games that count, from 20 openings" in run.out
-    assert "heuristic" in run.out.splitlines()[2]
+    assert run.out.splitlines()[2].startswith("heuristic ")
     told = document(ringrift(*asked, "--json"))
     strong, weak = told["entrants"]
     assert told["games"] == 40
@@ -223,32 +223,44 @@ def test_a_killed_match_goes_on(ringrift: Ringrift, file: Path, tmp_path: Path) 
     assert everything(file, 40) == everything(whole, 40)
 
 
-def test_a_killed_sequential_test_decides_the_same(
-    ringrift: Ringrift, file: Path, tmp_path: Path
+# ---- Ctrl-C --------------------------------------------------------------------------------------
+
+CARELESS = ("heuristic:default", "heuristic:default,blunder=0.4")
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, ringrift: Ringrift, *line: object) -> Run:
+    """The command line, with Ctrl-C after the first finished games."""
+    add = Results.add
+
+    def add_and_interrupt(self: Results, *args: Any) -> None:
+        add(self, *args)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Results, "add", add_and_interrupt)
+        return ringrift(*line)
+
+
+def test_ctrl_c_ends_a_match_in_order(
+    ringrift: Ringrift, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["eval", "sprt", *SLOW, "--elo0", "-100", "--elo1", "100"]
-    kill_midway(file, command, 4)
-    told = document(ringrift(*command, "--json"))
-    whole = tmp_path / "whole.sqlite"
-    expected = document(ringrift(*command, "--results", whole, "--json"))
-    for name in ("decision", "llr", "blocks"):
-        assert told[name] == expected[name]
-    with Results(file) as results:
-        key = new_match(Pool("hex8", 2), SLOW).enter(results)
-        assert len(results.played(key)) == count(file)
-
-
-def test_ctrl_c_ends_a_match_in_order(file: Path, ringrift: Ringrift) -> None:
-    command = (*RINGRIFT, "eval", "match", *SLOW, "--games", "400", "--json")
-    deadline = time.monotonic() + 120
-    with child(*command, env={**os.environ, "RINGRIFT_RESULTS": str(file)}) as process:
-        while count(file) < 30 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Interrupted." in err
-    told = json.loads(out)
+    command = ("eval", "match", *CARELESS, "--games", 400, "--json")
+    run = interrupted(monkeypatch, ringrift, *command)
+    assert run.code == 130
+    assert "Interrupted." in run.err
+    told = json.loads(run.out)
     assert told["finished"] is False
     assert told["games"] <= count(file) < 400
-    assert ringrift("eval", "match", *SLOW, "--games", 1).code == 0  # goes on from there
+    assert ringrift("eval", "match", *CARELESS, "--games", 1).code == 0  # it continues
+
+
+def test_an_interrupted_sequential_test_decides_the_same(
+    ringrift: Ringrift, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("eval", "sprt", *CARELESS, "--elo0", -100, "--elo1", 100, "--json")
+    assert interrupted(monkeypatch, ringrift, *command).code == 130
+    assert count(file) > 0
+    told = document(ringrift(*command))
+    expected = document(ringrift(*command, "--results", tmp_path / "whole.sqlite"))
+    for name in ("decision", "llr", "blocks"):
+        assert told[name] == expected[name]

@@ -74,9 +74,9 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
         "Elo against the heuristic, over evaluations of self-play",
         "Policy loss",
         "Value loss",
-        "Decisions of a game",
-        "How games end",
-        "Who wins",
+        "Decisions per game",
+        "Endings",
+        "Winners",
     ):
         assert f"<figcaption>{title}" in text
     records = journal.finished
@@ -85,7 +85,7 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     assert "cycle 3: +30 in 8 games" in text
     assert "1 candidate in a row was not accepted." in text
     assert "<td>gate.elo1</td><td>35.0</td>" in text
-    assert "(train.surprise_weight 0.5), and validation all alike" in text
+    assert "(train.surprise_weight 0.5), validation uniformly" in text
     assert "prefers-color-scheme: dark" in text
     evidence = (config.folder / records[-1]["gate"]["evidence"]).read_text()
     assert json.loads(evidence)["rules"] in text
@@ -139,7 +139,7 @@ def test_elo_that_is_infinite_or_unknown(ringrift: Ringrift, tmp_path: Path) -> 
         record["gate"]["checks"] = [{**record["gate"]["checks"][0], "name": "random"}]
     text = page()
     assert titles not in text
-    assert "No candidate has come as far as its games with the heuristic." in text
+    assert "No candidate has played the heuristic in the gate yet." in text
     for record in records:
         record["gate"]["checks"] = []
     row = f"<td>2</td><td>{records[1]['train']['identity']}</td><td>accepted</td>"

@@ -26,17 +26,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return found
 
 
-def unfolded(text: str) -> str:
-    """What was said, whatever the length of the folder that folds its lines."""
-    return " ".join(text.split())
-
-
 def test_nothing_is_there(ringrift: Ringrift, config: Config) -> None:
     run = ringrift("status")
     assert (run.code, run.err) == (0, "")
-    assert "0 cycles in " in unfolded(run.out)
-    assert "champion none yet" in unfolded(run.out)
-    assert "nothing under way; no process at work" in unfolded(run.out)
+    assert "0 cycles in " in run.out
+    assert "champion  none yet" in run.out
+    assert "nothing under way; no process at work" in run.out
     assert not config.folder.exists()
     document = json.loads(ringrift("status", "--json").out)
     assert (document["champion"], document["last"], document["cycles"]) == (None, None, 0)
@@ -58,7 +53,7 @@ def test_a_run(ringrift: Ringrift, config: Config) -> None:
         "cycle 4, selfplay: begun 20",
         "Process ",
         f"{champion}, since 20",
-        "+30 Elo against the heuristic (+0 to",
+        "Elo +30 (+0 to +60) against the heuristic",
         "▁█",
         "9 shards, 24 games, ",
         "24 games recorded; 1 rejection in a row",
@@ -67,29 +62,29 @@ def test_a_run(ringrift: Ringrift, config: Config) -> None:
         "1 candidate in a row was not accepted.",
         "rejected",
     ):
-        assert said in unfolded(run.out), said
+        assert said in run.out, said
     assert "\x1b" not in run.out
     start = time.monotonic()
     document = json.loads(ringrift("status", "--json").out)
     assert time.monotonic() - start < 2
     assert document["champion"]["identity"] == champion
-    assert document["champion"]["elo"]["elo"] == 30
+    assert document["champion"]["heuristic"]["elo"] == 30
     assert [elo["elo"] for elo in document["elo"]] == [-20, 30, 30]
     assert [row["verdict"] for row in document["recent"]] == ["accepted", "accepted", "rejected"]
     assert document["last"] == journal.finished[-1]
     assert document["under_way"]["step"] == "selfplay"
     assert document["working"] is None
-    assert document["results"] == {"games": 24}
+    assert document["gate_games"] == 24
     assert (document["rejections"], len(document["alarms"])) == (1, 1)
 
 
 def test_it_writes_to_no_file(ringrift: Ringrift, config: Config) -> None:
     config.folder.mkdir(parents=True)
     results = config.folder / RESULTS
-    assert json.loads(ringrift("status", "--json").out)["results"] == {"games": 0}
+    assert json.loads(ringrift("status", "--json").out)["gate_games"] == 0
     assert not results.exists()
     results.touch()
-    assert json.loads(ringrift("status", "--json").out)["results"] == {"games": 0}
+    assert json.loads(ringrift("status", "--json").out)["gate_games"] == 0
     assert results.read_bytes() == b""
 
 
@@ -110,10 +105,10 @@ def test_a_champion_promoted_by_hand_is_told(ringrift: Ringrift, config: Config)
     other = write_model(config, Path("elsewhere"), 1)
     steps.crown(other)
     assert f"{other.identity}, since 20" in (out := ringrift("status").out)
-    assert "+1 Elo against the heuristic (+0 to" in unfolded(out)
+    assert "Elo +1 (+0 to +2) against the heuristic" in out
     champion = json.loads(ringrift("status", "--json").out)["champion"]
     assert (champion["identity"], champion["cycle"]) == (other.identity, None)
-    assert champion["elo"] == {"elo": 1, "low": 0, "high": 2, "games": 1, "score": 1}
+    assert champion["heuristic"]["elo_95"] == [0, 2]
 
 
 @pytest.mark.parametrize("width", [44, 60, 80, 300])
@@ -123,10 +118,11 @@ def test_a_narrow_terminal_cuts_no_number_off(
     with opened(config.folder) as journal:
         cycle.run(loop_of(config, QuickSteps(config, (True, False)), journal), 2)
     monkeypatch.setenv("COLUMNS", str(width))
-    lines = ringrift("status").out.splitlines()
-    assert max(map(len, lines)) <= min(width, 100)
-    assert "…" not in "".join(lines)
-    head = next(line for line in lines if line.startswith("cycle  "))
+    facts, _, table = ringrift("status").out.partition("\n\n")
+    assert str(config.folder) in facts
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= width
+    head = lines[0]
     assert "verdict" in head
     assert ("evals/s" in head) is (width >= 80)
 
@@ -142,3 +138,23 @@ def test_a_damaged_journal(ringrift: Ringrift, config: Config) -> None:
     run = ringrift("status")
     assert (run.code, run.out) == (1, "")
     assert "journal.jsonl, line 1" in run.err
+
+
+def test_a_run_folder_remembers_its_settings(
+    ringrift: Ringrift, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(config.folder) as journal:
+        cycle.run(loop_of(config, QuickSteps(config), journal), 1)
+    monkeypatch.chdir(tmp_path / "models")  # without a ringrift.yaml
+    monkeypatch.setenv("RINGRIFT_BOARD", "square8")
+    for command in ("status", "report"):
+        assert ringrift(command, config.folder).code == 0
+    found = json.loads(ringrift("status", config.folder, "--json").out)
+    assert (found["pool"], found["cycles"]) == (config.pool, 1)
+    assert found["champion"] is not None  # of the registry of the run
+    flagged = ringrift("status", config.folder, "--set", f"run.models={tmp_path}/none", "--json")
+    assert json.loads(flagged.out)["champion"] is None
+    assert ringrift("status", config.folder, "--players", 3).code == 2
+    run = ringrift("report", tmp_path)
+    assert (run.code, run.out) == (2, "")
+    assert "is not a run: it has no settings.yaml." in run.err

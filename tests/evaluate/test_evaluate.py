@@ -11,8 +11,15 @@ import pytest
 
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.evaluate import evaluate
-from ringrift_cli.evaluate.evaluate import judge, new_match, play_match, play_sprt, rate
-from ringrift_cli.evaluate.ladder import measure_level
+from ringrift_cli.evaluate.evaluate import (
+    evaluate_sprt,
+    new_match,
+    play_gauntlet,
+    play_match,
+    play_sprt,
+    rate,
+)
+from ringrift_cli.evaluate.ladder import BEGINNER, measure_ladder
 from ringrift_cli.evaluate.match import Match
 from ringrift_cli.evaluate.results import PlayedGame, Pool, Results
 from ringrift_cli.game import playout
@@ -31,29 +38,30 @@ def results(tmp_path: Path) -> Iterator[Results]:
 
 def test_a_match_says_who_is_stronger(results: Results) -> None:
     report = play_match(new_match(SQUARE, ("heuristic", "random")), results, 60)
-    strong, weak = report.standings
+    strong, weak = report.entrants
     assert (report.games, report.blocks, report.duplicates) == (60, 30, 0)
     assert strong.wins + weak.wins == 60
-    assert strong.estimate.elo_low > 200
-    assert strong.estimate.los > 0.999
-    assert weak.estimate.elo == pytest.approx(-strong.estimate.elo)
+    assert strong.elo_95[0] is not None
+    assert strong.elo_95[0] > 200
+    assert strong.likelihood_of_superiority > 0.999
+    assert weak.score == pytest.approx(1 - strong.score)
 
 
 def test_games_are_whole_blocks(results: Results) -> None:
     report = play_match(new_match(Pool("hex8", 4), ("heuristic", "random")), results, 9)
     assert (report.games, report.blocks) == (12, 3)
-    assert sum(s.wins for s in report.standings) == 12
+    assert sum(s.wins for s in report.entrants) == 12
 
 
 def test_a_match_goes_on_where_it_was(results: Results) -> None:
     told: list[int] = []
     match = new_match(SQUARE, ("heuristic", "random"), seed=3)
-    first = play_match(match, results, 20, advance=told.append)
-    again = play_match(match, results, 20, advance=told.append)
+    first = play_match(match, results, 20, advance=lambda games, _: told.append(games))
+    again = play_match(match, results, 20, advance=lambda games, _: told.append(games))
     assert again == first
     assert told[-1] == 20  # what was there already is told at once
     told.clear()
-    more = play_match(match, results, 50, advance=told.append)
+    more = play_match(match, results, 50, advance=lambda games, _: told.append(games))
     assert told[0] == 20
     assert sum(told) == more.games == 50
 
@@ -66,11 +74,11 @@ def test_a_stopped_match_is_the_same_in_the_end(results: Results, tmp_path: Path
     match = new_match(HEX, ("heuristic:blunder=0.5", "random"), seed=1)
     calls: list[int] = []
     nothing = play_match(match, results, 16, should_stop=stop_soon)
-    assert nothing.stopped
-    assert (nothing.games, nothing.standings) == (0, ())
+    assert not nothing.finished
+    assert (nothing.games, nothing.entrants) == (0, ())
     calls = []
     play_match(match, results, 2)
-    assert play_match(match, results, 16, should_stop=stop_soon).stopped
+    assert not play_match(match, results, 16, should_stop=stop_soon).finished
     finished = play_match(match, results, 16)
     with Results(tmp_path / "other.sqlite") as other:
         assert play_match(match, other, 16) == finished
@@ -101,8 +109,8 @@ def test_equal_players_come_out_even(results: Results) -> None:
     """Two players that act alike win one game of every opening each."""
     match = Match(HEX, (Fixed("x"), Fixed("y")))
     report = play_match(match, results, 40)
-    assert [s.wins for s in report.standings] == [20, 20]
-    assert report.standings[0].estimate.elo == 0
+    assert [s.wins for s in report.entrants] == [20, 20]
+    assert report.entrants[0].elo == 0
     verdict = play_sprt(match, results, Sprt(0, 30), 2000)
     assert verdict.decision == "H0"
 
@@ -124,9 +132,9 @@ def test_a_test_hears_no_block_after_the_deciding_one(results: Results) -> None:
     match = new_match(HEX, ("heuristic", "random"))
     sprt = Sprt(0, 50)
     enter(results, match, [(0, 0)] * 30 + [(1, 1)] * 300)
-    decision, llr, heard = judge(results.blocks(match.enter(results), 2), sprt)
+    decision, llr, used = evaluate_sprt(results.blocks(match.enter(results), 2), sprt)
     assert decision == "H1"
-    assert heard < 30
+    assert used < 30
     assert llr >= sprt.upper
 
 
@@ -135,15 +143,15 @@ def test_a_test_decides_truthfully_and_resumes(results: Results) -> None:
     match = new_match(SQUARE, ("heuristic", "heuristic:default,blunder=0.4"), seed=2)
     few = play_sprt(match, results, sprt, 6)
     assert few.decision is None
-    assert few.report.games == 6
+    assert few.match.games == 6
     verdict = play_sprt(match, results, sprt, 3000)
     assert verdict.decision == "H1"
-    assert verdict.llr >= verdict.upper
+    assert verdict.llr >= verdict.bounds[1]
     told: list[int] = []
     again = play_sprt(match, results, sprt, 3000, advance=lambda games, _: told.append(games))
     assert len(told) == 1  # what was there already; nothing was played
     assert again == verdict
-    assert not verdict.report.stopped
+    assert verdict.match.finished
     backwards = new_match(SQUARE, ("heuristic:default,blunder=0.4", "heuristic"), seed=2)
     assert play_sprt(backwards, results, sprt, 3000).decision == "H0"
 
@@ -154,12 +162,12 @@ def test_ratings_put_everybody_on_one_scale(results: Results) -> None:
     play_match(new_match(SQUARE, names[1:]), results, 200)
     play_match(new_match(SQUARE, names[::2]), results, 200)
     play_match(new_match(HEX, names[:2]), results, 20)  # another pool
-    rated, _ = rate(SQUARE, results)
-    assert [r.spec for r in rated] == [names[0], names[2], names[1]]
-    assert rated[0].rating.rating == evaluate.ANCHOR_RATING
-    assert rated[1].rating.high < 1200
-    assert rated[2].rating.high < rated[1].rating.rating
-    assert sum(r.rating.wins for r in rated) == 600
+    rated = rate(SQUARE, results).ratings
+    assert [r.player for r in rated] == [names[0], names[2], names[1]]
+    assert rated[0].elo == evaluate.ANCHOR_RATING
+    assert (rated[1].elo_95[1] or 2000) < 1200
+    assert (rated[2].elo_95[1] or 2000) < (rated[1].elo or 0)
+    assert sum(r.wins for r in rated) == 600
     with pytest.raises(RingriftError, match="Nobody has played heuristic:default on hex8 with 3"):
         rate(Pool("hex8", 3), results)
 
@@ -173,27 +181,27 @@ def test_ratings_hear_what_the_match_hears(results: Results) -> None:
     match = new_match(HEX, ("heuristic:default,blunder=0.3", "heuristic:default"))
     key = match.enter(results)
     stopped = play_match(match, results, 256, should_stop=stop_midway)
-    assert stopped.stopped
+    assert not stopped.finished
     assert len(results.rated_games(HEX)) == stopped.games < len(results.played(key))
     play_match(match, results, 60)
-    rated, _ = rate(HEX, results)
-    elo = play_match(match, results, 60).standings[0].estimate.elo
-    assert rated[1].rating.rating - 1200 == pytest.approx(elo, abs=1e-3)
+    rated = rate(HEX, results).ratings
+    elo = play_match(match, results, 60).entrants[0].elo
+    assert (rated[1].elo or 0) - 1200 == pytest.approx(elo, abs=1e-3)
 
 
 def test_a_match_does_not_depend_on_others_in_the_file(results: Results) -> None:
     forth = play_match(new_match(HEX, ("mcts:sims=2", "random")), results, 8)
     back = play_match(new_match(HEX, ("random", "mcts:sims=2")), results, 8)
     assert (forth.games, back.games, back.duplicates) == (8, 8, 0)
-    assert forth.standings[0].wins == back.standings[1].wins
+    assert forth.entrants[0].wins == back.entrants[1].wins
     assert len(results.rated_games(HEX)) <= 8 + back.games
 
 
 def test_the_anchor_keeps_its_name(results: Results) -> None:
     play_match(new_match(Pool("square19", 2), ("heuristic", "random")), results, 2)
     play_match(new_match(HEX, ("heuristic", "heuristic:default")), results, 4)
-    rated, _ = rate(HEX, results)
-    assert {r.spec for r in rated} == {"heuristic", "heuristic:default"}
+    rated = rate(HEX, results).ratings
+    assert {r.player for r in rated} == {"heuristic", "heuristic:default"}
 
 
 def test_a_player_does_not_play_itself() -> None:
@@ -208,19 +216,28 @@ def test_a_test_of_repeats_fails(results: Results) -> None:
 
 
 def test_levels_are_measured_against_the_one_below(results: Results) -> None:
-    rung = measure_level(SQUARE, 2, results, 60)
-    assert rung is not None
-    assert rung.holds
-    assert rung.low > 0.5
-    first = measure_level(SQUARE, 1, results, 60)
-    assert first is not None
-    assert first.level == 1
-    assert first.holds  # a beginner can win
+    found = measure_ladder(SQUARE, (1, 2), results, 60)
+    first, second = found.levels
+    assert (first.level, first.opponent, first.holds) == (1, BEGINNER, True)  # a beginner can win
+    assert second.holds
+    assert second.score_95[0] > 0.5
+    assert found.finished
+    assert found.failing == []
 
 
-def test_levels_of_many_players_are_told_as_of_two(results: Results) -> None:
-    assert measure_level(SQUARE, 4, results, 60, should_stop=lambda: True) is None
-    rung = measure_level(Pool("square8", 4), 3, results, 40)
-    assert rung is not None
-    share = rung.report.standings[0].estimate.score
-    assert rung.score == pytest.approx(3 * share / (3 * share + 1 - share))
+def test_scores_of_many_players_are_converted_to_two(results: Results) -> None:
+    stopped = measure_ladder(SQUARE, (4,), results, 60, should_stop=lambda: True)
+    assert (stopped.levels, stopped.finished) == ((), False)
+    pool = Pool("square8", 4)
+    level = measure_ladder(pool, (3,), results, 40).levels[0]
+    match = new_match(pool, (level.player, level.opponent))
+    share = play_match(match, results, 40).entrants[0].score
+    assert level.score == pytest.approx(3 * share / (3 * share + 1 - share))
+
+
+def test_a_gauntlet_leaves_the_player_out(results: Results) -> None:
+    found = play_gauntlet(HEX, "heuristic:default", results, 2)
+    opponents = [one.entrants[1].player for one in found.matches]
+    assert opponents == ["random", "mcts:sims=32,profile=default"]
+    assert found.finished
+    assert not play_gauntlet(HEX, "random", results, 2, should_stop=lambda: True).finished

@@ -18,9 +18,9 @@ from ringrift_cli.evaluate.evaluate import ANCHOR, identity, new_match, play_mat
 from ringrift_cli.evaluate.evidence import greatest_difference, recorded_match
 from ringrift_cli.evaluate.gate import (
     Contender,
-    Counted,
     Evidence,
     GateSetting,
+    MatchEvidence,
     fresh_seed,
     gate,
     gate_model,
@@ -77,8 +77,8 @@ def test_who_is_stronger_passes(pool: Pool, results: Results) -> None:
     ]
     champion, heuristic = second.checks[1], second.checks[2]
     assert champion.sprt is not None
-    assert champion.sprt["decision"] == "H1"
-    assert champion.sprt["llr"] >= champion.sprt["bounds"][1]
+    assert champion.sprt.decision == "H1"
+    assert champion.sprt.llr >= champion.sprt.bounds[1]
     assert champion.match.identities[1] == identity(pool, MIDDLE.spec)
     assert heuristic.against == first.checks[1].match  # not played again
     assert second.games == sum(check.match.games for check in second.checks)
@@ -174,7 +174,7 @@ def test_repeated_games_are_no_evidence(
     assert champion.games + champion.duplicates == SETTING.max_games
     assert 3 * champion.games <= SETTING.max_games + 3 * HEX.players
     assert found.checks[1].sprt is not None
-    assert found.checks[1].sprt["blocks"] == champion.blocks
+    assert found.checks[1].sprt.blocks == champion.blocks
     assert found.verdict == "inconclusive"
 
 
@@ -207,7 +207,7 @@ def test_the_document_holds_every_match(results: Results) -> None:
     assert recorded_match(document, "heuristic") == found.checks[2].match
     assert recorded_match(document, "earlier") is None
     assert recorded_match(None, "heuristic") is None
-    with pytest.raises(RecordError, match="no evidence that the gate wrote"):
+    with pytest.raises(RecordError, match="not evidence of the gate"):
         recorded_match({"checks": [{"name": "heuristic", "match": {"games": 3}}]}, "heuristic")
 
 
@@ -235,7 +235,7 @@ def test_no_games_are_no_match(results: Results) -> None:
     match = new_match(HEX, (STRONG.spec, "random"))
     empty = play_match(match, results, 2, should_stop=lambda: True)
     with pytest.raises(RingriftError, match=r"No game of .* counts"):
-        Counted.of(match, results, empty)
+        MatchEvidence.of(match, results, empty)
     for name in ("max_games", "random_games", "heuristic_games", "earlier_games"):
         with pytest.raises(UsageError, match=f"{name} = 0 proves nothing"):
             GateSetting(1, **{name: 0})

@@ -131,7 +131,7 @@ def test_a_failed_entry_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def test_files_that_are_no_results(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("not a database, though long enough to be one " * 40)
-    with pytest.raises(RecordError, match="no results file"):
+    with pytest.raises(RecordError, match="not a results file"):
         Results(text)
     with pytest.raises(OutputError, match="Cannot use the results file"):
         Results(tmp_path)

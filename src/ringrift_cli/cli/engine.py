@@ -1,4 +1,4 @@
-"""`ringrift engine`: a player for other programs, by lines on stdin and stdout."""
+"""`ringrift engine`: a player for other programs, over stdin and stdout."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def engine(
         typer.Option(
             "--player",
             metavar="SPEC",
-            help="Who plays: random, heuristic[:PROFILE], mcts:sims=N, mcts:seconds=S.",
+            help="Player: random, heuristic[:PROFILE], mcts:sims=N, mcts:seconds=S.",
             envvar="RINGRIFT_PLAYER",
         ),
     ] = "heuristic",
     seed: SeedOption = Run.seed,
     verbose: VerboseOption = False,
 ) -> None:
-    """Play for another program, which sends lines to stdin and reads the answers on stdout.
+    """Play for another program, which writes to stdin and reads the answers from stdout.
 
-    The protocol is that of docs/protocol.md, modelled on UCI. A line that means nothing is answered
+    The protocol is described in docs/protocol.md and modelled on UCI. An unknown line is answered
     with an error line. The end of the input, or quit, ends the engine.
 
     \b
@@ -46,7 +46,7 @@ def engine(
         raise UsageError(f"The seed {seed} is greater than {GREATEST_SEED}.")
     _check(player)
     if sys.stdin is not None and sys.stdin.isatty():
-        out.note("Waiting for lines of docs/protocol.md: rri tells who plays, quit ends.")
+        out.note("Waiting for commands of docs/protocol.md: rri identifies the player, quit ends.")
 
     def read() -> Iterator[bytes]:
         for line in lines_of(sys.stdin.fileno()) if sys.stdin is not None else ():
@@ -55,7 +55,7 @@ def engine(
 
     def write(line: str) -> None:
         out.detail(f"> {line}")
-        out.result({}, line)
+        out.data(line + "\n")
 
     running = Engine(read(), write, player, seed=seed)
     # An exception of a signal could be lost: Numba calls Python from C as it loads compiled code.
@@ -66,7 +66,7 @@ def engine(
 
 
 def _check(spec: str) -> None:
-    """`UsageError` for a player that no `newgame` could make; a program is not started for that."""
+    """`UsageError` for a player that no `newgame` could make; programs are not started."""
     from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
     from ringrift_cli.players.spec import make_player
 

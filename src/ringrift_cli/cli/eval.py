@@ -1,14 +1,14 @@
-"""`ringrift eval`: who is stronger, and how sure is that?"""
+"""`ringrift eval`: matches, sequential tests, gauntlets, ratings and the difficulty ladder."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ringrift_cli.cli import eval_text
 from ringrift_cli.cli.options import (
     BoardOption,
     JsonOption,
@@ -19,38 +19,29 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     check_picture,
     check_pie,
+    file_path,
     whole_number,
 )
-from ringrift_cli.cli.output import (
-    Output,
-    Progress,
-    counted,
-    need_subcommand,
-    stop_requested,
-    stopped,
-)
+from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Run
+from ringrift_cli.text import elo
 
 if TYPE_CHECKING:
-    from ringrift_cli.evaluate.results import Pool
+    from ringrift_cli.evaluate.evaluate import Advance, MatchResult, Ratings
+    from ringrift_cli.evaluate.ladder import LadderResult
+    from ringrift_cli.evaluate.results import Pool, Results
 
 app = typer.Typer(name="eval", rich_markup_mode=None)
 
-SpecsArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PLAYER…",
-        help="random, heuristic[:PROFILE], mcts:sims=N, exec:COMMAND. With fewer players than"
-        " seats the last one takes the seats that are left.",
-    ),
-]
+RESULTS = Path("runs/results.sqlite")
 ResultsOption = Annotated[
     Path,
     typer.Option(
         "--results",
+        parser=file_path,
         metavar="FILE",
-        help="Results of all games, in SQLite.",
+        help="Results of all games, an SQLite file.",
         envvar="RINGRIFT_RESULTS",
     ),
 ]
@@ -60,7 +51,7 @@ GamesOption = Annotated[
         "--games",
         parser=whole_number(1),
         metavar="N",
-        help="Games that count, rounded up to whole blocks: each opening with every seating.",
+        help="Counting games, rounded up to whole blocks: each opening with every seating.",
     ),
 ]
 OpeningOption = Annotated[
@@ -70,15 +61,14 @@ OpeningOption = Annotated[
         parser=whole_number(0, 40),
         metavar="N",
         help="Random turns before the players take over.",
-        show_default="two for each player; 1 with --pie",
+        show_default="two per player; 1 with --pie",
     ),
 ]
-DEFAULT_RESULTS = Path("runs/results.sqlite")
 
 
 @app.callback(invoke_without_command=True)
 def evaluate(context: typer.Context) -> None:
-    """Let players play each other and say who is stronger, and how sure that is.
+    """Measure the strength of players, with error bars.
 
     \b
     Examples:
@@ -87,6 +77,35 @@ def evaluate(context: typer.Context) -> None:
       ringrift eval rate --board hex8 --players 2 --plot elo.png
     """
     need_subcommand(context)
+
+
+class Recording(NamedTuple):
+    """Open results, the progress of the games that go there, and the signal that stops them."""
+
+    results: Results
+    advance: Advance
+    signal: Callable[[], int]
+
+    def should_stop(self) -> bool:
+        return bool(self.signal())
+
+    def end(self, *, finished: bool) -> None:
+        """Exits as a signal demands that came before the games were finished."""
+        if self.signal() and not finished:
+            raise stopped(self.signal())
+
+
+@contextmanager
+def recording(out: Output, file: Path, title: str, games: int) -> Iterator[Recording]:
+    """Opens a results file for `games` games at most."""
+    from ringrift_cli.evaluate.results import Results
+
+    with (
+        Results(file) as results,
+        stop_requested() as signal,
+        out.progress(title, games) as progress,
+    ):
+        yield Recording(results, progress.advance, signal)
 
 
 def _pool(out: Output, board: str, players: int, pie: bool) -> Pool:
@@ -99,22 +118,29 @@ def _pool(out: Output, board: str, players: int, pie: bool) -> Pool:
 
 @app.command("match")
 def match_command(
-    specs: SpecsArgument,
+    specs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLAYER…",
+            help="random, heuristic[:PROFILE], mcts:sims=N, exec:COMMAND. With fewer players than"
+            " seats the last one takes the remaining seats.",
+        ),
+    ],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     games: GamesOption = 200,
     pie: PieOption = Run.pie_rule,
     seed: SeedOption = Run.seed,
     opening_turns: OpeningOption = None,
-    results_file: ResultsOption = DEFAULT_RESULTS,
+    results_file: ResultsOption = RESULTS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Play a match in pairs: each random opening is played with every seating.
 
-    The same command goes on behind the games that are recorded. Games that repeat earlier ones move
-    for move do not count. If a player fails, the match fails.
+    The same command continues after recorded games. Games that repeat earlier ones move for move do
+    not count. If a player fails, the match fails.
 
     \b
     Examples:
@@ -125,73 +151,58 @@ def match_command(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, pie)
     from ringrift_cli.evaluate.evaluate import new_match, play_match
-    from ringrift_cli.evaluate.results import Results
 
-    match = new_match(pool, tuple(specs), seed=seed, opening_turns=opening_turns)
-    try:
-        with (
-            Results(results_file) as results,
-            stop_requested() as signalled,
-            out.progress("Match", games) as progress,
-        ):
-            report = play_match(
-                match,
-                results,
-                games,
-                advance=lambda n: progress.advance(n, counted(n, "game")),
-                should_stop=lambda: bool(signalled()),
-            )
-            signal = signalled()
-    finally:
-        match.close()
-    out.result(eval_text.report_document(report), eval_text.report_text(report))
-    _stopped(signal, report.stopped)
-
-
-def _advance(progress: Progress, note: str, games: int) -> None:
-    progress.advance(games, note)
-
-
-def _stopped(signal: int, unfinished: bool) -> None:
-    """Ends a command that a signal stopped before it was done."""
-    if signal and unfinished:
-        raise stopped(signal)
+    with (
+        closing(new_match(pool, tuple(specs), seed=seed, opening_turns=opening_turns)) as match,
+        recording(out, results_file, "Match", games) as run,
+    ):
+        found = play_match(
+            match, run.results, games, advance=run.advance, should_stop=run.should_stop
+        )
+    _print_match(out, found)
+    out.result(found)
+    run.end(finished=found.finished)
 
 
 @app.command()
 def sprt(
-    player: Annotated[str, typer.Argument(metavar="PLAYER", help="The one in question.")],
-    opponent: Annotated[str, typer.Argument(metavar="OPPONENT", help="The one it is held to.")],
+    player: Annotated[str, typer.Argument(metavar="PLAYER", help="Player under test.")],
+    opponent: Annotated[str, typer.Argument(metavar="OPPONENT", help="Its opponent.")],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
-    elo0: Annotated[float, typer.Option("--elo0", metavar="ELO", help="H0: so much stronger.")] = 0,
+    elo0: Annotated[
+        float, typer.Option("--elo0", metavar="ELO", help="Elo difference under H0.")
+    ] = 0,
     elo1: Annotated[
-        float, typer.Option("--elo1", metavar="ELO", help="H1: so much stronger.")
+        float, typer.Option("--elo1", metavar="ELO", help="Elo difference under H1.")
     ] = 30,
     alpha: Annotated[
-        float, typer.Option("--alpha", metavar="P", help="Chance to accept H1 where H0 holds.")
+        float, typer.Option("--alpha", metavar="P", help="Probability of accepting H1 under H0.")
     ] = 0.05,
     beta: Annotated[
-        float, typer.Option("--beta", metavar="P", help="Chance to accept H0 where H1 holds.")
+        float, typer.Option("--beta", metavar="P", help="Probability of accepting H0 under H1.")
     ] = 0.05,
     games: Annotated[
         int,
         typer.Option(
-            "--games", parser=whole_number(1), metavar="N", help="At most so many, then give up."
+            "--games",
+            parser=whole_number(1),
+            metavar="N",
+            help="Maximum games; a test that is still undecided then has failed.",
         ),
     ] = 20_000,
     pie: PieOption = Run.pie_rule,
     seed: SeedOption = Run.seed,
     opening_turns: OpeningOption = None,
-    results_file: ResultsOption = DEFAULT_RESULTS,
+    results_file: ResultsOption = RESULTS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Play until it is decided whether PLAYER is stronger than OPPONENT, and no longer.
+    """Test whether PLAYER is stronger than OPPONENT, with as few games as possible.
 
     A generalised sequential probability ratio test on blocks of games. Exit code 0: H1 accepted; 1:
-    H0 accepted, or undecided after --games. The same command goes on where it was stopped.
+    H0 accepted, or undecided after --games. The same command continues where it was stopped.
 
     \b
     Examples:
@@ -204,45 +215,40 @@ def sprt(
     test = Sprt(elo0, elo1, alpha, beta, players)
     pool = _pool(out, board, players, pie)
     from ringrift_cli.evaluate.evaluate import new_match, play_sprt
-    from ringrift_cli.evaluate.results import Results
 
-    match = new_match(pool, (player, opponent), seed=seed, opening_turns=opening_turns)
-    try:
-        with (
-            Results(results_file) as results,
-            stop_requested() as signalled,
-            out.progress("SPRT", games) as progress,
-        ):
-            verdict = play_sprt(
-                match,
-                results,
-                test,
-                games,
-                advance=lambda n, llr: progress.advance(n, f"LLR {llr:.2f}"),
-                should_stop=lambda: bool(signalled()),
-            )
-            signal = signalled()
-    finally:
-        match.close()
-    out.result(eval_text.verdict_document(verdict), eval_text.verdict_text(verdict))
-    _stopped(signal, verdict.decision is None)
-    if verdict.decision != "H1":
+    sides = player, opponent
+    with (
+        closing(new_match(pool, sides, seed=seed, opening_turns=opening_turns)) as match,
+        recording(out, results_file, "SPRT", games) as run,
+    ):
+        found = play_sprt(
+            match, run.results, test, games, advance=run.advance, should_stop=run.should_stop
+        )
+    decision = f"accepted {found.decision}" if found.decision else "undecided"
+    out.text(
+        f"SPRT: {decision} after {counted(found.blocks, 'opening')};"
+        f" LLR {found.llr:.2f}, bounds {found.bounds[0]:.2f} and {found.bounds[1]:.2f}"
+    )
+    _print_match(out, found.match)
+    out.result(found)
+    run.end(finished=found.decision is not None)
+    if found.decision != "H1":
         raise typer.Exit(1)
 
 
 @app.command()
 def gauntlet(
-    player: Annotated[str, typer.Argument(metavar="PLAYER", help="Who is measured.")],
+    player: Annotated[str, typer.Argument(metavar="PLAYER", help="Player under test.")],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     games: GamesOption = 100,
     seed: SeedOption = Run.seed,
-    results_file: ResultsOption = DEFAULT_RESULTS,
+    results_file: ResultsOption = RESULTS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Play PLAYER against each of the fixed baselines: random, heuristic:default and a search.
+    """Play PLAYER against each fixed baseline: random, heuristic:default and a search.
 
     \b
     Example:
@@ -250,39 +256,22 @@ def gauntlet(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, False)
-    from ringrift_cli.evaluate.evaluate import BASELINES, identity, new_match, play_match
-    from ringrift_cli.evaluate.results import Results
+    from ringrift_cli.evaluate.evaluate import BASELINES, play_gauntlet
 
-    reports, skipped = [], 0
-    with (
-        Results(results_file) as results,
-        stop_requested() as signalled,
-        out.progress("Gauntlet", games * len(BASELINES)) as progress,
-    ):
-        own = identity(pool, player)
-        for baseline in BASELINES:
-            if identity(pool, baseline) == own:
-                out.note(f"{player} is {baseline}: there is no match of the two.")
-                skipped += 1
-                continue
-            match = new_match(pool, (player, baseline), seed=seed)
-            try:
-                report = play_match(
-                    match,
-                    results,
-                    games,
-                    advance=partial(_advance, progress, f"against {baseline}"),
-                    should_stop=lambda: bool(signalled()),
-                )
-            finally:
-                match.close()
-            reports.append(report)
-            if signalled():
-                break
-        signal = signalled()
-    document = {"player": player, "matches": [eval_text.report_document(r) for r in reports]}
-    out.result(document, "\n\n".join(eval_text.report_text(r) for r in reports))
-    _stopped(signal, any(r.stopped for r in reports) or len(reports) + skipped < len(BASELINES))
+    with recording(out, results_file, "Gauntlet", games * len(BASELINES)) as run:
+        found = play_gauntlet(
+            pool,
+            player,
+            run.results,
+            games,
+            seed=seed,
+            advance=run.advance,
+            should_stop=run.should_stop,
+        )
+    for one in found.matches:
+        _print_match(out, one)
+    out.result(found)
+    run.end(finished=found.finished)
 
 
 @app.command()
@@ -290,21 +279,25 @@ def rate(
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
-    results_file: ResultsOption = DEFAULT_RESULTS,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write the ratings as CSV.")
+    results_file: ResultsOption = RESULTS,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", parser=file_path, metavar="FILE", help="CSV file for the ratings."),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the ratings: .png or .svg.")
+        Path | None,
+        typer.Option(
+            "--plot", parser=file_path, metavar="FILE", help="Plot of the ratings: .png or .svg."
+        ),
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Rate all players of a pool at once, from every recorded game that counts.
+    """Rate all players of a pool on one scale, from every recorded game that counts.
 
-    One maximum-likelihood (Bradley-Terry) fit, in which heuristic:default has 1200. Boards, numbers
-    of players and versions of the rules are never mixed.
+    A maximum-likelihood (Bradley-Terry) fit in which heuristic:default has 1200. Boards, numbers of
+    players and versions of the rules are never mixed.
 
     \b
     Examples:
@@ -324,15 +317,15 @@ def rate(
     from ringrift_cli.store.files import write_whole
 
     with Results(results_file) as results:
-        rated, fitted = evaluate.rate(pool, results)
-    if csv is not None:
-        write_whole(csv, eval_text.ratings_csv(rated).encode())
+        found = evaluate.rate(pool, results)
+    if csv_file is not None:
+        write_whole(csv_file, found.csv().encode())
     if plot is not None:
         from ringrift_cli.evaluate.plots import plot_ratings
 
-        write_whole(plot, plot_ratings(pool, rated, plot.suffix[1:]))
-    document = eval_text.ratings_document(pool, rated, fitted)
-    out.result(document, eval_text.ratings_text(pool, rated, fitted))
+        write_whole(plot, plot_ratings(found, plot.suffix[1:]))
+    _print_ratings(out, found)
+    out.result(found)
 
 
 @app.command()
@@ -346,17 +339,17 @@ def ladder(
             "--level",
             parser=whole_number(1, 10),
             metavar="N",
-            help="Only this level.",
+            help="Level to measure.",
             show_default="all ten",
         ),
     ] = None,
     seed: SeedOption = Run.seed,
-    results_file: ResultsOption = DEFAULT_RESULTS,
+    results_file: ResultsOption = RESULTS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Measure that every level beats the one below, and that a beginner can beat level 1.
+    """Test that every level beats the one below, and that a beginner can beat level 1.
 
     A level should score 55 % or more against the one below. Exit code 1 if one does not.
 
@@ -367,34 +360,80 @@ def ladder(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     pool = _pool(out, board, players, False)
-    from ringrift_cli.evaluate.ladder import failing, measure_level
-    from ringrift_cli.evaluate.results import Results
+    from ringrift_cli.evaluate.ladder import measure_ladder
     from ringrift_cli.players.ladder import LEVELS
 
     levels = list(LEVELS) if level is None else [level]
-    rungs = []
-    with (
-        Results(results_file) as results,
-        stop_requested() as signalled,
-        out.progress("Ladder", games * len(levels)) as progress,
-    ):
-        for number in levels:
-            rung = measure_level(
-                pool,
-                number,
-                results,
-                games,
-                seed=seed,
-                advance=partial(_advance, progress, f"level {number}"),
-                should_stop=lambda: bool(signalled()),
-            )
-            if rung is not None:
-                rungs.append(rung)
-            if signalled():
-                break
-        signal = signalled()
-    document: dict[str, Any] = eval_text.ladder_document(pool, rungs)
-    out.result(document, eval_text.ladder_text(pool, rungs))
-    _stopped(signal, len(rungs) < len(levels) or any(r.report.stopped for r in rungs))
-    if failing(rungs):
+    with recording(out, results_file, "Ladder", games * len(levels)) as run:
+        found = measure_ladder(
+            pool,
+            levels,
+            run.results,
+            games,
+            seed=seed,
+            advance=run.advance,
+            should_stop=run.should_stop,
+        )
+    _print_ladder(out, found)
+    out.result(found)
+    run.end(finished=found.finished)
+    if found.failing:
         raise typer.Exit(1)
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def _print_match(out: Output, found: MatchResult) -> None:
+    if not found.entrants:
+        out.text(f"{found}: no opening has been played with every seating yet")
+        return
+    line = f"{found}: {counted(found.games, 'game')} that count, from"
+    line += f" {counted(found.blocks, 'opening')} with every seating"
+    if found.duplicates:
+        line += f"; {counted(found.duplicates, 'duplicate')} left out"
+    if found.players > 2:
+        line += f"; the fair share of a seat is {1 / found.players:.1%}"
+    out.text(line + ("" if found.finished else "; stopped"))
+    rows = [
+        (
+            one.player,
+            one.wins,
+            f"{one.score:.1%}",
+            f"{100 * one.score_95[0]:.1f} to {100 * one.score_95[1]:.1f}",
+            elo(one.elo, "+∞" if one.score > 0 else "-∞"),
+            f"{elo(one.elo_95[0], '-∞')} to {elo(one.elo_95[1], '+∞')}",
+            f"{one.likelihood_of_superiority:.1%}",
+        )
+        for one in found.entrants
+    ]
+    out.table(rows, ("player", "wins", "share", "95 %", "Elo", "95 %", "LOS"))
+
+
+def _print_ratings(out: Output, found: Ratings) -> None:
+    out.text(f"{found}: {counted(found.games, 'game')}")
+    rows = [(one.player, one.identity, one.text, one.games, one.wins) for one in found.ratings]
+    out.table(rows, ("player", "identity", "Elo", "games", "wins"))
+    p_value = found.fit_p_value
+    if p_value is not None and p_value < 0.01:
+        out.text(
+            f"The results of some pairs do not fit one scale (p = {p_value:.2g}): a single rating"
+            " does not describe these players."
+        )
+
+
+def _print_ladder(out: Output, found: LadderResult) -> None:
+    out.text(f"{found}: each level against the one below, as between two players")
+    rows = [
+        (
+            one.level,
+            one.player,
+            "a beginner against it" if one.level == 1 else f"against level {one.level - 1}",
+            f"{one.score:.1%}",
+            f"{100 * one.score_95[0]:.1f} to {100 * one.score_95[1]:.1f}",
+            one.games,
+            "" if one.holds else "below 55 %",
+        )
+        for one in found.levels
+    ]
+    out.table(rows, ("level", "player", "match", "share", "95 %", "games", ""))

@@ -1,46 +1,40 @@
-"""`ringrift models`: the checkpoints there are, who is champion, and on what evidence."""
+"""`ringrift models`: lists the models of a registry, and decides which one is champion."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.cli import models_text
+from ringrift_cli.cli.eval import RESULTS, ResultsOption, recording
 from ringrift_cli.cli.options import (
     BoardOption,
+    ConfigOption,
     JsonOption,
     PieOption,
     PlayersOption,
     QuietOption,
+    SetOption,
     VerboseOption,
     check_pie,
+    configuration,
+    file_path,
+    setting,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
+from ringrift_cli.cli.output import Output, counted, need_subcommand
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run
+from ringrift_cli.settings import Gate, Run, setting_of
+from ringrift_cli.text import elo_interval, minute
 
 if TYPE_CHECKING:
-    from ringrift_cli.evaluate.gate import Evidence, GateSetting
-    from ringrift_cli.evaluate.results import Pool
-    from ringrift_cli.nn.registry import Entry, Registry
+    from ringrift_cli.nn.registry import Registry
 
 app = typer.Typer(name="models", rich_markup_mode=None)
 
-MOST_SIMULATIONS = 1_000_000
-ModelsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--models",
-        metavar="FOLDER",
-        help="Where models are kept, a folder for each pool.",
-        envvar="RINGRIFT_MODELS",
-        show_default="run.models",
-    ),
-]
+ModelsOption = Annotated[str, setting("run.models", "--models", metavar="FOLDER")]
 NameArgument = Annotated[
     str,
     typer.Argument(
@@ -52,64 +46,11 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Do everything but the change itself.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-GamesOption = Annotated[
-    int,
-    typer.Option(
-        "--games",
-        parser=whole_number(1),
-        metavar="N",
-        help="At most so many against the champion, then it stays.",
-    ),
-]
-BaselineGamesOption = Annotated[
-    int,
-    typer.Option(
-        "--baseline-games",
-        parser=whole_number(1),
-        metavar="N",
-        help="So many against heuristic:default, half of it against random and each earlier"
-        " champion.",
-    ),
-]
-Elo0Option = Annotated[
-    float, typer.Option("--elo0", metavar="ELO", help="Refused if only so much stronger.")
-]
-Elo1Option = Annotated[
-    float, typer.Option("--elo1", metavar="ELO", help="Accepted if so much stronger.")
-]
-SimsOption = Annotated[
-    int,
-    typer.Option(
-        "--sims",
-        parser=whole_number(0, MOST_SIMULATIONS),
-        metavar="N",
-        help="Simulations of every model for a decision; 0: its policy alone.",
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        parser=whole_number(0),
-        metavar="N",
-        help="Decides the openings.",
-        show_default="others for each pair of models",
-    ),
-]
-ResultsOption = Annotated[
-    Path,
-    typer.Option(
-        "--results",
-        metavar="FILE",
-        help="Results of all games, in SQLite.",
-        envvar="RINGRIFT_RESULTS",
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """See the models of a board and number of players, and decide who is champion.
+    """List the models of a board and number of players, and decide which one is champion.
 
     \b
     Examples:
@@ -120,12 +61,12 @@ def models(context: typer.Context) -> None:
     need_subcommand(context)
 
 
-def _registry(folder: Path | None, board: str, players: int, pie: bool) -> tuple[Registry, str]:
+def _registry(folder: str, board: str, players: int, pie: bool) -> tuple[Registry, str]:
     """The registry, and the name of the pool."""
     check_pie(pie, players)
-    from ringrift_cli.nn.registry import Registry, default_folder, pool_name
+    from ringrift_cli.nn.registry import Registry, pool_name
 
-    return Registry(folder or default_folder()), pool_name(board, players, pie)
+    return Registry(Path(folder)), pool_name(board, players, pie)
 
 
 @app.command("list")
@@ -133,14 +74,14 @@ def list_command(
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
-    folder: ModelsOption = None,
+    folder: ModelsOption = Run.models,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List the models of a pool, oldest first, with the champion marked.
+    """List the models of a pool, oldest first; * marks the champion.
 
-    Elo is what the model had against heuristic:default when it was promoted, with 95 % error bars.
+    Elo is relative to heuristic:default, as measured at the promotion, with 95 % error bars.
 
     \b
     Examples:
@@ -149,11 +90,30 @@ def list_command(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     registry, pool = _registry(folder, board, players, pie)
-    entries, history = registry.models(pool), registry.history(pool)
-    document = models_text.list_document(pool, entries, history)
-    out.result(document, models_text.list_text(document))
+    from ringrift_cli.evaluate.models import model_list
+
+    found = model_list(registry, pool)
+    champion = f"champion {found.champion}" if found.champion else "no champion"
+    out.text(f"{pool}: {counted(len(found.models), 'model')}, {champion}")
+    rows = [
+        (
+            "*" if model.champion else "",
+            model.identity,
+            f"{model.architecture['blocks']}x{model.architecture['channels']}",
+            model.steps,
+            minute(model.time),
+            minute(model.promoted),
+            elo_interval(match.elo, *match.elo_95, match.score)
+            if (match := model.heuristic)
+            else None,
+        )
+        for model in found.models
+    ]
+    if rows:
+        out.table(rows, ("", "identity", "size", "steps", "made", "promoted", "Elo (95 %)"))
+    out.result(found)
     others = [name for name in registry.pools() if name != pool]
-    if not entries and others:
+    if not rows and others:
         out.note(f"{registry.folder} has models of {', '.join(others)}.")
 
 
@@ -163,12 +123,12 @@ def show(
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
-    folder: ModelsOption = None,
+    folder: ModelsOption = Run.models,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show all that is known of a model: what it is, what made it, and its evidence.
+    """Show everything known of a model: architecture, training, promotions and their evidence.
 
     \b
     Examples:
@@ -178,131 +138,131 @@ def show(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     registry, pool = _registry(folder, board, players, pie)
     entry = registry.find(pool, name)
-    document = models_text.show_document(entry, registry.history(pool))
-    out.result(document, models_text.show_text(document))
+    events = registry.history(pool)
+    champion = bool(events) and events[-1].identity == entry.identity
+    history = [e for e in events if entry.identity in (e.identity, e.parent)]
+    out.text(f"{entry.identity}, {'champion of ' * champion}{pool}")
+    described = {"identity", "format", "version"}
+    known = {"path": entry.path, **{k: v for k, v in entry.document.items() if k not in described}}
+    out.fields(known)
+    for event in history:
+        if event.identity != entry.identity:
+            what = f"replaced by {event.identity}"
+        else:
+            what = f"champion, {f'replacing {event.parent}' if event.parent else 'the first'}"
+        out.text(f"\n{minute(event.time)}: {what}" + (f": {event.reason}" if event.reason else ""))
+        if event.identity == entry.identity and event.evidence is not None:
+            _print_evidence(out, event.evidence)
+    out.result(
+        {
+            **entry.document,
+            "path": entry.path,
+            "pool": pool,
+            "champion": champion,
+            "history": [event.document() for event in history],
+        }
+    )
 
 
 @app.command()
 def promote(
+    context: typer.Context,
     name: NameArgument,
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
-    games: GamesOption = 800,
-    baseline_games: BaselineGamesOption = 200,
-    elo0: Elo0Option = 0,
-    elo1: Elo1Option = 35,
-    sims: SimsOption = 64,
-    seed: SeedOption = None,
-    results_file: ResultsOption = Path("runs/results.sqlite"),
+    games: Annotated[int, setting("gate.max_games", "--games")] = Gate.max_games,
+    elo0: Annotated[float, setting("gate.elo0", "--elo0", metavar="ELO")] = Gate.elo0,
+    elo1: Annotated[float, setting("gate.elo1", "--elo1", metavar="ELO")] = Gate.elo1,
+    sims: Annotated[int, setting("gate.sims", "--sims")] = Gate.sims,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            parser=whole_number(0),
+            metavar="N",
+            help="Seed of the openings.",
+            show_default="a different one for each pair of models",
+        ),
+    ] = None,
+    results_file: ResultsOption = RESULTS,
     dry_run: DryRunOption = False,
-    folder: ModelsOption = None,
+    folder: ModelsOption = Run.models,
+    config_file: ConfigOption = None,
+    settings: SetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Test a model against the champion and the baselines, and make it champion if it passes.
+    """Test a model against the champion and the baselines, and promote it if it passes.
 
-    A sequential test has to find it stronger than the champion, and it must do no worse against
+    A sequential test must find it stronger than the champion, and it must do no worse against
     random, heuristic:default and earlier champions. The evidence is kept with the promotion. Exit
-    code 1: it was not accepted, and nothing has changed. The same command goes on where it was
+    code 1: it was not accepted, and nothing has changed. The same command continues where it was
     stopped.
 
     \b
     Examples:
       ringrift models promote runs/hex8-2p/train/3f0c2a9d41b7e865.json
-      ringrift models promote 3f0c --games 2000 --sims 128 --dry-run
+      ringrift models promote 3f0c --games 2000 --sims 128 --set gate.earlier=3 --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    registry, pool_key = _registry(folder, board, players, pie)
-    entry = registry.find(pool_key, name)
+    registry, pool = _registry(folder, board, players, pie)
+    gate = configuration(context, "run", "gate").gate
+    entry = registry.find(pool, name)
     out.compile_players()
     out.compile_network()
-    from ringrift_cli.evaluate.gate import GateSetting, fresh_seed
+    from ringrift_cli.evaluate.gate import GateSetting, fresh_seed, gate_model
     from ringrift_cli.evaluate.results import Pool
 
-    champion = registry.champion(pool_key)
-    own_seed = fresh_seed(entry.identity, champion.identity if champion else None)
-    half = -(-baseline_games // 2)
-    setting = GateSetting(
-        own_seed if seed is None else seed,
-        elo0,
-        elo1,
-        max_games=games,
-        random_games=half,
-        heuristic_games=baseline_games,
-        earlier_games=half,
-    )
-    evidence, signal = _gate(
-        out, registry, Pool(board, players, pie), entry, results_file, setting, sims
-    )
+    champion = registry.champion(pool)
+    if seed is None:
+        seed = fresh_seed(entry.identity, champion.identity if champion else None)
+    plan = setting_of(GateSetting, gate, seed=seed)
+    most = plan.most_games(champion=champion is not None, earlier=len(registry.earlier(pool)))
+    with recording(out, results_file, "Gate", most) as run:
+        evidence = gate_model(
+            registry,
+            Pool(board, players, pie),
+            entry,
+            run.results,
+            plan,
+            gate.sims,
+            advance=run.advance,
+            should_stop=run.should_stop,
+        )
     accepted = evidence.verdict == "accepted"
     document = evidence.document()
     if accepted and not dry_run:
-        registry.promote(pool_key, registry.add(pool_key, entry.path).identity, document)
-    told: dict[str, Any] = {"promoted": accepted and not dry_run, "evidence": document}
-    out.result(told, models_text.evidence_text(document))
+        registry.promote(pool, registry.add(pool, entry.path).identity, document)
+    _print_evidence(out, document)
+    out.result({"promoted": accepted and not dry_run, "evidence": document})
     if evidence.stopped:
-        out.note("The same command goes on behind the games that are recorded.")
-        raise stopped(signal)
+        out.note("The same command continues after the recorded games.")
+        run.end(finished=False)
     if not accepted:
         out.error(f"{entry.identity} was not accepted; the champion stays.")
         raise typer.Exit(1)
     done = "would be" if dry_run else "is now"
-    out.note(f"{entry.identity} {done} the champion of {pool_key}.")
-
-
-def _gate(
-    out: Output,
-    registry: Registry,
-    pool: Pool,
-    entry: Entry,
-    results_file: Path,
-    setting: GateSetting,
-    sims: int,
-) -> tuple[Evidence, int]:
-    """The evidence, and the signal that stopped the gate, or 0."""
-    from ringrift_cli.evaluate.gate import gate_model
-    from ringrift_cli.evaluate.results import Results
-    from ringrift_cli.nn.registry import pool_name
-
-    name = pool_name(pool.board, pool.players, pool.pie_rule)
-    line = registry.earlier(name)
-    most = setting.most_games(champion=registry.champion(name) is not None, earlier=len(line))
-    with (
-        Results(results_file) as results,
-        stop_requested() as signalled,
-        out.progress("Gate", most) as progress,
-    ):
-        evidence = gate_model(
-            registry,
-            pool,
-            entry,
-            results,
-            setting,
-            sims,
-            advance=progress.advance,
-            should_stop=lambda: bool(signalled()),
-        )
-        return evidence, signalled()
+    out.note(f"{entry.identity} {done} the champion of {pool}.")
 
 
 @app.command()
 def rollback(
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the history.")
+        str, typer.Option("--reason", metavar="TEXT", help="Reason, kept in the history.")
     ],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    folder: ModelsOption = None,
+    folder: ModelsOption = Run.models,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Make the champion before this one champion again. Nothing is deleted.
+    """Make the previous champion champion again. Nothing is deleted.
 
     \b
     Examples:
@@ -311,20 +271,14 @@ def rollback(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     registry, pool = _registry(folder, board, players, pie)
-    previous = registry.find(pool, "previous")
-    present = registry.find(pool, "champion")
-    what = f"{previous.identity} champion of {pool} in place of {present.identity}"
+    previous = registry.find(pool, "previous").identity
+    present = registry.find(pool, "champion").identity
+    what = f"{previous} champion of {pool} in place of {present}"
     if not dry_run:
-        _ask(f"Make {what}?", yes=yes)
+        out.confirm(f"Make {what}?", yes=yes)
         registry.rollback(pool, reason)
-    document = {
-        "pool": pool,
-        "champion": previous.identity,
-        "before": present.identity,
-        "reason": reason,
-        "done": not dry_run,
-    }
-    out.result(document, f"{'Would make' if dry_run else 'Made'} {what}.")
+    document = {"pool": pool, "champion": previous, "before": present, "reason": reason}
+    out.result({**document, "done": not dry_run}, f"{'Would make' if dry_run else 'Made'} {what}.")
 
 
 @app.command()
@@ -335,16 +289,16 @@ def remove(
     pie: PieOption = Run.pie_rule,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    folder: ModelsOption = None,
+    folder: ModelsOption = Run.models,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Delete a model that is not champion, and that no rollback can make champion again.
+    """Delete a model that is not champion and that no rollback can make champion again.
 
-    The learning loop keeps the shards that a model in the registry was trained on; those of a
-    removed one may go. The history keeps its evidence. Leave a model alone that a cycle under way
-    began with: ringrift cycle --dry-run names who plays.
+    Shards that only this model was trained on may then be deleted by the learning loop. The history
+    keeps its evidence. Do not remove the model that a cycle in progress began with: ringrift cycle
+    --dry-run names it.
 
     \b
     Examples:
@@ -363,42 +317,26 @@ def remove(
     registry.check_removable(pool, entry.identity)
     size = sum(path.stat().st_size for path in (entry.path, entry.weights) if path.exists())
     shards = len(entry.about.get("data", []))
-    what = (
-        f"{entry.identity} of {pool}, {size / 1e6:.1f} MB, which was trained on"
-        f" {counted(shards, 'shard')}"
-    )
+    what = f"{entry.identity} of {pool}, {size / 1e6:.1f} MB, trained on {counted(shards, 'shard')}"
     if not dry_run:
-        _ask(f"Delete {what}?", yes=yes)
+        out.confirm(f"Delete {what}?", yes=yes)
         size = registry.remove(pool, entry.identity)
-    document = {
-        "pool": pool,
-        "model": entry.identity,
-        "bytes": size,
-        "shards": shards,
-        "done": not dry_run,
-    }
-    out.result(document, f"{'Would delete' if dry_run else 'Deleted'} {what}.")
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    """Goes on if the user agrees; `UsageError` where there is nobody to ask."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask.", hint="--yes")
-    typer.confirm(question, abort=True, err=True)
+    document = {"pool": pool, "model": entry.identity, "bytes": size, "shards": shards}
+    out.result(
+        {**document, "done": not dry_run}, f"{'Would delete' if dry_run else 'Deleted'} {what}."
+    )
 
 
 @app.command()
 def export(
     name: NameArgument,
     out_file: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Where the ONNX file goes.")
+        Path, typer.Option("--out", parser=file_path, metavar="FILE", help="ONNX file to write.")
     ],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
-    folder: ModelsOption = None,
+    folder: ModelsOption = Run.models,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -418,16 +356,29 @@ def export(
     from ringrift_cli.nn.export import export_onnx
 
     done = export_onnx(load(entry.path, board, players), out_file)
-    document = {
-        "model": entry.identity,
-        "file": str(done.path),
-        "bytes": done.bytes,
-        "sha256": done.sha256,
-        "checked_positions": done.positions,
-        "greatest_difference": done.difference,
-    }
     out.result(
-        document,
+        {
+            "model": entry.identity,
+            "file": done.path,
+            "bytes": done.bytes,
+            "sha256": done.sha256,
+            "checked_positions": done.positions,
+            "greatest_difference": done.difference,
+        },
         f"{done.path}: {done.bytes / 1e6:.1f} MB, {entry.identity}; onnxruntime and torch differ by"
-        f" {done.difference:.1g} at most, on {done.positions} positions of random games",
+        f" at most {done.difference:.1g} on {done.positions} positions of random games",
     )
+
+
+def _print_evidence(out: Output, evidence: Mapping[str, Any]) -> None:
+    champion = evidence["champion"]
+    opponent = f"against champion {champion['model']}" if champion else "the first of its pool"
+    out.text(
+        f"{evidence['candidate']['model']} in {evidence['pool']}, {opponent}:"
+        f" {evidence['verdict']} after {evidence['games']:,} games"
+    )
+    checks = evidence["checks"]
+    for check in checks:
+        out.text(f"  {'passed' if check['passed'] else 'failed'}  {check['reason']}")
+    for reason in evidence["reasons"][len(checks) :]:
+        out.text(f"  {reason}")

@@ -45,7 +45,7 @@ __all__ = [
 LINE_EVERY = 10.0  # seconds between progress lines where stderr is not a terminal
 GAP = "  "  # between columns
 MAX_LISTED = 4  # items of a list that `fields` prints
-NUMBER = re.compile(r"([-+]?\$?[\d.,]+(e[-+]\d+)?|[-+]∞|-)( ?[%A-Za-z°]+)?")
+NUMBER = re.compile(r"([-+]?\$?[\d.,]+(e[-+]\d+)?( ± \d+)?|[-+]∞|-)( ?[%A-Za-z°]+)?")
 
 Cell = str | int | float | None
 

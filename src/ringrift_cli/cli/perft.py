@@ -1,9 +1,9 @@
-"""`ringrift perft`: how many sequences of decisions a game allows, depth by depth."""
+"""`ringrift perft`: counts the sequences of decisions from the start, depth by depth."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from ringrift_cli.cli.options import (
 from ringrift_cli.cli.output import Output
 from ringrift_cli.settings import Run
 
-if TYPE_CHECKING:
-    from ringrift_cli.game.perft import Perft
-
 
 def perft(
     board: BoardOption = Run.board,
@@ -30,12 +27,10 @@ def perft(
     depth: Annotated[
         int,
         typer.Option(
-            "--depth", parser=whole_number(1), metavar="N", help="Decisions to look ahead."
+            "--depth", parser=whole_number(1), metavar="N", help="Decisions to count ahead."
         ),
     ] = 3,
-    divide: Annotated[
-        bool, typer.Option("--divide", help="Also count each first move by itself.")
-    ] = False,
+    divide: Annotated[bool, typer.Option("--divide", help="Also count by first move.")] = False,
     pie: PieOption = Run.pie_rule,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -43,8 +38,8 @@ def perft(
 ) -> None:
     """Count the sequences of decisions from the start, depth by depth.
 
-    Two implementations of the rules that agree here agree on every legal move on the way; with
-    --divide, the first moves whose counts differ tell where to look.
+    Two implementations of the rules with equal counts agree on every legal move on the way; with
+    --divide, the first moves whose counts differ show where they do not.
 
     \b
     Examples:
@@ -58,45 +53,31 @@ def perft(
 
     Perft("square8", 2).count(2)  # loads the compiled rules
     game = Perft(board, players, pie=pie)
-    depths = []
-    by_move: dict[str, int] = {}
+    depths: list[dict[str, Any]] = []
+    by_move: dict[str, int] = {}  # sequences of the last depth by first move
     for level in range(1, depth + 1):
         start = time.monotonic()
-        by_move = _divide(out, game, level)
-        depths.append((level, sum(by_move.values()), time.monotonic() - start))
+        with out.progress(f"Depth {level}", game.first_moves) as progress:
+            by_move.clear()
+            for move, count in game.divide(level):
+                by_move[move] = count
+                progress.advance(1)
+        total, seconds = sum(by_move.values()), round(time.monotonic() - start, 6)
+        depths.append({"depth": level, "sequences": total, "seconds": seconds})
         if level < depth:
-            out.note(f"depth {level}: {depths[-1][1]:,}")
-    document: dict[str, Any] = {
-        "board": board,
-        "players": players,
-        "pie_rule": pie,
-        "depths": [
-            {"depth": level, "sequences": count, "seconds": round(seconds, 6)}
-            for level, count, seconds in depths
-        ],
-    }
+            out.note(f"depth {level}: {total:,}")
+    document = {"board": board, "players": players, "pie_rule": pie, "depths": depths}
     if divide:
         document["divide"] = by_move
-    out.result(document, _text(depths, by_move if divide else {}))
-
-
-def _divide(out: Output, game: Perft, depth: int) -> dict[str, int]:
-    """Sequences of `depth` decisions by first move, in the order of the rules."""
-    by_move = {}
-    with out.progress(f"Depth {depth}", game.first_moves) as progress:
-        for move, count in game.divide(depth):
-            by_move[move] = count
-            progress.advance(1)
-    return by_move
-
-
-def _text(depths: list[tuple[int, int, float]], by_move: dict[str, int]) -> str:
-    lines = [f"{move}: {count}" for move, count in by_move.items()]
-    if lines:
-        lines.append("")
-    lines.append(f"{'depth':>5} {'sequences':>20} {'seconds':>9} {'per second':>14}")
-    lines += [
-        f"{depth:>5} {count:>20,} {seconds:>9.3f} {count / max(seconds, 1e-9):>14,.0f}"
-        for depth, count, seconds in depths
+        out.text("\n".join(f"{move}: {count}" for move, count in by_move.items()) + "\n\n")
+    rows = [
+        (
+            d["depth"],
+            d["sequences"],
+            f"{d['seconds']:.3f}",
+            round(d["sequences"] / max(d["seconds"], 1e-9)),
+        )
+        for d in depths
     ]
-    return "\n".join(lines)
+    out.table(rows, ("depth", "sequences", "seconds", "per second"))
+    out.result(document)

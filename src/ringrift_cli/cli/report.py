@@ -15,10 +15,10 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SetOption,
     VerboseOption,
-    configuration,
     file_path,
 )
 from ringrift_cli.cli.output import Output
+from ringrift_cli.cli.status import RunArgument, run_settings
 from ringrift_cli.settings import Run
 from ringrift_cli.store.files import write_whole
 
@@ -30,7 +30,7 @@ OutOption = Annotated[
         "--out",
         parser=file_path,
         metavar="FILE",
-        help="Where it is written; an earlier report there is replaced.",
+        help="HTML file to write; an earlier report there is replaced.",
         show_default=f"{NAME} in the folder of the run",
     ),
 ]
@@ -38,6 +38,7 @@ OutOption = Annotated[
 
 def report(
     context: typer.Context,
+    run: RunArgument = None,
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     out_file: OutOption = None,
@@ -49,7 +50,7 @@ def report(
 ) -> None:
     """Write a run as one HTML page: Elo, losses, games, the gate's evidence, settings.
 
-    The page holds all that it shows: it opens without a network, and can be mailed.
+    The page is self-contained: it opens offline and can be mailed.
 
     \b
     Examples:
@@ -57,11 +58,11 @@ def report(
       ringrift report --board square8 --players 3 --out square8-3p.html
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    config = configuration(context)
+    config = run_settings(context, run)
     out.compile_rules()
     from ringrift_cli.loop.report import page
 
     text = page(config)
     path = out_file or config.folder / NAME
     write_whole(path, text.encode())
-    out.result({"file": str(path), "bytes": len(text.encode())}, str(path))
+    out.result({"file": path, "bytes": len(text.encode())}, str(path))

@@ -1,14 +1,13 @@
-"""`ringrift status`: how a run of the learning loop stands."""
+"""`ringrift status`: the state of a run of the learning loop."""
 
 from __future__ import annotations
 
-import io
-import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringrift_cli.cli.cycle import bound, line_of
+from ringrift_cli.cli.cycle import line_of
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
@@ -16,128 +15,125 @@ from ringrift_cli.cli.options import (
     PlayersOption,
     SetOption,
     configuration,
+    file_path,
+    flags_of,
 )
 from ringrift_cli.cli.output import Output, counted
-from ringrift_cli.settings import Run
+from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Config, Run
+from ringrift_cli.text import elo_interval
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ringrift_cli.loop.status import ChampionState, DataState, RunState
 
 LATEST = 12  # cycles that the table shows
-GAP = 2  # between columns
 DROPPED = ("evals/s", "minutes", "value", "policy", "games/h")  # in a narrow terminal, in order
-WIDTH = 100  # at most; a terminal may be narrower
+
+
+RunArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN",
+        parser=file_path,
+        help="Folder of a run, which remembers its settings.",
+        show_default="that of run.folder, --board and --players",
+    ),
+]
+
+
+def run_settings(context: typer.Context, run: Path | None) -> Config:
+    """The settings of a run folder, else of the command; `UsageError` for a folder that is none."""
+    from ringrift_cli.loop.status import settings_of
+
+    config = configuration(context)
+    remembered = settings_of(run or config.folder, flags_of(context))
+    if run is not None and remembered is None:
+        raise UsageError(f"{run} is not a run: it has no settings.yaml.", hint="ringrift status")
+    return remembered or config
 
 
 def status(
     context: typer.Context,
+    run: RunArgument = None,
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a run stands: champion, Elo over the cycles, data, the last cycle, disk, alarms.
+    """Show the state of a run: champion, Elo over the cycles, data, last cycle, disk, alarms.
 
-    It reads the files of the run and disturbs nobody.
+    It only reads the files of the run.
 
     \b
     Examples:
       ringrift status
       ringrift status --board square8 --players 3 --json
+      ringrift status runs/hex8-2p
     """
     out = Output(as_json=as_json)
-    config = configuration(context)
-    from ringrift_cli.loop.status import state
+    config = run_settings(context, run)
+    from ringrift_cli.loop.status import run_state
 
-    found = state(config)
-    out.result(found, "" if as_json else _text(found, colour=out.colour))
+    found = run_state(config)
+    _print_facts(out, found)
+    rows = [
+        (
+            row.cycle,
+            _number(row.games_per_hour, ",.0f"),
+            _number(row.evaluations_per_second, ",.0f"),
+            _number(row.policy, ".3f"),
+            _number(row.value, ".3f"),
+            row.verdict,
+            _number(row.elo, "+.0f"),
+            f"{row.minutes:.1f}",
+        )
+        for row in found.recent[-LATEST:]
+    ]
+    if rows:
+        out.text("\n")
+        columns = ("cycle", "games/h", "evals/s", "policy", "value", "verdict", "elo", "minutes")
+        out.table(rows, columns, drop=DROPPED)
+    out.result(found)
 
 
-def _text(found: dict[str, Any], *, colour: bool) -> str:
-    """The state as a terminal shows it."""
-    from rich.console import Console
-    from rich.table import Table
+def _print_facts(out: Output, found: RunState) -> None:
+    from ringrift_cli.loop.charts import sparkline
 
-    from ringrift_cli.loop.report_charts import sparkline
-    from ringrift_cli.loop.status import step_text
-
-    facts = Table(show_header=False, box=None, padding=(0, GAP, 0, 0))
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")  # a long path is not cut off
-    rows = {
-        found["pool"]: f"{counted(found['cycles'], 'cycle')} in {found['folder']}",
-        "now": f"{step_text(found['under_way'])}; {found['working'] or 'no process'} at work",
-        "champion": _champion(found["champion"]),
-        "elo": sparkline([elo["elo"] for elo in found["elo"]]),
-        "data": _data(found["data"]),
-        "gate": f"{counted(found['results']['games'], 'game')} recorded;"
-        f" {counted(found['rejections'], 'rejection')} in a row",
-        "disk": f"{found['disk']['free_gb']:.1f} GB free, {found['disk']['run_gb']:.2f} GB used",
-        "last": line_of(found["last"]) if found["last"] else "",
+    facts = {
+        found.pool: f"{counted(found.cycles, 'cycle')} in {found.folder}",
+        "now": f"{found.under_way or 'nothing under way'}; {found.working or 'no process'} at work",
+        "champion": _champion(found.champion),
+        "elo": sparkline([point.elo for point in found.elo]),
+        "data": _data(found.data),
+        "gate": f"{counted(found.gate_games, 'game')} recorded;"
+        f" {counted(found.rejections, 'rejection')} in a row",
+        "disk": f"{found.free_gb:.1f} GB free, {found.run_gb:.2f} GB used",
+        "last": line_of(found.last) if found.last else "",
     }
-    for name, text in rows.items():
-        if text:
-            facts.add_row(name, text)
-    for alarm in found["alarms"]:
-        facts.add_row("alarm", alarm["sentence"], style="bold red")
-    file = io.StringIO()
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    console = Console(file=file, width=width, force_terminal=colour, no_color=not colour)
-    console.print(facts)
-    if found["recent"]:
-        console.print()
-        console.print(_cycles(found["recent"][-LATEST:], width))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    shown = [fact for fact in facts.items() if fact[1]]
+    alarms = [("alarm", alarm["sentence"]) for alarm in found.alarms]
+    out.table([*shown, *alarms], ("", ""), red=[*(False for _ in shown), *(True for _ in alarms)])
 
 
-def _champion(champion: dict[str, Any] | None) -> str:
+def _champion(champion: ChampionState | None) -> str:
     if champion is None:
         return "none yet"
-    elo = champion["elo"]
-    said = f"{champion['identity']}, since {champion['since']}"
-    if champion["event"] != "promotion":
-        said += f" by {champion['event']}"
-    if elo is None:
-        return said
-    return said + (
-        f", {bound(elo['elo'])} Elo against the heuristic"
-        f" ({bound(elo['low'])} to {bound(elo['high'])})"
-    )
+    text = f"{champion.identity}, since {champion.since}"
+    if champion.event != "promotion":
+        text += f" by {champion.event}"
+    if (match := champion.heuristic) is not None:
+        text += f", Elo {elo_interval(match.elo, *match.elo_95, match.score)} against the heuristic"
+    return text
 
 
-def _data(data: dict[str, Any]) -> str:
-    if not data["shards"]:
+def _data(data: DataState) -> str:
+    if not data.shards:
         return "none yet"
     return (
-        f"{counted(data['shards'], 'shard')}, {counted(data['games'], 'game')},"
-        f" {counted(data['positions'], 'position')}; the newest {data['newest_hours']:.1f} h old"
+        f"{counted(data.shards, 'shard')}, {counted(data.games, 'game')},"
+        f" {counted(data.positions, 'position')}; the newest {data.newest_hours:.1f} h old"
     )
-
-
-def _cycles(rows: list[dict[str, Any]], width: int) -> Table:
-    """A line for each cycle; a narrow terminal has fewer columns, none of them cut off."""
-    from rich.table import Table
-
-    columns = {
-        "cycle": [str(row["cycle"]) for row in rows],
-        "games/h": [_number(row["games_per_hour"], ",.0f") for row in rows],
-        "evals/s": [_number(row["evaluations_per_second"], ",.0f") for row in rows],
-        "policy": [_number(row["policy"], ".3f") for row in rows],
-        "value": [_number(row["value"], ".3f") for row in rows],
-        "verdict": [row["verdict"] for row in rows],
-        "elo": [_number(row["elo"], "+.0f") for row in rows],
-        "minutes": [f"{row['minutes']:.1f}" for row in rows],
-    }
-    for name in DROPPED:
-        if sum(max(map(len, [of, *cells])) + GAP for of, cells in columns.items()) > width:
-            del columns[name]
-    table = Table(box=None, padding=(0, GAP, 0, 0))
-    for name in columns:
-        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
-    return table
 
 
 def _number(value: float | None, form: str) -> str:

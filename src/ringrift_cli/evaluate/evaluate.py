@@ -1,63 +1,130 @@
-"""Who is stronger, and how sure is that: matches, sequential tests and ratings over the results.
+"""Matches, sequential tests, ratings and gauntlets, computed from the results file.
 
-Everything is read back from the results file: what is reported is what is recorded.
+Every number is read back from the results, so that what is reported is what is recorded.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
 
+import msgspec
 import numpy as np
 
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.evaluate import match as matches
 from ringrift_cli.evaluate.match import Match
-from ringrift_cli.evaluate.results import Blocks, Pool, RatedGame, Results
+from ringrift_cli.evaluate.results import Blocks, Pool, Results
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.stats.bradley_terry import Fit, GameResult, Rating, fit
-from ringrift_cli.stats.elo import Estimate, estimate
+from ringrift_cli.stats.bradley_terry import GameResult, fit
+from ringrift_cli.stats.bradley_terry import Rating as FittedRating
+from ringrift_cli.stats.elo import estimate
 from ringrift_cli.stats.sprt import Decision, Sprt
+from ringrift_cli.text import elo_interval, finite
 
 ANCHOR = "heuristic:default"
 ANCHOR_RATING = 1200.0
 BASELINES = ("random", ANCHOR, "mcts:sims=32,profile=default")
-MOST_REPEATS = 4  # so many times the blocks asked for are played before too many are duplicates
-FEWEST_BLOCKS = 10  # of a test, before too many may be duplicates
-SPRT_CONCURRENT = 128  # games begun before the test may stop
-LISTEN_EVERY = 100  # a test of n games looks at its blocks after every n / LISTEN_EVERY games
+MAX_REPEATS = 4  # a match fails when only one block in so many counts
+MIN_SPRT_BLOCKS = 10  # of a test, before it may fail for its repeats
+SPRT_CONCURRENT = 128  # games begun before a test may stop
+SPRT_LOOKS = 100  # a test of n games is evaluated again after every n / SPRT_LOOKS games
+
+Advance = Callable[[int, str], None]  # number of games played or found, and what they are
+StopCheck = Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class Standing:
-    """One entrant of a match."""
+class Standing(msgspec.Struct, frozen=True):
+    """Result of one entrant of a match. Intervals are 95 %; an infinite Elo is None."""
 
-    spec: str
+    player: str  # spec
     identity: str
     wins: int
-    estimate: Estimate  # of its share of the games; the fair share is 0 Elo
+    score: float  # share of the games
+    score_95: tuple[float, float]
+    win_rate_wilson_95: tuple[float, float]
+    elo: float | None  # difference to the others; the fair share is 0
+    elo_95: tuple[float | None, float | None]
+    normalized_elo: float | None
+    likelihood_of_superiority: float
+
+    @property
+    def elo_text(self) -> str:
+        """`+81 (+34 to +131)`."""
+        return elo_interval(self.elo, *self.elo_95, self.score)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a match gave: the games that count, and how many do not."""
+class MatchResult(Pool, frozen=True, kw_only=True):
+    """Result of a match: its counting games, and the number of games left out."""
 
-    pool: Pool
-    match: str
-    standings: tuple[Standing, ...]
+    match: str  # id in the results
     games: int
     blocks: int
     duplicates: int
-    stopped: bool  # before all games were played
+    finished: bool  # whether all games were played
+    entrants: tuple[Standing, ...]  # none before the first block is complete
+
+
+class SprtResult(msgspec.Struct, frozen=True):
+    """State of a sequential test."""
+
+    decision: Decision | None
+    llr: float
+    bounds: tuple[float, float]
+    blocks: int  # that were used
+    match: MatchResult
+
+
+class GauntletResult(msgspec.Struct, frozen=True):
+    """Matches of one player against the baselines."""
+
+    player: str
+    matches: tuple[MatchResult, ...]
+    finished: bool
+
+
+class RatedPlayer(msgspec.Struct, frozen=True):
+    """A player of a pool with its rating; an infinite or unknown number is None."""
+
+    player: str  # spec
+    identity: str
+    status: str  # anchor, finite, above, below or unknown, as of bradley_terry.Rating
+    elo: float | None
+    elo_95: tuple[float | None, float | None]
+    games: int
+    wins: int
+    text: str  # `1085 ± 23`
+
+
+class Ratings(Pool, frozen=True, kw_only=True):
+    """Ratings of a pool, strongest first."""
+
+    games: int
+    fit_p_value: float | None  # small where the results of some pairs do not fit one scale
+    ratings: tuple[RatedPlayer, ...]
+
+    def csv(self) -> str:
+        """One line per player; unknown numbers are empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(
+            ["player", "identity", "status", "elo", "low_95", "high_95", "games", "wins"]
+        )
+        for one in self.ratings:
+            numbers = ("" if n is None else f"{n:.2f}" for n in (one.elo, *one.elo_95))
+            writer.writerow([one.player, one.identity, one.status, *numbers, one.games, one.wins])
+        return text.getvalue()
 
 
 def new_match(
     pool: Pool, specs: tuple[str, ...], *, seed: int = 0, opening_turns: int | None = None
 ) -> Match:
-    """A match between players by spec; `UsageError` if there is no such player or match."""
+    """A match between players by spec; `UsageError` for an unknown player or impossible match."""
     made: list[Player] = []
     try:
         made.extend(make_player(spec, pool.board, pool.players) for spec in specs)
@@ -69,10 +136,12 @@ def new_match(
 
 
 def identity(pool: Pool, spec: str) -> str:
-    """The identity of the player that a spec names in a pool."""
-    player = make_player(spec, pool.board, pool.players)
-    player.close()
-    return player.identity
+    """Identity of the player of a spec in a pool."""
+    with closing(make_player(spec, pool.board, pool.players)) as player:
+        return player.identity
+
+
+# ---- matches ------------------------------------------------------------------------------------
 
 
 def play_match(
@@ -80,36 +149,36 @@ def play_match(
     results: Results,
     games: int,
     *,
-    advance: Callable[[int], None] = lambda games: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Report:
-    """Plays until at least so many games count, in whole blocks; goes on behind recorded games.
+    advance: Advance = lambda games, note: None,
+    should_stop: StopCheck = lambda: False,
+) -> MatchResult:
+    """Plays whole blocks until at least `games` count; continues after recorded games.
 
-    `advance` is told how many games count or were played. `PlayerError` if a player fails, and
-    `RingriftError` if too many games are duplicates.
+    `PlayerError` if a player fails, `RingriftError` if too many games are duplicates.
     """
     key = match.enter(results)
     wanted = -(-games // match.rotations)
     stopped = False
-    advance(min(games, len(results.blocks(key, match.rotations).numbers) * match.rotations))
+    recorded = len(results.blocks(key, match.rotations).numbers) * match.rotations
+    advance(min(games, recorded), match.title)
     while True:
         known = results.blocks(key, match.rotations)
         missing = wanted - len(known.numbers)
         if missing <= 0 or stopped:
-            return report(match, results, stopped=missing > 0)
-        check_repeats(known, match, MOST_REPEATS * wanted)
+            return match_result(match, results, finished=missing <= 0)
+        check_repeats(known, match, MAX_REPEATS * wanted)
         played = results.played(key)
         numbers = range(known.complete, known.complete + missing)
         tasks = [(b, r) for b in numbers for r in range(match.rotations) if (b, r) not in played]
         for finished in matches.play(match, tasks, should_stop=should_stop):
             results.add(key, match.pool, finished)
-            advance(len(finished))
+            advance(len(finished), match.title)
         stopped = should_stop()
 
 
-def check_repeats(known: Blocks, match: Match, most: int) -> None:
-    """`RingriftError` if after so many blocks only one in `MOST_REPEATS` counts."""
-    if known.complete >= most and len(known.numbers) * MOST_REPEATS <= known.complete:
+def check_repeats(known: Blocks, match: Match, limit: int) -> None:
+    """`RingriftError` if after `limit` blocks only one in `MAX_REPEATS` counts."""
+    if known.complete >= limit and len(known.numbers) * MAX_REPEATS <= known.complete:
         raise RingriftError(
             f"Only {len(known.numbers) * match.rotations} of {known.games} games count; the"
             " others repeat earlier ones move for move.",
@@ -117,49 +186,73 @@ def check_repeats(known: Blocks, match: Match, most: int) -> None:
         )
 
 
-def report(match: Match, results: Results, *, stopped: bool = False) -> Report:
-    """What the results say of a match so far, nothing of anybody if no block is complete."""
+def match_result(match: Match, results: Results, *, finished: bool = True) -> MatchResult:
+    """The result of a match from its recorded games; no entrants before a block is complete."""
     known = results.blocks(match.key, match.rotations)
-    standings = []
+    entrants = []
     for index, entrant in enumerate(match.entrants if known.winners else ()):
-        seats = match.seating(0).count(index)
-        shares = block_scores(known, index)
-        wins = sum(block.count(index) for block in known.winners)
-        found = estimate(shares, players=match.pool.players, seats=seats)
-        standings.append(Standing(entrant.spec, entrant.identity, wins, found))
+        found = estimate(
+            [block.count(index) / len(block) for block in known.winners],
+            players=match.pool.players,
+            seats=match.seating(0).count(index),
+        )
+        entrants.append(
+            Standing(
+                entrant.spec,
+                entrant.identity,
+                sum(block.count(index) for block in known.winners),
+                found.score,
+                (found.score_low, found.score_high),
+                (found.wilson_low, found.wilson_high),
+                finite(found.elo),
+                (finite(found.elo_low), finite(found.elo_high)),
+                found.nelo,
+                found.los,
+            )
+        )
     blocks = len(known.winners)
-    return Report(
-        match.pool,
-        match.key,
-        tuple(standings),
-        blocks * match.rotations,
-        blocks,
-        known.duplicates,
-        stopped,
+    return MatchResult(
+        **msgspec.structs.asdict(match.pool),
+        match=match.key,
+        games=blocks * match.rotations,
+        blocks=blocks,
+        duplicates=known.duplicates,
+        finished=finished,
+        entrants=tuple(entrants),
     )
 
 
-def block_scores(known: Blocks, entrant: int) -> list[float]:
-    """Share of the games that an entrant won, for each block that counts."""
-    return [block.count(entrant) / len(block) for block in known.winners]
+def play_gauntlet(
+    pool: Pool,
+    spec: str,
+    results: Results,
+    games: int,
+    *,
+    seed: int = 0,
+    advance: Advance = lambda games, note: None,
+    should_stop: StopCheck = lambda: False,
+) -> GauntletResult:
+    """Plays a match against every baseline but the player itself; errors as `play_match`."""
+    own = identity(pool, spec)
+    opponents = [baseline for baseline in BASELINES if identity(pool, baseline) != own]
+    played: list[MatchResult] = []
+    for opponent in opponents:
+        if not should_stop():
+            with closing(new_match(pool, (spec, opponent), seed=seed)) as match:
+                played.append(
+                    play_match(match, results, games, advance=advance, should_stop=should_stop)
+                )
+    finished = len(played) == len(opponents) and all(one.finished for one in played)
+    return GauntletResult(spec, tuple(played), finished)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Where a sequential test stands."""
-
-    decision: Decision | None
-    llr: float
-    lower: float
-    upper: float
-    blocks: int  # that it took
-    report: Report
+# ---- sequential tests ---------------------------------------------------------------------------
 
 
-def judge(known: Blocks, sprt: Sprt) -> tuple[Decision | None, float, int]:
+def evaluate_sprt(known: Blocks, sprt: Sprt) -> tuple[Decision | None, float, int]:
     """Decision, log-likelihood ratio and number of blocks of a test over the recorded games.
 
-    The blocks are heard in their order, and none after the one that decides.
+    The blocks are taken in order; none after the deciding one is used.
     """
     if not known.winners:
         return None, 0.0, 0
@@ -179,55 +272,49 @@ def play_sprt(
     match: Match,
     results: Results,
     sprt: Sprt,
-    most_games: int,
+    max_games: int,
     *,
-    advance: Callable[[int, float], None] = lambda games, llr: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Verdict:
-    """Plays blocks until the test decides, or so many games are recorded; resumable.
+    advance: Advance = lambda games, note: None,
+    should_stop: StopCheck = lambda: False,
+) -> SprtResult:
+    """Plays blocks until the test decides or `max_games` are recorded; continues earlier games.
 
-    `advance` is told of games played and the log-likelihood ratio so far.
+    Errors as `play_match`.
     """
     key = match.enter(results)
     known = results.blocks(key, match.rotations)
-    decision, llr, heard = judge(known, sprt)
-    advance(known.games, llr)
+    decision, llr, used = evaluate_sprt(known, sprt)
+    advance(known.games, f"LLR {llr:+.2f}")
     played = results.played(key)
-    blocks = itertools.takewhile(lambda b: b * match.rotations < most_games, itertools.count())
+    blocks = itertools.takewhile(lambda b: b * match.rotations < max_games, itertools.count())
     tasks = ((b, r) for b in blocks for r in range(match.rotations) if (b, r) not in played)
     if decision is None:
-        unheard = 0
+        new = 0
         for finished in matches.play(
             match, tasks, concurrent=SPRT_CONCURRENT, should_stop=should_stop
         ):
             results.add(key, match.pool, finished)
-            unheard += len(finished)
-            advance(len(finished), llr)
-            if unheard < known.games // LISTEN_EVERY:
+            new += len(finished)
+            advance(len(finished), f"LLR {llr:+.2f}")
+            if new < known.games // SPRT_LOOKS:
                 continue
-            unheard = 0
+            new = 0
             known = results.blocks(key, match.rotations)
-            check_repeats(known, match, MOST_REPEATS * FEWEST_BLOCKS)
-            decision, llr, heard = judge(known, sprt)
+            check_repeats(known, match, MAX_REPEATS * MIN_SPRT_BLOCKS)
+            decision, llr, used = evaluate_sprt(known, sprt)
             if decision is not None:
                 break
-        decision, llr, heard = judge(results.blocks(key, match.rotations), sprt)
-    stopped = decision is None and should_stop()
-    final = report(match, results, stopped=stopped)
-    return Verdict(decision, llr, sprt.lower, sprt.upper, heard, final)
+        decision, llr, used = evaluate_sprt(results.blocks(key, match.rotations), sprt)
+    finished_all = decision is not None or not should_stop()
+    result = match_result(match, results, finished=finished_all)
+    return SprtResult(decision, llr, (sprt.lower, sprt.upper), used, result)
 
 
-@dataclass(frozen=True)
-class Rated:
-    """A player of a pool with its rating."""
-
-    spec: str
-    identity: str
-    rating: Rating
+# ---- ratings ------------------------------------------------------------------------------------
 
 
-def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
-    """Ratings of all players of a pool, strongest first; the default heuristic has 1200.
+def rate(pool: Pool, results: Results) -> Ratings:
+    """Ratings of all players of a pool from every game that counts; the anchor has 1200.
 
     `RingriftError` if nobody has played the anchor.
     """
@@ -243,33 +330,44 @@ def rate(pool: Pool, results: Results) -> tuple[list[Rated], Fit]:
             f" {pool.players}",
         )
     number = {name: i for i, name in enumerate(identities)}
-    found = fit(
-        list(_tallied(games, number)),
+    tally = Counter(  # equal games are counted together
+        (tuple(number[seat] for seat in game.seats), game.winner, game.opening) for game in games
+    )
+    fitted = fit(
+        [GameResult(seats, winner, n, opening) for (seats, winner, opening), n in tally.items()],
         len(identities),
         anchor=number[anchor],
         anchor_rating=ANCHOR_RATING,
     )
     specs = results.specs(pool) | {anchor: ANCHOR}
-    rated = [Rated(specs[identities[r.player]], identities[r.player], r) for r in found.ratings]
-    return sorted(rated, key=_strength, reverse=True), found
-
-
-def _tallied(games: list[RatedGame], number: dict[str, int]) -> Iterator[GameResult]:
-    """Games that are alike, counted together."""
-    tally = Counter(
-        (tuple(number[seat] for seat in game.seats), game.winner, game.opening) for game in games
+    rated = tuple(
+        RatedPlayer(
+            specs[identities[one.player]],
+            identities[one.player],
+            one.status,
+            finite(one.rating),
+            (finite(one.low), finite(one.high)),
+            one.games,
+            one.wins,
+            str(one),
+        )
+        for one in sorted(fitted.ratings, key=_strength, reverse=True)
     )
-    for (seats, winner, opening), count in tally.items():
-        yield GameResult(seats, winner, count, opening)
+    return Ratings(
+        **msgspec.structs.asdict(pool),
+        games=sum(one.wins for one in rated),
+        fit_p_value=fitted.goodness.p_value,
+        ratings=rated,
+    )
 
 
-def _strength(rated: Rated) -> tuple[float, float]:
-    """Unknown last, unbounded by their bound."""
-    rating = rated.rating
-    if rating.status == "unknown":
-        return -np.inf, -np.inf
-    if rating.status == "above":
-        return np.inf, rating.low
-    if rating.status == "below":
-        return -np.inf, rating.high
+def _strength(rating: FittedRating) -> tuple[float, float]:
+    """Sort key: unknown last, unbounded ratings by their bound."""
+    match rating.status:
+        case "unknown":
+            return -np.inf, -np.inf
+        case "above":
+            return np.inf, rating.low
+        case "below":
+            return -np.inf, rating.high
     return rating.rating, rating.rating

@@ -1,24 +1,25 @@
-"""Evidence: what the gate (promote.py) asks, what it found, and how that is written down."""
+"""Evidence: the settings of the gate, its checks, and the document of its verdict."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
-from ringrift_cli.evaluate.evaluate import Report
+from ringrift_cli.evaluate.evaluate import MatchResult
 from ringrift_cli.evaluate.match import Match
-from ringrift_cli.evaluate.results import Pool, Results
+from ringrift_cli.evaluate.results import Results
 from ringrift_cli.game.version import rules_hash
-from ringrift_cli.nn.registry import EVIDENCE_FORMAT, pool_name
+from ringrift_cli.nn.registry import EVIDENCE_FORMAT
 from ringrift_cli.stats.elo import bounds_of_mean
 from ringrift_cli.stats.multinomial import FloatArray
-from ringrift_cli.stats.sprt import Sprt
+from ringrift_cli.stats.sprt import Decision, Sprt
+from ringrift_cli.text import elo, now
 
 VerdictName = Literal["accepted", "rejected", "inconclusive"]
 
@@ -65,117 +66,106 @@ class GateSetting:
         )
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A model and how it plays."""
+class Contender(msgspec.Struct, frozen=True):
+    """A model and the player that it is in the gate."""
 
     model: str  # identity of the checkpoint
-    spec: str  # a player (players/spec.py) that plays by this model
+    spec: str  # of the player (players/spec.py)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A match as evidence: its numbers are those of the first player."""
+class MatchEvidence(msgspec.Struct, frozen=True):
+    """A match as evidence; scores are those of the first player, an infinite Elo is None."""
 
-    match: str  # its id in the results
+    match: str  # id in the results
     players: tuple[str, str]  # specs
     identities: tuple[str, str]
     games: int  # that count
     blocks: int
     duplicates: int
-    counts: tuple[int, ...]  # [seats + 1] blocks in which it won 0, 1, … games
+    counts: tuple[int, ...]  # [seats + 1] number of blocks in which it won 0, 1, … games
     score: float
     score_95: tuple[float, float]
-    elo: float | None  # None where it is infinite
+    elo: float | None
     elo_95: tuple[float | None, float | None]
     los: float
 
     @classmethod
-    def of(cls, match: Match, results: Results, report: Report) -> Counted:
-        """The numbers of a report; `RingriftError` if it has no game."""
-        if not report.games:
+    def of(cls, match: Match, results: Results, result: MatchResult) -> MatchEvidence:
+        """The evidence of a match result; `RingriftError` if it has no game."""
+        if not result.games:
             raise RingriftError(
-                f"No game of {match.entrants[0].spec!r} against {match.entrants[1].spec!r} counts;"
-                " a gate without games proves nothing.",
-                hint="the same command once more: it goes on behind the games that are recorded",
+                f"No game of {match.title} counts; a gate without games proves nothing.",
+                hint="the same command again: it continues after the recorded games",
             )
         known = results.blocks(match.key, match.rotations)
         tally = Counter(block.count(0) for block in known.winners)
-        found = report.standings[0].estimate
+        first, second = result.entrants
         return cls(
-            report.match,
-            (match.entrants[0].spec, match.entrants[1].spec),
-            (match.entrants[0].identity, match.entrants[1].identity),
-            report.games,
-            report.blocks,
-            report.duplicates,
+            result.match,
+            (first.player, second.player),
+            (first.identity, second.identity),
+            result.games,
+            result.blocks,
+            result.duplicates,
             tuple(tally[won] for won in range(match.rotations + 1)),
-            found.score,
-            (found.score_low, found.score_high),
-            _finite(found.elo),
-            (_finite(found.elo_low), _finite(found.elo_high)),
-            found.los,
+            first.score,
+            first.score_95,
+            first.elo,
+            first.elo_95,
+            first.likelihood_of_superiority,
         )
 
     @property
     def text(self) -> str:
         """`61.5 % of 200 games, +81 Elo (95 % from +34 to +131)`."""
         low, high = self.elo_95
-        elo = _bound(self.elo, "+" if self.score > 0 else "-")
+        middle = elo(self.elo, "+infinite" if self.score > 0 else "-infinite")
         return (
-            f"{100 * self.score:.1f} % of {self.games} games, {elo} Elo (95 % from"
-            f" {_bound(low, '-')} to {_bound(high, '+')})"
+            f"{100 * self.score:.1f} % of {self.games} games, {middle} Elo (95 % from"
+            f" {elo(low, '-infinite')} to {elo(high, '+infinite')})"
         )
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was asked of the candidate."""
+class SprtEvidence(msgspec.Struct, frozen=True):
+    """The sequential test of a check."""
+
+    decision: Decision | None
+    llr: float
+    bounds: tuple[float, float]
+    blocks: int  # that were used
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One condition that a candidate must meet."""
 
     name: str  # random, champion, heuristic or earlier
     passed: bool
     reason: str  # a sentence
-    match: Counted
-    against: Counted | None = None  # of the heuristic: what the champion did
-    sprt: dict[str, Any] | None = None  # of the champion: decision, llr, bounds, blocks heard
+    match: MatchEvidence
+    against: MatchEvidence | None = None  # heuristic: the champion's match
+    sprt: SprtEvidence | None = None  # champion
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the gate found out."""
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict of the gate with all its matches."""
 
-    pool: Pool
+    format: int = EVIDENCE_FORMAT
+    pool: str  # name, as hex8-2p
     candidate: Contender
     champion: Contender | None
     verdict: VerdictName
-    reasons: tuple[str, ...]
     stopped: bool  # before the verdict, on request
+    reasons: tuple[str, ...]
+    games: int  # that count, of all matches of the candidate
     checks: tuple[Check, ...]
     setting: GateSetting
-    time: str
-
-    @property
-    def games(self) -> int:
-        """Games that count, of all matches of the candidate."""
-        return sum(check.match.games for check in self.checks)
+    rules: str = msgspec.field(default_factory=rules_hash)
+    time: str = msgspec.field(default_factory=now)
 
     def document(self) -> dict[str, Any]:
-        """As JSON: what `Registry.promote` asks for."""
-        name = pool_name(self.pool.board, self.pool.players, self.pool.pie_rule)
-        return {
-            "format": EVIDENCE_FORMAT,
-            "pool": name,
-            "candidate": asdict(self.candidate),
-            "champion": None if self.champion is None else asdict(self.champion),
-            "verdict": self.verdict,
-            "stopped": self.stopped,
-            "reasons": list(self.reasons),
-            "games": self.games,
-            "checks": [_lists(asdict(check)) for check in self.checks],
-            "setting": asdict(self.setting),
-            "rules": rules_hash(),
-            "time": self.time,
-        }
+        """As JSON, the argument of `Registry.promote`."""
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return document
 
 
 def greatest_difference(counts: npt.ArrayLike, before: npt.ArrayLike) -> FloatArray:
@@ -201,7 +191,7 @@ def _interval(counts: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray
     return shares @ values, *bounds_of_mean(shares, values, strictness)
 
 
-def recorded_match(evidence: dict[str, Any] | None, name: str) -> Counted | None:
+def recorded_match(evidence: dict[str, Any] | None, name: str) -> MatchEvidence | None:
     """The match of a check in an evidence document; None if it was not played.
 
     `RecordError` if the document has another form.
@@ -210,26 +200,6 @@ def recorded_match(evidence: dict[str, Any] | None, name: str) -> Counted | None
         return None
     try:
         found = [check["match"] for check in evidence["checks"] if check["name"] == name]
-        return _counted(found[0]) if found else None
-    except (KeyError, TypeError) as error:
-        raise RecordError(f"This is no evidence that the gate wrote: {error!r}.") from error
-
-
-def _counted(document: dict[str, Any]) -> Counted:
-    told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
-    return Counted(**told)
-
-
-def _bound(elo: float | None, sign: str) -> str:
-    return f"{sign}infinite" if elo is None else f"{elo:+.0f}"
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
-
-
-def _lists(value: Any) -> Any:
-    """The same with lists in place of tuples, as it reads back from JSON."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, tuple | list) else value
+        return msgspec.convert(found[0], MatchEvidence) if found else None
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise RecordError(f"This is not evidence of the gate: {error}.") from error

@@ -15,7 +15,6 @@ that was stopped or killed goes on behind the games that are recorded.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,16 +27,17 @@ from ringrift_cli.evaluate.evaluate import ANCHOR, identity, new_match, play_mat
 from ringrift_cli.evaluate.evidence import (
     Check,
     Contender,
-    Counted,
     Evidence,
     GateSetting,
+    MatchEvidence,
+    SprtEvidence,
     VerdictName,
     greatest_difference,
     recorded_match,
 )
 from ringrift_cli.evaluate.match import Match
 from ringrift_cli.evaluate.results import Pool, Results
-from ringrift_cli.nn.registry import Entry, Registry, pool_name
+from ringrift_cli.nn.registry import Entry, Registry
 from ringrift_cli.settings import SEPARATORS
 from ringrift_cli.stats.elo import fair_share
 from ringrift_cli.stats.sprt import Decision, Sprt
@@ -45,9 +45,9 @@ from ringrift_cli.stats.sprt import Decision, Sprt
 __all__ = [
     "Check",
     "Contender",
-    "Counted",
     "Evidence",
     "GateSetting",
+    "MatchEvidence",
     "fresh_seed",
     "gate",
     "gate_model",
@@ -92,9 +92,16 @@ def gate(
     except _Stopped:
         stopped = True
     verdict, reasons = _verdict(checks, stopped=stopped)
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     return Evidence(
-        pool, candidate, champion, verdict, reasons, stopped, tuple(checks), setting, now
+        pool=pool.name,
+        candidate=candidate,
+        champion=champion,
+        verdict=verdict,
+        stopped=stopped,
+        reasons=reasons,
+        games=sum(check.match.games for check in checks),
+        checks=tuple(checks),
+        setting=setting,
     )
 
 
@@ -105,7 +112,7 @@ def _verdict(checks: Sequence[Check], *, stopped: bool) -> tuple[VerdictName, tu
     last = checks[-1]
     if last.passed:
         return "accepted", reasons
-    undecided = last.sprt is not None and last.sprt["decision"] is None
+    undecided = last.sprt is not None and last.sprt.decision is None
     return ("inconclusive" if undecided else "rejected"), reasons
 
 
@@ -144,19 +151,19 @@ class _Table:
         finally:
             match.close()
 
-    def _play(self, spec: str, opponent: str, games: int) -> Counted:
+    def _play(self, spec: str, opponent: str, games: int) -> MatchEvidence:
         """`_Stopped` if not all of it was played."""
         with self._match(spec, opponent) as match:
             report = play_match(
                 match,
                 self.results,
                 games,
-                advance=lambda n: self.advance(n, f"{_short(spec)} against {_short(opponent)}"),
+                advance=self.advance,
                 should_stop=self.should_stop,
             )
-            if report.stopped:
+            if not report.finished:
                 raise _Stopped
-            return Counted.of(match, self.results, report)
+            return MatchEvidence.of(match, self.results, report)
 
     def against_random(self) -> Check:
         found = self._play(self.candidate.spec, "random", self.setting.random_games)
@@ -177,32 +184,30 @@ class _Table:
                 self.results,
                 test,
                 s.max_games,
-                advance=lambda n, llr: self.advance(n, f"against the champion, LLR {llr:+.2f}"),
+                advance=self.advance,
                 should_stop=self.should_stop,
             )
-            if verdict.report.stopped:
+            if not verdict.match.finished:
                 raise _Stopped
-            found = Counted.of(match, self.results, verdict.report)
+            found = MatchEvidence.of(match, self.results, verdict.match)
         meaning: dict[Decision | None, str] = {
             "H1": f"accepts that it is {s.elo1:g} Elo stronger rather than {s.elo0:g}",
             "H0": f"accepts that it is {s.elo0:g} Elo stronger rather than {s.elo1:g}",
             None: f"is undecided between {s.elo0:g} and {s.elo1:g} Elo after all its games, which"
             " is not enough",
         }
+        lower, upper = verdict.bounds
         reason = (
             f"Against champion {champion.model} it won {found.text}; the sequential test"
-            f" {meaning[verdict.decision]} (LLR {verdict.llr:+.2f}, bounds {verdict.lower:+.2f} and"
-            f" {verdict.upper:+.2f}, errors {s.alpha:g} and {s.beta:g})."
+            f" {meaning[verdict.decision]} (LLR {verdict.llr:+.2f}, bounds {lower:+.2f} and"
+            f" {upper:+.2f}, errors {s.alpha:g} and {s.beta:g})."
         )
-        told = {
-            "decision": verdict.decision,
-            "llr": verdict.llr,
-            "bounds": [verdict.lower, verdict.upper],
-            "blocks": verdict.blocks,
-        }
-        return Check("champion", verdict.decision == "H1", reason, found, sprt=told)
+        test_evidence = SprtEvidence(verdict.decision, verdict.llr, verdict.bounds, verdict.blocks)
+        return Check("champion", verdict.decision == "H1", reason, found, sprt=test_evidence)
 
-    def champions_share(self, champion: Contender, recorded: dict[str, Any] | None) -> Counted:
+    def champions_share(
+        self, champion: Contender, recorded: dict[str, Any] | None
+    ) -> MatchEvidence:
         """What the champion did against the heuristic: as recorded, or played now."""
         plays_as = identity(self.pool, champion.spec)
         known = recorded_match(recorded, "heuristic")
@@ -210,7 +215,7 @@ class _Table:
             return known
         return self._play(champion.spec, ANCHOR, self.setting.heuristic_games)
 
-    def against_heuristic(self, before: Counted | None) -> Check:
+    def against_heuristic(self, before: MatchEvidence | None) -> Check:
         """No worse than the champion, as far as can be told; a first model is only measured."""
         found = self._play(self.candidate.spec, ANCHOR, self.setting.heuristic_games)
         reason = f"Against {ANCHOR} it won {found.text}"
@@ -273,7 +278,7 @@ def gate_model(
     should_stop: Asked = lambda: False,
 ) -> Evidence:
     """The gate for a checkpoint against the champion and the earlier champions of the registry."""
-    name = pool_name(pool.board, pool.players, pool.pie_rule)
+    name = pool.name
     champion = registry.champion(name)
     if champion is not None and champion.identity == candidate.identity:
         raise RingriftError(f"{candidate.identity} is the champion of {name} already.")
@@ -293,9 +298,3 @@ def gate_model(
 
 def _contender(entry: Entry, sims: int) -> Contender:
     return Contender(entry.identity, model_spec(entry, sims))
-
-
-def _short(spec: str) -> str:
-    """A spec without the folder of its model."""
-    kind, _, rest = spec.partition(":")
-    return f"{kind}:{rest.rpartition('/')[2]}" if kind == "model" else spec

@@ -1,73 +1,81 @@
-"""Measuring the difficulty ladder: does every level beat the one below it?
+"""Measures the difficulty ladder: each level against the one below.
 
-With more than two players the upper level sits in one seat against the lower one in all others; its
-share of the games is turned into the score that two such players would have against each other.
+With more than two players the upper level takes one seat against the lower one in all others; its
+share of the games is converted to the score expected between two such players.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing
 
-from ringrift_cli.evaluate.evaluate import Report, new_match, play_match
+import msgspec
+
+from ringrift_cli.evaluate.evaluate import Advance, StopCheck, new_match, play_match
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.players.ladder import level_spec
-from ringrift_cli.stats.elo import score_of_elo
+from ringrift_cli.stats.elo import elo_of_score, score_of_elo
 
-LEAST_SCORE = 0.55  # of a level against the one below
+MIN_SCORE = 0.55  # of a level against the one below
 BEGINNER = "heuristic:beginner,width=0,blunder=0.3"  # sees rings and cells, one decision ahead
 
 
-@dataclass(frozen=True)
-class Rung:
-    """A level against the one below; level 1 is measured by what a beginner scores against it."""
+class LevelResult(msgspec.Struct, frozen=True):
+    """A level against the one below, or for level 1 the beginner's result against it."""
 
     level: int
-    spec: str
+    player: str  # spec of the level
     opponent: str
-    report: Report
-    score: float  # as between two players
-    low: float  # 95 %
-    high: float
+    score: float  # as between two players, of the beginner at level 1
+    score_95: tuple[float, float]
+    games: int
+    holds: bool  # whether the score is at least MIN_SCORE
+
+
+class LadderResult(Pool, frozen=True, kw_only=True):
+    """The measured levels of a pool."""
+
+    levels: tuple[LevelResult, ...]
+    finished: bool
 
     @property
-    def holds(self) -> bool:
-        """Whether the upper side scores what it should."""
-        return self.score >= LEAST_SCORE
+    def failing(self) -> list[int]:
+        """Levels that do not beat the one below."""
+        return [one.level for one in self.levels if not one.holds]
 
 
-def measure_level(
+def measure_ladder(
     pool: Pool,
-    level: int,
+    levels: Sequence[int],
     results: Results,
     games: int,
     *,
     seed: int = 0,
-    advance: Callable[[int], None] = lambda games: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Rung | None:
-    """Plays one level against the one below, or a beginner against level 1.
+    advance: Advance = lambda games, note: None,
+    should_stop: StopCheck = lambda: False,
+) -> LadderResult:
+    """Plays every level against the one below, and the beginner against level 1.
 
-    None if it was stopped before there is anything to say.
+    A level without a complete block is left out. Errors as `play_match`.
     """
-    spec = level_spec(level, pool.board, pool.players)
-    upper, lower = (BEGINNER, spec) if level == 1 else (spec, _below(pool, level))
-    match = new_match(pool, (upper, lower), seed=seed)
-    try:
-        report = play_match(match, results, games, advance=advance, should_stop=should_stop)
-    finally:
-        match.close()
-    if not report.standings:
-        return None
-    found = report.standings[0].estimate
-    score, low, high = (score_of_elo(e) for e in (found.elo, found.elo_low, found.elo_high))
-    return Rung(level, spec, BEGINNER if level == 1 else lower, report, score, low, high)
-
-
-def _below(pool: Pool, level: int) -> str:
-    return level_spec(level - 1, pool.board, pool.players)
-
-
-def failing(rungs: Sequence[Rung]) -> list[int]:
-    """Levels that do not beat what is below them."""
-    return [rung.level for rung in rungs if not rung.holds]
+    measured, finished = [], True
+    for level in levels:
+        spec = level_spec(level, pool.board, pool.players)
+        below = BEGINNER if level == 1 else level_spec(level - 1, pool.board, pool.players)
+        sides = (below, spec) if level == 1 else (spec, below)
+        with closing(new_match(pool, sides, seed=seed)) as match:
+            found = play_match(match, results, games, advance=advance, should_stop=should_stop)
+        finished = finished and found.finished
+        if found.entrants:
+            first = found.entrants[0]
+            score, low, high = (
+                score_of_elo(elo_of_score(share, pool.players))
+                for share in (first.score, *first.score_95)
+            )
+            measured.append(
+                LevelResult(level, spec, below, score, (low, high), found.games, score >= MIN_SCORE)
+            )
+        if should_stop():
+            break
+    finished = finished and len(measured) == len(levels)
+    return LadderResult(**msgspec.structs.asdict(pool), levels=tuple(measured), finished=finished)

@@ -11,6 +11,7 @@ own random numbers, whatever else is played at the same time, and wherever it wa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,8 +76,13 @@ class Match:
         n, last = self.pool.players, len(self.entrants) - 1
         return tuple(min((seat - rotation) % n, last) for seat in range(n))
 
+    @property
+    def title(self) -> str:
+        """`heuristic against model:IDENTITY.json,sims=16`, models without their folders."""
+        return " against ".join(_short(entrant.spec) for entrant in self.entrants)
+
     def setting(self) -> dict[str, Any]:
-        """All that decides the games; the id of the match is its hash."""
+        """Everything that determines the games; the id of the match is its hash."""
         return {
             "board": self.pool.board,
             "players": self.pool.players,
@@ -154,11 +160,13 @@ def play(
             yield finished
 
 
+def _short(spec: str) -> str:
+    kind, _, rest = spec.partition(":")
+    return f"{kind}:{rest.rpartition('/')[2]}" if kind == "model" else spec
+
+
 def _take(tasks: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:
-    taken = []
-    for _, task in zip(range(most), tasks, strict=False):
-        taken.append(task)
-    return taken
+    return list(itertools.islice(tasks, most))
 
 
 def _begin(match: Match, tasks: list[tuple[int, int]]) -> _Table:

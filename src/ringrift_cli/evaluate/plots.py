@@ -1,4 +1,4 @@
-"""Pictures of results, as bytes of a PNG or SVG file."""
+"""Plots of results, as bytes of a PNG or SVG file."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringrift_cli.evaluate.results import Pool
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ringrift_cli.evaluate.evaluate import Rated
+    from ringrift_cli.evaluate.evaluate import Ratings
 
 
 @dataclass(frozen=True)
 class Step:
-    """A setting of a ladder, and what it came to."""
+    """A measured setting of a batch-size ladder."""
 
     batch: int
     rate: float  # a second: the median of the rounds
@@ -27,35 +25,34 @@ class Step:
     chosen: bool = False
 
 
-def plot_ratings(pool: Pool, rated: Sequence[Rated], form: str) -> bytes:
-    """Ratings with their error bars, strongest on top; an arrow where only a bound is known."""
+def plot_ratings(pool: Ratings, form: str) -> bytes:
+    """Ratings with 95 % error bars, strongest on top; an arrow where only a bound is known."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    known = [r for r in rated if r.rating.status != "unknown"]
+    known = [one for one in pool.ratings if one.status != "unknown"]
     figure = Figure(figsize=(8, 1.2 + 0.35 * len(known)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for at, r in enumerate(reversed(known)):
-        rating = r.rating
-        if rating.status in ("above", "below"):
-            bound, sign = (rating.low, ">") if rating.status == "above" else (rating.high, "<")
-            axes.plot([bound], [at], sign, color="tab:orange")
+    for at, one in enumerate(reversed(known)):
+        low, high = one.elo_95
+        if one.elo is None or low is None or high is None:
+            axes.plot([low or high or 0.0], [at], ">" if high is None else "<", c="C1")
         else:
             axes.errorbar(
-                [rating.rating], [at], xerr=[[rating.error or 0]], fmt="o", color="tab:blue"
+                [one.elo], [at], xerr=[[one.elo - low], [high - one.elo]], fmt="o", c="C0"
             )
-    axes.set_yticks(range(len(known)), [r.spec for r in reversed(known)])
+    axes.set_yticks(range(len(known)), [one.player for one in reversed(known)])
     axes.set_xlabel("Elo (heuristic:default = 1200), 95 % error bars")
-    axes.set_title(f"{pool.board}, {pool.players} players{', pie rule' if pool.pie_rule else ''}")
+    axes.set_title(str(pool))
     axes.grid(axis="x", alpha=0.3)
     return _drawn(figure, form)
 
 
 def plot_ladder(title: str, unit: str, series: Mapping[str, Sequence[Step]], form: str) -> bytes:
-    """Throughput, with the range of its rounds, and memory over the batch; a line for each series.
+    """Throughput, with the range of its rounds, and memory over the batch size, by series.
 
-    The setting that was chosen has a ring around it.
+    The chosen setting is circled.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,8 +1,8 @@
-"""Results of games, kept in SQLite: a row for each game, safe beside other writers and kill -9.
+"""Results of games in SQLite: one row per game, safe with concurrent writers and kill -9.
 
-A *match* is a comparison that its setting decides (match.py): the same command has the same id, and
-finds what an earlier one played. Its games come in blocks: one opening, played with every seating.
-`UNIQUE (match, block, rotation)` holds back what two processes both played.
+A *match* is determined by its setting (match.py): the same command has the same id and finds the
+games of an earlier one. Games come in blocks: one opening, played with every seating. `UNIQUE
+(match, block, rotation)` drops what two processes both played.
 
 Which games count is decided when they are read, from the first block on, so that it depends on the
 games and not on the order in which they ended.
@@ -10,7 +10,6 @@ games and not on the order in which they ended.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import sqlite3
@@ -23,10 +22,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.version import rules_hash
+from ringrift_cli.nn.registry import pool_name
+from ringrift_cli.text import now
 
 VERSION = 1
 BUSY = 60.0  # seconds to wait for another writer
@@ -64,17 +66,24 @@ POOL = "board = ? AND players = ? AND pie_rule = ? AND rules = ?"
 Row = tuple[Any, ...]  # match, block, seats, winner, entrant, moves
 
 
-@dataclass(frozen=True)
-class Pool:
-    """What is rated together: results of different pools are never mixed."""
+class Pool(msgspec.Struct, frozen=True):
+    """Board, number of players and pie rule: results of different pools are never mixed."""
 
     board: str
     players: int
     pie_rule: bool = False
 
     @property
+    def name(self) -> str:
+        """As in the registry: `hex8-2p`."""
+        return pool_name(self.board, self.players, self.pie_rule)
+
+    @property
     def key(self) -> tuple[str, int, int, str]:
         return self.board, self.players, int(self.pie_rule), rules_hash()
+
+    def __str__(self) -> str:
+        return f"{self.board}, {self.players} players{', pie rule' * self.pie_rule}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class PlayedGame:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of a match that count, in order, and what does not count."""
+    """The counting blocks of a match, in order, and numbers of those that do not count."""
 
     numbers: list[int]
     winners: list[tuple[int, ...]]  # [blocks][rotations] entrant
@@ -107,7 +116,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class RatedGame:
-    """A game that counts, as ratings see it."""
+    """A counting game for the ratings."""
 
     seats: tuple[str, ...]  # identities
     winner: int  # seat, from 0
@@ -117,10 +126,10 @@ class RatedGame:
 def counting_blocks(
     rows: Iterable[Row], rotations: int, seen: set[tuple[str, str]]
 ) -> Iterator[tuple[int, list[Row], int]]:
-    """The blocks of one match up to its first gap: number, games, and how many repeat earlier ones.
+    """Blocks of one match up to its first gap: number, games, and number of repeated games.
 
-    `rows` are sorted by block and rotation. `seen` holds the (moves, seats) of the games that count
-    so far, and takes those of the blocks that do.
+    `rows` are sorted by block and rotation. `seen` holds (moves, seats) of the games that count so
+    far; those of each counting block are added.
     """
     for expected, (block, group) in enumerate(groupby(rows, key=lambda row: row[1])):
         games = list(group)
@@ -134,46 +143,41 @@ def counting_blocks(
 
 
 class Results:
-    """The results file; a context manager. `RecordError` if it is none, or cannot be read.
+    """The results file, a context manager; `RecordError` if it is not one or cannot be read.
 
-    With `read_only` nothing is made or changed, and nothing can be; `OutputError` if there is no
-    file.
+    With `read_only` nothing is created or changed; `OutputError` if there is no file.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        with self._told():
+        with self._errors():
             if read_only:
-                self._look_at()
+                uri = f"{path.absolute().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, uri=True)
+                if self._is_new():  # another process is just creating the file
+                    self._db.close()
+                    self._db = sqlite3.connect(":memory:", isolation_level=None)
+                self._prepare()
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
             self._use_wal()
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            with self._writing():
+            with self._transaction():
                 self._prepare()
 
-    def _look_at(self) -> None:
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
-        self._db = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, uri=True)
-        if self._is_new():  # a gate has made the file a moment ago: nothing is recorded in it
-            self._db.close()
-            self._db = sqlite3.connect(":memory:", isolation_level=None)
-        self._prepare()
-
     def _use_wal(self) -> None:
-        """Turns WAL on; while another process does that, SQLite does not wait by itself."""
+        """Turns WAL on; SQLite does not wait by itself while another process does that."""
         deadline = time.monotonic() + BUSY
         while True:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
+                return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(0.01)
-            else:
-                return
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -203,27 +207,22 @@ class Results:
         self._db.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turns what SQLite cannot do into a sentence."""
+    def _errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise OutputError(
-                f"Cannot use the results file {self.path}: {error.strerror}.", hint="--results FILE"
-            ) from error
-        except sqlite3.OperationalError as error:
-            raise OutputError(
-                f"Cannot use the results file {self.path}: {error}.",
+                f"Cannot use the results file {self.path}: {getattr(error, 'strerror', error)}.",
                 hint="df -h, or --results FILE",
             ) from error
         except sqlite3.DatabaseError as error:
             raise RecordError(
-                f"{self.path} is no results file that can be used: {error}.", hint="--results FILE"
+                f"{self.path} is not a results file: {error}.", hint="--results FILE"
             ) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A transaction that waits for other writers, and is whole or not there."""
+    def _transaction(self) -> Iterator[None]:
+        """Waits for other writers; either complete or not there at all."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -233,21 +232,18 @@ class Results:
         self._db.execute("COMMIT")
 
     def begin(self, setting: dict[str, Any], specs: dict[str, str]) -> str:
-        """The id of the match with this setting, entered if it is new.
-
-        `specs` is what the user calls each identity.
-        """
+        """Enters a match if it is new; its id. `specs` are the user's names of the identities."""
         match = match_id(setting)
-        with self._told(), self._writing():
+        with self._errors(), self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO matches VALUES (?, ?, ?, ?)",
-                (match, _canonical(setting), json.dumps(specs), _now()),
+                (match, _canonical(setting), json.dumps(specs), now()),
             )
         return match
 
     def add(self, match: str, pool: Pool, games: Sequence[PlayedGame]) -> None:
-        """Enters finished games at once; one that is there already stays as it is."""
-        with self._told(), self._writing():
+        """Enters finished games in one transaction; one that is there already stays as it is."""
+        with self._errors(), self._transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO games (board, players, pie_rule, rules, match, block,"
                 " rotation, seats, winner, entrant, reason, decisions, moves, actions, played)"
@@ -265,7 +261,7 @@ class Results:
                         len(game.actions),
                         game.moves_hash,
                         zlib.compress(np.array(game.actions, "<u4").tobytes()),
-                        _now(),
+                        now(),
                     )
                     for game in games
                 ],
@@ -273,7 +269,7 @@ class Results:
 
     def played(self, match: str) -> set[tuple[int, int]]:
         """(block, rotation) of all games of a match."""
-        with self._told():
+        with self._errors():
             rows = self._db.execute("SELECT block, rotation FROM games WHERE match = ?", (match,))
             return {(block, rotation) for block, rotation in rows}
 
@@ -281,10 +277,10 @@ class Results:
         """The blocks of a match.
 
         A block in which a game repeats an earlier one, move for move between the same players in
-        the same seats, does not count, for what is left of it would favour a seat. Only blocks
-        before the first gap count: short games finish early, and must not be heard first.
+        the same seats, does not count: the rest of it would favour a seat. Only blocks before the
+        first gap count, since short games finish first.
         """
-        with self._told():
+        with self._errors():
             rows = self._db.execute(
                 "SELECT match, block, seats, winner, entrant, moves FROM games WHERE match = ?"
                 " ORDER BY block, rotation",
@@ -301,8 +297,8 @@ class Results:
         )
 
     def pools(self) -> list[tuple[Pool, int]]:
-        """The pools under the rules of this program, with their games."""
-        with self._told():
+        """The pools under the present rules, with their numbers of games."""
+        with self._errors():
             rows = self._db.execute(
                 "SELECT board, players, pie_rule, COUNT(*) FROM games WHERE rules = ?"
                 " GROUP BY board, players, pie_rule ORDER BY board, players, pie_rule",
@@ -311,8 +307,8 @@ class Results:
         return [(Pool(board, players, bool(pie)), games) for board, players, pie, games in rows]
 
     def rated_games(self, pool: Pool) -> list[RatedGame]:
-        """The games of a pool that count: those of `blocks`, less what repeats another match."""
-        with self._told():
+        """The counting games of a pool: those of `blocks`, without repeats of other matches."""
+        with self._errors():
             settings = {
                 match: json.loads(setting)
                 for match, setting in self._db.execute("SELECT id, setting FROM matches")
@@ -336,8 +332,8 @@ class Results:
         return rated
 
     def specs(self, pool: Pool) -> dict[str, str]:
-        """What each identity was first called in a pool."""
-        with self._told():
+        """The first name of each identity of a pool."""
+        with self._errors():
             rows = self._db.execute(
                 "SELECT specs FROM matches WHERE id IN"
                 f" (SELECT match FROM games WHERE {POOL}) ORDER BY rowid DESC",
@@ -356,7 +352,3 @@ def match_id(setting: dict[str, Any]) -> str:
 
 def _canonical(setting: dict[str, Any]) -> str:
     return json.dumps(setting, sort_keys=True, separators=(",", ":"))
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -40,7 +40,7 @@ from ringrift_cli.loop.protocol import (
     Watch,
     derived_seed,
 )
-from ringrift_cli.settings import Config
+from ringrift_cli.settings import Config, commented
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.text import counted
@@ -74,6 +74,11 @@ class Folders:
     @property
     def results(self) -> Path:
         return self.run / RESULTS
+
+    @property
+    def settings(self) -> Path:
+        """The settings that the run was last worked on with."""
+        return self.run / "settings.yaml"
 
     def train(self, cycle: int) -> Path:
         return self.run / TRAIN / f"cycle-{cycle:05}"
@@ -440,6 +445,7 @@ def run(
     loop: Loop, cycles: int | None, tell: Callable[[Outcome], None] = lambda record: None
 ) -> None:
     """Runs so many cycles, or for ever; `tell` has the record of each. Errors as `run_cycle`."""
+    write_whole(loop.folders.settings, commented(loop.config).encode())
     numbers = itertools.count() if cycles is None else range(cycles)
     for _ in numbers:
         tell(loop.run_cycle())

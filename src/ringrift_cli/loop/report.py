@@ -1,13 +1,15 @@
-"""A run of the learning loop as one HTML page that needs nothing else: no network, no other file.
+"""A run of the learning loop as one self-contained HTML page.
 
-What it says is what the files of the run say: cycles.jsonl, the evidence of the gate, the shards.
+It is made from the files of the run: cycles.jsonl, the evidence of the gate, the shards.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,67 +17,61 @@ from ringrift_cli.data.shard import SearchedGame, read_searched
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.loop import journal as cycle_journal
-from ringrift_cli.loop import report_plots
+from ringrift_cli.loop.alarms import HEURISTIC
+from ringrift_cli.loop.charts import Line, Point, line_chart, share_chart
 from ringrift_cli.loop.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
-from ringrift_cli.loop.report_style import STYLE
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
-from ringrift_cli.text import counted
+from ringrift_cli.text import counted, elo_interval
 
-GAMES = 2
+GAMES = 2  # of self-play that are drawn
 PLAYERS = {
     CHAMPION: "the champion",
-    BOOTSTRAP: "a network that has learned nothing",
+    BOOTSTRAP: "an untrained network",
     TEACHER: "a search with the heuristic",
 }
 MOMENTS = (0.25, 0.5, 0.75, 1.0)  # of a game that are drawn
-DRAWN = 300  # width of a board
-XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # needless inside HTML
+BOARD_WIDTH = 300
+XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # superfluous inside HTML
 
-Record = dict[str, Any]
+Record = dict[str, Any]  # of a cycle, a line of cycles.jsonl
 
 
 def page(config: Config) -> str:
-    """The page. `RecordError` if the run has no finished cycle, or a file of it is damaged."""
+    """The page; `RecordError` if the run has no finished cycle, or a file of it is damaged."""
     folders = Folders(config.folder)
     records = cycle_journal.read(folders.run).finished
     if not records:
         raise RecordError(
             f"{folders.run} has no finished cycle to report on.", hint="ringrift cycle --cycles 1"
         )
-    title = f"RingRift: {config.pool}"
+    title = escape(f"RingRift: {config.pool}")
+    elo_charts = _elo_charts(records)
+    missing = "<p>No candidate has played the heuristic in the gate yet.</p>"
     body = [
-        f"<h1>{escape(title)}</h1>",
+        f"<h1>{title}</h1>",
         _summary(records),
         "<h2>Strength</h2>",
-        *_strength(records),
+        _charts(elo_charts) if any(elo_charts) else missing,
         "<h2>Learning</h2>",
-        '<div class="charts">',
-        report_plots.policy_loss(records),
-        report_plots.value_loss(records),
-        report_plots.accuracy(records),
-        report_plots.speed(records),
-        "</div>",
-        _drawn_by_surprise(records[-1]),
+        _charts(_learning_charts(records)),
+        _surprise_note(records[-1]),
         "<h2>Games of self-play</h2>",
-        '<div class="charts">',
-        report_plots.game_length(records),
-        report_plots.endings(records),
-        report_plots.seats(records),
-        "</div>",
-        *_games(folders.data, records),
-        "<h2>The gate</h2>",
+        _charts(_game_charts(records)),
+        *_games(folders.data, records[-1]),
+        "<h2>Gate</h2>",
         _gate(records),
-        *_evidence(folders.run, records),
+        *_evidence(folders.run, records[-1]["gate"]),
         "<h2>Alarms</h2>",
         _alarms(records),
         "<h2>Settings of the last cycle</h2>",
         _settings(records[-1]),
     ]
+    style = resources.files("ringrift_cli.loop").joinpath("report.css").read_text()
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
@@ -84,119 +80,95 @@ def page(config: Config) -> str:
 # ---- text and tables -----------------------------------------------------------------------------
 
 
-def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
-    """A table of texts, which are escaped here."""
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; its texts are escaped here."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = ("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return (
-        f'<div class="wide"><table class="{kind}"><thead><tr>{cells}</tr></thead>'
+        f'<div class="wide"><table><thead><tr>{cells}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _charts(charts: Sequence[str]) -> str:
+    return '<div class="charts">' + "\n".join(filter(None, charts)) + "</div>"
 
 
 def _summary(records: list[Record]) -> str:
     last = records[-1]
     played = [record["selfplay"] for record in records]
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
-    evaluations = sum(one["evaluations"] or 0 for one in played)
+    evaluations = f"{sum(one['evaluations'] or 0 for one in played):,}"
     unknown = sum(one["evaluations"] is None for one in played)
-    facts = [
-        ("Champion", last["champion"] or "none yet"),
-        ("Cycles", f"{len(records)}, {sum(record['promoted'] for record in records)} promoted"),
-        ("Begun", _time(records[0]["begun"])),
-        ("Last cycle ended", _time(last["ended"])),
-        ("Working time", f"{hours:.2f} h"),
-        ("Self-play", f"{sum(one['games'] for one in played):,} games"),
-        ("Searched positions", f"{sum(one['positions'] for one in played):,}"),
-        ("Evaluations", _evaluations(evaluations, unknown)),
-        ("Games of the gate", f"{sum(record['gate']['games'] for record in records):,}"),
-        ("ringrift", f"{last['version']}, rules {last['rules']}, actions {last['codec']}"),
-    ]
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
-    return f'<dl class="facts">{items}</dl>'
+    if unknown:  # hosts do not report theirs
+        evaluations += f", and those of {counted(unknown, 'cycle')} on other machines"
+    facts = {
+        "Champion": last["champion"] or "none yet",
+        "Cycles": f"{len(records)}, {sum(record['promoted'] for record in records)} promoted",
+        "Begun": _time(records[0]["begun"]),
+        "Last cycle ended": _time(last["ended"]),
+        "Working time": f"{hours:.2f} h",
+        "Self-play": f"{sum(one['games'] for one in played):,} games",
+        "Searched positions": f"{sum(one['positions'] for one in played):,}",
+        "Evaluations": evaluations,
+        "Games of the gate": f"{sum(record['gate']['games'] for record in records):,}",
+        "ringrift": f"{last['version']}, rules {last['rules']}, actions {last['codec']}",
+    }
+    items = (f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
+    return f'<dl class="facts">{"".join(items)}</dl>'
 
 
-def _evaluations(known: int, unknown: int) -> str:
-    """How many there were; other machines do not tell theirs."""
-    if not unknown:
-        return f"{known:,}"
-    return f"{known:,}, and those of {counted(unknown, 'cycle')} on other machines"
+def _time(timestamp: str) -> str:
+    """`2026-01-31 12:00 UTC`."""
+    return dt.datetime.fromisoformat(timestamp).astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _time(text: str) -> str:
-    """`2026-01-31 12:00 UTC` of a time that a file gives."""
-    return dt.datetime.fromisoformat(text).astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _strength(records: list[Record]) -> list[str]:
-    """The charts of Elo, or why there is none."""
-    charts = [
-        report_plots.elo_against_time(records),
-        report_plots.elo_against_evaluations(records),
-    ]
-    if not any(charts):
-        return ["<p>No candidate has come as far as its games with the heuristic.</p>"]
-    return ['<div class="charts">', *charts, "</div>"]
-
-
-def _drawn_by_surprise(record: Record) -> str:
-    """Why the two curves of a loss may lie apart, where they do for that reason."""
+def _surprise_note(record: Record) -> str:
+    """Why training and validation loss may differ, where sampling is by surprise."""
     weight = record["settings"]["train"]["surprise_weight"]
     if not weight:
         return ""
     return (
-        "<p>Training draws positions that surprised their search more often"
-        f" (train.surprise_weight {weight:g}), and validation all alike: the curves of a loss are"
-        " of other positions, and that they lie apart is no sign of overfitting by itself.</p>"
+        "<p>Training samples positions by policy surprise"
+        f" (train.surprise_weight {weight:g}), validation uniformly: the two curves of a loss are"
+        " of different positions, so a gap between them is no sign of overfitting by itself.</p>"
     )
-
-
-def _elo(elo: float | None, sign: str) -> str:
-    return f"{sign}∞" if elo is None else f"{elo:+.0f}"
-
-
-def _bounded(check: Record) -> str:
-    """`+81 (+34 to +131)`; Elo is infinite where all games were won or lost."""
-    middle = _elo(check["elo"], "+" if check["score"] > 0 else "-")
-    return f"{middle} ({_elo(check['low'], '-')} to {_elo(check['high'], '+')})"
 
 
 def _gate(records: list[Record]) -> str:
     rows = []
     for record in records:
         gate = record["gate"]
-        for number, check in enumerate(gate["checks"]):
-            first = number == 0
+        candidate = [str(record["cycle"]), record["train"]["identity"], gate["verdict"]]
+        if not gate["checks"]:
+            rows.append([*candidate, "-"])
+        for check in gate["checks"]:
             opponent = str(check["opponent"])
             if opponent.startswith("model:"):
                 opponent = f"model {Path(opponent).name}"
             rows.append(
                 [
-                    str(record["cycle"]) if first else "",
-                    record["train"]["identity"] if first else "",
-                    gate["verdict"] if first else "",
+                    *candidate,
                     opponent,
                     "passed" if check["passed"] else "not passed",
                     f"{check['games']:,}",
                     f"{check['score']:.1%}",
-                    _bounded(check),
+                    elo_interval(check["elo"], check["low"], check["high"], check["score"]),
                 ]
             )
-        if not gate["checks"]:
-            rows.append([str(record["cycle"]), record["train"]["identity"], gate["verdict"], "-"])
-    head = ["cycle", "candidate", "verdict", "against", "check", "games", "won", "Elo (95 %)"]
-    return table(head, rows)
+            candidate = ["", "", ""]
+    head = ("cycle", "candidate", "verdict", "against", "check", "games", "won", "Elo (95 %)")
+    return _table(head, rows)
 
 
-def _evidence(run: Path, records: list[Record]) -> list[str]:
-    """The sentences of the last verdict, and the document behind it."""
-    gate = records[-1]["gate"]
+def _evidence(run: Path, gate: Record) -> list[str]:
+    """The reasons of the last verdict, and the document behind it."""
     path = run / gate["evidence"]
     parts = [f"<p>{escape(reason)}</p>" for reason in gate["reasons"]]
     if path.exists():
         text = escape(path.read_text(encoding="utf-8"))
         parts.append(f"<details><summary>{escape(path.name)}</summary><pre>{text}</pre></details>")
-    return ["<h3>Why the last verdict</h3>", *parts]
+    return ["<h3>Reasons of the last verdict</h3>", *parts]
 
 
 def _alarms(records: list[Record]) -> str:
@@ -205,7 +177,7 @@ def _alarms(records: list[Record]) -> str:
         for record in records
         for alarm in record["alarms"]
     ]
-    return table(["cycle", "alarm", "what"], rows) if rows else "<p>There was none.</p>"
+    return _table(("cycle", "alarm", "cause"), rows) if rows else "<p>None.</p>"
 
 
 def _settings(record: Record) -> str:
@@ -214,37 +186,143 @@ def _settings(record: Record) -> str:
         for section, values in record["settings"].items()
         for name, value in values.items()
     ]
-    told = table(["key", "value"], rows)
-    return f"<details><summary>{len(rows)} settings</summary>{told}</details>"
+    table = _table(("setting", "value"), rows)
+    return f"<details><summary>{len(rows)} settings</summary>{table}</details>"
+
+
+# ---- charts --------------------------------------------------------------------------------------
+
+
+def _elo_charts(records: list[Record]) -> list[str]:
+    """Elo of the candidates over time, and over what self-play has cost."""
+    begun = dt.datetime.fromisoformat(records[0]["begun"])
+    ends = (dt.datetime.fromisoformat(record["ended"]) for record in records)
+    hours = [(end - begun).total_seconds() / 3600 for end in ends]
+    known = all(record["selfplay"]["evaluations"] is not None for record in records)
+    unit = "evaluations" if known else "games"
+    spent, total = [], 0
+    for record in records:
+        total += record["selfplay"][unit]
+        spent.append(float(total))
+    title = "Elo against the heuristic, over"
+    return [
+        _elo_chart(records, hours, f"{title} time", "hours"),
+        _elo_chart(records, spent, f"{title} {unit} of self-play", unit),
+    ]
+
+
+def _elo_chart(records: list[Record], xs: list[float], title: str, x_name: str) -> str:
+    """Elo against the heuristic with 95 % bars, of champions and of other candidates."""
+    champions: list[Point] = []
+    others: list[Point] = []
+    for x, record in zip(xs, records, strict=True):
+        for check in record["gate"]["checks"]:
+            point = _elo_point(x, record["cycle"], check) if check["name"] == HEURISTIC else None
+            if point is not None:
+                (champions if record["promoted"] else others).append(point)
+    if not champions and not others:
+        return ""
+    lines = [
+        Line("champions" if champions else "", champions),
+        Line("heuristic:default", [Point(0.0, 0.0), Point(max(xs), 0.0)], dashed=True),
+        Line("not promoted" if others else "", others, joined=False),
+    ]
+    return line_chart(lines, title, x_name)
+
+
+def _elo_point(x: float, cycle: int, check: Record) -> Point | None:
+    """The Elo of a check; an infinite one at its finite bound, None if there is none."""
+    low, high = check["low"], check["high"]
+    games = f"in {check['games']} games"
+    if check["elo"] is not None:
+        return Point(x, check["elo"], low, high, f"cycle {cycle}: {check['elo']:+.0f} {games}")
+    if check["score"] > 0:
+        won, bound, side = "all", low, "more"
+    else:
+        won, bound, side = "none", high, "less"
+    if bound is None:
+        return None
+    return Point(x, bound, tip=f"cycle {cycle}: {won} won {games}, {bound:+.0f} or {side}")
+
+
+def _learning_charts(records: list[Record]) -> list[str]:
+    """Losses, accuracy and speed by cycle."""
+
+    def curve(part: str, name: str) -> list[Point]:
+        return [
+            Point(record["cycle"], found[name], tip=f"cycle {record['cycle']}: {found[name]:.4f}")
+            for record in records
+            if name in (found := record["train"][part])
+        ]
+
+    charts = []
+    for name in ("policy", "value"):
+        lines = [
+            Line("training", curve("train_last", name)),
+            Line("validation", curve("validation_last", name)),
+        ]
+        title = f"{name.capitalize()} loss at the end of training, nats"
+        charts.append(line_chart(lines, title, "cycle", whole_x=True))
+    accuracy = [
+        Line("policy", curve("validation_last", "policy_accuracy")),
+        Line("value", curve("validation_last", "value_accuracy")),
+        Line("calibration error", curve("validation_last", "calibration")),
+    ]
+    rates = [(record["cycle"], record["selfplay"]["games_per_hour"]) for record in records]
+    speed = [Point(x, rate, tip=f"cycle {x}: {rate:,.0f}") for x, rate in rates if rate is not None]
+    for title, lines in (
+        ("Accuracy on validation games", accuracy),
+        ("Self-play, games per hour", [Line("", speed)]),
+    ):
+        charts.append(line_chart(lines, title, "cycle", whole_x=True, from_zero=True))
+    return charts
+
+
+def _game_charts(records: list[Record]) -> list[str]:
+    """Length, endings and winners of games by cycle."""
+    played = [(record["cycle"], record["selfplay"]) for record in records]
+    lengths = [(x, one["length"]) for x, one in played if one["length"]]
+    mean = [Point(x, n["mean"], tip=f"cycle {x}: {n['mean']:.1f}") for x, n in lengths]
+    band = [Point(x, n["p50"], n["p10"], n["p90"]) for x, n in lengths]
+    length = [Line("mean", mean), Line("8 of 10 games", band, joined=False, dashed=True, band=True)]
+    reasons = sorted({name for _, one in played for name in one["reasons"]})
+    ends = [(x, [one["reasons"].get(name, 0) for name in reasons]) for x, one in played]
+    seats = [f"seat {seat + 1}" for seat in range(len(played[-1][1]["wins"]))]
+    wins = [(x, one["wins"]) for x, one in played]
+    return [
+        line_chart(length, "Decisions per game", "cycle", whole_x=True, from_zero=True),
+        share_chart([name.replace("_", " ") for name in reasons], ends, "Endings", "cycle"),
+        share_chart(seats, wins, "Winners", "cycle"),
+    ]
 
 
 # ---- games ---------------------------------------------------------------------------------------
 
 
-def _games(data: Path, records: list[Record]) -> list[str]:
-    """The first games of the newest shard that is still there, at a few moments each."""
-    newest = {name for record in records[-1:] for name in record["selfplay"]["shards"]}
+def _games(data: Path, record: Record) -> list[str]:
+    """The first games of a shard of the last cycle, if one is still there."""
+    newest = set(record["selfplay"]["shards"])
     entries = [entry for entry in searched(data) if entry.sha256 in newest]
     if not entries:
         return []
     shard = read_searched(data / entries[-1].file, entries[-1].sha256)
-    kind = records[-1]["selfplay"]["model"]["kind"]
-    who = PLAYERS[kind]
-    parts = [f"<h3>Games that {who} played in cycle {records[-1]['cycle']}</h3>"]
+    player = PLAYERS[record["selfplay"]["model"]["kind"]]
+    parts = [f"<h3>Games that {player} played in cycle {record['cycle']}</h3>"]
     games = shard.games[:GAMES]
     return parts + [_game(number, game, shard.header) for number, game in enumerate(games, 1)]
 
 
 def _game(number: int, game: SearchedGame, header: dict[str, Any]) -> str:
+    """A game at a few moments, with its ending."""
     actions = game.actions.tolist()
-    wanted = sorted({round(share * len(actions)) for share in MOMENTS})
+    wanted = {round(share * len(actions)) for share in MOMENTS}
     position = Position.initial(header["board"], header["players"], pie_rule=header["pie_rule"])
     drawn = []
     for ply in range(len(actions) + 1):
         if ply in wanted:
-            svg = position.board.svg(DRAWN).replace(XMLNS, "")
-            said = f"after {counted(ply, 'decision')}"
-            drawn.append(f"<figure>{svg}<figcaption>{said}</figcaption></figure>")
+            svg = position.board.svg(BOARD_WIDTH).replace(XMLNS, "")
+            caption = f"after {counted(ply, 'decision')}"
+            drawn.append(f"<figure>{svg}<figcaption>{caption}</figcaption></figure>")
         if ply < len(actions):
             position = position.play(actions[ply])
     result = position.result()

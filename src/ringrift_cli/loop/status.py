@@ -1,155 +1,210 @@
-"""How a run stands, from its files alone: no network is loaded, no game replayed."""
+"""State of a run, from its files alone: no network is loaded, no game replayed."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ringrift_cli.data.retention import GB, games_of
 from ringrift_cli.data.window import positions_of
+from ringrift_cli.errors import UsageError
+from ringrift_cli.evaluate.evidence import MatchEvidence, recorded_match
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.alarms import HEURISTIC, heuristic_elo
 from ringrift_cli.loop.cycle import RESULTS, Folders
 from ringrift_cli.loop.journal import CYCLE, Journal
 from ringrift_cli.nn.registry import Registry
-from ringrift_cli.settings import Config
+from ringrift_cli.settings import Config, load
 from ringrift_cli.store.manifest import searched
 
-MOST_RECENT = 50  # cycles in the document; cycles.jsonl has all
+MAX_RECENT = 50  # cycles in the document; cycles.jsonl has all
 
-Document = dict[str, Any]
+Record = dict[str, Any]  # of a cycle, a line of cycles.jsonl
 
 
-def state(config: Config) -> Document:
-    """All that `ringrift status` says, JSON. `RecordError` if a file of the run is damaged."""
+def settings_of(run: Path, flags: Mapping[str, str] | None = None) -> Config | None:
+    """The settings that a run folder remembers, under flags by label; None if it has none.
+
+    `UsageError` if they belong to a folder of another name.
+    """
+    file = Folders(run).settings
+    if not file.exists():
+        return None
+    folder = {"run.folder": str(run.parent)}
+    config = load(file, environment={}, flags={**(flags or {}), **folder})
+    if config.folder.resolve() != run.resolve():
+        raise UsageError(f"{run} is a run of {config.pool}, expected a folder of that name.")
+    return config
+
+
+class StepState(msgspec.Struct, frozen=True):
+    """The last event of the cycle in progress."""
+
+    cycle: int
+    step: str
+    event: str
+    time: str
+
+    def __str__(self) -> str:
+        step = "between two steps" if self.step == CYCLE else self.step
+        return f"cycle {self.cycle}, {step}: {self.event} {self.time}"
+
+
+class ChampionState(msgspec.Struct, frozen=True):
+    """The champion of the registry, which may have been promoted by hand."""
+
+    identity: str
+    since: str
+    event: str  # promotion or rollback
+    cycle: int | None  # of this run that made it
+    heuristic: MatchEvidence | None  # its match with the default heuristic in the gate
+
+
+class EloPoint(msgspec.Struct, frozen=True):
+    """Elo of a candidate against the default heuristic, with 95 % bounds."""
+
+    cycle: int
+    identity: str
+    promoted: bool
+    elo: float
+    low: float
+    high: float
+
+
+class DataState(msgspec.Struct, frozen=True):
+    """The shards of the run."""
+
+    shards: int
+    games: int
+    positions: int
+    newest_hours: float | None  # age of the newest shard
+
+
+class CycleRow(msgspec.Struct, frozen=True):
+    """A finished cycle; None where a number is not known."""
+
+    cycle: int
+    games_per_hour: float | None
+    evaluations_per_second: float | None
+    policy: float | None  # validation loss
+    value: float | None
+    verdict: str
+    elo: float | None  # of the candidate against the default heuristic
+    minutes: float
+
+
+class RunState(msgspec.Struct, frozen=True):
+    """State of a run."""
+
+    pool: str
+    folder: str
+    working: str | None  # process at work
+    cycles: int  # that are finished
+    under_way: StepState | None
+    champion: ChampionState | None
+    elo: list[EloPoint]
+    data: DataState
+    gate_games: int  # recorded results
+    recent: list[CycleRow]
+    last: Record | None
+    rejections: int  # in a row
+    free_gb: float
+    run_gb: float
+    alarms: list[dict[str, Any]]
+
+
+def run_state(config: Config) -> RunState:
+    """The state of a run, which need not exist yet; `RecordError` if a file is damaged."""
     folders = Folders(config.folder)
     journal = cycle_journal.read(folders.run)
     records = journal.finished
-    return {
-        "pool": config.pool,
-        "folder": str(folders.run),
-        "working": cycle_journal.at_work(folders.run),
-        "cycles": len(records),
-        "under_way": _under_way(journal),
-        "champion": _champion(config, records),
-        "elo": elo_by_cycle(records),
-        "data": _data(folders.data),
-        "results": _results(folders.run / RESULTS, config),
-        "recent": [_row(record) for record in records[-MOST_RECENT:]],
-        "last": records[-1] if records else None,
-        "rejections": records[-1]["rejections"] if records else 0,
-        "disk": _disk(folders.run),
-        "alarms": records[-1]["alarms"] if records else [],
-    }
+    last = records[-1] if records else None
+    disk = next(path for path in (folders.run, *folders.run.absolute().parents) if path.exists())
+    return RunState(
+        pool=config.pool,
+        folder=str(folders.run),
+        working=cycle_journal.at_work(folders.run),
+        cycles=len(records),
+        under_way=_under_way(journal),
+        champion=_champion(config, records),
+        elo=_elo_points(records),
+        data=_data(folders.data),
+        gate_games=_gate_games(folders.run / RESULTS, config),
+        recent=[_row(record) for record in records[-MAX_RECENT:]],
+        last=last,
+        rejections=last["rejections"] if last else 0,
+        free_gb=round(shutil.disk_usage(disk).free / GB, 3),
+        run_gb=round(sum(_size(path) for path in folders.run.rglob("*")) / GB, 6),
+        alarms=last["alarms"] if last else [],
+    )
 
 
-def elo_by_cycle(records: list[Document]) -> list[Document]:
-    """Elo of the candidates against the default heuristic, where it was measured, JSON."""
-    found = []
-    for record in records:
-        elo = heuristic_elo(record)
-        if elo is not None:
-            found.append(
-                {
-                    "cycle": record["cycle"],
-                    "identity": record["train"]["identity"],
-                    "promoted": record["promoted"],
-                    **dict(zip(("elo", "low", "high"), elo, strict=True)),
-                }
-            )
-    return found
-
-
-def _row(record: Document) -> Document:
-    """A cycle in a few numbers."""
-    elo, measured = heuristic_elo(record), record["train"]["validation_last"]
-    return {
-        "cycle": record["cycle"],
-        "games_per_hour": record["selfplay"]["games_per_hour"],
-        "evaluations_per_second": record["selfplay"]["evaluations_per_second"],
-        "policy": measured["policy"] if measured else None,
-        "value": measured["value"] if measured else None,
-        "verdict": record["gate"]["verdict"],
-        "elo": elo[0] if elo else None,
-        "minutes": round(sum(record["seconds"].values()) / 60, 2),
-    }
-
-
-def _under_way(journal: Journal) -> Document | None:
-    """The step of a cycle that has begun and not ended."""
+def _under_way(journal: Journal) -> StepState | None:
     if not journal.lines or journal.lines[-1]["cycle"] != journal.current:
         return None
-    line = journal.lines[-1]
-    return {name: line[name] for name in ("cycle", "step", "event", "time")}
+    return msgspec.convert(journal.lines[-1], StepState)
 
 
-def _champion(config: Config, records: list[Document]) -> Document | None:
-    """Who the registry says is champion, and what the gate that promoted it measured.
-
-    All from the registry, for a champion may have been promoted by hand. A bound of Elo is None
-    where it is infinite.
-    """
+def _champion(config: Config, records: list[Record]) -> ChampionState | None:
     registry = Registry(Path(config.run.models))
     history = registry.history(config.pool)
     if not history:
         return None
     now = history[-1]
     own = [record["cycle"] for record in records if record["train"]["identity"] == now.identity]
-    checks = (registry.evidence(config.pool) or {"checks": []})["checks"]
-    elo = None
-    for match in (check["match"] for check in checks if check["name"] == HEURISTIC):
-        low, high = match["elo_95"]
-        elo = {name: match[name] for name in ("elo", "games", "score")} | {"low": low, "high": high}
-    return {
-        "identity": now.identity,
-        "since": now.time,
-        "event": now.event,
-        "cycle": own[-1] if own else None,  # that made it; None: none of this run
-        "elo": elo,
-    }
+    match = recorded_match(registry.evidence(config.pool), HEURISTIC)
+    return ChampionState(now.identity, now.time, now.event, own[-1] if own else None, match)
 
 
-def _data(data: Path) -> Document:
+def _elo_points(records: list[Record]) -> list[EloPoint]:
+    return [
+        EloPoint(record["cycle"], record["train"]["identity"], record["promoted"], *elo)
+        for record in records
+        if (elo := heuristic_elo(record)) is not None
+    ]
+
+
+def _data(data: Path) -> DataState:
     entries = searched(data)
-    return {
-        "shards": len(entries),
-        "games": games_of(entries),
-        "positions": positions_of(entries),
-        "newest_hours": (round(min(entry.age_hours for entry in entries), 2) if entries else None),
-    }
+    return DataState(
+        len(entries),
+        games_of(entries),
+        positions_of(entries),
+        round(min(entry.age_hours for entry in entries), 2) if entries else None,
+    )
 
 
-def _results(path: Path, config: Config) -> Document:
-    """How many games the gate has recorded for this pool."""
+def _gate_games(path: Path, config: Config) -> int:
+    """Games that the gate has recorded for this pool."""
     if not path.exists():
-        return {"games": 0}
+        return 0
     pool = Pool(config.run.board, config.run.players, config.run.pie_rule)
     with Results(path, read_only=True) as results:
-        return {"games": dict(results.pools()).get(pool, 0)}
+        return dict(results.pools()).get(pool, 0)
 
 
-def _disk(folder: Path) -> Document:
-    """Free space where the run lies, and what the run takes."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return {
-        "free_gb": round(shutil.disk_usage(there).free / GB, 3),
-        "run_gb": round(sum(_size(path) for path in folder.rglob("*")) / GB, 6),
-    }
+def _row(record: Record) -> CycleRow:
+    elo, measured = heuristic_elo(record), record["train"]["validation_last"] or {}
+    return CycleRow(
+        record["cycle"],
+        record["selfplay"]["games_per_hour"],
+        record["selfplay"]["evaluations_per_second"],
+        measured.get("policy"),
+        measured.get("value"),
+        record["gate"]["verdict"],
+        elo[0] if elo else None,
+        round(sum(record["seconds"].values()) / 60, 2),
+    )
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 for what is none, or has gone while we looked."""
+    """Bytes of a file; 0 for what is none, or was deleted meanwhile."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:
         return 0
-
-
-def step_text(under_way: Document | None) -> str:
-    """What is under way, in words."""
-    if under_way is None:
-        return "nothing under way"
-    step = "between two steps" if under_way["step"] == CYCLE else under_way["step"]
-    return f"cycle {under_way['cycle']}, {step}: {under_way['event']} {under_way['time']}"

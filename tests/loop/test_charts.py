@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ringrift_cli.loop.report_charts import (
+from ringrift_cli.loop.charts import (
     HEIGHT,
     WIDTH,
     Line,

@@ -1,7 +1,7 @@
-"""Charts as SVG inside a page: drawn by hand, so that they take their colours from its style.
+"""Charts as SVG inside a page, which take their colours from its style sheet.
 
-A chart is 640 wide and 260 high. Colours are the classes c0, c1, … of the page, text and axes are
-in its ink; a point tells its numbers when the mouse rests on it.
+A chart is 640 wide and 260 high. Its colours are the classes c0, c1, … of the page; a point shows
+its numbers under the mouse.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ TICKS = 5
 
 @dataclass(frozen=True)
 class Point:
-    """A point, and how far it may be off."""
+    """A point with its error bounds."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
     tip: str = ""
-    hollow: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points that belong together, in rising x."""
+    """A series of points, x rising."""
 
     name: str
     points: Sequence[Point]
@@ -58,7 +57,7 @@ def number_text(number: float) -> str:
 
 
 class _Frame:
-    """Axes of a chart, and where numbers lie on them."""
+    """Axes of a chart, and the coordinates of numbers on them."""
 
     def __init__(self, xs: Sequence[float], ys: Sequence[float], *, whole_x: bool = False) -> None:
         self.x_ticks = nice_ticks(min(xs), max(xs))
@@ -90,17 +89,22 @@ class _Frame:
 
 
 def line_chart(
-    lines: Sequence[Line], title: str, x_name: str, *, whole_x: bool = False, least: bool = False
+    lines: Sequence[Line],
+    title: str,
+    x_name: str,
+    *,
+    whole_x: bool = False,
+    from_zero: bool = False,
 ) -> str:
-    """Lines with their error bars; nothing if there is no point.
+    """Lines with error bars; empty if there is no point.
 
-    `whole_x` marks whole numbers only, `least` begins the y axis at 0.
+    `whole_x` marks whole numbers only, `from_zero` begins the y axis at 0.
     """
     points = [point for line in lines for point in line.points]
     if not points:
         return ""
     bounds = [b for p in points for b in (p.y, p.low, p.high) if b is not None]
-    frame = _Frame([p.x for p in points], [*bounds, *([0.0] if least else [])], whole_x=whole_x)
+    frame = _Frame([p.x for p in points], [*bounds, *([0.0] if from_zero else [])], whole_x=whole_x)
     parts = frame.drawn(x_name)
     for number, line in enumerate(lines):
         parts += _line(frame, line, number)
@@ -125,18 +129,15 @@ def _line(frame: _Frame, line: Line, number: int) -> list[str]:
             parts.append(f'<path class="{colour} bar" d="M{x} {low}V{high}{ends}"/>')
         if line.dashed:
             continue
-        hollow = " hollow" * point.hollow
         tip = f"<title>{escape(point.tip)}</title>" if point.tip else ""
-        parts.append(
-            f'<circle class="{colour} dot{hollow}" cx="{x}" cy="{y}" r="3.5">{tip}</circle>'
-        )
+        parts.append(f'<circle class="{colour} dot" cx="{x}" cy="{y}" r="3.5">{tip}</circle>')
     return parts
 
 
 def share_chart(
     names: Sequence[str], rows: Sequence[tuple[float, Sequence[float]]], title: str, x_name: str
 ) -> str:
-    """Columns of shares that add up to 1, one for each (x, [names] counts); nothing without any."""
+    """Stacked columns of shares, one for each (x, [names] counts); empty without any."""
     if not rows:
         return ""
     xs = [x for x, _ in rows]
@@ -160,7 +161,7 @@ def share_chart(
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The values as characters of eight heights, for a terminal; nothing for none."""
+    """The values as characters of eight heights, for a terminal; empty for none."""
     if not values:
         return ""
     low, span = min(values), max(values) - min(values)

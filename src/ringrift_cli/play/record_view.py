@@ -1,0 +1,71 @@
+"""A recorded game as text: its decisions, its moves by turn, and stepping through it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from ringrift_cli.game.drawing_text import draw_text
+from ringrift_cli.game.position import Position
+from ringrift_cli.game.record import GameRecord
+from ringrift_cli.game.topology import board_named
+from ringrift_cli.play.screen import Screen
+
+LAST = ">"  # marks the cell where the last decision ended
+
+
+class RecordView:
+    """Draws the decisions of a recorded game; decision n is the position after n of them."""
+
+    def __init__(self, record: GameRecord) -> None:
+        self.record = record
+        self._played = list(record.positions())
+
+    @cached_property
+    def moves(self) -> list[str]:
+        """The move of every decision."""
+        return [at.move(action) for at, action in self._played if action is not None]
+
+    @property
+    def ending(self) -> str:
+        """Who won, and how."""
+        result = self.record.result
+        return f"Player {result.winner} won: {result.reason.replace('_', ' ')}."
+
+    def position(self, ply: int) -> Position:
+        return self._played[ply][0]
+
+    def drawing(self, ply: int, *, colour: bool) -> str:
+        """The board of a decision under a headline, the last move marked."""
+        record, last = self.record, self.moves[ply - 1] if ply else ""
+        cells = [part for part in last.split(" ") if "," in part and ";" not in part]
+        marks = {}
+        if cells:
+            x, y = map(int, cells[-1].split(","))
+            cell = board_named(record.board).cell(x, y)
+            marks = {} if cell is None else {cell: LAST}
+        place = f"{record.board}, {record.players} players, decision {ply} of {len(self.moves)}"
+        board = draw_text(self.position(ply).text, colour=colour, marks=marks).rstrip("\n")
+        return f"{place}{f', after {last}' if last else ''}\n{board}"
+
+    def move_list(self) -> str:
+        """The moves, a line per turn."""
+        turns: dict[int, str] = {}
+        for (position, _), move in zip(self._played, self.moves, strict=False):
+            start = turns.get(position.turn)
+            head = (
+                f"{position.turn:>4}. player {position.seat}: " if start is None else f"{start}, "
+            )
+            turns[position.turn] = head + move
+        return "\n".join(turns.values())
+
+    def step_through(self, screen: Screen) -> None:
+        """Draws decision after decision as the person asks for them."""
+        ply: int | None = 0
+        while ply is not None:
+            screen.write("\033[2J\033[H" if screen.colour else "")
+            screen.write(self.drawing(ply, colour=screen.colour) + "\n")
+            if ply == len(self.moves):
+                screen.write(self.ending)
+            else:
+                screen.write(f"Player {self.position(ply).seat} now plays {self.moves[ply]}.")
+            ply = screen.ask_ply(ply, len(self.moves))
