@@ -42,6 +42,16 @@ NameArgument = Annotated[
         help="champion, previous, an identity or its first digits, or the path of a checkpoint.",
     ),
 ]
+OpeningSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        parser=whole_number(0),
+        metavar="N",
+        help="Seed of the openings.",
+        show_default="a different one for each pair of models",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Do everything but the change itself.")
 ]
@@ -175,16 +185,7 @@ def promote(
     elo0: Annotated[float, setting("gate.elo0", "--elo0", metavar="ELO")] = Gate.elo0,
     elo1: Annotated[float, setting("gate.elo1", "--elo1", metavar="ELO")] = Gate.elo1,
     sims: Annotated[int, setting("gate.sims", "--sims")] = Gate.sims,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            parser=whole_number(0),
-            metavar="N",
-            help="Seed of the openings.",
-            show_default="a different one for each pair of models",
-        ),
-    ] = None,
+    seed: OpeningSeedOption = None,
     results_file: ResultsOption = RESULTS,
     dry_run: DryRunOption = False,
     folder: ModelsOption = Run.models,

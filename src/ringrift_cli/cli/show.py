@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from ringrift_cli.game.record import GameRecord
 
 WIDTH = 800  # pixels of a picture
+WidthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--width",
+        parser=whole_number(64, 8192),
+        metavar="N",
+        help="Width of a picture in pixels.",
+        show_default=str(WIDTH),
+    ),
+]
 
 
 def show(
@@ -62,16 +72,7 @@ def show(
         Path | None,
         typer.Option("--png", parser=file_path, metavar="FILE", help="PNG file of the board."),
     ] = None,
-    width: Annotated[
-        int | None,
-        typer.Option(
-            "--width",
-            parser=whole_number(64, 8192),
-            metavar="N",
-            help="Width of a picture in pixels.",
-            show_default=str(WIDTH),
-        ),
-    ] = None,
+    width: WidthOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
