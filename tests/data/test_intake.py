@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import time
@@ -9,13 +10,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from ringrift_cli.data import game_index as known_games
+from ringrift_cli.data import game_index
 from ringrift_cli.data import retention as cycle_data
-from ringrift_cli.data.game_index import FILE, KnownGames, hashes_of_file
+from ringrift_cli.data.game_index import FILE, GameIndex, hashes_of_file
 from ringrift_cli.data.intake import COMPACT, READABLE, Arrivals, adopt, conflict, place
 from ringrift_cli.data.shard import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
 from ringrift_cli.data.window import WindowSetting, choose
@@ -293,36 +293,51 @@ def test_what_passed_is_known_before_it_is_entered_and_its_second_copy_passes(
         arrivals.check(other, told, here)
 
 
-def test_the_index_is_a_cache_that_may_go_be_cut_off_or_be_old(
+def held(folder: Path, path: Path) -> tuple[int, str | None]:
+    with GameIndex(folder) as index:
+        return index.holders(hashes_of_file(path))
+
+
+def test_the_index_is_a_cache_that_may_go_or_be_damaged(
     games: list[SearchedGame], tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, entry = shard(tmp_path / "a", games[:10])
     second, later = shard(tmp_path / "b", games[10:20])
     Arrivals().check(first, entry, here)
     take(first, entry, here)
-    index = here / FILE
-    assert KnownGames(here).holders(hashes_of_file(first)) == (10, first.name)
-    whole = index.read_bytes()
+    path = here / FILE
+    assert held(here, first) == (10, first.name)
+    whole = path.read_bytes()
 
     def unread(*_: object) -> None:
         raise AssertionError("it is in the index")
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_games, "hashes_of_file", unread)
-        assert KnownGames(here).knows(entry.sha256)
-    for damaged in (b"", b"another version\n", whole[:-1], whole[:-30], whole + b"\1" * 50):
-        index.write_bytes(damaged)
-        assert KnownGames(here).holders(hashes_of_file(first))[0] == 10
-        assert index.read_bytes() == whole
-    index.unlink()
+        patch.setattr(game_index, "hashes_of_file", unread)
+        with GameIndex(here) as index:
+            assert index.knows(entry.sha256)
+    for damaged in (b"", b"another program's\n", whole[:100], whole[:4096], whole[:-4096]):
+        path.write_bytes(damaged)
+        with contextlib.suppress(RecordError):  # it was damaged and has been deleted
+            held(here, first)
+        assert held(here, first) == (10, first.name)
+    path.unlink()
     take(second, later, here)
-    known = KnownGames(here)
-    assert known.holders(hashes_of_file(second)) == (10, second.name)
+    assert held(here, second) == (10, second.name)
     remove_from_manifest(here, [later.sha256])
     (here / second.name).unlink()
-    assert known.holders(hashes_of_file(second)) == (0, None)
-    assert KnownGames(here).holders(hashes_of_file(second)) == (0, None)
-    assert index.read_bytes() == whole
+    assert held(here, second) == (0, None)
+
+
+def test_two_processes_share_the_index(games: list[SearchedGame], tmp_path: Path) -> None:
+    first, entry = shard(tmp_path / "a", games[:10])
+    second, later = shard(tmp_path / "b", games[10:20])
+    here = tmp_path / "here"
+    with GameIndex(here) as one, GameIndex(here) as other:
+        one.add(entry.sha256, first.name, hashes_of_file(first))
+        other.add(later.sha256, second.name, hashes_of_file(second))
+        assert other.knows(entry.sha256)
+        assert one.holders(hashes_of_file(second)) == (10, second.name)
 
 
 def test_what_cannot_be_read_here_is_no_fault_of_what_comes(
@@ -333,24 +348,9 @@ def test_what_cannot_be_read_here_is_no_fault_of_what_comes(
     (here / first.name).write_bytes(b"damaged")
     path, other = shard(tmp_path / "b", games[10:20])
     Arrivals().check(path, other, here)
-    known = KnownGames(here)
-    assert not known.knows(entry.sha256)
-    assert "no shard" in known.unread[first.name]
-
-
-def test_many_games_are_sorted_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_games, "MOST_LOOSE", 50)
-    rng = np.random.default_rng(0)
-    known, added = KnownGames(here), []
-    for number in range(40):
-        hashes = rng.integers(0, 1 << 63, 7).astype(np.uint64)
-        assert known.holders(hashes) == (0, None)
-        known.add(f"{number:064x}", f"{number}.shard", hashes)
-        added.append(hashes)
-    for number, hashes in enumerate(added):
-        assert known.holders(hashes) == (7, f"{number}.shard")
-    mixed = np.concatenate([added[3][:2], added[39][:4], rng.integers(0, 99, 1).astype(np.uint64)])
-    assert known.holders(mixed) == (6, "39.shard")
+    with GameIndex(here) as index:
+        assert not index.knows(entry.sha256)
+    assert "no shard" in index.unread[first.name]
 
 
 # ---- models --------------------------------------------------------------------------------------

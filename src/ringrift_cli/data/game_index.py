@@ -1,51 +1,44 @@
 """Which games a folder of shards holds, so that a game that comes a second time is noticed.
 
-Beside the shards lies `.games.index`, a cache that may be deleted at any time:
-
-    "RINGRIFT-GAME-INDEX 1 RULES CODEC\\n"
-    for each file   SHA-256 of the file [32 bytes], games n uint32, hash of each game uint64 [n],
-                    CRC-32 of these uint32; all little-endian
-
-A record that was cut off ends what is believed of it, and shards that it lacks are read again.
+Beside the shards lies `.games.sqlite`. It is a cache: it may be deleted at any time, and what it
+lacks is read from the shards again. A game is a number: 8 bytes of a SHA-256, so that among 10^7
+games the chance that two agree is 10^-5.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import struct
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.data.shard import ENDING, read_decisions
-from ringrift_cli.errors import RecordError
+from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.locks import locked
 from ringrift_cli.store.manifest import read_manifest, stamp
 
-Hashes = npt.NDArray[
-    np.uint64
-]  # 8 bytes of a SHA-256: 10^7 games, a chance of 10^-5 that two agree
+Hashes = npt.NDArray[np.uint64]
 Kind = tuple[str, int, bool]  # board, players, pie rule
 
-FILE = ".games.index"
+FILE = ".games.sqlite"
+FORMER = ".games.index"  # of the first version
 COMPACT, READABLE = ".rrg", ".games.jsonl"
-NAME, COUNT = 32, 4  # bytes
-MOST_LOOSE = 200_000  # games that are looked up one by one before they are sorted in
-
-
-def head() -> bytes:
-    """The first line: other rules or codec make other numbers of the same game."""
-    return f"RINGRIFT-GAME-INDEX 1 {rules_hash()} {codec_hash()}\n".encode()
+TIMEOUT_S = 60.0  # to wait for transactions of other processes
+SCHEMA = """
+CREATE TABLE shards (number INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, file TEXT);
+CREATE TABLE games (hash INTEGER, shard INTEGER, PRIMARY KEY (hash, shard)) WITHOUT ROWID;
+"""
+ASKED = "games JOIN shards ON number = shard WHERE hash IN (SELECT value FROM json_each(?))"
 
 
 def kind_of(header: Mapping[str, Any]) -> Kind:
@@ -107,149 +100,144 @@ def hashes_of_documents(documents: Iterable[dict[str, Any]]) -> Hashes:
     return np.concatenate([np.zeros(0, np.uint64), *parts])
 
 
-class KnownGames:
-    """The games of a folder's shards. One thread at a time may use it."""
+class GameIndex:
+    """The games of a folder's shards, as a context manager, for one thread at a time.
+
+    On entry it is brought in line with the folder's manifest. `OutputError` if the database cannot
+    be written; `RecordError` if it is damaged: then it is deleted, and made anew the next time.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.path = folder, folder / FILE
         self.unread: dict[str, str] = {}  # files of the manifest that cannot be read, and why
-        self._hashes: dict[str, Hashes] = {}  # by SHA-256 of the file
-        self._own: set[str] = set()  # files added here that the manifest need not list yet
+        self._pending: set[str] = set()  # files added here that the manifest need not list yet
         self._seen: tuple[int, int] | None = None  # of the manifest
-        self._files: dict[str, str] = {}
-        self._names: list[str] = []
-        self._sorted: Hashes = np.zeros(0, np.uint64)
-        self._owners: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        self._loose: dict[int, str] = {}
-        self._stale = False
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(self.folder / f"{FILE}.lock"):
+                self._open()
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"Cannot write {self.path}: {error}.", hint="df -h") from error
+        try:
+            self._refresh()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise OutputError(f"Cannot write {self.path}: {error}.", hint="df -h") from error
+        if isinstance(error, sqlite3.DatabaseError):
+            self._discard()
+            raise RecordError(
+                f"{self.path} was damaged ({error}) and has been deleted.",
+                hint="run the same command again: it is made anew from the shards",
+            ) from error
 
     def holders(self, hashes: Hashes) -> tuple[int, str | None]:
-        """How many of these games shards hold that are here, and the file that holds most of them.
+        """How many of these games the folder has, and the file that holds most of them.
 
-        A game that stands several times among `hashes` counts as held but for the first time; then
-        the file may be none.
+        A game that is several times among `hashes` counts as held all but the first time; then
+        the file may be None.
         """
-        self._refresh()
-        found: dict[str, int] = {}
-        held = 0
         unique = np.unique(hashes)
-        if len(self._sorted):
-            at = np.minimum(np.searchsorted(self._sorted, unique), len(self._sorted) - 1)
-            same = self._sorted[at] == unique
-            held += int(same.sum())
-            for owner, count in zip(
-                *np.unique(self._owners[at[same]], return_counts=True), strict=True
-            ):
-                found[self._names[owner]] = int(count)
-            unique = unique[~same]
-        for key in unique.tolist() if self._loose else ():
-            if key in self._loose:
-                held += 1
-                found[self._loose[key]] = found.get(self._loose[key], 0) + 1
-        repeated = len(hashes) - len(np.unique(hashes))
-        most = max(found, key=lambda name: found[name]) if found else None
-        return held + repeated, None if most is None else self._files.get(most, most)
+        asked = [json.dumps(unique.astype(np.int64).tolist())]
+        held = self._ask(f"SELECT COUNT(DISTINCT hash) FROM {ASKED}", asked)
+        most = self._ask(f"SELECT file FROM {ASKED} GROUP BY shard ORDER BY -COUNT(*)", asked)
+        return len(hashes) - len(unique) + held[0], None if most is None else most[0]
 
     def knows(self, sha256: str) -> bool:
-        """Whether a file was added, or is listed in the manifest, and its games are known."""
-        self._refresh()
-        return sha256 in self._hashes
+        """Whether the games of a file are known."""
+        return self._ask("SELECT 1 FROM shards WHERE sha256 = ?", [sha256]) is not None
 
     def add(self, sha256: str, file: str, hashes: Hashes) -> None:
-        """Takes the games of a file in that is about to be entered in the manifest."""
-        self._refresh()
-        if sha256 in self._hashes:
-            return
-        self._own.add(sha256)
-        self._files[sha256] = file
-        self._take(sha256, hashes)
-        self._append([(sha256, hashes)])
+        """Adds the games of a file that is about to be entered in the manifest."""
+        self._pending.add(sha256)
+        self._insert(sha256, file, hashes)
 
-    # ---- within ---------------------------------------------------------------------------------
+    # ---- database -------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Connects, to a new database if there is none, or one that is damaged or out of date."""
+        name = f"2 {rules_hash()} {codec_hash()}"  # other rules or codec make other hashes
+        version = int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
+        try:
+            self._connect()
+            if self._ask("PRAGMA user_version", [])[0] == version:
+                return
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # it is a cache
+            pass
+        self._discard()
+        self._connect()
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {version}; COMMIT;"
+        )
+
+    def _connect(self) -> None:
+        self._database = sqlite3.connect(
+            self.path, TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        for setting in (
+            "synchronous = NORMAL",
+            "wal_autocheckpoint = 20000",
+            "cache_size = -65536",
+        ):
+            self._database.execute(f"PRAGMA {setting}")
+
+    def _discard(self) -> None:
+        self._database.close()
+        self._seen = None
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", FORMER):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _ask(self, query: str, values: list[str]) -> Any:
+        """The first row of an answer; None if there is none."""
+        return self._database.execute(query, values).fetchone()
+
+    def _insert(self, sha256: str, file: str, hashes: Hashes) -> None:
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        entered = database.execute(
+            "INSERT OR IGNORE INTO shards (sha256, file) VALUES (?, ?)", (sha256, file)
+        )
+        if entered.rowcount:
+            values = np.sort(hashes.astype(np.int64)).tolist()
+            rows = ((value, entered.lastrowid) for value in values)
+            database.executemany("INSERT OR IGNORE INTO games VALUES (?, ?)", rows)
+        database.execute("COMMIT")
 
     def _refresh(self) -> None:
-        """Brings it in line with the manifest, if that has changed."""
+        """Reads the shards that the manifest lists and the database lacks, drops deleted ones."""
         seen = stamp(self.folder)
-        if seen != self._seen:
-            listed = {entry.sha256: entry.file for entry in read_manifest(self.folder)}
-            cached = self._load() if self._seen is None else {}
-            gone = self._hashes.keys() - listed.keys() - self._own
-            for sha256 in gone:
-                del self._hashes[sha256]
-            self._stale |= bool(gone)
-            self._files = {name: self._files[name] for name in self._own} | listed
-            self._read(listed, cached)
-            self._seen = seen
-        if self._stale or len(self._loose) > MOST_LOOSE:
-            self._sort()
-
-    def _read(self, listed: dict[str, str], cached: dict[str, Hashes]) -> None:
-        """Takes in what the manifest lists and is not known yet."""
-        new = []
+        if seen == self._seen:
+            return
+        listed = {entry.sha256: entry.file for entry in read_manifest(self.folder)}
+        known = dict(self._database.execute("SELECT sha256, number FROM shards"))
+        gone = [(known[name],) for name in known.keys() - listed.keys() - self._pending]
+        if gone:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("DELETE FROM shards WHERE number = ?", gone)
+            self._database.execute(
+                "DELETE FROM games WHERE shard NOT IN (SELECT number FROM shards)"
+            )
+            self._database.execute("COMMIT")
         self.unread = {}
-        for sha256, file in listed.items():
-            if sha256 in self._hashes:
-                continue
-            if (hashes := cached.get(sha256)) is None:
-                try:
-                    hashes = hashes_of_file(self.folder / Path(file).name, sha256)
-                except RecordError as error:  # ours, so no fault of what is checked against it
-                    self.unread[file] = error.message
-                    continue
-                new.append((sha256, hashes))
-            self._take(sha256, hashes)
-        if cached.keys() - listed.keys():  # deleted since
-            self._write()
-        elif new:
-            self._append(new)
-
-    def _take(self, sha256: str, hashes: Hashes) -> None:
-        self._hashes[sha256] = hashes
-        if not self._stale:
-            self._loose.update(dict.fromkeys(hashes.tolist(), sha256))
-            self._stale = len(self._loose) > MOST_LOOSE
-
-    def _sort(self) -> None:
-        self._names = list(self._hashes)
-        parts = list(self._hashes.values())
-        keys = np.concatenate([np.zeros(0, np.uint64), *parts])
-        owners = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
-        order = np.argsort(keys, kind="stable")
-        self._sorted, self._owners = keys[order], owners[order]
-        self._loose, self._stale = {}, False
-
-    def _load(self) -> dict[str, Hashes]:
-        """What the cache holds, by SHA-256 of the file; nothing where it is of no use."""
-        path = self.folder / FILE
-        data = path.read_bytes() if path.exists() else b""
-        if not data.startswith(head()):
-            path.unlink(missing_ok=True)
-            return {}
-        found, at = {}, len(head())
-        while at < len(data):
-            count = int.from_bytes(data[at + NAME : at + NAME + COUNT], "little")
-            end = at + NAME + COUNT + 8 * count
-            if data[end : end + 4] != struct.pack("<I", zlib.crc32(data[at:end])):
-                os.truncate(path, at)
-                break
-            hashes = np.frombuffer(data, "<u8", count, at + NAME + COUNT).astype(np.uint64)
-            found[data[at : at + NAME].hex()] = hashes
-            at = end + 4
-        return found
-
-    def _append(self, more: Sequence[tuple[str, Hashes]]) -> None:
-        path = self.folder / FILE
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            if not file.tell():
-                file.write(head())
-            file.write(b"".join(_record(sha256, hashes) for sha256, hashes in more))
-
-    def _write(self) -> None:
-        records = (_record(sha256, hashes) for sha256, hashes in self._hashes.items())
-        write_whole(self.folder / FILE, head() + b"".join(records))
-
-
-def _record(sha256: str, hashes: Hashes) -> bytes:
-    data = bytes.fromhex(sha256) + struct.pack("<I", len(hashes)) + hashes.astype("<u8").tobytes()
-    return data + struct.pack("<I", zlib.crc32(data))
+        for sha256 in listed.keys() - known.keys():
+            file = listed[sha256]
+            try:
+                self._insert(sha256, file, hashes_of_file(self.folder / file, sha256))
+            except RecordError as error:  # ours, so no fault of what is checked against it
+                self.unread[file] = error.message
+        self._seen = seen

@@ -18,8 +18,8 @@ import numpy as np
 from ringrift_cli.data.game_index import (
     COMPACT,
     READABLE,
+    GameIndex,
     Hashes,
-    KnownGames,
     hashes_of_decisions,
     hashes_of_documents,
     hashes_of_file,
@@ -60,7 +60,7 @@ class Arrivals:
     """Checks files of games before they go to their folders; several threads may use it."""
 
     def __init__(self) -> None:
-        self._folders: dict[Path, KnownGames] = {}
+        self._folders: dict[Path, GameIndex] = {}
         self._lock = threading.Lock()
 
     def check(self, path: Path, entry: ShardEntry, folder: Path) -> None:
@@ -78,17 +78,17 @@ class Arrivals:
                 )
         with self._lock:  # checking takes all cores
             hashes = _checked(path, entry)
-            known = self._folders.setdefault(folder, KnownGames(folder))
-            if known.knows(entry.sha256):
-                return
-            held, holder = known.holders(hashes)
-            if held > max(REPEATED_GAMES, REPEATED_SHARE * len(hashes)):
-                where = f"which {folder / holder} holds" if holder else "each within itself"
-                raise RecordError(
-                    f"{path.name} repeats {held} of its {len(hashes)} games, {where}: another seed"
-                    " is needed where it was made."
-                )
-            known.add(entry.sha256, path.name, hashes)
+            with self._folders.setdefault(folder, GameIndex(folder)) as known:
+                if known.knows(entry.sha256):
+                    return
+                held, holder = known.holders(hashes)
+                if held > max(REPEATED_GAMES, REPEATED_SHARE * len(hashes)):
+                    where = f"which {folder / holder} holds" if holder else "each within itself"
+                    raise RecordError(
+                        f"{path.name} repeats {held} of its {len(hashes)} games, {where}: another"
+                        " seed is needed where it was made."
+                    )
+                known.add(entry.sha256, path.name, hashes)
 
 
 def _checked(path: Path, entry: ShardEntry) -> Hashes:
