@@ -85,14 +85,16 @@ def network(given: Arrays) -> Arrays:
 def search(given: Arrays) -> Arrays:
     """Decisions by a search; see check.trace."""
     (board, players), device = named(given), Device("cpu")
-    walks, considered = int(given["walks"]), int(given["considered"])
+    simulations, considered = int(given["simulations"]), int(given["considered"])
     forest = DeviceForest(
         tables(board, players), len(given["rows"]), DeviceArithmetic(players, device), device,
-        walks=walks, considered=considered,
+        simulations=simulations, considered=considered,
     )  # fmt: skip
-    found = trace(forest, given["rows"], given["seeds"], int(given["decisions"]), walks, considered)
+    found = trace(
+        forest, given["rows"], given["seeds"], int(given["decisions"]), simulations, considered
+    )
     told = found.arrays()
-    return {**told, "judged": np.array(forest.judged), "cramped": np.array(forest.cramped)}
+    return {**told, "evaluated": np.array(forest.evaluated), "cramped": np.array(forest.cramped)}
 
 
 def selfplay(given: Arrays) -> Arrays:
@@ -100,7 +102,7 @@ def selfplay(given: Arrays) -> Arrays:
     (board, players), device = named(given), Device("cpu")
     forest = DeviceForest(
         tables(board, players), 2, DeviceArithmetic(players, device), device,
-        walks=QUICK.sims, considered=4,
+        simulations=QUICK.sims, considered=4,
     )  # fmt: skip
     left = iter(range(int(given["games"])))
     actor = Actor(board, players, QUICK, forest, lambda: next(left, None), seed=3)

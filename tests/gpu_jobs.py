@@ -26,7 +26,7 @@ from tests.simulated import Arrays
 
 TINY = Extent(
     games=(2, 1), log=12, positions=3, heuristic_games=(2, 2), heuristic_plies=2, searches=(2, 1),
-    decisions=1, walks=3,
+    decisions=1, simulations=3,
 )  # fmt: skip
 QUICK = Effort(
     boards=("hex8",), rows=2, games_a_row=1, positions=2, repeats=1, size="tiny", batches=(2,),
@@ -50,7 +50,7 @@ def search(given: Arrays) -> Arrays:
     searching = search_bench.Searching(forest, given["rows"], play)
     while searching.decisions < len(given["rows"]):
         searching.step()
-    return {"judged": np.array(forest.judged), "rates": np.array(searching.rates(0.2))}
+    return {"evaluated": np.array(forest.evaluated), "rates": np.array(searching.rates(0.2))}
 
 
 def broken(_given: Arrays) -> Arrays:

@@ -38,8 +38,8 @@ def test_searches_settle_decisions_and_games_begin_again() -> None:
     searching = Searching(forest, rows, play)
     for _ in range(600):
         searching.step()
-    assert 600 * 6 * 0.6 < forest.judged <= 600 * 6
-    assert 600 < searching.decisions < 1500  # 4 walks each, fewer where the end is certain
+    assert 600 * 6 * 0.6 < forest.evaluated <= 600 * 6
+    assert 600 < searching.decisions < 1500  # 4 simulations each, fewer where the end is certain
     assert (forest.heads[:, L.PHASE] != L.OVER).all()
     simulations, decisions = searching.rates(0.05)
     assert simulations > decisions > 0
@@ -48,7 +48,7 @@ def test_searches_settle_decisions_and_games_begin_again() -> None:
 def test_searches_in_the_memory_of_a_device(tmp_path: Path) -> None:
     rows = positions_under_way("hex8", 2, 2, seed=1)
     told = simulate(gpu_jobs.search, {"rows": rows}, tmp_path, quiet=False)
-    assert told["judged"] >= 4
+    assert told["evaluated"] >= 4
     assert (told["rates"] > 0).any()
 
 

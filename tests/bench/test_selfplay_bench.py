@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("compiled_rules")
 
 
 class Noting:
-    """Judges all alike, and notes who asked it how much."""
+    """Evaluates all alike, and notes who asked it how much."""
 
     precision = "float32"
 

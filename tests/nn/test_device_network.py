@@ -1,4 +1,4 @@
-"""Networks whose positions lie on a GPU: features and judgements are those of the CPU."""
+"""Networks whose positions lie on a GPU: features and evaluations are those of the CPU."""
 
 from __future__ import annotations
 

@@ -121,9 +121,9 @@ class Search:
             return max(due or open_, key=score)
         return self.puct(self.root)
 
-    def run(self, walks: int) -> None:
-        schedule = halving(len(self.considered), walks)
-        for done in range(walks):
+    def run(self, simulations: int) -> None:
+        schedule = halving(len(self.considered), simulations)
+        for done in range(simulations):
             if self.root.winner is not None:
                 return
             node, action = self.root, self.at_root(schedule, done)
@@ -163,17 +163,17 @@ class Search:
         return {a: math.exp(raw[a] - top) / total if a in raw else 0.0 for a in edges}
 
 
-def halving(actions: int, walks: int) -> list[int]:
-    """Visits that an action must have for walk 0, 1, … (sequential halving, Karnin et al. 2013)."""
+def halving(actions: int, simulations: int) -> list[int]:
+    """Visits that an action must have for simulation 0, 1, … (Karnin et al. 2013)."""
     if actions <= 1:
-        return list(range(walks))
+        return list(range(simulations))
     visits = [0] * actions
     left = actions
     found: list[int] = []
     phases = math.ceil(math.log2(actions))
-    while len(found) < walks:
-        for _ in range(max(1, walks // (phases * left))):
+    while len(found) < simulations:
+        for _ in range(max(1, simulations // (phases * left))):
             found += visits[:left]
             visits[:left] = [v + 1 for v in visits[:left]]
         left = max(2, left // 2)
-    return found[:walks]
+    return found[:simulations]

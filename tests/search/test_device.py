@@ -26,7 +26,7 @@ from tests.ptx import TARGETS, PtxDevice, Target
 from tests.simulated import simulate
 from tests.walks import Walk
 
-SEARCH = ["begin_kernel", "expand_kernel", "play_kernel", "walk_kernel"]
+SEARCH = ["begin_kernel", "expand_kernel", "play_kernel", "simulate_kernel"]
 NETWORK = ["chances_kernel", "encode_kernel", "logits_kernel"]
 
 
@@ -35,11 +35,11 @@ def test_the_search_compiles_without_a_gpu(target: Target, monkeypatch: pytest.M
     T, device = tables("hex8", 2), PtxDevice(target, monkeypatch)
     network = Network(architecture("tiny", "hex8", 2)).eval()
     folded = Folded(network, torch.device("cpu"), torch.float32)
-    forest = DeviceForest(T, 4, DeviceArithmetic(2, device), device, walks=4)
+    forest = DeviceForest(T, 4, DeviceArithmetic(2, device), device, simulations=4)
     forest.step()
     forest.play(np.array([0]), np.array([0]))
     assert device.kernels() == SEARCH
-    DeviceForest(T, 4, DeviceNetwork(folded, T, 4, device), device, walks=4).step()
+    DeviceForest(T, 4, DeviceNetwork(folded, T, 4, device), device, simulations=4).step()
     assert device.kernels() == sorted([*SEARCH, *NETWORK, "expand_kernel"])  # of other logits
 
 
@@ -82,7 +82,7 @@ def with_choice(board: str, players: int, plies: list[int]) -> IntArray:
 
 
 @pytest.mark.parametrize(
-    ("board", "players", "plies", "walks", "decisions"),
+    ("board", "players", "plies", "simulations", "decisions"),
     [
         ("hex8", 2, [0, 1, 2, 20, 40, 50, 60, 70, 75], 20, 4),
         ("square8", 4, [0, 30, 50, 70], 10, 2),
@@ -93,23 +93,23 @@ def with_choice(board: str, players: int, plies: list[int]) -> IntArray:
     ],
 )
 def test_the_search_is_that_of_the_cpu(
-    board: str, players: int, plies: list[int], walks: int, decisions: int, tmp_path: Path
+    board: str, players: int, plies: list[int], simulations: int, decisions: int, tmp_path: Path
 ) -> None:
     """In half of these games there is a pie rule (walks.py), and some end on the way."""
     rows = with_choice(board, players, plies)
     seeds, considered = game_seeds(3, 0, len(rows)), 8
     forest = Forest(tables(board, players), len(rows), Arithmetic(players), considered=considered)
-    expected = trace(forest, rows, seeds, decisions, walks, considered)
+    expected = trace(forest, rows, seeds, decisions, simulations, considered)
     told = simulate(
         device_jobs.search,
         {
             "board": np.array(board), "players": np.array(players), "rows": rows, "seeds": seeds,
-            "walks": np.array(walks), "considered": np.array(considered),
+            "simulations": np.array(simulations), "considered": np.array(considered),
             "decisions": np.array(decisions),
         },
         tmp_path,
     )  # fmt: skip
-    assert int(told.pop("judged")) == forest.judged
+    assert int(told.pop("evaluated")) == forest.evaluated
     assert int(told.pop("cramped")) == 0
     found = Trace(**told)
     assert found.differing(expected) == 0
@@ -136,8 +136,8 @@ def test_traces_that_differ_are_told_apart() -> None:
     rows = with_choice("hex8", 2, [0, 20, 30])
     seeds, T = game_seeds(1, 0, 3), tables("hex8", 2)
 
-    def traced(walks: int) -> Trace:
-        return trace(Forest(T, 3, Arithmetic(2), considered=4), rows, seeds, 2, walks, 4)
+    def traced(simulations: int) -> Trace:
+        return trace(Forest(T, 3, Arithmetic(2), considered=4), rows, seeds, 2, simulations, 4)
 
     assert traced(8).differing(traced(8)) == 0
     assert traced(8).differing(traced(9)) > 0

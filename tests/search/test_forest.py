@@ -10,7 +10,7 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import BOARDS, IntArray, tables
 from ringrift_cli.search.forest import search
-from ringrift_cli.search.found import Found
+from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.tree import FloatArray
 from tests.walks import CONFIGURATIONS, positions
 
@@ -68,7 +68,7 @@ def test_visits_and_values_add_up(board: str, players: int) -> None:
     assert evaluator.batches == 41  # the roots, then a batch for each simulation
 
 
-def same(a: Found, b: Found) -> bool:
+def same(a: SearchResult, b: SearchResult) -> bool:
     return (
         bool((a.visits == b.visits).all())
         and bool((a.actions == b.actions).all())

@@ -1,4 +1,4 @@
-"""The search against a plain one, forced wins, reuse of trees, and the halving of walks."""
+"""The search against a plain one, forced wins, reuse of trees, and the halving of simulations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search import gumbel
 from ringrift_cli.search.forest import Forest, search
-from ringrift_cli.search.found import Found
+from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.tree import FloatArray
 from tests.search.reference_search import Judge, Search, halving, settle
 from tests.search.test_forest import ByRow, Uniform, with_choice
 from tests.walks import CONFIGURATIONS, positions
 
 
-def judge_by(evaluator: ByRow) -> Judge:
+def evaluate_by(evaluator: ByRow) -> Judge:
     """The evaluator as the plain search asks it."""
 
     def judge(position: Position) -> tuple[dict[int, float], list[float]]:
@@ -33,22 +33,22 @@ def judge_by(evaluator: ByRow) -> Judge:
     return judge
 
 
-def policy_of(found: Found) -> dict[int, float]:
+def policy_of(found: SearchResult) -> dict[int, float]:
     return dict(zip(found.actions.tolist(), found.policy.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("considered", [0, 1, 5, 16])
 @pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
 def test_it_is_a_plain_search(board: str, players: int, considered: int) -> None:
-    walks = 60 if board in ("hex8", "square8") else 24
+    simulations = 60 if board in ("hex8", "square8") else 24
     ends = with_choice(board, players, 5, 4000)
     chosen = [*ends[-6:-1:2], ends[len(ends) // 2], ends[3]]
     roots = np.stack([p.row for p in chosen])
     evaluator = ByRow(players)
-    found = search(tables(board, players), roots, evaluator, walks, considered=considered)
+    found = search(tables(board, players), roots, evaluator, simulations, considered=considered)
     for position, fast in zip(chosen, found, strict=True):
-        slow = Search(position, judge_by(evaluator), 0.5, considered, 0.3)
-        slow.run(walks)
+        slow = Search(position, evaluate_by(evaluator), 0.5, considered, 0.3)
+        slow.run(simulations)
         edges = [slow.root.edges[a] for a in fast.actions.tolist()]
         assert fast.visits.tolist() == [edge.visits for edge in edges]
         certain = [e.child is not None and e.child.winner is not None for e in edges]
@@ -60,10 +60,10 @@ def test_it_is_a_plain_search(board: str, players: int, considered: int) -> None
 
 
 @pytest.mark.parametrize("actions", [1, 2, 3, 4, 5, 7, 8, 16, 33])
-@pytest.mark.parametrize("walks", [1, 2, 7, 16, 50, 64, 200])
-def test_walks_are_halved(actions: int, walks: int) -> None:
-    found = [gumbel.halving_visits.py_func(actions, walks, t) for t in range(walks)]  # type: ignore[attr-defined]
-    assert found == halving(actions, walks)
+@pytest.mark.parametrize("simulations", [1, 2, 7, 16, 50, 64, 200])
+def test_walks_are_halved(actions: int, simulations: int) -> None:
+    found = [gumbel.halving_visits.py_func(actions, simulations, t) for t in range(simulations)]  # type: ignore[attr-defined]
+    assert found == halving(actions, simulations)
 
 
 # ---- what is certain -----------------------------------------------------------------------------
@@ -100,15 +100,17 @@ def _wins_in(position: Position, decisions: int, seat: int) -> bool:
 def test_a_forced_win_is_found_and_certain(board: str, players: int, puct: bool) -> None:
     T = tables(board, players)
     for position in _ending(board, players, 1, 2):
-        walks = 20 * len(position.legal_actions())
+        simulations = 20 * len(position.legal_actions())
         considered = 0 if puct else len(position.legal_actions())
-        [found] = search(T, position.row[None], Uniform(players), walks, considered=considered)
+        [found] = search(
+            T, position.row[None], Uniform(players), simulations, considered=considered
+        )
         chosen = settle(position.play(int(found.actions[found.best]))).result()
         assert chosen is not None
         assert chosen.winner == position.seat
         assert found.root_values[position.seat - 1] == 1
         assert found.policy[found.values[:, position.seat - 1] < 1].sum() == 0
-        assert found.visits.sum() <= walks
+        assert found.visits.sum() <= simulations
 
 
 def test_what_loses_for_certain_is_not_played() -> None:
@@ -121,8 +123,8 @@ def test_what_loses_for_certain_is_not_played() -> None:
             losing = [a for a in legal if _loses_at_once(before.play(a), before.seat)]
             if len(legal) > 1 and 0 < len(losing) < len(legal):
                 row = before.row[None]
-                walks = 60 * len(legal)
-                [found] = search(tables("hex8", 2), row, Uniform(2), walks, considered=16)
+                simulations = 60 * len(legal)
+                [found] = search(tables("hex8", 2), row, Uniform(2), simulations, considered=16)
                 if not _loses_for_ever(found, before.seat - 1):
                     assert found.actions[found.best] not in losing
                     tried += 1
@@ -139,12 +141,12 @@ def _loses_at_once(after: Position, seat: int) -> bool:
     return after.seat != seat and _wins_in(after, 1, after.seat)
 
 
-def found_in(forest: Forest, g: int) -> Found:
-    [found] = forest.found(np.array([g]))
+def found_in(forest: Forest, g: int) -> SearchResult:
+    [found] = forest.results(np.array([g]))
     return found
 
 
-def _loses_for_ever(found: Found, seat: int) -> bool:
+def _loses_for_ever(found: SearchResult, seat: int) -> bool:
     return bool(found.root_values[seat] == 0)
 
 
@@ -176,13 +178,13 @@ def test_the_tree_below_the_action_played_stays(board: str, players: int) -> Non
         if not expected.is_over:
             after = found_in(forest, g)
             assert sorted(after.actions.tolist()) == expected.legal_actions().tolist()
-            assert after.visits.sum() == visits - 1  # the walk that made the node ended there
+            assert after.visits.sum() == visits - 1  # the simulation that made the node ended there
             assert after.root_values == pytest.approx(values, abs=1e-4)
 
 
 def test_a_tree_that_was_kept_is_searched_on_like_a_plain_one() -> None:
-    """PUCT has no memory but its tree: 40 walks, a decision and 40 more are those of a plain tree
-    with that decision's node as its root."""
+    """PUCT has no memory but its tree: 40 simulations, a decision and 40 more are those of a
+    plain tree with that decision's node as its root."""
     T, evaluator = tables("hex8", 2), ByRow(2)
     for position in with_choice("hex8", 2, 11)[5:40:7]:
         forest = Forest(T, 1, evaluator)
@@ -191,7 +193,7 @@ def test_a_tree_that_was_kept_is_searched_on_like_a_plain_one() -> None:
         while not len(forest.step()):
             pass
         found = found_in(forest, 0)
-        slow = Search(position, judge_by(evaluator), 0.5, 0, 0.3)
+        slow = Search(position, evaluate_by(evaluator), 0.5, 0, 0.3)
         slow.run(40)
         action = int(found.actions[found.best])
         forest.play(np.array([0]), np.array([action]))

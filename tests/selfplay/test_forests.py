@@ -16,7 +16,7 @@ from ringrift_cli.selfplay.actor import PlaySetting
 
 
 class Gpu:
-    """A GPU with memory for so many games; a network on it judges like Arithmetic."""
+    """A GPU with memory for so many games; a network on it evaluates like Arithmetic."""
 
     def __init__(self, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room = room

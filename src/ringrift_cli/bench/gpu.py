@@ -1,4 +1,4 @@
-"""How fast a GPU plays, sees, judges and searches; one setting at a time.
+"""How fast a GPU plays, sees, evaluates and searches; one setting at a time.
 
 Each of these takes the device by torch's name. Everything compiles before a clock starts.
 """
@@ -167,29 +167,29 @@ class Indifferent:
 
 
 def trees_alone(
-    board: str, players: int, device: str, *, games: int, walks: int, seconds: float
+    board: str, players: int, device: str, *, games: int, simulations: int, seconds: float
 ) -> float:
     """Leaves a second of searches of the start of the game, with noise and without a network."""
     there = Device(device)
     T, judge = tables(board, players), Indifferent(board, players, games, there)
-    forest = DeviceForest(T, games, judge, there, walks=walks)
+    forest = DeviceForest(T, games, judge, there, simulations=simulations)
     start = Position.initial(board, players).row
     seeds = playout.game_seeds(SEED, 0, games).tolist()
 
     def search() -> None:
         for g, seed in enumerate(seeds):
             forest.place(g, start, seed)
-            forest.begin(g, walks, 16, 1.0)
+            forest.begin(g, simulations, 16, 1.0)
         over = 0
         while over < games:
             over += len(forest.step())
 
     search()
-    before, waited = forest.judged, forest.waited
+    before, waited = forest.evaluated, forest.waited
     begun = time.perf_counter()
     while time.perf_counter() - begun < seconds:
         search()
-    return (forest.judged - before) / (forest.waited - waited)
+    return (forest.evaluated - before) / (forest.waited - waited)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class GpuSelfPlay:
 
 
 def all_in_full(sims: int) -> PlaySetting:
-    """Every decision with the same number of walks: what the network's share is measured at."""
+    """Every decision is searched in full: what the network's share is measured at."""
     return PlaySetting(sims=sims, fast_sims=sims, full_share=1.0)
 
 
@@ -217,7 +217,7 @@ def selfplay(
     games: int,
     seconds: float,
 ) -> GpuSelfPlay:
-    """Plays `games` games at once for so long, after twice the walks of a decision to warm up."""
+    """Plays `games` games at once for so long, after two decisions to warm up."""
     lines = lines_on(device)
     tickets = itertools.count()
     forests: list[DeviceForest] = []
@@ -253,16 +253,16 @@ def selfplay(
 
 
 def search_memory(
-    board: str, players: int, network: Folded, device: str, games: int, walks: int, steps: int
+    board: str, players: int, network: Folded, device: str, games: int, simulations: int, steps: int
 ) -> tuple[int, int]:
     """Bytes that a device's trees and network take at most, and cramped searches, in `steps` steps.
 
-    All of `games` games are searched from the start with `walks` walks a decision.
+    All of `games` games are searched from the start with so many simulations a decision.
     """
     if device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    setting = all_in_full(walks)
+    setting = all_in_full(simulations)
     forest = on_gpu(board, players, setting, network, games, device)
     tickets = itertools.count()
     actor = Actor(board, players, setting, forest, lambda: next(tickets), seed=SEED)

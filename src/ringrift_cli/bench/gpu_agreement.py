@@ -1,4 +1,4 @@
-"""Whether a GPU and the CPU agree: on games, features, judgements, searches and the heuristic.
+"""Whether a GPU and the CPU agree: on games, features, evaluations, searches and the heuristic.
 
 What the rules decide must be equal, word for word. What a network says must be near.
 """
@@ -49,7 +49,7 @@ class Extent:
     heuristic_plies: int = 24
     searches: tuple[int, int] = (128, 24)
     decisions: int = 3
-    walks: int = 24
+    simulations: int = 24
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def agreement(board: str, players: int, device: str, extent: Extent) -> Agreemen
     searched = choice[:: -(-len(choice) // extent.searches[large])]
     batch = DeviceBatch(board, players, len(rows), there)
     batch.rows.copy_(there.moved(rows))
-    exact = judgements(board, players, batch, (rows, actions, offsets), "float32")
-    half = judgements(board, players, batch, (rows, actions, offsets), half_precision(device))
+    exact = evaluations(board, players, batch, (rows, actions, offsets), "float32")
+    half = evaluations(board, players, batch, (rows, actions, offsets), half_precision(device))
     return Agreement(
         board,
         players,
@@ -171,11 +171,11 @@ def searches_differing(
     considered = 8
     cpu = Forest(T, len(rows), Arithmetic(players), considered=considered)
     gpu = DeviceForest(
-        T, len(rows), DeviceArithmetic(players, device), device, walks=extent.walks,
+        T, len(rows), DeviceArithmetic(players, device), device, simulations=extent.simulations,
         considered=considered,
     )  # fmt: skip
-    expected = trace(cpu, rows, seeds, extent.decisions, extent.walks, considered)
-    found = trace(gpu, rows, seeds, extent.decisions, extent.walks, considered)
+    expected = trace(cpu, rows, seeds, extent.decisions, extent.simulations, considered)
+    found = trace(gpu, rows, seeds, extent.decisions, extent.simulations, considered)
     return found.differing(expected) + gpu.cramped
 
 
@@ -186,7 +186,7 @@ def half_precision(device: str) -> str:
     return "bfloat16"
 
 
-def judgements(
+def evaluations(
     board: str, players: int, batch: DeviceBatch, asked: Batch, precision: str
 ) -> tuple[float, float]:
     """Greatest difference of a logit and of a chance to the network on the CPU in float32.

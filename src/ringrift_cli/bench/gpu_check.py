@@ -1,4 +1,4 @@
-"""Proves on a machine with a GPU that it plays, sees, judges and searches as the CPU does, and
+"""Proves on a machine with a GPU that it plays, sees, evaluates and searches as the CPU does, and
 measures how fast; one table at the end.
 
 python -m ringrift_cli.bench.gpu_check
@@ -106,7 +106,7 @@ def selfplay(device: str, effort: Effort) -> list[Figure]:
     _tell("trees alone")
     sims = max(effort.sims)
     leaves = bench.trees_alone(
-        BOARD, PLAYERS, device, games=effort.games, walks=sims, seconds=effort.seconds / 2
+        BOARD, PLAYERS, device, games=effort.games, simulations=sims, seconds=effort.seconds / 2
     )
     figures.append(Figure(f"trees alone, {sims} simulations", f"{leaves:,.0f} leaves/s"))
     for sims in effort.sims:
@@ -135,13 +135,13 @@ def selfplay(device: str, effort: Effort) -> list[Figure]:
 def memory(device: str, effort: Effort) -> Figure:
     """Memory of the largest search that must fit."""
     _tell("memory of searches")
-    board, games, walks = effort.memory_board, effort.memory_games, effort.memory_walks
+    board, games, simulations = effort.memory_board, effort.memory_games, effort.memory_walks
     network = bench.new_network(effort.size, board, PLAYERS, device, "auto")
     used, cramped = bench.search_memory(
-        board, PLAYERS, network, device, games, walks, effort.memory_steps
+        board, PLAYERS, network, device, games, simulations, effort.memory_steps
     )
     return Figure(
-        f"{board}, {games:,} games x {walks} simulations",
+        f"{board}, {games:,} games x {simulations} simulations",
         f"{used / 1e9:.1f} GB, {cramped} cramped",
         f"< {MEMORY_GOAL / 1e9:g} GB",
         used < MEMORY_GOAL,

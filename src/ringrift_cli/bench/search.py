@@ -1,7 +1,7 @@
 """How fast many games are searched at once: with a network, and with a judge that costs nothing.
 
-The second is the speed of the trees alone. Rounds of both take turns within the same seconds. The
-simulations counted are walks that end in a judged position; walks to the end of a game are on top.
+The second is the speed of the trees alone. Rounds of both take turns within the same seconds. Only
+simulations that end in an evaluated position are counted, not those to the end of a game.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest
 
 SEED = 2026
-WARM_STEPS = 40  # a search of 32 walks ends in fewer
+WARM_STEPS = 40  # a search of 32 simulations ends in fewer
 
 
 class Uniform:
@@ -44,7 +44,7 @@ class Uniform:
 
 
 class Searching:
-    """Games that search all their decisions with the same number of walks, and play the best.
+    """Games that search all their decisions with the same number of simulations, and play the best.
 
     A game that ends makes room for another position. The first searches are of different lengths,
     so that decisions do not fall into the same steps.
@@ -81,12 +81,12 @@ class Searching:
 
     def rates(self, seconds: float) -> tuple[float, float]:
         """Simulations and decisions a second."""
-        judged, decisions = self._forest.judged, self.decisions
+        evaluated, decisions = self._forest.evaluated, self.decisions
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
             self.step()
         spent = time.perf_counter() - start
-        return (self._forest.judged - judged) / spent, (self.decisions - decisions) / spent
+        return (self._forest.evaluated - evaluated) / spent, (self.decisions - decisions) / spent
 
 
 @contextmanager
@@ -114,14 +114,14 @@ def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
 
 
 def _forests(subject: Subject, games: int, play: PlaySetting) -> list[Searches]:
-    """Trees that a network judges, and trees whose judge costs nothing."""
+    """Trees that a network evaluates, and trees whose judge costs nothing."""
     from ringrift_cli.bench.selfplay import evaluator_for
 
     board, players, device = subject.board, subject.players, subject.device
     evaluator = evaluator_for(board, players, subject.size, subject.model, device)
     if device == "cpu":
-        judges = (evaluator, Uniform(players))
-        return [on_cpu(board, players, play, judge, games) for judge in judges]
+        evaluates = (evaluator, Uniform(players))
+        return [on_cpu(board, players, play, judge, games) for judge in evaluates]
     with_network = on_gpu(board, players, play, evaluator.network, games, device)
     return [with_network, free_on_gpu(board, players, play, games, device)]
 
@@ -143,7 +143,7 @@ def free_on_gpu(
         games,
         Indifferent(board, players, games, there),
         there,
-        walks=play.sims,
+        simulations=play.sims,
         exploration=play.exploration,
         value_scale=play.value_scale,
         considered=considered_actions(play.sims, play.considered),

@@ -81,10 +81,10 @@ def cpu_precisions() -> list[str]:
 
 
 class NetworkEvaluator:
-    """Judges positions with a network as it was when this was made; for any number of threads.
+    """Evaluates positions with a network as it was when this was made; for any number of threads.
 
     `identity` is the network's (checkpoint.py), and the precision where that is not float32;
-    `network` computes, in `precision`, and `positions` counts what it has judged so far.
+    `network` computes, in `precision`, and `positions` counts what it has evaluated so far.
     """
 
     def __init__(self, network: Network, device: str = "cpu", precision: str = "auto") -> None:
@@ -116,7 +116,7 @@ class NetworkEvaluator:
         logits, values = self.network.evaluate(rows, actions, offsets)
         if not (np.isfinite(logits).all() and np.isfinite(values).all()):
             raise RingriftError(
-                f"The network {self.identity} judges a position by numbers that are not finite"
+                f"The network {self.identity} evaluates a position by numbers that are not finite"
                 f" (in {self.precision}).",
                 hint="precision=float32, or another checkpoint",
             )

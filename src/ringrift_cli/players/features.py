@@ -157,7 +157,7 @@ def count_held(T: IntArray, S: IntArray, X: IntArray, p: int) -> None:
 
 @rule()
 def count_stacks(T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int) -> None:
-    """Walks over the stacks of a seat and notes in Z_THREAT what they can capture."""
+    """Goes through the stacks of a seat and notes in Z_THREAT what they can capture."""
     x = p * N
     control = T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + L.PAD
     mobile = 0

@@ -64,7 +64,7 @@ class Player(Protocol):
 
 
 class KnownEvaluator(Evaluator, Protocol):
-    """An evaluator with a hash of all that decides how it judges."""
+    """An evaluator with a hash of all that decides how it evaluates."""
 
     @property
     def identity(self) -> str: ...

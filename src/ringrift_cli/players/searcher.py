@@ -16,7 +16,7 @@ from ringrift_cli.search.forest import (
     VERSION,
     search,
 )
-from ringrift_cli.search.found import Found
+from ringrift_cli.search.results import SearchResult
 
 MOST_SIMULATIONS = 1_000_000
 MOST_MEMORY = 2e9  # bytes of trees at once; with more, games take turns
@@ -32,7 +32,7 @@ class Effort:
 
     simulations: int
     seconds: float = 0.0
-    considered: int = 0  # actions among which the root halves its walks; 0: PUCT
+    considered: int = 0  # actions among which the root halves its simulations; 0: PUCT
     exploration: float = EXPLORATION
     value_scale: float = VALUE_SCALE
 
@@ -71,7 +71,7 @@ class SearchPlayer:
         nodes = min(self._effort.simulations or NODES_BY_CLOCK, MOST_SIMULATIONS)
         return max(1, int(MOST_MEMORY / (2 * nodes * legal * edge)))  # arrays double as they grow
 
-    def _think(self, asked: Decisions, part: LongArray) -> list[Found]:
+    def _think(self, asked: Decisions, part: LongArray) -> list[SearchResult]:
         seconds = self._effort.seconds
         if seconds > 0 and not self._warm:  # loading compiled functions takes long, once
             search(asked.T, asked.rows[part[:1]], self._evaluator, 2)

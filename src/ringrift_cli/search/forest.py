@@ -1,8 +1,8 @@
 """Searches in many games at once, each at its own pace; the evaluator sees their leaves as a batch.
 
 The evaluator is handed in; nothing here knows what it is. A step takes every game that searches on
-to its next position that needs judgement: walks that end where the winner is certain cost nothing
-and are made in between. So a batch has a row for every game, and no game waits for another.
+to its next leaf: simulations that end where the winner is certain cost nothing and are made in
+between. So a batch has a row for every game, and no game waits for another.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.jit import njit, wide
 from ringrift_cli.game.playout import BoolArray, LongArray, spread
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search import found, gumbel, tree
-from ringrift_cli.search.found import Found
+from ringrift_cli.search import gumbel, results, tree
 from ringrift_cli.search.gumbel import Plans
+from ringrift_cli.search.results import SearchResult
+from ringrift_cli.search.simulate import expand, play_on, simulate
 from ringrift_cli.search.tree import DEEPEST, NEVER, FloatArray, Trees
-from ringrift_cli.search.walk import expand, play_on, walk_on
 
 VERSION = 2  # grows when a search with the same numbers may find something else
 EXPLORATION = 0.5
@@ -30,7 +30,7 @@ FIRST_NODES, FIRST_EDGES = 32, 1024  # of a tree; more when they are needed
 
 
 class Evaluator(Protocol):
-    """What judges positions."""
+    """What evaluates positions."""
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
@@ -44,7 +44,7 @@ class Evaluator(Protocol):
 class Searches(Protocol):
     """What `Forest` can, for who does not care where the trees are; [K] games at a time."""
 
-    judged: int  # positions that the evaluator saw
+    evaluated: int  # positions that the evaluator saw
 
     @property
     def heads(self) -> IntArray:
@@ -54,11 +54,11 @@ class Searches(Protocol):
 
     def place(self, g: int, row: IntArray, seed: int = 0) -> None: ...
 
-    def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None: ...
+    def begin(self, g: int, simulations: int, considered: int, noise: float = 0.0) -> None: ...
 
     def step(self) -> LongArray: ...
 
-    def found(self, games: LongArray) -> list[Found]: ...
+    def results(self, games: LongArray) -> list[SearchResult]: ...
 
     def best(self, games: LongArray) -> IntArray: ...
 
@@ -71,7 +71,7 @@ class Forest:
     """The trees of G games of one board and number of players.
 
     `place` sets a game, `begin` starts a search of it, `step` takes all searches on and tells which
-    are over, `found` says what came out, and `play` moves on to the next position.
+    are over, `results` says what came out, and `play` moves on to the next position.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Forest:
         self._nodes = np.zeros((games, DEEPEST), np.int32)
         self._paths = np.zeros((games, DEEPEST), np.int32)
         self._ends = np.zeros((games, 4), np.int32)  # depth, legal actions, node, passed
-        self.judged = 0  # positions that the evaluator saw
+        self.evaluated = 0  # positions that the evaluator saw
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -115,14 +115,14 @@ class Forest:
         self._trees.nodes[g] = self._trees.edges[g] = 0
         self._plans.budget[g] = 0
 
-    def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None:
-        """Starts a search of `walks` walks; see gumbel.py. What the tree knows already counts."""
+    def begin(self, g: int, simulations: int, considered: int, noise: float = 0.0) -> None:
+        """Starts a search (gumbel.py); what the tree knows already counts."""
         plans = self._plans
-        plans.budget[g], plans.done[g] = walks, 0
+        plans.budget[g], plans.done[g] = simulations, 0
         plans.width[g], plans.drawn[g], plans.noise[g] = considered, NEVER, noise
 
     def step(self) -> LongArray:
-        """One judged position for every game that searches; the games whose search is over."""
+        """One evaluated position for every game that searches; the games whose search is over."""
         plans = self._plans
         games = np.flatnonzero(plans.budget > 0)
         actions, offsets = self._advance(games)
@@ -133,13 +133,13 @@ class Forest:
         if len(asking):
             ends = np.append(offsets[asking], len(actions))  # rows that do not ask add nothing
             rows = self._leaves[games[asking]]
-            self.judged += len(rows)
+            self.evaluated += len(rows)
             logits, values = self.evaluator.evaluate(rows, actions, ends)
             self._expand(games[asking], actions, ends, logits, values)
         return over
 
     def _advance(self, games: LongArray) -> tuple[IntArray, LongArray]:
-        """Walks to the next leaves; their legal actions and offsets, none where a search ended."""
+        """Simulates to the next leaves; legal actions and offsets, none where a search ended."""
         most = int(self._T[L.T_MAX_LEGAL])
         self._make_room()
         counts = np.zeros(len(games), np.int64)
@@ -147,7 +147,7 @@ class Forest:
 
         def work(a: int, b: int) -> None:
             room = np.empty((b - a) * most, np.int32)
-            _walk(
+            _simulate(
                 self._T, self._trees, self._plans, self.rows, games[a:b], self._exploration,
                 self._scale, self._leaves, self._nodes, self._paths, self._ends, counts[a:b], room,
             )  # fmt: skip
@@ -189,17 +189,19 @@ class Forest:
                 edges if edges <= t.action.shape[1] else max(edges, 2 * t.action.shape[1]),
             )
 
-    def found(self, games: LongArray) -> list[Found]:
-        """What the searches of `games`, [K], found; their roots must have been judged."""
-        return found.found(self._trees, self._plans, games, self._scale, self._swapped(games))
+    def results(self, games: LongArray) -> list[SearchResult]:
+        """What the searches of `games`, [K], found; their roots must have been evaluated."""
+        return results.search_results(
+            self._trees, self._plans, games, self._scale, self._swapped(games)
+        )
 
     def best(self, games: LongArray) -> IntArray:
-        """The action that each search of `games` prefers, [K]: `actions[best]` of `found`."""
-        return found.best_actions(self._trees, self._plans, games, self._scale)
+        """The action that each search of `games` prefers, [K]: `actions[best]` of `results`."""
+        return results.best_actions(self._trees, self._plans, games, self._scale)
 
     def root_values(self, games: LongArray) -> FloatArray:
         """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
-        return found.root_values(self._trees, games, self._swapped(games))
+        return results.root_values(self._trees, games, self._swapped(games))
 
     def _swapped(self, games: LongArray) -> BoolArray:
         swapped: BoolArray = self.rows[games, L.PIE] == L.PIE_SWAPPED
@@ -224,7 +226,7 @@ class Forest:
 
 
 @njit()
-def _walk(
+def _simulate(
     T: IntArray,
     t: Trees,
     plans: Plans,
@@ -239,17 +241,17 @@ def _walk(
     legal: LongArray,
     room: IntArray,
 ) -> None:
-    """Makes walks in each of `games`, [K], until one needs judgement or the search is over.
+    """Simulates in each of `games`, [K], until one needs evaluation or the search is over.
 
     `leaves`, [G, row size], take the positions and `legal`, [K], their numbers of legal actions,
     which follow each other in `room`: 0 where the search is over. `ends`, [G, 4]: the depth of the
-    walk, the legal actions, the node where it ended, the single actions passed before the leaf.
+    leaf, its legal actions, the node where the simulation ended, the single actions passed before.
     """
     work = np.empty(L.WORK, np.int32)
     at = 0
     for k in range(len(games)):
         g = wide(games[k])
-        n = walk_on(
+        n = simulate(
             T, t, plans, g, roots[g], exploration, scale, leaves[g], nodes[g], paths[g], ends[g],
             work, room[at:],
         )  # fmt: skip
@@ -271,7 +273,7 @@ def _expand(
     logits: FloatArray,
     values: FloatArray,
 ) -> None:
-    """Adds the judged leaf of each of `games`, [K], to its tree and counts its walk.
+    """Adds the evaluated leaf of each of `games`, [K], to its tree and counts its simulation.
 
     Leaf k has `actions` and `logits` from `offsets[k]` to `offsets[k + 1]`; `values` [K, players].
     """
@@ -312,11 +314,11 @@ def search(
     exploration: float = EXPLORATION,
     value_scale: float = VALUE_SCALE,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[Found]:
+) -> list[SearchResult]:
     """Searches from `roots`, [G, row size], in each of which there are two legal actions or more.
 
-    Each tree makes `simulations` walks, fewer where the winner becomes certain or `should_stop`
-    says so after at least one. With `considered` 0 the root decides by PUCT, else by sequential
+    Each tree gets `simulations`, fewer where the winner becomes certain or `should_stop` says so
+    after at least one. With `considered` 0 the root decides by PUCT, else by sequential
     halving without noise.
     """
     games = len(roots)
@@ -335,4 +337,4 @@ def search(
     while over < games and not (steps > 1 and should_stop()):
         over += len(forest.step())
         steps += 1
-    return forest.found(np.arange(games))
+    return forest.results(np.arange(games))

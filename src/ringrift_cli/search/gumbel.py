@@ -2,9 +2,9 @@
 planning with Gumbel").
 
 A search considers the `m` actions with the greatest g(a) + logit(a), where g is Gumbel noise or 0,
-and shares its walks among them by sequential halving: in each phase all that are left get equally
-many, then the better half by g + logit + sigma(Q) stays. Sigma(q) = (50 + max visits) * scale * q,
-for q in 0 .. 1. With 0 considered the root decides by PUCT, like every other node.
+and shares its simulations among them by sequential halving: in each phase all that are left get
+equally many, then the better half by g + logit + sigma(Q) stays. Sigma(q) = (50 + max visits) *
+scale * q, for q in 0 .. 1. With 0 considered the root decides by PUCT, like every other node.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def considered_actions(simulations: int, wanted: int = 0) -> int:
 class Plans(NamedTuple):
     """What the searches of G games are about; K actions at most are considered at a root."""
 
-    budget: LongArray  # [G] walks of the search under way; 0 where there is none
+    budget: LongArray  # [G] simulations of the search under way; 0 where there is none
     done: LongArray  # [G] of these
     width: LongArray  # [G] how many actions to consider; 0: PUCT at the root
     drawn: LongArray  # [G] how many are considered, NEVER before they are drawn
@@ -99,7 +99,7 @@ def draw_considered(t: Trees, plans: Plans, g: int) -> None:
 
 @rule()
 def halving_visits(m: int, n: int, done: int) -> int:
-    """Visits that an action must have to get the next walk: sequential halving of `n` walks
+    """Visits that an action must have to get the next simulation: sequential halving of `n`
     among `m` actions, of which `done` were made.
     """
     phases = 0
@@ -147,7 +147,7 @@ def mixed_value(t: Trees, g: int) -> float:
 
 @rule()
 def root_edge(t: Trees, plans: Plans, g: int, exploration: float, scale: float) -> int:
-    """The edge of the root that the next walk takes.
+    """The edge of the root that the next simulation takes.
 
     Among the considered actions that sequential halving would visit next, the best that is not
     proven lost; else the best of the considered ones that are not; else PUCT's.
@@ -208,8 +208,8 @@ def improved_policy(t: Trees, g: int, scale: float, out: SmallFloats) -> None:
 
 @njit()
 def final_edge(t: Trees, plans: Plans, g: int, scale: float) -> int:
-    """The edge to play: of the considered ones with the most walks the best; with PUCT the most
-    visited one. A proven win comes before everything, a proven loss after everything.
+    """The edge to play: of the considered ones with the most simulations the best; with PUCT the
+    most visited one. A proven win comes before everything, a proven loss after everything.
     """
     p = t.seat[g, 0]
     factor, own = sigma_factor(t, g, scale), mixed_value(t, g)
@@ -223,15 +223,15 @@ def final_edge(t: Trees, plans: Plans, g: int, scale: float) -> int:
             child = t.child[g, e]
             wins = child != NEVER and t.proven[g, child] == p
             class_ = 2 if wins else (0 if is_lost(t, g, e, p) else 1)
-            walks = t.visits[g, e]
+            simulations = t.visits[g, e]
             score = (
                 float(t.prior[g, e]) if plans.width[g] == 0 else logit(t, g, e) + product(factor, q)
             )
             if not every:
-                walks -= plans.before[g, i]
+                simulations -= plans.before[g, i]
                 score = plans.bonus[g, i] + product(factor, q)
-            if (class_, walks, score) > (best_class, best_visits, best):
-                best_class, best_visits, best, chosen = class_, walks, score, e
+            if (class_, simulations, score) > (best_class, best_visits, best):
+                best_class, best_visits, best, chosen = class_, simulations, score, e
         if best_class > 0:
             break
     return chosen

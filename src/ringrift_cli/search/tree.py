@@ -1,4 +1,4 @@
-"""Search trees of many games, and the compiled walks over them.
+"""Search trees of many games, and the compiled steps over them.
 
 Every game has its own tree, kept in flat arrays. A node is a position with at least two legal
 actions, or the end of the game; positions with a single one are passed through. Its edges are its
@@ -171,11 +171,11 @@ def descend(
     path: IntArray,
     ends: IntArray,
 ) -> None:
-    """Walks from the root along `edge` and then by PUCT to a leaf; `row` becomes its position.
+    """Goes from the root along `edge` and then by PUCT to a leaf; `row` becomes its position.
 
     `nodes` and `path`, [DEEPEST], take the nodes that were left and the edges taken; `ends`, [3],
-    how many, the number of legal actions of a new leaf (in `out`), and the node where the walk
-    ended, NEVER for a new leaf.
+    how many, the number of legal actions of a new leaf (in `out`), and the node where it ended,
+    NEVER for a new leaf.
     """
     node, e, depth, n = 0, edge, 0, 0
     while True:
@@ -259,8 +259,8 @@ def prove(t: Trees, g: int, node: int) -> None:
 
 
 @rule()
-def back_up(t: Trees, g: int, depth: int, nodes: IntArray, path: IntArray, leaf: int) -> None:
-    """Counts a walk that ended at the node `leaf` along its path, and proves what it can."""
+def backward(t: Trees, g: int, depth: int, nodes: IntArray, path: IntArray, leaf: int) -> None:
+    """Counts a simulation that ended at the node `leaf` along its path, and proves what it can."""
     players = t.worth.shape[2]
     below = leaf
     for i in range(depth - 1, -1, -1):

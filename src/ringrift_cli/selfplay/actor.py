@@ -1,8 +1,8 @@
 """Self-play with a search: many games side by side, and what each of them teaches.
 
 Every decision with a choice is searched. With playout-cap randomisation (Wu 2019, section 3.1) a
-share of them is searched in full: these become training positions. The others get few walks, so
-that more games end, and more winners are learnt from, in the same time.
+share of them is searched in full: these become training positions. The others get few simulations,
+so that more games end, and more winners are learnt from, in the same time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
-from ringrift_cli.search.found import Found
 from ringrift_cli.search.gumbel import considered_actions
+from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
 
@@ -30,7 +30,7 @@ LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
 class PlaySetting:
     """How games are played. Turns and decisions count from the start of a game."""
 
-    sims: int = 32  # walks of a full search
+    sims: int = 32  # simulations of a full search
     fast_sims: int = 8  # of the others
     full_share: float = 0.3  # of decisions that are searched in full
     considered: int = 0  # actions at the root of a full search; 0: by its simulations (gumbel.py)
@@ -107,9 +107,9 @@ class Actor:
 
     def step(self) -> list[SearchedGame]:
         """One evaluator batch, and the decisions it settles; the games that ended."""
-        before = self._forest.judged
+        before = self._forest.evaluated
         slots = self._forest.step()
-        self.counts.evaluations += self._forest.judged - before
+        self.counts.evaluations += self._forest.evaluated - before
         finished, staying = self._resign(slots)
         if len(staying):
             finished += self._play(staying)
@@ -204,7 +204,7 @@ class Actor:
         if not asked.all():
             actions[~asked] = self._forest.best(slots[~asked])
         if asked.any():
-            results = self._forest.found(slots[asked])
+            results = self._forest.results(slots[asked])
             for k, found in zip(np.flatnonzero(asked).tolist(), results, strict=True):
                 actions[k] = found.actions[
                     self._draw(games[k], found) if opening[k] else found.best
@@ -213,7 +213,7 @@ class Actor:
                     _record(games[k], found)
         return actions
 
-    def _draw(self, game: _Game, found: Found) -> int:
+    def _draw(self, game: _Game, found: SearchResult) -> int:
         """An action of an opening, by its index."""
         weights = np.power(found.policy, 1 / self._setting.opening_temperature)
         return int(game.rng.choice(len(weights), p=weights / weights.sum()))
@@ -258,7 +258,7 @@ def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
     return np.concatenate(parts).astype(kind) if parts else np.empty(0, kind)
 
 
-def _record(game: _Game, found: Found) -> None:
+def _record(game: _Game, found: SearchResult) -> None:
     """Notes a decision that was searched in full as a training position."""
     kept = np.flatnonzero(found.policy >= LEAST_TARGET)
     target = found.policy[kept] / found.policy[kept].sum()

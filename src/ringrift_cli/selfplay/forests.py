@@ -75,7 +75,7 @@ def on_gpu(
         games,
         DeviceNetwork(network, T, games, there),
         there,
-        walks=max(setting.sims, setting.fast_sims),
+        simulations=max(setting.sims, setting.fast_sims),
         exploration=setting.exploration,
         value_scale=setting.value_scale,
         considered=most_considered(setting),

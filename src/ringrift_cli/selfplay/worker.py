@@ -40,7 +40,7 @@ class GenerateSetting:
     concurrent: int = 128  # games at a time in each process
     shard_games: int = 256
     follow: Path | None = None  # a registry whose champion plays as soon as there is a new one
-    teacher: str = ""  # heuristic profile that judges where there is no model
+    teacher: str = ""  # heuristic profile that evaluates where there is no model
 
     def made(self, identity: str, generation: int) -> dict[str, Any]:
         """What a shard says of how its games were made, and by which model."""

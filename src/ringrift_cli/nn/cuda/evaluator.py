@@ -42,7 +42,7 @@ class Encoder:
 
 
 class DeviceNetwork:
-    """Judges `count` positions at a time (search/cuda/forest.py, `DeviceEvaluator`).
+    """Evaluates `count` positions at a time (search/cuda/forest.py, `DeviceEvaluator`).
 
     Several of these may share a network; each has its own memory for what it is asked.
     """

@@ -1,6 +1,6 @@
 """What a network needs of a position, and the search of a network, on a GPU.
 
-Planes are written by a thread for each cell: a thread for each position would walk over up to 469
+Planes are written by a thread for each cell: a thread for each position would step over up to 469
 cells alone while most of the device waits. Logits are read by a block for each position, whose
 threads share its legal actions.
 """

@@ -1,4 +1,4 @@
-"""Whether a GPU searches as the CPU does: the same decisions by both, judged by whole numbers.
+"""Whether a GPU searches as the CPU does: the same decisions by both, evaluated by whole numbers.
 
 A network says slightly other numbers on a GPU. `Arithmetic` says the very same ones: what differs
 then is the search's.
@@ -23,7 +23,7 @@ PRIME, STEPS, SCALE, PARTS = 7919, 1009, 200.0, 17
 
 
 class Arithmetic:
-    """Judges by remainders of sums over the position: no two processors differ on these."""
+    """Evaluates by remainders of sums over the position: no two processors differ on these."""
 
     def __init__(self, players: int) -> None:
         self._seats = np.arange(1, players + 1)
@@ -89,7 +89,12 @@ class Trace:
 
 
 def trace(
-    forest: Searches, rows: IntArray, seeds: Seeds, decisions: int, walks: int, considered: int
+    forest: Searches,
+    rows: IntArray,
+    seeds: Seeds,
+    decisions: int,
+    simulations: int,
+    considered: int,
 ) -> Trace:
     """Searches and plays up to `decisions` decisions from each of `rows`, [G, row size].
 
@@ -101,11 +106,11 @@ def trace(
     playing, parts = np.arange(len(rows)), []
     for _ in range(decisions):
         for g in playing.tolist():
-            forest.begin(g, walks, considered if g % 2 else 0, float(g % 2))
+            forest.begin(g, simulations, considered if g % 2 else 0, float(g % 2))
         over = 0
         while over < len(playing):
             over += len(forest.step())
-        found = forest.found(playing)
+        found = forest.results(playing)
         parts += [(g, f) for g, f in zip(playing.tolist(), found, strict=True)]
         forest.play(playing, np.array([f.actions[f.best] for f in found], np.int32))
         playing = playing[forest.heads[playing, L.PHASE] != L.OVER]

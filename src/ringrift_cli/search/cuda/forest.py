@@ -1,6 +1,6 @@
-"""search/forest.py on a GPU: trees, positions and what judges them never leave its memory.
+"""search/forest.py on a GPU: trees, positions and what evaluates them never leave its memory.
 
-    step   orders of the host ─ begin ─ walk ─ features ─ network ─ logits ─ expand ─ status
+    step   orders of the host ─ begin ─ simulation ─ features ─ network ─ logits ─ expand ─ status
     play   actions of the host ─ play ─ what was played, headers of the roots
 
 Both are fixed sequences of launches (sequence.py). A step evaluates a row for every game, the few
@@ -30,19 +30,19 @@ from ringrift_cli.game.cuda.device import Device
 from ringrift_cli.game.jit import SIMULATED
 from ringrift_cli.game.playout import BoolArray, LongArray
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search import found
+from ringrift_cli.search import results
 from ringrift_cli.search.cuda import kernels, memory
 from ringrift_cli.search.cuda.sequence import CAPTURING, Sequence, new_stream
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
-from ringrift_cli.search.found import Found
 from ringrift_cli.search.gumbel import Plans
+from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.tree import FloatArray, Trees
 
 HEAD_OF_LOG = 16  # actions that are fetched at once: single actions seldom follow in such numbers
 
 
 class DeviceEvaluator(Protocol):
-    """What judges positions that lie on the device."""
+    """What evaluates positions that lie on the device."""
 
     wrong: Tensor  # [1] int32, set when it said something that is no number
 
@@ -55,7 +55,7 @@ class DeviceEvaluator(Protocol):
 
 
 class DeviceForest:
-    """The trees of G games on a device, for searches of `walks` walks at most; see `Forest`.
+    """The trees of G games on a device, see `Forest`; for searches of `simulations` at most.
 
     All memory is taken here; torch.OutOfMemoryError if there is too little. One thread at a time
     may use it: it has a stream of its own.
@@ -68,19 +68,19 @@ class DeviceForest:
         evaluator: DeviceEvaluator,
         device: Device,
         *,
-        walks: int,
+        simulations: int,
         exploration: float = EXPLORATION,
         value_scale: float = VALUE_SCALE,
         considered: int = 16,
     ) -> None:
         """`considered` bounds what a search may consider."""
         self._device, self._evaluator, self._games = device, evaluator, games
-        self._walks, self._exploration, self._scale = walks, exploration, value_scale
+        self._most, self._exploration, self._scale = simulations, exploration, value_scale
         self._stream: torch.cuda.Stream | None = None
         if not SIMULATED:
             with device.active():
                 self._stream = new_stream()
-        self.judged = 0  # positions that were asked about
+        self.evaluated = 0  # positions that were asked about
         self.waited = 0.0  # seconds that the host waited for steps
         self._heads: IntArray = np.zeros((games, L.HEADER), np.int32)
         self._placed: dict[int, tuple[IntArray, int]] = {}  # rows and seeds to send
@@ -89,7 +89,7 @@ class DeviceForest:
         self._fetched: tuple[Trees, Plans] | None = None
         self._at = np.full(games, -1, np.int64)  # where a game's root is in what was fetched
         with CAPTURING, self._working():
-            room = memory.room_for(T, walks)
+            room = memory.room_for(T, simulations)
             self._memory = memory.allocate(T, games, room, considered, device)
             self._T = device.view(device.moved(np.array(T)))
             self._views = memory.views(self._memory, device)
@@ -110,15 +110,15 @@ class DeviceForest:
         self._orders[0, g] = 0
         self._heads[g], self._at[g] = row[: L.HEADER], -1
 
-    def begin(self, g: int, walks: int, considered: int, noise: float = 0.0) -> None:
-        """Starts a search of `walks` walks with the next step; see gumbel.py."""
-        if walks > self._walks:
-            raise ValueError(f"{walks} walks, but the trees have room for {self._walks}")
-        self._orders.numpy()[:, g] = 1, walks, considered
+    def begin(self, g: int, simulations: int, considered: int, noise: float = 0.0) -> None:
+        """Starts a search of so many simulations with the next step; see gumbel.py."""
+        if simulations > self._most:
+            raise ValueError(f"{simulations} simulations, but there is room for {self._most}")
+        self._orders.numpy()[:, g] = 1, simulations, considered
         self._noise[g] = noise
 
     def step(self) -> LongArray:
-        """One judged position for every game that searches; the games whose search is over.
+        """One evaluated position for every game that searches; the games whose search is over.
 
         `RingriftError` if the evaluator said something that is no number.
         """
@@ -131,28 +131,28 @@ class DeviceForest:
             self._orders[0] = 0
             if wrong[0]:
                 raise RingriftError(
-                    "The network judges a position by numbers that are not finite.",
+                    "The network evaluates a position by numbers that are not finite.",
                     hint="precision=float32, or another checkpoint",
                 )
-            self.judged += int((status > 0).sum())
+            self.evaluated += int((status > 0).sum())
             over = np.flatnonzero(status <= kernels.OVER)
             self._fetch_roots(over, int((kernels.OVER - status[over]).max(initial=0)))
         return over
 
-    def found(self, games: LongArray) -> list[Found]:
-        """What the searches of `games`, [K], found; their roots must have been judged."""
+    def results(self, games: LongArray) -> list[SearchResult]:
+        """What the searches of `games`, [K], found; their roots must have been evaluated."""
         trees, plans, at = self._roots(games)
-        return found.found(trees, plans, at, self._scale, self._swapped(games))
+        return results.search_results(trees, plans, at, self._scale, self._swapped(games))
 
     def best(self, games: LongArray) -> IntArray:
-        """The action that each search of `games` prefers, [K]: `actions[best]` of `found`."""
+        """The action that each search of `games` prefers, [K]: `actions[best]` of `results`."""
         trees, plans, at = self._roots(games)
-        return found.best_actions(trees, plans, at, self._scale)
+        return results.best_actions(trees, plans, at, self._scale)
 
     def root_values(self, games: LongArray) -> FloatArray:
         """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
         trees, _, at = self._roots(games)
-        return found.root_values(trees, at, self._swapped(games))
+        return results.root_values(trees, at, self._swapped(games))
 
     def play(self, games: LongArray, actions: IntArray) -> list[list[int]]:
         """Plays a legal action in each of `games`, and single legal actions behind it.
@@ -194,9 +194,9 @@ class DeviceForest:
         v, launch = self._views, self._device.launch
         launch(kernels.begin_kernel, self._games, v.trees, v.plans, v.orders, v.noise, v.cramped)
         launch(
-            kernels.walk_kernel, self._games, self._T, v.trees, v.plans, v.rows, self._exploration,
-            self._scale, v.leaves, v.nodes, v.paths, v.ends, v.works, v.lists, v.counts, v.status,
-            v.cramped,
+            kernels.simulate_kernel, self._games, self._T, v.trees, v.plans, v.rows,
+            self._exploration, self._scale, v.leaves, v.nodes, v.paths, v.ends, v.works,
+            v.lists, v.counts, v.status, v.cramped,
         )  # fmt: skip
         m = self._memory
         logits, values = self._evaluator.judge(m.leaves, m.lists, m.counts)

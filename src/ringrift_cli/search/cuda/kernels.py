@@ -7,19 +7,19 @@ from numba import cuda
 from ringrift_cli.game.jit import wide
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.gumbel import Plans
+from ringrift_cli.search.simulate import expand, play_on, simulate
 from ringrift_cli.search.tree import NEVER, FloatArray, SmallFloats, Trees
-from ringrift_cli.search.walk import expand, play_on, walk_on
 
-IDLE = 0  # status of a game without a search; above: legal actions of the leaf to be judged
+IDLE = 0  # status of a game without a search; above: legal actions of the leaf to be evaluated
 OVER = -1  # less the actions of its root: its search is over
 
 
 def begin_kernel(
     t: Trees, plans: Plans, orders: IntArray, noise: SmallFloats, cramped: IntArray
 ) -> None:
-    """Starts the searches of `orders`, [3, G]: whether, walks, actions to consider; noise [G].
+    """Starts the searches of `orders`, [3, G]: whether, simulations, considered; noise [G].
 
-    A tree whose room might not do for the walks is forgotten first, and counted in `cramped`, [G].
+    A tree that might have too little room is forgotten first, and counted in `cramped`, [G].
     Forgets every order.
     """
     g = cuda.grid(1)
@@ -34,7 +34,7 @@ def begin_kernel(
         t.nodes[g], t.edges[g] = 0, 0
 
 
-def walk_kernel(
+def simulate_kernel(
     T: IntArray,
     t: Trees,
     plans: Plans,
@@ -53,7 +53,7 @@ def walk_kernel(
 ) -> None:
     """Takes every search to its next leaf, or to its end.
 
-    `counts`, [G], take the numbers of legal actions of the leaves that are to be judged, and the
+    `counts`, [G], take the numbers of legal actions of the leaves that are to be evaluated, and the
     actions go to `lists`, [G, max legal]; `status`, [G], says the same, or IDLE or OVER. A search
     whose tree has no room for the leaf is over, and counted in `cramped`, [G].
     """
@@ -63,7 +63,7 @@ def walk_kernel(
     counts[g], status[g] = 0, IDLE
     if plans.budget[g] == 0:
         return
-    n = walk_on(
+    n = simulate(
         T, t, plans, g, roots[g], exploration, scale, leaves[g], nodes[g], paths[g], ends[g],
         works[g], lists[g],
     )  # fmt: skip
@@ -88,7 +88,7 @@ def expand_kernel(
     logits: FloatArray,
     values: FloatArray,
 ) -> None:
-    """Adds the judged leaves to their trees; logits [G, max legal], values [G, players]."""
+    """Adds the evaluated leaves to their trees; logits [G, max legal], values [G, players]."""
     g = cuda.grid(1)
     if g < counts.shape[0] and counts[g] > 0:
         expand(

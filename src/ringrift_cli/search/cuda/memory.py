@@ -1,25 +1,25 @@
 """How large the trees of a search on a GPU are, and where they lie.
 
 Trees on a GPU cannot grow while kernels run, so their size is fixed when they are made, from the
-walks of a search. A walk makes a node at most, and what is below an action that was played stays.
-So a tree has room for the nodes of four searches (where little is left to decide, nearly all of a
-tree stays), and for 3 legal actions for every cell at the nodes of two of them: as many as there
-are while rings are placed, and on average far fewer later. Where that is not enough, a tree that
-was kept is forgotten before a search, or a search ends with the walks that it has made; both are
-counted as cramped (kernels.py).
+simulations of a search. A simulation makes a node at most, and the subtree of a played action
+stays. So a tree has room for the nodes of four searches (where little is left to decide, nearly all
+of a tree stays), and for 3 legal actions for every cell at the nodes of two of them: as many as
+there are while rings are placed, and on average far fewer later. Where that is not enough, a tree
+that was kept is forgotten before a search, or a search ends early; both are counted as cramped
+(kernels.py).
 
-Bytes of a game, with M = 4 (walks + 1) nodes and E = 6 (walks + 1) cells edges, P players, L most
-legal actions of a position, R words of a row:
+Bytes of a game of N simulations, with M = 4 (N + 1) nodes and E = 6 (N + 1) cells edges, P players,
+L most legal actions of a position, R words of a row:
 
     nodes     M (24 + 4 P)         first, degree, seat, forced, proven, new numbers; value
     edges     E (16 + 4 P)         action, child, visits, prior; worth
     lists     L (4 + 4)            legal actions of the leaf, their logits
     rows      2 (4 R)              root, leaf
-    the rest  about 4 KB           the walk under way, workspace, plans, what was played
+    the rest  about 4 KB           the simulation under way, workspace, plans, what was played
 
-1,024 games of 64 walks on hexagonal with 2 players: M = 260, E = 182,910, L = 25,976, R = 1,525,
-which is 4.4 MB for edges and 0.2 MB for all else: 4.7 GB in all. With 4 players it is 6.2 GB. The
-features of the leaves are 1,024 * 25 * 25 * 53 bytes = 34 MB there; what is left of 16 GB is the
+1,024 games of 64 simulations on hexagonal with 2 players: M = 260, E = 182,910, L = 25,976,
+R = 1,525, which is 4.4 MB for edges and 0.2 MB for all else: 4.7 GB in all, 6.2 GB with 4 players.
+The features of the leaves are 1,024 * 25 * 25 * 53 bytes = 34 MB there; the rest of 16 GB is the
 network's.
 """
 
@@ -49,11 +49,11 @@ class Room:
     edges: int
 
 
-def room_for(T: IntArray, walks: int) -> Room:
-    """Room for searches of so many walks; enough for any one position."""
+def room_for(T: IntArray, simulations: int) -> Room:
+    """Room for searches of so many simulations; enough for any one position."""
     at_a_node = ACTIONS_PER_CELL * int(T[L.T_CELLS])
-    edges = max(EDGES * (walks + 1) * at_a_node, 2 * int(T[L.T_MAX_LEGAL]))
-    return Room(NODES * (walks + 1), edges)
+    edges = max(EDGES * (simulations + 1) * at_a_node, 2 * int(T[L.T_MAX_LEGAL]))
+    return Room(NODES * (simulations + 1), edges)
 
 
 class Memory(NamedTuple):
@@ -63,15 +63,15 @@ class Memory(NamedTuple):
     plans: Any  # Plans
     rows: Any  # [G, row size] the roots
     leaves: Any  # [G, row size]
-    nodes: Any  # [G, DEEPEST] of the walk under way
+    nodes: Any  # [G, DEEPEST] of the simulation under way
     paths: Any  # [G, DEEPEST]
     ends: Any  # [G, 4] depth, legal actions, node, passed
     works: Any  # [G, WORK]
     lists: Any  # [G, max legal] legal actions of the leaf
-    counts: Any  # [G] how many, where it is to be judged
+    counts: Any  # [G] how many, where it is to be evaluated
     status: Any  # [G] see kernels.py
     cramped: Any  # [G] how often a tree had too little room
-    orders: Any  # [3, G] searches to begin: whether, walks, considered
+    orders: Any  # [3, G] searches to begin: whether, simulations, considered
     noise: Any  # [G] of these
     actions: Any  # [G] to play
     logs: Any  # [G, DEEPEST] what was played
@@ -128,5 +128,5 @@ def bytes_needed(T: IntArray, games: int, room: Room, considered: int = 16) -> i
     nodes = room.nodes * (6 * 4 + 4 * players)
     edges = room.edges * (4 * 4 + 4 * players)
     plans = 5 * 8 + 4 + 12 * max(1, considered)
-    walks = 4 * (2 * int(T[L.T_ROW_SIZE]) + 3 * DEEPEST + 4 + L.WORK + most + 11)
-    return games * (nodes + edges + plans + walks + 4 * most)
+    others = 4 * (2 * int(T[L.T_ROW_SIZE]) + 3 * DEEPEST + 4 + L.WORK + most + 11)
+    return games * (nodes + edges + plans + others + 4 * most)

@@ -1,4 +1,4 @@
-"""What a search does in one game: walks to a leaf, what was said of the leaf, moving on.
+"""What a search does in one game: simulations to a leaf, what was said of the leaf, moving on.
 
 Each of these is about one tree of many, and allocates nothing: the CPU calls them in loops over
 games (forest.py), a GPU in a thread for each game (cuda/kernels.py).
@@ -17,7 +17,7 @@ from ringrift_cli.search.tree import NEVER, FloatArray, Trees
 
 
 @rule()
-def walk_on(
+def simulate(
     T: IntArray,
     t: Trees,
     plans: Plans,
@@ -32,10 +32,10 @@ def walk_on(
     work: IntArray,
     room: IntArray,
 ) -> int:
-    """Makes walks in game `g` until one needs judgement or the search is over.
+    """Simulates in game `g` until one needs evaluation or the search is over.
 
     `leaf` takes the position and `room` its legal actions; returns how many, 0 where the search is
-    over. `nodes` and `path`, [DEEPEST], take the walk; `ends`, [4], its depth, the legal actions,
+    over. `nodes` and `path`, [DEEPEST], take the path; `ends`, [4], its depth, the legal actions,
     the node where it ended, and the single actions passed before the leaf.
     """
     if t.nodes[g] == 0:
@@ -53,7 +53,7 @@ def walk_on(
         if node == NEVER:  # an end of the game that was not met before
             node = tree.add_node(t, g, leaf, wide(ends[3]), room, 0)
             t.child[g, path[ends[0] - 1]] = node
-        tree.back_up(t, g, wide(ends[0]), nodes, path, node)
+        tree.backward(t, g, wide(ends[0]), nodes, path, node)
         plans.done[g] += 1
     return wide(0)
 
@@ -73,7 +73,7 @@ def expand(
     offset: int,
     values: FloatArray,
 ) -> None:
-    """Adds the judged leaf of game `g` to its tree and counts its walk.
+    """Adds the evaluated leaf of game `g` to its tree and counts its simulation.
 
     The leaf has `n` legal `actions`, their `logits` from `offset` on, and `values`, [players].
     """
@@ -82,7 +82,7 @@ def expand(
     depth = wide(ends[0])
     if depth > 0:
         t.child[g, path[depth - 1]] = node
-        tree.back_up(t, g, depth, nodes, path, node)
+        tree.backward(t, g, depth, nodes, path, node)
         plans.done[g] += 1
 
 

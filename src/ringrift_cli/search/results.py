@@ -17,7 +17,7 @@ SMALLEST_BLOCK = 8  # games that a thread takes
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found at one root, over its legal actions."""
 
     actions: IntArray  # [n]
@@ -29,10 +29,10 @@ class Found:
     best: int  # index of the action to play
 
 
-def found(
+def search_results(
     t: Trees, plans: Plans, games: LongArray, scale: float, swapped: BoolArray
-) -> list[Found]:
-    """What the searches of `games`, [K], found; their roots must have been judged.
+) -> list[SearchResult]:
+    """What the searches of `games`, [K], found; their roots must have been evaluated.
 
     `swapped`, [K], tells the games whose seats were swapped: trees are about who began.
     """
@@ -52,7 +52,7 @@ def found(
         n, first = int(t.degree[g, 0]), int(t.first[g, 0])
         edges = slice(first, first + n)
         results.append(
-            Found(
+            SearchResult(
                 t.action[g, edges].copy(),
                 t.prior[g, edges].astype(np.float64),
                 t.visits[g, edges].astype(np.int64),
