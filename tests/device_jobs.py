@@ -16,10 +16,11 @@ from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.players.cuda.playout import HeuristicBatch, Temper
 from ringrift_cli.search.cuda.check import DeviceArithmetic, trace
 from ringrift_cli.search.cuda.forest import DeviceForest
-from ringrift_cli.selfplay.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.actor import Actor
+from ringrift_cli.settings import SelfPlay
 from tests.simulated import Arrays
 
-QUICK = PlaySetting(
+QUICK = SelfPlay(
     sims=6, fast_sims=2, considered=4, fast_considered=2, full_share=0.5, opening_decisions=4
 )
 

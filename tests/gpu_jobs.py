@@ -21,7 +21,7 @@ from ringrift_cli.nn.cuda import kernels as network_kernels
 from ringrift_cli.search.cuda import kernels as search_kernels
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import NEVER
-from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.settings import SelfPlay
 from tests.simulated import Arrays
 
 TINY = Extent(
@@ -45,7 +45,7 @@ def check(_given: Arrays) -> Arrays:
 
 def search(given: Arrays) -> Arrays:
     """Searches without a network in device memory: simulations and decisions a second."""
-    board, players, play = "hex8", 2, PlaySetting(sims=4, considered=4)
+    board, players, play = "hex8", 2, SelfPlay(sims=4, considered=4)
     forest = search_bench.free_on_gpu(board, players, play, len(given["rows"]), "cpu")
     searching = search_bench.Searching(forest, given["rows"], play)
     while searching.decisions < len(given["rows"]):

@@ -12,9 +12,9 @@ from ringrift_cli.bench.train import precisions, random_data
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import list_all
 from ringrift_cli.game.topology import tables
-from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.forests import on_cpu
 from ringrift_cli.selfplay.mid_game import positions_under_way
+from ringrift_cli.settings import SelfPlay
 from tests import gpu_jobs
 from tests.simulated import simulate
 
@@ -32,7 +32,7 @@ def test_positions_of_all_parts_of_games(board: str, players: int) -> None:
 
 
 def test_searches_settle_decisions_and_games_begin_again() -> None:
-    play = PlaySetting(sims=4, considered=2)
+    play = SelfPlay(sims=4, considered=2)
     rows = positions_under_way("hex8", 2, 6, seed=1)
     forest = on_cpu("hex8", 2, play, Uniform(2), 6)
     searching = Searching(forest, rows, play)

@@ -88,7 +88,7 @@ def test_a_shard_that_is_right_passes_and_can_be_trained_on(
 @pytest.mark.parametrize("readable", [False, True])
 def test_random_games_that_are_right_pass(readable: bool, tmp_path: Path, here: Path) -> None:
     far = tmp_path / "far"
-    selfplay.run(selfplay.Setting("square8", 3, 12, 5), far, readable=readable)
+    selfplay.run(selfplay.RandomSetting("square8", 3, 12, 5), far, readable=readable)
     (entry,) = read_manifest(far)
     path = far / entry.file
     assert path.name.endswith(READABLE if readable else COMPACT)
@@ -238,7 +238,7 @@ def test_readable_games_are_checked_line_by_line(
     tmp_path: Path, here: Path, change: dict[str, Any], says: str
 ) -> None:
     far = tmp_path / "far"
-    selfplay.run(selfplay.Setting("square8", 2, 5, 5), far, readable=True)
+    selfplay.run(selfplay.RandomSetting("square8", 2, 5, 5), far, readable=True)
     (entry,) = read_manifest(far)
     lines = (far / entry.file).read_text().splitlines()
     lines[2] = json.dumps({**json.loads(lines[2]), **change})

@@ -27,7 +27,7 @@ from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.fleet.quarantine import QUARANTINE
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.selfplay import random_games as selfplay
-from ringrift_cli.selfplay.random_games import Setting, play_random, write_shard
+from ringrift_cli.selfplay.random_games import RandomSetting, play_random, write_shard
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.conftest import Ringrift
@@ -75,7 +75,7 @@ class Field:
 
 def make_store(folder: Path, shards: int, seed: int) -> None:
     """Shards of random games, listed."""
-    setting = Setting("hex8", 2, GAMES * shards, seed)
+    setting = RandomSetting("hex8", 2, GAMES * shards, seed)
     for number in range(shards):
         records = play_random(setting, number * GAMES, GAMES)
         write_shard(folder, setting, number * GAMES, records, readable=False)

@@ -18,7 +18,7 @@ from ringrift_cli.fleet import cost, deploy
 from ringrift_cli.fleet.deploy import Package, build
 from ringrift_cli.fleet.hosts import EXAMPLE
 from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.selfplay.random_games import Setting, play_random, write_shard
+from ringrift_cli.selfplay.random_games import RandomSetting, play_random, write_shard
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.version import __version__
@@ -192,7 +192,7 @@ def test_a_command_runs_on_all_hosts(farm: Farm, here: Station, ringrift: Ringri
 
 def offer(server: Server, folder: str) -> list[str]:
     """Lets a host have made two shards of games; their hashes."""
-    setting = Setting("hex8", 2, 6, 5)
+    setting = RandomSetting("hex8", 2, 6, 5)
     for first in (0, 3):
         records = play_random(setting, first, 3)
         write_shard(server.work / folder, setting, first, records, readable=False)

@@ -19,9 +19,7 @@ from ringrift_cli.loop.protocol import Model, Trained, TrainWork
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
-from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.generate import Generated, generate
-from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import Config, Run, load, setting_of
 from ringrift_cli.store.manifest import read_manifest, remove_from_manifest
 from tests.loop_child import Generous, tiny
@@ -41,19 +39,10 @@ def names(kind: Any) -> set[str]:
     return {one.name for one in fields(kind)}
 
 
-def test_every_setting_goes_somewhere() -> None:
+def test_every_setting_of_the_gate_goes_somewhere() -> None:
     config = Config()
-    of_generation = names(GenerateSetting) & {"concurrent", "shard_games", "teacher"}
-    assert names(config.selfplay) - names(PlaySetting) == {"games_per_cycle", *of_generation}
     assert names(config.gate) - names(GateSetting) == {"sims"}
-    # what is not in the file has a default that nobody needs to change in a loop
-    assert names(PlaySetting) <= names(config.selfplay)
     assert names(GateSetting) - names(config.gate) == {"seed"}
-
-
-def test_settings_have_one_default() -> None:
-    config = Config()
-    assert setting_of(PlaySetting, config.selfplay) == PlaySetting()
 
 
 def test_paths_that_no_player_can_name_are_refused_before_any_game(
@@ -93,8 +82,7 @@ def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> 
 
 
 def test_settings_arrive() -> None:
-    config = load(flags={"selfplay.sims": "33", "gate.earlier": "1"})
-    assert setting_of(PlaySetting, config.selfplay).sims == 33
+    config = load(flags={"gate.earlier": "1"})
     assert setting_of(GateSetting, config.gate, seed=5).earlier == 1
 
 

@@ -25,9 +25,9 @@ from ringrift_cli.runtime.profiles import (
     save,
 )
 from ringrift_cli.selfplay import generate
-from ringrift_cli.selfplay.generate import games_at_once, of_section
+from ringrift_cli.selfplay.generate import games_at_once, of_config
 from ringrift_cli.selfplay.worker import GenerateSetting
-from ringrift_cli.settings import SelfPlay
+from ringrift_cli.settings import Config, SelfPlay
 from tests.bench.profiled import ENTRY, TRAINING, entry
 
 DEVICE = machine.device_name("cpu")
@@ -191,18 +191,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def setting(section: SelfPlay, model: Path | None) -> GenerateSetting:
-    return of_section(
-        section, "hex8", 2, model, "me", pie_rule=False, seed=1, generation=0, devices=("cpu",)
-    )
+    config = Config(selfplay=section)
+    return of_config(config, model, "me", seed=1, generation=0, devices=("cpu",))
 
 
 def test_self_play_with_a_model_follows_its_profile(model: Path) -> None:
     without = setting(SelfPlay(), model)
     save(DEVICE, ENTRY)
     profiled = setting(SelfPlay(), model)
-    assert (without.concurrent, profiled.concurrent) == (128, 24)
-    assert setting(SelfPlay(concurrent=5), model).concurrent == 5
-    assert setting(SelfPlay(), None).concurrent == 128  # the teacher's evaluator is no network
+    assert (without.play.concurrent, profiled.play.concurrent) == (128, 24)
+    assert setting(SelfPlay(concurrent=5), model).play.concurrent == 5
+    assert setting(SelfPlay(), None).play.concurrent == 128  # the teacher's evaluator is no network
     # what shards say of how they were made is the same, so known games stay known
     assert profiled.made("me", 0) == without.made("me", 0)
 

@@ -18,12 +18,13 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.forest import Evaluator
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.selfplay.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.actor import Actor
 from ringrift_cli.selfplay.forests import on_cpu
+from ringrift_cli.settings import SelfPlay
 from tests.search.test_forest import ByRow, Uniform
 from tests.walks import CONFIGURATIONS
 
-QUICK = PlaySetting(sims=6, fast_sims=2, considered=4, fast_considered=2)
+QUICK = SelfPlay(sims=6, fast_sims=2, considered=4, fast_considered=2)
 
 
 def numbers(count: int) -> Callable[[], int | None]:
@@ -34,7 +35,7 @@ def numbers(count: int) -> Callable[[], int | None]:
 def actor_of(
     board: str,
     players: int,
-    setting: PlaySetting,
+    setting: SelfPlay,
     evaluator: Evaluator,
     concurrent: int,
     next_number: Callable[[], int | None],

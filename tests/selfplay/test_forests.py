@@ -12,7 +12,7 @@ from ringrift_cli.errors import RingriftError
 from ringrift_cli.search.cuda.check import Arithmetic
 from ringrift_cli.search.forest import Forest
 from ringrift_cli.selfplay import forests
-from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.settings import SelfPlay
 
 
 class Gpu:
@@ -26,7 +26,7 @@ class Gpu:
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
 
     def grow(
-        self, board: str, players: int, setting: PlaySetting, network: Any, games: int, device: str
+        self, board: str, players: int, setting: SelfPlay, network: Any, games: int, device: str
     ) -> Forest:
         assert (network, device) == ("on the GPU", "cuda:3")
         self.asked.append(games)
@@ -38,9 +38,7 @@ class Gpu:
 
 
 def plant(evaluator: Any, device: str, games: int, notes: list[str]) -> tuple[int, float]:
-    forest, clock = forests.planted(
-        "hex8", 2, PlaySetting(), evaluator, games, device, notes.append
-    )
+    forest, clock = forests.planted("hex8", 2, SelfPlay(), evaluator, games, device, notes.append)
     return len(forest), clock()
 
 

@@ -26,7 +26,7 @@ from ringrift_cli.search.cuda.check import Arithmetic
 from ringrift_cli.search.forest import Forest
 from ringrift_cli.selfplay import forests
 from ringrift_cli.selfplay import worker as generate_worker
-from ringrift_cli.selfplay.actor import Counts, PlaySetting
+from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.forests import on_cpu
 from ringrift_cli.selfplay.generate import (
     Generated,
@@ -36,11 +36,12 @@ from ringrift_cli.selfplay.generate import (
     recorded,
 )
 from ringrift_cli.selfplay.worker import GenerateSetting
+from ringrift_cli.settings import SelfPlay
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import read_manifest
 from tests.nn.networks import network
 
-QUICK = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)
+QUICK = SelfPlay(sims=4, fast_sims=2, considered=2, fast_considered=2, concurrent=4, shard_games=5)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def setting(model: Path) -> GenerateSetting:
-    return GenerateSetting(
-        "hex8", 2, model, model.stem, QUICK, devices=("cpu", "cpu"), concurrent=4, shard_games=5
-    )
+    return GenerateSetting("hex8", 2, False, 0, model, model.stem, QUICK, devices=("cpu", "cpu"))
 
 
 def games_in(folder: Path) -> int:
@@ -132,15 +131,16 @@ def test_how_long_must_be_said(setting: GenerateSetting, tmp_path: Path) -> None
 RUN = """
 import sys
 from pathlib import Path
-from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.settings import SelfPlay
 from ringrift_cli.selfplay.generate import generate
 from ringrift_cli.selfplay.forests import on_cpu
 from ringrift_cli.selfplay.worker import GenerateSetting
 if __name__ == "__main__":
     model, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    quick = PlaySetting(sims=4, fast_sims=2, considered=2, fast_considered=2)
-    setting = GenerateSetting("hex8", 2, model, model.stem, quick, devices=("cpu", "cpu"),
-                              concurrent=4, shard_games=5)
+    quick = SelfPlay(sims=4, fast_sims=2, considered=2, fast_considered=2,
+                     concurrent=4, shard_games=5)
+    setting = GenerateSetting("hex8", 2, False, 0, model, model.stem, quick,
+                              devices=("cpu", "cpu"))
     generate(setting, folder, games=100_000)
 """
 
@@ -305,7 +305,7 @@ def test_a_line_with_too_little_memory_plays_fewer_games_and_tells(
     setting: GenerateSetting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def grown(
-        board: str, players: int, play: PlaySetting, _network: object, games: int, _device: str
+        board: str, players: int, play: SelfPlay, _network: object, games: int, _device: str
     ) -> Forest:
         if games > 2:
             raise torch.OutOfMemoryError

@@ -17,12 +17,12 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.record import GameRecord, read_records
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.selfplay import random_games as selfplay
-from ringrift_cli.selfplay.random_games import Setting, Summary, play_random, recorded, run
+from ringrift_cli.selfplay.random_games import RandomSetting, Summary, play_random, recorded, run
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.walks import CONFIGURATIONS
 
-SETTING = Setting("hex8", 2, 50, seed=3)
+SETTING = RandomSetting("hex8", 2, 50, seed=3)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfplay, "SHARD_GAMES", 16)
     real = selfplay.play_random
 
-    def eight(setting: Setting, first: int, count: int) -> list[GameRecord]:
+    def eight(setting: RandomSetting, first: int, count: int) -> list[GameRecord]:
         return real(setting, first, min(count, 8))
 
     monkeypatch.setattr(selfplay, "play_random", eight)
@@ -108,7 +108,7 @@ def test_the_manifest_says_what_made_each_shard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("board", "players"), CONFIGURATIONS)
 def test_every_board_can_be_played(tmp_path: Path, board: str, players: int) -> None:
-    run(Setting(board, players, 2, seed=1), tmp_path)
+    run(RandomSetting(board, players, 2, seed=1), tmp_path)
     games = check_folder(tmp_path)
     assert {(record.board, record.players) for record in games.values()} == {(board, players)}
 
@@ -279,9 +279,8 @@ def test_several_writers_share_a_folder(tmp_path: Path) -> None:
 # ---- what is refused ----------------------------------------------------------------------------
 
 
-def test_unknown_policy_board_and_number_of_players(tmp_path: Path) -> None:
+def test_unknown_board_and_number_of_players(tmp_path: Path) -> None:
     for setting, said in (
-        (replace(SETTING, policy="perfect"), "Unknown policy 'perfect': expected random"),
         (replace(SETTING, board="hex9"), "hex9"),
         (replace(SETTING, players=5), "not 5"),
     ):

@@ -28,9 +28,10 @@ from ringrift_cli.nn.folded import Folded
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.search.cuda.forest import DeviceForest
 from ringrift_cli.search.cuda.sequence import Sequence
-from ringrift_cli.selfplay.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.actor import Actor
 from ringrift_cli.selfplay.forests import on_gpu
 from ringrift_cli.selfplay.worker import lines_on
+from ringrift_cli.settings import SelfPlay
 
 SEED = 2026
 ROUND = 20  # passes of a network between two looks at the clock
@@ -202,9 +203,9 @@ class GpuSelfPlay:
     cramped: int  # how often a tree had too little room (search/cuda/memory.py)
 
 
-def all_in_full(sims: int) -> PlaySetting:
+def all_in_full(sims: int) -> SelfPlay:
     """Every decision is searched in full: what the network's share is measured at."""
-    return PlaySetting(sims=sims, fast_sims=sims, full_share=1.0)
+    return SelfPlay(sims=sims, fast_sims=sims, full_share=1.0)
 
 
 def selfplay(
@@ -212,7 +213,7 @@ def selfplay(
     players: int,
     network: Folded,
     device: str,
-    setting: PlaySetting,
+    setting: SelfPlay,
     *,
     games: int,
     seconds: float,

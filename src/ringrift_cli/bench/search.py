@@ -20,9 +20,9 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.selfplay.actor import PlaySetting
 from ringrift_cli.selfplay.forests import on_cpu, on_gpu
 from ringrift_cli.selfplay.mid_game import positions_under_way
+from ringrift_cli.settings import SelfPlay
 
 if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest
@@ -50,7 +50,7 @@ class Searching:
     so that decisions do not fall into the same steps.
     """
 
-    def __init__(self, forest: Searches, rows: IntArray, setting: PlaySetting) -> None:
+    def __init__(self, forest: Searches, rows: IntArray, setting: SelfPlay) -> None:
         """`rows`, [N, row size], are positions with two legal actions or more, N a game or more."""
         self._forest, self._rows, self._setting = forest, rows, setting
         self._placed = self.decisions = 0
@@ -92,7 +92,7 @@ class Searching:
 @contextmanager
 def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
     """A round of so many seconds; torch.OutOfMemoryError if a GPU has too little memory."""
-    play = PlaySetting()
+    play = SelfPlay()
     rows = positions_under_way(subject.board, subject.players, setting.batch, SEED)
     searching = [Searching(forest, rows, play) for forest in _forests(subject, setting.batch, play)]
     for one in searching:
@@ -113,7 +113,7 @@ def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
     yield one_round
 
 
-def _forests(subject: Subject, games: int, play: PlaySetting) -> list[Searches]:
+def _forests(subject: Subject, games: int, play: SelfPlay) -> list[Searches]:
     """Trees that a network evaluates, and trees whose judge costs nothing."""
     from ringrift_cli.bench.selfplay import evaluator_for
 
@@ -126,9 +126,7 @@ def _forests(subject: Subject, games: int, play: PlaySetting) -> list[Searches]:
     return [with_network, free_on_gpu(board, players, play, games, device)]
 
 
-def free_on_gpu(
-    board: str, players: int, play: PlaySetting, games: int, device: str
-) -> DeviceForest:
+def free_on_gpu(board: str, players: int, play: SelfPlay, games: int, device: str) -> DeviceForest:
     """Trees of so many games on a GPU whose judge costs nothing.
 
     torch.OutOfMemoryError if there is too little memory.

@@ -33,10 +33,11 @@ from ringrift_cli.runtime.machine import TooLittleMemory, peak_bytes
 from ringrift_cli.runtime.processes import SOON, crew_of
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.selfplay.actor import Actor, PlaySetting
+from ringrift_cli.selfplay.actor import Actor
 from ringrift_cli.selfplay.forests import on_cpu, on_gpu
 from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.selfplay.worker import lines_on
+from ringrift_cli.settings import SelfPlay
 
 if TYPE_CHECKING:
     from ringrift_cli.bench.gpu import NetworkAlone
@@ -215,7 +216,7 @@ class _Line:
         self.evaluator = evaluator
         self._keeping = _Keeping(evaluator)
         self._questions: list[Batch] = []
-        play, tickets = PlaySetting(), itertools.count()
+        play, tickets = SelfPlay(), itertools.count()
         forest: Searches
         if device == "cpu":
             forest = on_cpu(setting.board, setting.players, play, self._keeping, share)

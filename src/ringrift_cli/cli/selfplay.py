@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,29 +26,25 @@ from ringrift_cli.cli.options import (
     setting,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, counted, stop_requested, stopped, was_typed
+from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped, was_typed
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run, SelfPlay
+from ringrift_cli.settings import Config, Run, SelfPlay
 
 if TYPE_CHECKING:
-    from ringrift_cli.selfplay.random_games import Setting, Summary
+    from ringrift_cli.selfplay.actor import Counts
+    from ringrift_cli.selfplay.generate import Generated
+    from ringrift_cli.selfplay.random_games import RandomSetting, Summary
+    from ringrift_cli.selfplay.worker import GenerateSetting
 
 POLICIES = ("model", "random")
 RANDOM_GAMES = 1000
-OF_A_MODEL = {  # options that random games have no use for, by parameter
-    "model": "--model",
-    "hours": "--hours",
-    "sims": "--sims",
-    "fast_sims": "--fast-sims",
-    "full_share": "--full-share",
-    "resign_below": "--resign-below",
-    "gpus": "--gpus",
-    "concurrent": "--concurrent",
-    "follow": "--follow",
-    "generation": "--generation",
-    "config_file": "--config",
-    "settings": "--set",
-}
+HEURISTIC = "heuristic"  # the name of the model that is none
+GPU_EVERY = 5.0  # seconds between two readings of the GPUs' utilisation
+# Parameters that random games have no use for.
+OF_A_MODEL = (
+    *("model", "hours", "sims", "fast_sims", "full_share", "resign_below", "gpus", "concurrent"),
+    *("follow", "generation"),
+)
 
 
 def _policy(text: str) -> str:
@@ -61,17 +58,18 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="champion, previous, an identity in the registry, a checkpoint file, or heuristic: a"
-        " search with the tuned heuristic.",
+        help="Player: champion, previous, an identity in the registry, a checkpoint file, or"
+        " heuristic, a search with the tuned heuristic.",
         envvar="RINGRIFT_MODEL",
     ),
 ]
 GamesOption = Annotated[
-    int | None, typer.Option("--games", parser=whole_number(1), metavar="N", help="Games to play.")
+    int | None,
+    typer.Option("--games", parser=whole_number(1), metavar="N", help="Number of games."),
 ]
 HoursOption = Annotated[
     float | None,
-    typer.Option("--hours", metavar="H", help="Begin no game after so many hours."),
+    typer.Option("--hours", metavar="H", help="Hours after which no game is begun."),
 ]
 SimsOption = Annotated[int, setting("selfplay.sims", "--sims")]
 FastSimsOption = Annotated[int, setting("selfplay.fast_sims", "--fast-sims")]
@@ -84,15 +82,16 @@ GenerationOption = Annotated[
         "--generation",
         parser=whole_number(0),
         metavar="N",
-        help="What the shards say of their age.",
+        help="Generation recorded in the shards.",
         show_default="that of the model",
     ),
 ]
 FollowOption = Annotated[
-    bool, typer.Option("--follow", help="Let a new champion play the games that begin then.")
+    bool, typer.Option("--follow", help="Switch to a new champion for the games that begin then.")
 ]
 PolicyOption = Annotated[
-    str, typer.Option("--policy", parser=_policy, metavar="NAME", help="Who plays: model, random.")
+    str,
+    typer.Option("--policy", parser=_policy, metavar="NAME", help="Kind of player: model, random."),
 ]
 OutOption = Annotated[
     Path | None,
@@ -100,13 +99,13 @@ OutOption = Annotated[
         "--out",
         parser=file_path,
         metavar="FOLDER",
-        help="Where the shards go.",
+        help="Folder of the shards.",
         envvar="RINGRIFT_OUT",
         show_default="runs/selfplay, or runs/POOL/selfplay with a model",
     ),
 ]
 ReadableOption = Annotated[
-    bool, typer.Option("--readable", help="Random games as JSON lines with move text.")
+    bool, typer.Option("--readable", help="Write random games as JSON lines with move text.")
 ]
 
 
@@ -138,11 +137,9 @@ def selfplay(
 ) -> None:
     """Play games on all GPUs or cores and record them.
 
-    Games go to shards named by their content, each entered in manifest.jsonl once it is whole.
-    Ctrl-C and SIGTERM write the games that are over; the same command then goes on behind them, as
-    it does with a greater --games. What a model plays is training data: with each decision that was
-    searched in full goes what the search found. How it plays is what the section selfplay of
-    ringrift.yaml says, unless an option or --set selfplay.KEY=VALUE says otherwise.
+    Games go to shards named by their content, each listed in manifest.jsonl once it is complete.
+    After Ctrl-C or SIGTERM, or for a greater --games, the same command continues. Games of a model
+    are training data: each decision with a full search is recorded with its search policy.
 
     \b
     Examples:
@@ -151,50 +148,34 @@ def selfplay(
       ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    config = configuration(context, "run", "selfplay")
-    run = config.run
     if policy == "random":
+        run = configuration(context, "run").run
         _refuse_of_a_model(context)
-        folder = out_folder or Path("runs/selfplay")
-        _play_random(
-            out,
-            run.board,
-            run.players,
-            games or RANDOM_GAMES,
-            run.seed,
-            folder,
-            run.pie_rule,
-            readable,
+        from ringrift_cli.selfplay.random_games import RandomSetting
+
+        chance = RandomSetting(
+            run.board, run.players, games or RANDOM_GAMES, run.seed, run.pie_rule
         )
+        _play_random(out, chance, out_folder or Path("runs/selfplay"), readable)
         return
+    config = configuration(context, "run", "selfplay")
     if readable:
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
     _check_length(games, hours)
     if follow and model != "champion":
         raise UsageError("--follow is for the champion, whoever that is: leave out --model.")
     out.compile_players()
-    from ringrift_cli.cli import selfplay_model
-
-    made = selfplay_model.setting_of(
-        model,
-        run.board,
-        run.players,
-        run.pie_rule,
-        run.seed,
-        run.gpus,
-        config.selfplay,
-        generation,
-        out.choice,
-    )
+    wanted = _setting(out, config, model, generation)
     if follow:
-        made = replace(made, follow=Path(run.models))
-    selfplay_model.play(out, made, out_folder or config.folder / "selfplay", games, hours)
+        wanted = replace(wanted, follow=Path(config.run.models))
+    _play(out, wanted, out_folder or config.folder / "selfplay", games, hours)
 
 
 def _refuse_of_a_model(context: typer.Context) -> None:
-    """`UsageError` for an option on the command line that decides nothing in random games."""
-    for name, option in OF_A_MODEL.items():
-        if was_typed(context, name):
+    """`UsageError` for an option on the command line that has no effect on random games."""
+    for parameter in context.command.params:
+        if parameter.name in OF_A_MODEL and was_typed(context, parameter.name):
+            option = parameter.opts[0]
             raise UsageError(
                 f"{option} is for games of a model, not for --policy random.",
                 hint=f"leave out {option}, or --policy random",
@@ -202,7 +183,7 @@ def _refuse_of_a_model(context: typer.Context) -> None:
 
 
 def _check_length(games: int | None, hours: float | None) -> None:
-    """`UsageError` unless exactly one of them says how long a model is to play."""
+    """`UsageError` unless exactly one of them ends the games of a model."""
     if games is not None and hours is not None:
         raise UsageError("--games and --hours both say when to stop: expected one of them.")
     if hours is not None and not 0 < hours < float("inf"):
@@ -211,28 +192,139 @@ def _check_length(games: int | None, hours: float | None) -> None:
         raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
 
 
-def _play_random(
-    out: Output,
-    board: str,
-    players: int,
-    games: int,
-    seed: int,
-    out_folder: Path,
-    pie: bool,
-    readable: bool,
-) -> None:
-    """Plays uniformly random games."""
-    out.compile_rules()
-    from ringrift_cli.selfplay import random_games as stage
+# ---- games of a model ---------------------------------------------------------------------------
 
-    setting = stage.Setting(board, players, games, seed, pie)
-    stage.play_random(stage.Setting(board, players, 1, 0), 0, 1)  # loads the compiled rules
-    known = stage.recorded(out_folder, setting, readable=readable)
-    start = time.monotonic()
-    to_play = max(games - known, 0)
-    title = f"Self-play {board} {players}p"
-    with out.progress(title, to_play) as progress, stop_requested() as stop:
-        played = 0
+
+def _setting(out: Output, config: Config, model: str, generation: int | None) -> GenerateSetting:
+    """What a command line asks for; `UsageError` if there is no such model or GPU."""
+    from ringrift_cli.nn.checkpoint import generation_of, read_about
+    from ringrift_cli.players.model import checkpoint_named
+    from ringrift_cli.players.spec import teacher
+    from ringrift_cli.selfplay.generate import devices_named, of_config
+    from ringrift_cli.selfplay.worker import TEACHER
+
+    run, devices = config.run, devices_named(config.run.gpus)
+    path: Path | None = None
+    if model == HEURISTIC:
+        identity, own = teacher(TEACHER, run.board, run.players).identity, 0
+    else:
+        path, identity = checkpoint_named(model, run.board, run.players, run.pie_rule)
+        own = generation_of(read_about(path)["about"])
+    generation = own if generation is None else generation
+    return of_config(
+        config,
+        path,
+        identity,
+        seed=run.seed,
+        generation=generation,
+        devices=devices,
+        say=out.choice,
+    )
+
+
+def gpu_use() -> str:
+    """Utilisation of the GPUs by nvidia-smi, `GPU 97 %`; empty where there is none."""
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = done.stdout.split() if done.returncode == 0 else []
+    return f"GPU {' '.join(f'{use} %' for use in found)}" if found else ""
+
+
+class _Meter:
+    """Shows the state of a run on a progress bar: its games, or its seconds if `hours` are set."""
+
+    def __init__(self, progress: Progress, wanted: GenerateSetting, hours: float | None) -> None:
+        self._progress, self._hours = progress, hours
+        self._gpus = any(device.startswith("cuda") for device in wanted.devices)
+        self._use, self._looked, self._seconds = "", -GPU_EVERY, 0.0
+
+    def advance(self, more: Counts, so_far: Generated) -> None:
+        seconds = max(so_far.seconds, 1e-9)
+        now = time.monotonic()
+        if self._gpus and now - self._looked >= GPU_EVERY:
+            self._use, self._looked = gpu_use(), now
+        parts = [
+            counted(so_far.counts.games, "game"),
+            f"{so_far.counts.games / seconds:.1f} games/s",
+            f"{so_far.counts.evaluations / seconds:,.0f} evals/s",
+            self._use,
+        ]
+        amount = more.games
+        if self._hours is not None:
+            amount = int(so_far.seconds) - int(self._seconds)
+            self._seconds = so_far.seconds
+        self._progress.advance(amount, ", ".join(filter(None, parts)))
+
+
+def _play(
+    out: Output, wanted: GenerateSetting, folder: Path, games: int | None, hours: float | None
+) -> None:
+    """Plays, prints the result, and ends as the signal says that came meanwhile."""
+    from ringrift_cli.selfplay.generate import generate
+
+    title = f"Self-play {wanted.board} {wanted.players}p, {wanted.identity[:8]}"
+    total = games if games is not None else int(3600 * (hours or 0))
+    with out.progress(title, total) as progress, stop_requested() as stop:
+        done = generate(
+            wanted,
+            folder,
+            games=games,
+            seconds=None if hours is None else 3600 * hours,
+            advance=_Meter(progress, wanted, hours).advance,
+            should_stop=lambda: stop() != 0,
+        )
+    for note in done.notes:
+        out.note(note)
+    document = {
+        "board": wanted.board,
+        "players": wanted.players,
+        "pie_rule": wanted.pie_rule,
+        "model": wanted.identity,
+        "devices": list(wanted.devices),
+        "folder": str(folder),
+        **done.document(),
+    }
+    out.result(document, _generated_text(done, folder))
+    if done.stopped:
+        out.note("Stopped: the games that were over are in shards, the same command goes on there.")
+        raise stopped(stop())
+
+
+def _generated_text(done: Generated, folder: Path) -> str:
+    counts, seconds = done.counts, max(done.seconds, 1e-9)
+    text = (
+        f"{counted(counts.games, 'game')}, {counted(counts.positions, 'training position')} in "
+        f"{seconds:.1f} s ({counts.games / seconds:.1f} games/s, "
+        f"{counts.evaluations / seconds:,.0f} evals/s): "
+        f"{counted(len(done.shards), 'shard')} in {folder}"
+    )
+    if done.known:
+        text += f"\n{counted(done.known, 'game')} of this setting were there already"
+    if counts.resign_checked:
+        text += (
+            f"\nOf {counted(counts.resign_checked, 'played-through game')} that would have been "
+            f"resigned, the seat that would have given up won {counts.resign_wrong}"
+        )
+    return text
+
+
+# ---- random games -------------------------------------------------------------------------------
+
+
+def _play_random(out: Output, wanted: RandomSetting, folder: Path, readable: bool) -> None:
+    """Plays uniformly random games; otherwise as `_play`."""
+    out.compile_rules()
+    from ringrift_cli.selfplay import random_games
+
+    random_games.play_random(replace(wanted, games=1), 0, 1)  # loads the compiled rules
+    known = random_games.recorded(folder, wanted, readable=readable)
+    start, played = time.monotonic(), 0
+    title = f"Self-play {wanted.board} {wanted.players}p"
+    total = max(wanted.games - known, 0)
+    with out.progress(title, total) as progress, stop_requested() as stop:
 
         def advance(more: int, _decisions: int) -> None:
             nonlocal played
@@ -240,42 +332,42 @@ def _play_random(
             rate = played / (time.monotonic() - start)
             progress.advance(more, f"{counted(played, 'game')}, {rate:,.0f} games/s")
 
-        summary = stage.run(
-            setting,
-            out_folder,
+        done = random_games.run(
+            wanted,
+            folder,
             known=known,
             readable=readable,
             advance=advance,
             should_stop=lambda: stop() != 0,
         )
-    _report(out, setting, summary, out_folder, time.monotonic() - start)
-    if summary.stopped:
-        done = summary.known + summary.games
-        out.note(f"Stopped after {done:,} of {games:,} games: the same command goes on there.")
+    _report_random(out, wanted, done, folder, time.monotonic() - start)
+    if done.stopped:
+        games = done.known + done.games
+        out.note(f"Stopped after {games:,} of {wanted.games:,} games: the same command goes on.")
         raise stopped(stop())
 
 
-def _report(out: Output, setting: Setting, summary: Summary, folder: Path, seconds: float) -> None:
-    """Prints what a run did."""
-    document: dict[str, Any] = {
-        "board": setting.board,
-        "players": setting.players,
-        "policy": setting.policy,
-        "seed": setting.seed,
-        "pie_rule": setting.pie_rule,
-        "games": summary.games,
-        "known_games": summary.known,
-        "decisions": summary.decisions,
+def _report_random(
+    out: Output, wanted: RandomSetting, done: Summary, folder: Path, seconds: float
+) -> None:
+    document = {
+        "board": wanted.board,
+        "players": wanted.players,
+        "policy": "random",
+        "seed": wanted.seed,
+        "pie_rule": wanted.pie_rule,
+        "games": done.games,
+        "known_games": done.known,
+        "decisions": done.decisions,
         "seconds": round(seconds, 3),
-        "games_per_second": round(summary.games / seconds, 1),
-        "stopped": summary.stopped,
-        "shards": [str(path) for path in summary.shards],
+        "games_per_second": round(done.games / seconds, 1),
+        "stopped": done.stopped,
+        "shards": [str(path) for path in done.shards],
     }
     text = (
-        f"{counted(summary.games, 'game')}, {counted(summary.decisions, 'decision')} in "
-        f"{seconds:.1f} s ({summary.games / seconds:,.0f} games/s): "
-        f"{counted(len(summary.shards), 'shard')} in {folder}"
+        f"{counted(done.games, 'game')}, {counted(done.decisions, 'decision')} in {seconds:.1f} s"
+        f" ({done.games / seconds:,.0f} games/s): {counted(len(done.shards), 'shard')} in {folder}"
     )
-    if summary.known:
-        text += f"\n{counted(summary.known, 'game')} of this run were there already"
+    if done.known:
+        text += f"\n{counted(done.known, 'game')} of this run were there already"
     out.result(document, text)

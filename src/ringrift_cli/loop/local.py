@@ -25,7 +25,8 @@ from ringrift_cli.loop.protocol import (
 from ringrift_cli.nn.registry import PROMOTION, Registry
 from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import Counts
-from ringrift_cli.selfplay.generate import TEACHER, Generated, devices_named, generate, of_section
+from ringrift_cli.selfplay.generate import Generated, devices_named, generate, of_config
+from ringrift_cli.selfplay.worker import TEACHER
 from ringrift_cli.settings import Config, setting_of
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train.settings import TrainSetting
@@ -128,14 +129,10 @@ class RealSteps:
     # ---- games ----------------------------------------------------------------------------------
 
     def generate(self, work: SelfPlayWork, meter: Meter, should_stop: ShouldStop) -> Played:
-        run = self._config.run
-        setting = of_section(
-            self._config.selfplay,
-            run.board,
-            run.players,
+        setting = of_config(
+            self._config,
             None if work.model == self.teacher() else work.model.path,
             work.model.identity,
-            pie_rule=run.pie_rule,
             seed=work.seed,
             generation=work.cycle,
             devices=self._devices,

@@ -17,32 +17,14 @@ from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE, Searches
+from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
+from ringrift_cli.settings import SelfPlay
 
 LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
-
-
-@dataclass(frozen=True)
-class PlaySetting:
-    """How games are played. Turns and decisions count from the start of a game."""
-
-    sims: int = 32  # simulations of a full search
-    fast_sims: int = 8  # of the others
-    full_share: float = 0.3  # of decisions that are searched in full
-    considered: int = 0  # actions at the root of a full search; 0: by its simulations (gumbel.py)
-    fast_considered: int = 0  # the same for the others
-    value_scale: float = VALUE_SCALE
-    exploration: float = EXPLORATION
-    opening_decisions: int = 12  # drawn from the improved policy instead of its best
-    opening_temperature: float = 1.2  # of that draw
-    random_opening_share: float = 0.25  # games that begin with random turns
-    resign_below: float = 0.0  # a seat's chance to win at which it resigns; 0: never
-    resign_decisions: int = 4  # of that seat, one after the other, that must be so low
-    resign_control_share: float = 0.2  # games that are played through all the same
 
 
 @dataclass
@@ -85,7 +67,7 @@ class Actor:
         self,
         board: str,
         players: int,
-        setting: PlaySetting,
+        setting: SelfPlay,
         forest: Searches,
         next_number: Callable[[], int | None],
         *,

@@ -12,7 +12,7 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.search.forest import Evaluator, Forest, Searches
 from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.tree import FloatArray
-from ringrift_cli.selfplay.actor import PlaySetting
+from ringrift_cli.settings import SelfPlay
 
 if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest
@@ -36,7 +36,7 @@ class Timed:
         return found
 
 
-def most_considered(setting: PlaySetting) -> int:
+def most_considered(setting: SelfPlay) -> int:
     """Actions that any search of the setting considers at its root."""
     return max(
         considered_actions(setting.sims, setting.considered),
@@ -44,9 +44,7 @@ def most_considered(setting: PlaySetting) -> int:
     )
 
 
-def on_cpu(
-    board: str, players: int, setting: PlaySetting, evaluator: Evaluator, games: int
-) -> Forest:
+def on_cpu(board: str, players: int, setting: SelfPlay, evaluator: Evaluator, games: int) -> Forest:
     """Trees of so many games on the CPU."""
     return Forest(
         tables(board, players),
@@ -59,7 +57,7 @@ def on_cpu(
 
 
 def on_gpu(
-    board: str, players: int, setting: PlaySetting, network: Any, games: int, device: str
+    board: str, players: int, setting: SelfPlay, network: Any, games: int, device: str
 ) -> DeviceForest:
     """Trees of so many games on a GPU, where `network`, a nn.folded.Folded, is.
 
@@ -114,7 +112,7 @@ def as_many_as_fit(
 def planted(
     board: str,
     players: int,
-    setting: PlaySetting,
+    setting: SelfPlay,
     evaluator: Any,
     games: int,
     device: str,

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -24,16 +24,15 @@ from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.processes import SOON, Crew, crew_of
 from ringrift_cli.runtime.profiles import Choice, Key, Say, find, network_named, silent
-from ringrift_cli.selfplay.actor import Counts, PlaySetting
+from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, work
-from ringrift_cli.settings import SelfPlay, setting_of
+from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import read_manifest
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
 LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
 PATIENCE = 60.0  # seconds that processes may take to end in order
-TEACHER = "tuned"  # the profile of the heuristic that plays where there is no model
 
 
 @dataclass
@@ -89,37 +88,25 @@ def devices_named(gpus: str) -> tuple[str, ...]:
     return tuple(f"cuda:{int(number)}" for number in numbers)
 
 
-def of_section(
-    section: SelfPlay,
-    board: str,
-    players: int,
+def of_config(
+    config: Config,
     model: Path | None,
     identity: str,
     *,
-    pie_rule: bool,
     seed: int,
     generation: int,
     devices: tuple[str, ...],
     say: Say = silent,
 ) -> GenerateSetting:
-    """What the settings of self-play mean for a checkpoint, or without one for the teacher.
+    """Self-play of a checkpoint under the settings, or without one of the teacher.
 
-    `say` is told how many games at once that is, and why.
+    `say` is told the number of concurrent games, and why.
     """
-    key = key_of(model, board, players) if model and not section.concurrent else None
+    run, play = config.run, config.selfplay
+    key = key_of(model, run.board, run.players) if model and not play.concurrent else None
+    play = replace(play, concurrent=games_at_once(devices, play.concurrent, key, say))
     return GenerateSetting(
-        board,
-        players,
-        model,
-        identity,
-        setting_of(PlaySetting, section),
-        pie_rule,
-        seed,
-        generation,
-        devices,
-        games_at_once(devices, section.concurrent, key, say),
-        shard_games=section.shard_games,
-        teacher=TEACHER,
+        run.board, run.players, run.pie_rule, seed, model, identity, play, generation, devices
     )
 
 

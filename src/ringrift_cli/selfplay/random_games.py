@@ -14,32 +14,32 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.errors import UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.record import GameRecord, readable_lines, to_compact
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.settings import Run
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256, sha256_of_file
 from ringrift_cli.store.manifest import add_to_manifest, new_entry, read_manifest
 
+POLICY = "random"
 SHARD_GAMES = 4096
 LOG = 512  # decisions played between two looks at the host
 CHUNK_DECISIONS = 200_000  # about so many between two looks at the clock and for Ctrl-C
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is played."""
+class RandomSetting:
+    """Random games: a sequence that the seed decides, and its length."""
 
     board: str
     players: int
     games: int
     seed: int
-    pie_rule: bool = False
-    policy: str = "random"
+    pie_rule: bool = Run.pie_rule
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Summary:
     stopped: bool
 
 
-def play_random(setting: Setting, first: int, count: int) -> list[GameRecord]:
+def play_random(setting: RandomSetting, first: int, count: int) -> list[GameRecord]:
     """Games `first` to `first + count - 1` of a run, uniformly random, on all cores."""
     T = tables(setting.board, setting.players)
     rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
@@ -73,13 +73,13 @@ def play_random(setting: Setting, first: int, count: int) -> list[GameRecord]:
             setting.pie_rule,
             tuple(np.concatenate(logs[i]).tolist()),
             result_of(T, rows[i]),
-            {"policy": setting.policy, "seed": setting.seed, "number": first + i},
+            {"policy": POLICY, "seed": setting.seed, "number": first + i},
         )
         for i in range(count)
     ]
 
 
-def recorded(folder: Path, setting: Setting, *, readable: bool) -> int:
+def recorded(folder: Path, setting: RandomSetting, *, readable: bool) -> int:
     """How many games of the run, from its first on, whole shards of the folder hold."""
     spans: dict[int, int] = {}
     for entry in read_manifest(folder):
@@ -98,7 +98,7 @@ def recorded(folder: Path, setting: Setting, *, readable: bool) -> int:
 
 
 def run(
-    setting: Setting,
+    setting: RandomSetting,
     folder: Path,
     *,
     known: int | None = None,
@@ -112,8 +112,6 @@ def run(
     `advance` is told of games and decisions played. When `should_stop` says so, the shard in hand
     is written with the games it has, and the summary says `stopped`.
     """
-    if setting.policy != "random":
-        raise UsageError(f"Unknown policy {setting.policy!r}: expected random.")
     first = recorded(folder, setting, readable=readable) if known is None else known
     summary = Summary(min(first, setting.games), 0, 0, [], False)
     cells = int(tables(setting.board, setting.players)[L.T_CELLS])
@@ -139,7 +137,7 @@ def _ending(readable: bool) -> str:
     return ".games.jsonl" if readable else ".rrg"
 
 
-def _entry(setting: Setting, first: int) -> dict[str, Any]:
+def _entry(setting: RandomSetting, first: int) -> dict[str, Any]:
     """What the manifest says of a shard because of its setting."""
     return {
         "board": setting.board,
@@ -147,12 +145,12 @@ def _entry(setting: Setting, first: int) -> dict[str, Any]:
         "pie_rule": setting.pie_rule,
         "rules": rules_hash(),
         "codec": codec_hash(),
-        "made": {"policy": setting.policy, "seed": setting.seed, "first": first},
+        "made": {"policy": POLICY, "seed": setting.seed, "first": first},
     }
 
 
 def write_shard(
-    folder: Path, setting: Setting, first: int, records: list[GameRecord], *, readable: bool
+    folder: Path, setting: RandomSetting, first: int, records: list[GameRecord], *, readable: bool
 ) -> Path:
     """Writes a shard and its manifest entry; its path."""
     data = readable_lines(records) if readable else to_compact(records)

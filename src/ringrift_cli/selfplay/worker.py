@@ -17,39 +17,37 @@ from typing import Any
 
 from ringrift_cli.data.shard import SearchedGame, write_searched
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.selfplay.actor import Actor, Counts, PlaySetting
+from ringrift_cli.selfplay.actor import Actor, Counts
 from ringrift_cli.selfplay.forests import planted
+from ringrift_cli.settings import SelfPlay
 
 TELL_EVERY = 0.5  # seconds between two reports to the process that waits
+TEACHER = "tuned"  # the profile of the heuristic that plays where there is no model
+# Settings of self-play that change no game.
+NOT_OF_GAMES = ("games_per_cycle", "concurrent", "shard_games", "teacher")
 LOOK_EVERY = 10.0  # seconds between two looks at the registry
 
 
 @dataclass(frozen=True)
 class GenerateSetting:
-    """What is played, by what, and where it is written."""
+    """A run of self-play: its settings, and what is no setting."""
 
     board: str
     players: int
-    model: Path | None  # a checkpoint; None: search with the heuristic of `teacher`
+    pie_rule: bool
+    seed: int
+    model: Path | None  # a checkpoint; None: search with the heuristic of `TEACHER`
     identity: str  # of that model, or of the heuristic
-    play: PlaySetting = field(default_factory=PlaySetting)
-    pie_rule: bool = False
-    seed: int = 0
+    play: SelfPlay  # with the number of concurrent games of each process
     generation: int = 0  # of that model, or the cycle that it plays for
     devices: tuple[str, ...] = ("cpu",)  # one process for each: cpu or cuda:N
-    concurrent: int = 128  # games at a time in each process
-    shard_games: int = 256
     follow: Path | None = None  # a registry whose champion plays as soon as there is a new one
-    teacher: str = ""  # heuristic profile that evaluates where there is no model
 
     def made(self, identity: str, generation: int) -> dict[str, Any]:
-        """What a shard says of how its games were made, and by which model."""
-        return {
-            "model": identity,
-            "generation": generation,
-            "seed": self.seed,
-            "search": asdict(self.play),
-        }
+        """How a shard's games were made, and by which model; as its manifest entry has it."""
+        search = {k: v for k, v in asdict(self.play).items() if k not in NOT_OF_GAMES}
+        made = {"model": identity, "generation": generation, "seed": self.seed}
+        return {**made, "search": search}
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Line:
             for one in self._actors:
                 if one.actor.playing:
                     one.games += one.actor.step()
-                if len(one.games) >= setting.shard_games:
+                if len(one.games) >= setting.play.shard_games:
                     self._write(one)
             self._drop_finished()
             now = time.monotonic()
@@ -236,7 +234,7 @@ class Worker:
         if path is None:
             from ringrift_cli.players.spec import teacher
 
-            return teacher(setting.teacher, setting.board, setting.players)
+            return teacher(TEACHER, setting.board, setting.players)
         from ringrift_cli.players.model import network_evaluator
 
         return network_evaluator(path, setting.board, setting.players, self.device, "auto")
@@ -244,7 +242,7 @@ class Worker:
     def run(self) -> None:
         """Plays in as many lines as the device has, each with its share of the games."""
         lines = lines_on(self.device)
-        share = -(-self.setting.concurrent // lines)
+        share = -(-self.setting.play.concurrent // lines)
 
         def play() -> None:
             try:
