@@ -44,7 +44,6 @@ In paths, `~` is the home folder.
 """
 KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
-S = TypeVar("S")
 T = TypeVar("T", bool, int, float, str)
 
 
@@ -69,7 +68,7 @@ class Section:
 
     def __post_init__(self) -> None:
         for one in DECLARED.values():
-            if SECTIONS[one.section] is type(self):
+            if isinstance(self, SECTIONS[one.section]):
                 one.check(getattr(self, one.name))
 
 
@@ -410,13 +409,6 @@ def reference() -> str:
                 default = "false" if one.default is False else one.default
                 lines.append(f"| `{one.name}` | {default} | {one.expected} | {one.about} |")
     return "\n".join(lines) + "\n"
-
-
-def setting_of(kind: type[S], section: Section, **more: Any) -> S:
-    """A setting of a step: the keys of a section that it has, and more."""
-    own = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    shared = {one.name: getattr(section, one.name) for one in fields(section) if one.name in own}  # type: ignore[arg-type]
-    return kind(**{**shared, **more})
 
 
 # ---- reading ------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from ringrift_cli.stats.sprt import Sprt
 from tests.nn.networks import network
 
 HEX = Pool("hex8", 2)
-SETTING = GateSetting(1, max_games=160, random_games=30, heuristic_games=30, earlier_games=30)
+SETTING = GateSetting(seed=1, max_games=160, random_games=30, heuristic_games=30, earlier_games=30)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_who_does_not_beat_random_does_not(results: Results) -> None:
 
 
 def test_who_is_as_strong_is_not_promoted(results: Results) -> None:
-    setting = GateSetting(3, max_games=40, random_games=30, heuristic_games=30)
+    setting = GateSetting(seed=3, max_games=40, random_games=30, heuristic_games=30)
     found = gate(HEX, careless(0.5), careless(0.50001), results, setting)
     assert found.verdict == "inconclusive"
     assert not found.stopped
@@ -130,7 +130,7 @@ def test_who_loses_to_a_champion_of_old_does_not(results: Results) -> None:
     assert found.verdict == "rejected"
     assert names(found)[-1] == ("earlier", False)
     assert f"Against earlier champion {old[1].model}" in found.reasons[-1]
-    fewer = GateSetting(1, max_games=160, random_games=30, heuristic_games=30, earlier=0)
+    fewer = GateSetting(seed=1, max_games=160, random_games=30, heuristic_games=30, earlier=0)
     assert gate(HEX, MIDDLE, WEAK, results, fewer, earlier=old).verdict == "accepted"
 
 
@@ -212,7 +212,7 @@ def test_the_document_holds_every_match(results: Results) -> None:
 
 
 def test_all_won_is_valid_json(results: Results) -> None:
-    setting = GateSetting(1, max_games=4, random_games=4, heuristic_games=2)
+    setting = GateSetting(seed=1, max_games=4, random_games=4, heuristic_games=2)
     document = gate(HEX, careless(0.0), None, results, setting).document()
     match = document["checks"][0]["match"]
     assert (match["score"], match["elo"], match["elo_95"][1]) == (1.0, None, None)
@@ -237,12 +237,12 @@ def test_no_games_are_no_match(results: Results) -> None:
     with pytest.raises(RingriftError, match=r"No game of .* counts"):
         MatchEvidence.of(match, results, empty)
     for name in ("max_games", "random_games", "heuristic_games", "earlier_games"):
-        with pytest.raises(UsageError, match=f"{name} = 0 proves nothing"):
-            GateSetting(1, **{name: 0})
-    with pytest.raises(UsageError, match="-1 earlier champions"):
-        GateSetting(1, earlier=-1)
+        with pytest.raises(UsageError, match=f"gate.{name} is 0, expected an integer, at least 2"):
+            GateSetting(seed=1, **{name: 0})
+    with pytest.raises(UsageError, match=r"gate\.earlier is -1"):
+        GateSetting(seed=1, earlier=-1)
     with pytest.raises(UsageError, match="elo0 must be less than elo1"):
-        GateSetting(1, elo0=30, elo1=10)
+        GateSetting(seed=1, elo0=30, elo1=10)
 
 
 def test_a_player_is_not_tested_against_itself(results: Results) -> None:
@@ -286,7 +286,7 @@ def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, tmp_path: Pa
 
 def test_the_test_keeps_its_promise() -> None:
     rng = np.random.default_rng(2)
-    setting = GateSetting(0)
+    setting = GateSetting(seed=0)
     test = Sprt(setting.elo0, setting.elo1, setting.alpha, setting.beta)
     accepted = {}
     for elo in (-20.0, 0.0, 50.0):
@@ -346,7 +346,9 @@ def test_models_are_gated_with_the_registry(
         entries.append(registry.find("hex8-2p", str(path)))
         made[path.stem] = stand_in.spec
     monkeypatch.setattr(promote, "model_spec", lambda entry, sims: made[entry.identity])
-    setting = GateSetting(1, max_games=800, random_games=30, heuristic_games=30, earlier_games=30)
+    setting = GateSetting(
+        seed=1, max_games=800, random_games=30, heuristic_games=30, earlier_games=30
+    )
     documents: list[dict[str, Any]] = []
     for entry in entries:
         found = gate_model(registry, HEX, entry, results, setting, 8)
@@ -373,7 +375,7 @@ def test_models_are_gated_with_the_registry(
 def test_networks_play_in_the_gate(results: Results, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "models")
     entry = registry.add("hex8-2p", checkpoint.save(tmp_path, network("hex8", 2), {}))
-    setting = GateSetting(1, random_games=4, heuristic_games=2)
+    setting = GateSetting(seed=1, random_games=4, heuristic_games=2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

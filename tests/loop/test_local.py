@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,14 @@ import pytest
 
 from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import RecordError, UsageError
-from ringrift_cli.evaluate.gate import GateSetting
-from ringrift_cli.loop import cycle, local
+from ringrift_cli.loop import cycle
 from ringrift_cli.loop.journal import Journal, opened
 from ringrift_cli.loop.local import RealSteps
 from ringrift_cli.loop.protocol import Model, Trained, TrainWork
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
-from ringrift_cli.selfplay.generate import Generated, generate
-from ringrift_cli.settings import Config, Run, load, setting_of
+from ringrift_cli.settings import Config, Run
 from ringrift_cli.store.manifest import read_manifest, remove_from_manifest
 from tests.loop_child import Generous, tiny
 from tests.loops import Notes, changed, settings, write_model
@@ -33,16 +30,6 @@ def one_cycle(config: Config, steps: RealSteps, journal: Journal) -> list[dict[s
     records: list[dict[str, Any]] = []
     cycle.run(cycle.Loop(config, steps, journal, Notes()), 1, records.append)
     return records
-
-
-def names(kind: Any) -> set[str]:
-    return {one.name for one in fields(kind)}
-
-
-def test_every_setting_of_the_gate_goes_somewhere() -> None:
-    config = Config()
-    assert names(config.gate) - names(GateSetting) == {"sims"}
-    assert names(GateSetting) - names(config.gate) == {"seed"}
 
 
 def test_paths_that_no_player_can_name_are_refused_before_any_game(
@@ -79,29 +66,6 @@ def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> 
     champion = RealSteps(config).champion()
     assert champion is not None
     assert champion.identity == first["champion"]
-
-
-def test_settings_arrive() -> None:
-    config = load(flags={"gate.earlier": "1"})
-    assert setting_of(GateSetting, config.gate, seed=5).earlier == 1
-
-
-def test_false_resignations_reach_the_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny(tmp_path)
-
-    def resigning(*args: Any, **named: Any) -> Generated:
-        done = generate(*args, **named)
-        done.counts.resign_checked, done.counts.resign_wrong = 5, 2
-        return done
-
-    monkeypatch.setattr(local, "generate", resigning)
-    with opened(config.folder) as journal:
-        (record,) = one_cycle(config, Generous(config), journal)
-        (played,) = (line["played"] for line in journal.lines if line["event"] == "played")
-    for found in (played, record["selfplay"]):
-        assert (found["resign_checked"], found["resign_wrong"]) == (5, 2)
 
 
 def test_a_bootstrap_follows_from_the_seed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, need_subcommand
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Gate, Run, setting_of
+from ringrift_cli.settings import Gate, Run
 from ringrift_cli.text import elo_interval, minute
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def promote(
     champion = registry.champion(pool)
     if seed is None:
         seed = fresh_seed(entry.identity, champion.identity if champion else None)
-    plan = setting_of(GateSetting, gate, seed=seed)
+    plan = GateSetting(**vars(gate), seed=seed)
     most = plan.most_games(champion=champion is not None, earlier=len(registry.earlier(pool)))
     with recording(out, results_file, "Gate", most) as run:
         evidence = gate_model(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ringrift_cli.errors import RecordError, RingriftError, UsageError
+from ringrift_cli.errors import RecordError, RingriftError
 from ringrift_cli.evaluate.evaluate import MatchResult
 from ringrift_cli.evaluate.match import Match
 from ringrift_cli.evaluate.results import Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT
+from ringrift_cli.settings import Gate
 from ringrift_cli.stats.elo import bounds_of_mean
 from ringrift_cli.stats.multinomial import FloatArray
 from ringrift_cli.stats.sprt import Decision, Sprt
@@ -27,33 +28,17 @@ Z95_ONE_SIDED = 1.6448536269514722  # standard normal, 95 % below
 
 
 @dataclass(frozen=True)
-class GateSetting:
-    """How much is played, and how sure it must be; docs/models.md says why these numbers.
+class GateSetting(Gate):
+    """The settings of the gate, and the seed of the openings: give every candidate another one.
 
-    Games are rounded up to whole blocks. `seed` decides the openings: give every candidate others.
+    Games are rounded up to whole blocks; docs/models.md explains the numbers.
     """
 
-    seed: int
-    elo0: float = 0.0
-    elo1: float = 35.0
-    alpha: float = 0.05
-    beta: float = 0.05
-    max_games: int = 800  # against the champion
-    random_games: int = 100
-    heuristic_games: int = 200
-    earlier: int = 2  # champions of old, the latest first
-    earlier_games: int = 100  # against each
+    seed: int = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        Sprt(self.elo0, self.elo1, self.alpha, self.beta)
-        for name in ("max_games", "random_games", "heuristic_games", "earlier_games"):
-            if getattr(self, name) < 1:
-                raise UsageError(
-                    f"A gate with {name} = {getattr(self, name)} proves nothing.",
-                    hint="1 game or more, a hundred to be of use",
-                )
-        if self.earlier < 0:
-            raise UsageError(f"There are no {self.earlier} earlier champions.", hint="0 or more")
+        super().__post_init__()
+        Sprt(self.elo0, self.elo1, self.alpha, self.beta)  # refuses impossible bounds
 
     def most_games(self, *, champion: bool, earlier: int) -> int:
         """The most games that a gate with these opponents plays, but for rounding."""

@@ -27,7 +27,7 @@ from ringrift_cli.players.spec import teacher
 from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.generate import Generated, devices_named, generate, of_config
 from ringrift_cli.selfplay.worker import TEACHER
-from ringrift_cli.settings import Config, setting_of
+from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train.settings import TrainSetting
 
@@ -208,7 +208,7 @@ class RealSteps:
 
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
         section = self._config.gate
-        setting = setting_of(GateSetting, section, seed=work.seed)
+        setting = GateSetting(**vars(section), seed=work.seed)
         candidate = self._registry.find(self._config.pool, str(work.candidate.path))
         most = setting.most_games(
             champion=work.champion is not None,
