@@ -193,8 +193,8 @@ def test_a_failed_step(ringrift: Ringrift, config: Config, quick: Callable[..., 
     ("args", "said"),
     [
         (["--cycles", 0], "'0' is not a whole number of 1 or more."),
-        (["--hours", "x"], "'x' is not a number of hours above 0."),
-        (["--hours", "inf"], "'inf' is not a number of hours above 0."),
+        (["--hours", "x"], "'x' is not a number above 0."),
+        (["--hours", "inf"], "'inf' is not a number above 0."),
         (
             ["--board", "hex9"],
             "run.board is 'hex9', expected one of square8, square19, hex8, hexagonal.",

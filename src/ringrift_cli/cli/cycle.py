@@ -16,6 +16,7 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SetOption,
     VerboseOption,
+    above_zero,
     configuration,
     whole_number,
 )
@@ -30,24 +31,13 @@ if TYPE_CHECKING:
 ALARM = 3  # exit code: all went in order, and somebody should look at what came out
 
 
-def _hours(text: str | float) -> float:
-    """The parser of `--hours`."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise typer.BadParameter(f"{text!r} is not a number of hours above 0.")
-    return number
-
-
 CyclesOption = Annotated[
     int | None,
     typer.Option(
         "--cycles",
         parser=whole_number(1),
         metavar="N",
-        help="Cycles to finish, the one under way among them.",
+        help="Number of cycles, the one in progress included.",
         show_default="no end",
     ),
 ]
@@ -55,23 +45,24 @@ HoursOption = Annotated[
     float | None,
     typer.Option(
         "--hours",
-        parser=_hours,
+        parser=above_zero,
         metavar="H",
-        help="Stop in order after so long; the next call goes on there.",
+        help="Hours after which it stops in order; the next call continues.",
         show_default="no end",
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done next, and do nothing.")
+    bool, typer.Option("--dry-run", help="Print what would be done next, and stop.")
 ]
-
-
-FleetOption = Annotated[
-    bool, typer.Option("--fleet", help="Let the hosts of hosts.yaml play, and bring it all here.")
-]
+FleetOption = Annotated[bool, typer.Option("--fleet", help="Self-play on the hosts of hosts.yaml.")]
 TrainOnOption = Annotated[
     str | None,
-    typer.Option("--train-on", metavar="HOST", help="With --fleet.", show_default="this machine"),
+    typer.Option(
+        "--train-on",
+        metavar="HOST",
+        help="Host that trains, with --fleet.",
+        show_default="this machine",
+    ),
 ]
 
 
@@ -91,10 +82,10 @@ def cycle(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Learn: the champion plays itself, a candidate is trained and judged, and promoted if better.
+    """Run the learning loop: self-play, training, gate and promotion, cycle after cycle.
 
-    Everything is in runs/BOARD-Np, and the models in models. Wherever it is stopped or killed, the
-    same command goes on there; a second one beside it exits at once. A line for each cycle goes to
+    The run is kept in runs/BOARD-Np, the models in models. Wherever it is stopped or killed, the
+    same command continues; a second one beside it exits at once. A line for each cycle goes to
     stdout and, as JSON, to cycles.jsonl.
 
     Exit code 0: done; 1: a step failed; 2: wrong usage; 3: done, with an alarm (old data, falling

@@ -45,6 +45,17 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str | int], i
     return parse
 
 
+def above_zero(text: str | float) -> float:
+    """A parser for finite numbers above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise typer.BadParameter(f"{text!r} is not a number above 0.")
+    return number
+
+
 def file_path(text: str | Path) -> Path:
     """The parser of every path on a command line: ~ is the home folder."""
     return Path(text).expanduser()

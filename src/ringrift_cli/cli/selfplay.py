@@ -21,6 +21,7 @@ from ringrift_cli.cli.options import (
     SeedOption,
     SetOption,
     VerboseOption,
+    above_zero,
     configuration,
     file_path,
     setting,
@@ -69,7 +70,9 @@ GamesOption = Annotated[
 ]
 HoursOption = Annotated[
     float | None,
-    typer.Option("--hours", metavar="H", help="Hours after which no game is begun."),
+    typer.Option(
+        "--hours", parser=above_zero, metavar="H", help="Hours after which no game is begun."
+    ),
 ]
 SimsOption = Annotated[int, setting("selfplay.sims", "--sims")]
 FastSimsOption = Annotated[int, setting("selfplay.fast_sims", "--fast-sims")]
@@ -186,8 +189,6 @@ def _check_length(games: int | None, hours: float | None) -> None:
     """`UsageError` unless exactly one of them ends the games of a model."""
     if games is not None and hours is not None:
         raise UsageError("--games and --hours both say when to stop: expected one of them.")
-    if hours is not None and not 0 < hours < float("inf"):
-        raise UsageError(f"--hours is {hours:g}, expected a time above 0.")
     if games is None and hours is None:
         raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
 

@@ -55,7 +55,8 @@ class TrainSetting:
         """`UsageError` if a run begun with the document `before` cannot be resumed with this."""
         for name, new in self.document().items():
             old = before.get(name)
-            if name not in FREE and old != new:
+            unsaid = name == "size" and None in (old, new)  # the network of the run stays
+            if name not in FREE and old != new and not unsaid:
                 raise UsageError(
                     f"The run in {folder} was begun with {old!r} as {name.replace('_', ' ')}, not"
                     f" {new!r}.",
