@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,87 @@ def test_sizes_are_those_of_the_networks() -> None:
 
 def test_boards_are_those_of_the_rules() -> None:
     assert tuple(BOARD_NAMES) == config.BOARDS
+
+
+# ---- one default --------------------------------------------------------------------------------
+
+PACKAGE = Path(config.__file__).parent
+# Fields and parameters that have the name of a setting and mean something else.
+OTHER_MEANINGS = {
+    "bench/gpu_agreement.py Extent.heuristic_games",
+    "bench/gpu_check.py Effort.sims",
+    "bench/gpu_check.py Effort.size",
+    "cli/bench.py engine.gpus",  # to measure, beside the processor
+    "evaluate/match.py Match.seed",
+    "fleet/hosts.py Host.gpus",  # how many
+    "players/searcher.py Effort.considered",  # of a player, by its simulations
+    "stats/sprt.py Sprt.players",
+    # what a record of games says of itself
+    *(
+        f"{name}.pie_rule"
+        for name in (
+            *("evaluate/results.py Pool", "play/session.py SavedGame"),
+            *("players/player.py Decisions", "players/protocol.py Game"),
+        )
+    ),
+}
+
+
+# Files that are being rewritten.
+UNDER_WAY = {
+    *(f"bench/selfplay.py BenchSetting.{name}" for name in ("concurrent", "size")),
+    "bench/subject.py Subject.size",
+    *(f"cli/bench.py {name}.size" for name in ("search", "selfplay", "train")),
+    *(f"cli/cmaes.py cmaes.{name}" for name in ("elo0", "elo1")),
+    *(f"cli/eval.py sprt.{name}" for name in ("alpha", "beta", "elo0", "elo1")),
+    *(f"cli/models.py promote.{name}" for name in ("elo0", "elo1", "sims")),
+    *(f"tune/settings.py Setting.{name}" for name in ("elo0", "elo1")),
+}
+
+
+def defaults_of(source: str, *, functions: bool) -> Iterator[tuple[str, str, ast.expr]]:
+    """Class and field, or function and parameter, with each default that a file declares."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef):
+            for one in node.body:
+                if (
+                    isinstance(one, ast.AnnAssign)
+                    and one.value
+                    and isinstance(one.target, ast.Name)
+                ):
+                    yield node.name, one.target.id, one.value
+        elif isinstance(node, ast.FunctionDef) and functions:
+            arguments = node.args
+            with_default = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+            for argument, value in zip(with_default, arguments.defaults, strict=True):
+                yield node.name, argument.arg, value
+
+
+def is_literal(value: ast.expr) -> bool:
+    """Whether a default is written out; None is none."""
+    try:
+        return ast.literal_eval(value) is not None
+    except ValueError:
+        return False
+
+
+def test_no_setting_has_two_defaults() -> None:
+    """Fields of all classes, and parameters of all commands, take theirs from the declaration."""
+    names = {one.name for one in DECLARED.values()}
+    second = {
+        f"{path.relative_to(PACKAGE)} {owner}.{name}"
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "settings.py"
+        for owner, name, value in defaults_of(path.read_text(), functions=path.parent.name == "cli")
+        if name in names and is_literal(value)
+    }
+    assert second == OTHER_MEANINGS | UNDER_WAY
+
+
+def test_sections_have_other_keys_or_other_meanings() -> None:
+    """Of all names only these are in more than one section."""
+    names = Counter(one.name for one in DECLARED.values())
+    assert {name for name, times in names.items() if times > 1} == {"sims"}
 
 
 # ---- what wins ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from ringrift_cli.data.shard import Shard, read_searched
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
 from ringrift_cli.game.playout import BoolArray
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.settings import Run, Train
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, searched
 
 ALPHA, BETA = 0.75, 0.4
@@ -33,8 +34,8 @@ class WindowSetting:
 
     board: str
     players: int
-    pie_rule: bool = False
-    least: int = 100_000  # c, positions
+    pie_rule: bool = Run.pie_rule
+    least: int = Train.window  # c, positions
     max_age: float | None = None  # hours since the newest shard
     max_generations_behind: int | None = None  # of the newest shard, seen from `generation`
     generation: int | None = None  # of the model in training

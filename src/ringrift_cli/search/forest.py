@@ -21,10 +21,10 @@ from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.simulate import expand, play_on, simulate
 from ringrift_cli.search.tree import DEEPEST, NEVER, FloatArray, Trees
+from ringrift_cli.settings import SelfPlay
 
 VERSION = 2  # grows when a search with the same numbers may find something else
-EXPLORATION = 0.5
-VALUE_SCALE = 0.3  # docs/lab-notes.md
+EXPLORATION, VALUE_SCALE = SelfPlay.exploration, SelfPlay.value_scale  # docs/lab-notes.md
 SMALLEST_BLOCK = 8  # trees that a thread takes
 FIRST_NODES, FIRST_EDGES = 32, 1024  # of a tree; more when they are needed
 

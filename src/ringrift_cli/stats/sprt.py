@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.errors import UsageError
+from ringrift_cli.settings import Gate
 from ringrift_cli.stats.elo import fair_share, score_of_elo
 from ringrift_cli.stats.multinomial import FloatArray, likeliest_with_mean_zero
 
@@ -45,8 +46,8 @@ class Sprt:
 
     elo0: float
     elo1: float
-    alpha: float = 0.05
-    beta: float = 0.05
+    alpha: float = Gate.alpha
+    beta: float = Gate.beta
     players: int = 2
 
     def __post_init__(self) -> None:
