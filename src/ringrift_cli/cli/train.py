@@ -195,14 +195,15 @@ def train(
             hint="--generation N",
         )
     run = config.run
-    new = not (init or follow) or was_typed(context, "size")
+    folder = out_folder or config.folder / "train"
+    continues = init or follow or (resume and has_state(folder))  # with its own network
     wanted = TrainSetting(
         run.board,
         run.players,
         run.pie_rule,
         run.seed,
         config.train,
-        size=config.network.size if new else None,  # one that continues has its own
+        size=None if continues and not was_typed(context, "size") else config.network.size,
         generation=generation,
         steps=steps,
         device=device,
@@ -210,7 +211,7 @@ def train(
     if dry_run:
         _plan(out, wanted, sources)
     else:
-        _train(out, wanted, sources, out_folder or config.folder / "train", resume=resume)
+        _train(out, wanted, sources, folder, resume=resume)
 
 
 def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
