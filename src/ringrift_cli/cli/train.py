@@ -185,6 +185,7 @@ def train(
     out.compile_network()
     from ringrift_cli.train.settings import TrainSetting
     from ringrift_cli.train.start import Sources, next_generation
+    from ringrift_cli.train.state import has_state
 
     sources = Sources(data or config.folder / "selfplay", hashes, init, follow)
     if generation is None:
