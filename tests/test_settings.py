@@ -103,7 +103,6 @@ UNDER_WAY = {
     *(f"cli/bench.py {name}.size" for name in ("search", "selfplay", "train")),
     *(f"cli/cmaes.py cmaes.{name}" for name in ("elo0", "elo1")),
     *(f"cli/eval.py sprt.{name}" for name in ("alpha", "beta", "elo0", "elo1")),
-    *(f"cli/models.py promote.{name}" for name in ("elo0", "elo1", "sims")),
     *(f"tune/settings.py Setting.{name}" for name in ("elo0", "elo1")),
 }
 

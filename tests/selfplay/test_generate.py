@@ -114,7 +114,7 @@ def test_a_stop_writes_what_is_over(setting: GenerateSetting, tmp_path: Path) ->
 def test_after_the_time_no_game_is_begun(setting: GenerateSetting, tmp_path: Path) -> None:
     done = generate(setting, tmp_path, seconds=0.1)
     assert not done.stopped
-    assert done.counts.games == games_in(tmp_path) >= 8  # all that were under way
+    assert done.counts.games == games_in(tmp_path) >= 4  # all that were under way
 
 
 def test_a_model_that_is_not_there(setting: GenerateSetting, tmp_path: Path) -> None:
