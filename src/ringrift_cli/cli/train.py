@@ -187,7 +187,10 @@ def train(
     from ringrift_cli.train.start import Sources, next_generation
     from ringrift_cli.train.state import has_state
 
+    folder = out_folder or config.folder / "train"
     sources = Sources(data or config.folder / "selfplay", hashes, init, follow)
+    continues = init or follow or (resume and has_state(folder))  # with its own network
+    size = None if continues and not was_typed(context, "size") else config.network.size
     if generation is None:
         generation = next_generation(sources)
     if generation is None and was_typed(context, "max_generations_behind"):
@@ -195,20 +198,8 @@ def train(
             "--max-generations-behind needs the generation of the model in training.",
             hint="--generation N",
         )
-    run = config.run
-    folder = out_folder or config.folder / "train"
-    continues = init or follow or (resume and has_state(folder))  # with its own network
-    wanted = TrainSetting(
-        run.board,
-        run.players,
-        run.pie_rule,
-        run.seed,
-        config.train,
-        size=None if continues and not was_typed(context, "size") else config.network.size,
-        generation=generation,
-        steps=steps,
-        device=device,
-    )
+    run = (config.run.board, config.run.players, config.run.pie_rule, config.run.seed)
+    wanted = TrainSetting(*run, config.train, size, generation, steps, device)
     if dry_run:
         _plan(out, wanted, sources)
     else:
