@@ -190,7 +190,7 @@ def train(
     folder = out_folder or config.folder / "train"
     sources = Sources(data or config.folder / "selfplay", hashes, init, follow)
     continues = init or follow or (resume and has_state(folder))  # with its own network
-    size = None if continues and not was_typed(context, "size") else config.network.size
+    own_size = None if continues and not was_typed(context, "size") else config.network.size
     if generation is None:
         generation = next_generation(sources)
     if generation is None and was_typed(context, "max_generations_behind"):
@@ -199,7 +199,7 @@ def train(
             hint="--generation N",
         )
     run = (config.run.board, config.run.players, config.run.pie_rule, config.run.seed)
-    wanted = TrainSetting(*run, config.train, size, generation, steps, device)
+    wanted = TrainSetting(*run, config.train, own_size, generation, steps, device)
     if dry_run:
         _plan(out, wanted, sources)
     else:
