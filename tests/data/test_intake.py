@@ -17,9 +17,10 @@ from ringrift_cli.data import game_index
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.data.game_index import FILE, GameIndex, hashes_of_file
 from ringrift_cli.data.intake import COMPACT, READABLE, Arrivals, adopt, conflict, place
-from ringrift_cli.data.shard import DIGEST, ENDING, MAGIC, SearchedGame, write_searched
+from ringrift_cli.data.shard import ENDING, MAGIC, SearchedGame, write_searched
 from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import RecordError, RulesMismatch
+from ringrift_cli.game.container import DIGEST
 from ringrift_cli.loop.sync_session import ENDINGS
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import Registry
@@ -206,7 +207,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(
     for ending in (COMPACT, READABLE, ".txt", ENDING):
         other = tmp_path / f"x{ending}"
         other.write_bytes(b"\x1f\x8bnot at all" if ending != ENDING else b"x")
-        refused(other, entry, here, "no compact|no JSON|no file of games|no shard")
+        refused(other, entry, here, "no compact|no JSON|no file of games|does not begin")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_what_passed_is_known_before_it_is_entered_and_its_second_copy_passes(
 
 def held(folder: Path, path: Path) -> tuple[int, str | None]:
     with GameIndex(folder) as index:
-        return index.holders(hashes_of_file(path))
+        return index.holders(hashes_of_file(path, sha256(path.read_bytes())))
 
 
 def test_the_index_is_a_cache_that_may_go_or_be_damaged(
@@ -334,10 +335,10 @@ def test_two_processes_share_the_index(games: list[SearchedGame], tmp_path: Path
     second, later = shard(tmp_path / "b", games[10:20])
     here = tmp_path / "here"
     with GameIndex(here) as one, GameIndex(here) as other:
-        one.add(entry.sha256, first.name, hashes_of_file(first))
-        other.add(later.sha256, second.name, hashes_of_file(second))
+        one.add(entry.sha256, first.name, hashes_of_file(first, entry.sha256))
+        other.add(later.sha256, second.name, hashes_of_file(second, later.sha256))
         assert other.knows(entry.sha256)
-        assert one.holders(hashes_of_file(second)) == (10, second.name)
+        assert one.holders(hashes_of_file(second, later.sha256)) == (10, second.name)
 
 
 def test_what_cannot_be_read_here_is_no_fault_of_what_comes(
@@ -350,7 +351,7 @@ def test_what_cannot_be_read_here_is_no_fault_of_what_comes(
     Arrivals().check(path, other, here)
     with GameIndex(here) as index:
         assert not index.knows(entry.sha256)
-    assert "no shard" in index.unread[first.name]
+    assert "does not begin" in index.unread[first.name]
 
 
 # ---- models --------------------------------------------------------------------------------------

@@ -15,15 +15,16 @@ import pytest
 
 from ringrift_cli.data import shard_checks
 from ringrift_cli.data.shard import (
-    DIGEST,
     MAGIC,
     SearchedGame,
     Shard,
+    read_known,
     read_searched,
     write_searched,
 )
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.game import layout as L
+from ringrift_cli.game.container import DIGEST
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
@@ -325,19 +326,38 @@ def test_another_shard_under_its_name_is_found(shard: Path) -> None:
         read_searched(shard.with_name("missing.shard"))
 
 
+def test_a_known_shard_is_checked_by_its_hash_alone(
+    shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(shard.read_bytes()).hexdigest()
+    full = read_searched(shard, digest)
+    body = zlib.decompress(shard.read_bytes()[len(MAGIC) : -DIGEST].partition(b"\n")[2])
+    illegal = forged(shard, body=body[:20] + b"\x01\0\0\0" + body[24:])
+    monkeypatch.setattr(shard_checks, "check", None)
+    known = read_known(shard, digest)
+    assert (known.columns.targets == full.columns.targets).all()
+    assert (known.ends == full.ends).all()
+    assert known.records() == full.records()
+    with pytest.raises(RecordError, match="its bytes hash to"):
+        read_known(shard, digest[::-1])
+    other = read_known(illegal, hashlib.sha256(illegal.read_bytes()).hexdigest())
+    with pytest.raises(RecordError, match="is not legal"):
+        assert other.ends is None
+
+
 @pytest.mark.parametrize(
     ("header", "error", "said"),
     [
         ({"rules": "0"}, RulesMismatch, "made under the rules 0, but these are"),
-        ({"codec": "0"}, RulesMismatch, "made under the codec 0, but these are"),
+        ({"codec": "0"}, RulesMismatch, "its actions are numbered by 0, but these by"),
         ({"board": "square8"}, RecordError, "game "),
         ({"players": 3}, RecordError, "its body holds"),
-        ({"players": True}, RecordError, "are no game"),
-        ({"pie_rule": None}, RecordError, "are no game"),
+        ({"players": True}, RecordError, r"got `bool` - at `\$.players`"),
+        ({"pie_rule": None}, RecordError, r"at `\$.pie_rule`"),
         ({"games": 3}, RecordError, "its body holds"),
-        ({"games": 0}, RecordError, "its header counts"),
-        ({"choices": -1}, RecordError, "its header counts"),
-        ({"made": "by hand"}, RecordError, "no JSON object that says what made it"),
+        ({"games": 0}, RecordError, r">= 1 - at `\$.games`"),
+        ({"choices": -1}, RecordError, r">= 0 - at `\$.choices`"),
+        ({"made": "by hand"}, RecordError, r"at `\$.made`"),
     ],
 )
 def test_a_header_that_lies(
@@ -361,7 +381,7 @@ def test_counts_that_do_not_add_up(shard: Path) -> None:
 
 
 def test_other_files(tmp_path: Path) -> None:
-    with pytest.raises(RulesMismatch, match="a shard of another version than 1"):
+    with pytest.raises(RulesMismatch, match="another version than 1"):
         read_searched(named_by_hash(tmp_path, b"RINGRIFT-SEARCHED 2\n{}"))
-    with pytest.raises(RecordError, match="no shard of searched games"):
+    with pytest.raises(RecordError, match="does not begin with RINGRIFT-SEARCHED"):
         read_searched(named_by_hash(tmp_path, b"RINGRIFT-GAMES 1\n{}"))

@@ -105,7 +105,7 @@ def test_cycles_of_the_real_thing(tmp_path: Path) -> None:
         for name in record["selfplay"]["shards"]:
             path = config.folder / "selfplay" / f"{name[:16]}.shard"
             if path.exists():  # the limit of this run is a few shards
-                made = read_searched(path, name).header["made"]
+                made = read_searched(path, name).header.made
                 assert made["model"] == record["selfplay"]["model"]["identity"]
                 assert made["generation"] == record["cycle"]
     assert second["train"]["total_steps"] == first["train"]["steps"] + second["train"]["steps"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +19,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ringrift_cli.data.shard import ENDING, read_decisions
+from ringrift_cli.data.shard import ENDING, read_known
 from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.game.container import Header
 from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
@@ -41,11 +42,6 @@ CREATE TABLE games (hash INTEGER, shard INTEGER, PRIMARY KEY (hash, shard)) WITH
 ASKED = "games JOIN shards ON number = shard WHERE hash IN (SELECT value FROM json_each(?))"
 
 
-def kind_of(header: Mapping[str, Any]) -> Kind:
-    """Board, players and pie rule of a header, a readable game or a manifest entry."""
-    return header.get("board", ""), header.get("players", 0), header.get("pie_rule", False)
-
-
 def hashes_of(kind: Kind, games: Iterable[bytes]) -> Hashes:
     """A number for each game, of its board, players, pie rule and decisions."""
     salt = hashlib.sha256(repr(kind).encode())
@@ -57,21 +53,22 @@ def hashes_of(kind: Kind, games: Iterable[bytes]) -> Hashes:
     return np.frombuffer(b"".join(found), "<u8").astype(np.uint64)
 
 
-def hashes_of_decisions(kind: Kind, actions: IntArray, offsets: npt.NDArray[np.int64]) -> Hashes:
+def hashes_of_decisions(
+    header: Header, actions: IntArray, offsets: npt.NDArray[np.int64]
+) -> Hashes:
     """The same of games side by side: decisions of all, and where each game's begin, [G + 1]."""
     data = actions.astype("<i4").tobytes()
-    bounds = (4 * offsets).tolist()
+    kind, bounds = (header.board, header.players, header.pie_rule), (4 * offsets).tolist()
     return hashes_of(kind, (data[first:end] for first, end in pairwise(bounds)))
 
 
-def hashes_of_file(path: Path, expected: str | None = None) -> Hashes:
+def hashes_of_file(path: Path, sha256: str) -> Hashes:
     """The same of a file of games that was checked before; `RecordError` if it cannot be read."""
     if path.name.endswith(ENDING):
-        header, columns = read_decisions(path, expected)
-        return hashes_of_decisions(kind_of(header), columns.actions, columns.game_offsets)
+        shard = read_known(path, sha256)
+        return hashes_of_decisions(shard.header, shard.columns.actions, shard.columns.game_offsets)
     if path.name.endswith(COMPACT):
-        header, actions, offsets = compact_decisions(path)
-        return hashes_of_decisions(kind_of(header), actions, offsets)
+        return hashes_of_decisions(*compact_decisions(path))
     return hashes_of_documents(readable_documents(path))
 
 
@@ -96,7 +93,13 @@ def readable_documents(path: Path) -> list[dict[str, Any]]:
 
 def hashes_of_documents(documents: Iterable[dict[str, Any]]) -> Hashes:
     """The same of readable games, by the text of their moves."""
-    parts = [hashes_of(kind_of(one), ["\n".join(one["moves"]).encode()]) for one in documents]
+    parts = [
+        hashes_of(
+            (one.get("board", ""), one.get("players", 0), one.get("pie_rule", False)),
+            ["\n".join(one["moves"]).encode()],
+        )
+        for one in documents
+    ]
     return np.concatenate([np.zeros(0, np.uint64), *parts])
 
 

@@ -22,13 +22,11 @@ from ringrift_cli.data.game_index import (
     Hashes,
     hashes_of_decisions,
     hashes_of_documents,
-    hashes_of_file,
-    kind_of,
     readable_documents,
 )
 from ringrift_cli.data.shard import ENDING, read_searched
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
-from ringrift_cli.game.record import MAGIC, from_document, read_records
+from ringrift_cli.game.record import MAGIC, compact_decisions, from_document, read_records
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.registry import pool_name
@@ -96,9 +94,9 @@ def _checked(path: Path, entry: ShardEntry) -> Hashes:
     if path.name.endswith(ENDING):
         shard = read_searched(path, entry.sha256, most_choices=MOST_CHOICES)
         told = ("board", "players", "pie_rule", "made", "games", "decisions", "positions")
-        _compare(path, entry, {key: shard.header[key] for key in told})
+        _compare(path, entry, {key: getattr(shard.header, key) for key in told})
         c = shard.columns
-        return hashes_of_decisions(kind_of(shard.header), c.actions, c.game_offsets)
+        return hashes_of_decisions(shard.header, c.actions, c.game_offsets)
     if path.name.endswith(COMPACT):
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -108,7 +106,7 @@ def _checked(path: Path, entry: ShardEntry) -> Hashes:
         found = {"board": first.board, "players": first.players, "pie_rule": first.pie_rule}
         found |= {"games": len(records), "decisions": sum(len(r.actions) for r in records)}
         _compare(path, entry, found)
-        return hashes_of_file(path)
+        return hashes_of_decisions(*compact_decisions(path))
     if path.name.endswith(READABLE):
         return _checked_readable(path, entry)
     raise RecordError(f"{path.name} is no file of games: expected {ENDING}, {COMPACT}, {READABLE}.")

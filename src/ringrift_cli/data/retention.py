@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.data.shard import Shard, read_searched
+from ringrift_cli.data.shard import Shard, read_known
 from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.notation import REASONS
@@ -72,7 +72,7 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
     lengths: list[int] = []
     positions = 0
     for entry in entries:
-        shard = read_searched(data / entry.file, entry.sha256)
+        shard = read_known(data / entry.file, entry.sha256)
         columns = shard.columns
         if len(columns.winners) != entry.games:
             raise RecordError(

@@ -20,25 +20,25 @@ move is replayed, every probability must be one of a legal action (shard_checks.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.data import shard_checks
 from ringrift_cli.data.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
-from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
+from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.game import layout as L
+from ringrift_cli.game.container import Count, Header, check_setting, located, pack, unpack
 from ringrift_cli.game.playout import LongArray
-from ringrift_cli.game.record import GameRecord, unpacked
+from ringrift_cli.game.record import GameRecord
 from ringrift_cli.game.result import result_of
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
+from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
@@ -46,9 +46,6 @@ from ringrift_cli.store.manifest import SEARCHED, add_to_manifest, new_entry
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
 ENDING = SEARCHED
-DIGEST = 32
-COUNTS = ("games", "decisions", "positions", "choices")
-GAME_BYTES, DECISION_BYTES, CHOICE_BYTES = 10, 4, 6  # and 12 + 4 * players of a position
 
 
 @dataclass(frozen=True)
@@ -66,14 +63,32 @@ class SearchedGame:
     reason: int  # one of layout.py; RESIGNED
 
 
+class ShardHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The header of a shard."""
+
+    positions: Count  # decisions with a policy target
+    choices: Count  # their actions
+
+    @property
+    def body_bytes(self) -> int:
+        """Size of the columns before compression."""
+        position = 12 + 4 * self.players
+        return 10 * self.games + 4 * self.decisions + position * self.positions + 6 * self.choices
+
+
 @dataclass(frozen=True)
 class Shard:
-    """A shard that was read and found right."""
+    """A shard that was read; `read_searched` and `read_known` say what was checked."""
 
-    header: dict[str, Any]
+    header: ShardHeader
     sha256: str  # of the file
     columns: Columns
-    ends: IntArray  # [games, row size] where each game's decisions lead
+
+    @cached_property
+    def ends(self) -> IntArray:
+        """Where each game's decisions lead, [games, row size]; `RecordError` for an illegal one."""
+        header = self.header
+        return shard_checks.replayed(self.columns, header.board, header.players, header.pie_rule)
 
     @property
     def games(self) -> list[SearchedGame]:
@@ -102,7 +117,8 @@ class Shard:
     def records(self) -> list[GameRecord]:
         """The games without what the search found, as other commands take them."""
         header, found = self.header, []
-        T = tables(header["board"], header["players"])
+        kind = (header.board, header.players, header.pie_rule)
+        T = tables(header.board, header.players)
         for game, end in zip(self.games, self.ends, strict=True):
             last = end.copy()
             last[L.WINNER] = game.winner
@@ -110,10 +126,7 @@ class Shard:
             if game.reason == RESIGNED:
                 result = replace(result, reason="resignation")
             actions = tuple(game.actions.tolist())
-            board, players, pie_rule = header["board"], header["players"], header["pie_rule"]
-            found.append(
-                GameRecord(board, players, pie_rule, actions, result, dict(header["made"]))
-            )
+            found.append(GameRecord(*kind, actions, result, dict(header.made)))
         return found
 
 
@@ -136,39 +149,30 @@ def write_searched(
     """
     if not games:
         raise RecordError(f"{folder}: there are no games to write a shard of.")
-    _check_setting(board, players, pie_rule)
+    check_setting(board, players, pie_rule=pie_rule)
     columns = _columns(games, players)
     shard_checks.check(columns, board, players, pie_rule)
     columns = columns.rounded()
-    header = {
-        "rules": rules_hash(),
-        "codec": codec_hash(),
-        "board": board,
-        "players": players,
-        "pie_rule": pie_rule,
-        "made": made,
-        "games": len(games),
-        "decisions": len(columns.actions),
-        "positions": len(columns.plies),
-        "choices": len(columns.choices),
-    }
-    data = MAGIC + json.dumps(header).encode() + b"\n" + zlib.compress(_body(columns))
-    data += hashlib.sha256(data).digest()
+    header = ShardHeader(
+        rules=rules_hash(),
+        codec=codec_hash(),
+        board=board,
+        players=players,
+        pie_rule=pie_rule,
+        made=made,
+        games=len(games),
+        decisions=len(columns.actions),
+        positions=len(columns.plies),
+        choices=len(columns.choices),
+    )
+    data = pack(MAGIC, header, _body(columns))
     digest = sha256(data)
     path = folder / f"{digest[:16]}{ENDING}"
     write_whole(path, data)
-    told: dict[str, Any] = {key: value for key, value in header.items() if key != "choices"}
-    add_to_manifest(folder, new_entry(sha256=digest, file=path.name, **told))
+    facts = msgspec.structs.asdict(header)
+    del facts["choices"]
+    add_to_manifest(folder, new_entry(sha256=digest, file=path.name, **facts))
     return path
-
-
-def _check_setting(board: object, players: object, pie_rule: object) -> None:
-    """`RecordError` if there are no such games."""
-    known = board in BOARD_NAMES and type(players) is int and players in PLAYER_COUNTS
-    if not known or not isinstance(pie_rule, bool) or (pie_rule and players != 2):
-        raise RecordError(
-            f"board {board!r}, players {players!r} and pie_rule {pie_rule!r} are no game."
-        )
 
 
 def _columns(games: Sequence[SearchedGame], players: int) -> Columns:
@@ -231,84 +235,54 @@ def _body(c: Columns) -> bytes:
 def read_searched(
     path: Path, expected: str | None = None, *, most_choices: int | None = None
 ) -> Shard:
-    """A shard, every game of it replayed and checked.
+    """A shard from anywhere: its hash compared, every game replayed, every choice checked.
 
     `RecordError` names the file and what is wrong with it: bytes that do not hash to its name, or
     to `expected`, the SHA-256 that a manifest has for it; a game that is not right. `RulesMismatch`
-    for one made under other rules. With `most_choices` no more choices than about that are held
-    against the rules, those of games all over the shard; the rest is checked as ever.
+    for one made under other rules. With `most_choices` only about that many choices are checked,
+    those of games all over the shard; everything else is checked as ever.
     """
-    digest, data = _bytes_of(path, expected)
-    try:
-        header, columns = _unpack(data)
-        kind = (header["board"], header["players"], header["pie_rule"])
-        ends = shard_checks.check(columns, *kind, most_choices=most_choices)
-    except RingriftError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
-    return Shard(header, digest, columns.normalised(), ends)
+    shard = _read(path, expected)
+    header = shard.header
+    kind = (header.board, header.players, header.pie_rule)
+    with located(path):
+        shard_checks.check(shard.columns, *kind, most_choices=most_choices)
+    return replace(shard, columns=shard.columns.normalised())
 
 
-def read_decisions(path: Path, expected: str | None = None) -> tuple[dict[str, Any], Columns]:
-    """Header and columns of a shard that was checked before: nothing is replayed.
+def read_known(path: Path, expected: str) -> Shard:
+    """A shard that was checked in full where it was made, or where it came in: by its hash alone.
 
-    Errors as `read_searched`, of what can be seen without the rules of the game.
+    `expected` is the SHA-256 that its manifest has. Errors as `read_searched`, of what can be seen
+    without the rules of the game.
     """
-    _, data = _bytes_of(path, expected)
-    try:
-        return _unpack(data)
-    except RingriftError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
+    shard = _read(path, expected)
+    return replace(shard, columns=shard.columns.normalised())
 
 
-def _bytes_of(path: Path, expected: str | None) -> tuple[str, bytes]:
-    """SHA-256 and bytes of a file that is what its name, its checksum and `expected` say."""
-    try:
+def _read(path: Path, expected: str | None) -> Shard:
+    with located(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}.") from error
-    digest = sha256(data)
-    if not data.startswith(MAGIC):
-        if data.startswith(MAGIC.split(b" ", maxsplit=1)[0]):
-            raise RulesMismatch(f"{path}: a shard of another version than 1.")
-        raise RecordError(f"{path}: no shard of searched games.")
-    if path.stem != digest[:16] or (expected or digest) != digest:
-        raise RecordError(
-            f"{path}: its bytes hash to {digest[:16]}…, which is neither its name nor what its"
-            " manifest says: the file is damaged or was changed.",
-            hint="copy it again from where it was made, or delete it and its manifest line",
-        )
-    if hashlib.sha256(data[:-DIGEST]).digest() != data[-DIGEST:]:
-        raise RecordError(f"{path}: the checksum does not fit: the file is cut short or damaged.")
-    return digest, data
-
-
-def _unpack(data: bytes) -> tuple[dict[str, Any], Columns]:
-    """Header and columns. The checksum vouches for the bytes, but not for who wrote them."""
-    line, _, packed = data[len(MAGIC) : -DIGEST].partition(b"\n")
-    try:
-        header = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RecordError("its header is no JSON.") from error
-    if not isinstance(header, dict) or not isinstance(header.get("made"), dict):
-        raise RecordError("its header is no JSON object that says what made it.")
-    for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
-        if header.get(key) != own:
+        digest = sha256(data)
+        if data.startswith(MAGIC) and (path.stem != digest[:16] or (expected or digest) != digest):
+            raise RecordError(
+                f"its bytes hash to {digest[:16]}…, which is neither its name nor what its manifest"
+                " says: the file is damaged or was changed.",
+                hint="copy it again from where it was made, or delete it and its manifest line",
+            )
+        header, body = unpack(data, MAGIC, ShardHeader, is_verified=expected is not None)
+        if header.rules != rules_hash():
             raise RulesMismatch(
-                f"made under the {key} {header.get(key)}, but these are {own}.",
+                f"made under the rules {header.rules}, but these are {rules_hash()}.",
                 hint="games made by this version of ringrift",
             )
-    players: Any = header.get("players")
-    _check_setting(header.get("board"), players, header.get("pie_rule"))
-    counts: list[Any] = [header.get(key) for key in COUNTS]
-    if not all(type(n) is int and n >= 0 for n in counts) or counts[0] == 0:
-        raise RecordError(f"its header counts {dict(zip(COUNTS, counts, strict=True))}.")
-    sizes = (GAME_BYTES, DECISION_BYTES, 12 + 4 * players, CHOICE_BYTES)
-    size = sum(n * each for n, each in zip(counts, sizes, strict=True))
-    return header, _from_body(unpacked(packed, size), counts, players)
+        check_setting(header.board, header.players, pie_rule=header.pie_rule)
+        return Shard(header, digest, _from_body(body, header))
 
 
-def _from_body(body: bytes, counts: list[Any], players: int) -> Columns:
-    games, decisions, positions, choices = counts
+def _from_body(body: bytes, header: ShardHeader) -> Columns:
+    games, decisions, players = header.games, header.decisions, header.players
+    positions, choices = header.positions, header.choices
     at = 0
 
     def take(dtype: str, count: int) -> npt.NDArray[Any]:

@@ -135,8 +135,8 @@ def place_targets(
 
 def check(
     columns: Columns, board: str, players: int, pie_rule: bool, *, most_choices: int | None = None
-) -> IntArray:
-    """Final rows of the games, [G, row size]; `RecordError` for the first that is not right.
+) -> None:
+    """`RecordError` for the first game that is not right.
 
     Every decision must be legal and lead to the recorded result, or, where the game was resigned,
     to a position that is not over; every choice must be legal. With `most_choices` those of so many
@@ -144,17 +144,16 @@ def check(
     """
     T = tables(board, players)
     _check_numbers(columns, T)
-    ends = _replayed(columns, T, pie_rule)
+    ends = replayed(columns, board, players, pie_rule)
     _check_results(columns, T, ends)
     most = max(1, ROW_BYTES // (4 * int(T[L.T_ROW_SIZE])))
     if most_choices is None or len(columns.choices) <= most_choices:
         for first, end in parts(columns.position_offsets, most):
             _check_choices(columns, T, pie_rule, first, end)
-        return ends
+        return
     games = max(1, len(columns.winners) * most_choices // len(columns.choices))
     for game in np.linspace(0, len(columns.winners) - 1, games).astype(int).tolist():
         _check_choices(columns, T, pie_rule, game, game + 1)
-    return ends
 
 
 def parts(position_offsets: LongArray, most: int) -> Iterator[tuple[int, int]]:
@@ -208,8 +207,9 @@ def _refuse(games: LongArray, bad: BoolArray, what: str, found: npt.NDArray[Any]
         raise RecordError(f"game {games[i] + 1} has {what} {found[i]}.")
 
 
-def _replayed(c: Columns, T: IntArray, pie_rule: bool) -> IntArray:
+def replayed(c: Columns, board: str, players: int, pie_rule: bool) -> IntArray:
     """Final rows, [G, row size]; `RecordError` for a game with an illegal decision."""
+    T = tables(board, players)
     rows = np.zeros((len(c.winners), int(T[L.T_ROW_SIZE])), np.int32)
     playout.start_all(T, rows, np.ones(len(rows), np.bool_), pie_rule)
     failed = playout.replay_all(T, rows, c.game_offsets, c.actions)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.data.shard import Shard, read_searched
+from ringrift_cli.data.shard import Shard, read_known
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
 from ringrift_cli.game.playout import BoolArray
 from ringrift_cli.game.version import codec_hash, rules_hash
@@ -104,11 +104,11 @@ class Window:
 
     def _shard(self, entry: ShardEntry) -> Shard:
         path = self.folder / entry.file
-        shard = read_searched(path, entry.sha256)
+        shard = read_known(path, entry.sha256)
         for key in ("board", "players", "pie_rule", "games", "positions", "made"):
-            if shard.header[key] != getattr(entry, key):
+            if getattr(shard.header, key) != getattr(entry, key):
                 raise RecordError(
-                    f"{path}: its {key} is {shard.header[key]!r}, but the manifest says"
+                    f"{path}: its {key} is {getattr(shard.header, key)!r}, but the manifest says"
                     f" {getattr(entry, key)!r}.",
                     hint="delete the manifest line and the file, or copy both again",
                 )

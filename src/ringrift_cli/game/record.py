@@ -20,7 +20,6 @@ of the conformance games (conformance.py) can be read as well.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -34,6 +33,7 @@ from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.actions import action_space
+from ringrift_cli.game.container import Header, located, pack, unpack
 from ringrift_cli.game.notation import REASONS
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result, result_of
@@ -44,8 +44,6 @@ from ringrift_cli.store.files import write_whole
 MAGIC = b"RINGRIFT-GAMES 1\n"
 READABLE = "ringrift-game"
 VERSION = 1
-DIGEST = 32
-MOST_BODY = 1 << 31  # bytes
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,15 @@ class GameRecord:
         return [at.move(action) for at, action in self.positions() if action is not None]
 
 
+class CompactHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The header of a compact file."""
+
+    @property
+    def body_bytes(self) -> int:
+        """Size of the columns before compression."""
+        return (6 + self.players) * self.games + 4 * self.decisions
+
+
 def _result_json(result: Result) -> dict[str, Any]:
     return {"winner": result.winner, "reason": result.reason, "ranks": list(result.ranks)}
 
@@ -96,16 +103,16 @@ def to_compact(records: Sequence[GameRecord]) -> bytes:
         )
     made = _shared_made(records)
     lengths = np.array([len(r.actions) for r in records], "<u4")
-    header = {
-        "rules": rules_hash(first.rules),
-        "codec": codec_hash(),
-        "board": first.board,
-        "players": first.players,
-        "pie_rule": first.pie_rule,
-        "made": made,
-        "games": len(records),
-        "decisions": int(lengths.sum()),
-    }
+    header = CompactHeader(
+        rules=rules_hash(first.rules),
+        codec=codec_hash(),
+        board=first.board,
+        players=first.players,
+        pie_rule=first.pie_rule,
+        made=made,
+        games=len(records),
+        decisions=int(lengths.sum()),
+    )
     body = b"".join(
         (
             lengths.tobytes(),
@@ -115,8 +122,7 @@ def to_compact(records: Sequence[GameRecord]) -> bytes:
             np.concatenate([np.array(r.actions, "<u4") for r in records]).tobytes(),
         )
     )
-    data = MAGIC + json.dumps(header).encode() + b"\n" + zlib.compress(body)
-    return data + _digest(data)
+    return pack(MAGIC, header, body)
 
 
 def _shared_made(records: Sequence[GameRecord]) -> dict[str, Any]:
@@ -133,10 +139,6 @@ def _shared_made(records: Sequence[GameRecord]) -> dict[str, Any]:
                 hint="a readable record, .jsonl, holds any games",
             )
     return made if start is None else {**made, "first": start}
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def to_readable(record: GameRecord) -> dict[str, Any]:
@@ -182,18 +184,15 @@ def read_records(path: Path) -> list[GameRecord]:
     Raises `RecordError` for a damaged file or a game that does not replay, `RulesMismatch` for one
     made under other rules; both name the file and the place.
     """
-    try:
+    with located(path):
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RecordError(f"{path}: the compressed file is cut short or damaged.") from error
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}.") from error
-    if data.startswith(MAGIC):
-        return _from_compact(path, data)
-    if data.startswith(MAGIC.split(b" ", maxsplit=1)[0]):
-        raise RulesMismatch(f"{path}: a compact record of another version than 1.")
+            try:
+                data = gzip.decompress(data)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise RecordError("the compressed file is cut short or damaged.") from error
+        if data.startswith(MAGIC.split(b" ", maxsplit=1)[0]):
+            return _from_compact(data)
     return _from_lines(path, data)
 
 
@@ -208,20 +207,14 @@ def is_compact(path: Path) -> bool:
         return False
 
 
-def compact_decisions(path: Path) -> tuple[dict[str, Any], IntArray, Any]:
+def compact_decisions(path: Path) -> tuple[CompactHeader, IntArray, Any]:
     """Header, decisions of all games and where each game's begin, [games + 1], of a compact file.
 
     For files that were checked before: nothing is replayed. Errors as `read_records`.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}.") from error
-    header, body = _opened(path, data)
-    try:
+    with located(path):
+        header, body = unpack(path.read_bytes(), MAGIC, CompactHeader)
         return header, *_decisions(header, body)
-    except RingriftError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
 
 
 def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
@@ -256,7 +249,7 @@ def from_document(document: Any) -> GameRecord:
             raise RecordError(f"neither a record of the format {READABLE!r} nor one with 'steps'.")
         if document.get("version") != VERSION:
             raise RulesMismatch(f"a record of version {document.get('version')}, not {VERSION}.")
-        rules = _rules(document)
+        rules = _rules(document.get("rules"))
         moves, made = document.get("moves"), document.get("made", {})
     board, players, pie = _setting(document)
     if not isinstance(made, dict):
@@ -286,13 +279,11 @@ def _setting(document: dict[str, Any]) -> tuple[str, int, bool]:
     raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
 
 
-def _rules(document: dict[str, Any]) -> int:
-    """The version of the rules of a document; `RulesMismatch` if this program has none such."""
-    version = rules_version(document.get("rules"))
+def _rules(digits: object) -> int:
+    """The version of the rules with a hash; `RulesMismatch` if this program does not know it."""
+    version = rules_version(digits)
     if version is None:
-        raise RulesMismatch(
-            f"made under the rules {document.get('rules')}, but these are {rules_hash()}."
-        )
+        raise RulesMismatch(f"made under the rules {digits}, but these are {rules_hash()}.")
     return version
 
 
@@ -307,79 +298,21 @@ def _settle(position: Position, document: dict[str, Any]) -> Result:
     return result
 
 
-def _from_compact(path: Path, data: bytes) -> list[GameRecord]:
-    header, body = _opened(path, data)
-    try:
-        return _games(header, body)
-    except RingriftError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
-
-
-def _opened(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and body of a compact file; errors name it."""
-    if len(data) < len(MAGIC) + DIGEST or _digest(data[:-DIGEST]) != data[-DIGEST:]:
-        raise RecordError(f"{path}: the checksum does not fit: the file is cut short or damaged.")
-    try:
-        return _unpack(data)
-    except RingriftError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
-
-
-def _unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and body. The checksum vouches for the bytes, but not for who wrote them."""
-    line, _, packed = data[len(MAGIC) : -DIGEST].partition(b"\n")
-    try:
-        header = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RecordError("its header is no JSON.") from error
-    if not isinstance(header, dict):
-        raise RecordError("its header is no JSON object.")
-    _rules(header)
-    if header.get("codec") != codec_hash():
-        raise RulesMismatch(
-            f"its actions are numbered by {header.get('codec')}, but these by {codec_hash()}."
-        )
-    _, players, header["pie_rule"] = _setting(header)
-    games, decisions = header.get("games"), header.get("decisions")
-    if type(games) is not int or type(decisions) is not int or games < 1 or decisions < 1:
-        raise RecordError(f"it says that it holds {games} games with {decisions} decisions.")
-    size = (6 + players) * games + 4 * decisions
-    body = unpacked(packed, size)
-    made = header.get("made")
-    if not isinstance(made, dict) or type(made.get("first", 0)) is not int:
-        raise RecordError(f"its 'made' is {made!r}.")
-    return header, body
-
-
-def unpacked(packed: bytes, size: int) -> bytes:
-    """The `size` bytes that a body is to hold; `RecordError` if it does not, or is no body.
-
-    What was packed so as to fill any memory is not unpacked.
-    """
-    if size > MOST_BODY:
-        raise RecordError(f"its header speaks of {size} bytes, more than the {MOST_BODY} allowed.")
-    stream = zlib.decompressobj()
-    try:
-        body = stream.decompress(packed, size + 1)
-    except zlib.error as error:
-        raise RecordError("its body is not compressed.") from error
-    if len(body) != size or not stream.eof:
-        raise RecordError(f"its body holds {len(body)} bytes or more, not {size}.")
-    return body
-
-
-def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
+def _from_compact(data: bytes) -> list[GameRecord]:
     """The games of a compact file, replayed on all cores."""
-    count, players = header["games"], header["players"]
+    header, body = unpack(data, MAGIC, CompactHeader)
+    count, players, pie_rule = header.games, header.players, header.pie_rule and header.players == 2
+    rules = _rules(header.rules)
     actions, offsets = _decisions(header, body)
     at = 4 * count
     winners, reasons = (np.frombuffer(body, np.uint8, count, at + k * count) for k in range(2))
     ranks = np.frombuffer(body, np.uint8, players * count, at + 2 * count).reshape(count, players)
-    rows = _replay(header, offsets, actions)
-    shared = dict(header["made"])
+    T = tables(header.board, players, rules)
+    rows = _replay(T, pie_rule, offsets, actions)
+    shared = dict(header.made)
     start = shared.pop("first", None)
-    rules = _rules(header)
-    T = tables(header["board"], players, rules)
+    if type(start) not in (int, type(None)):
+        raise RecordError(f"its 'made' names the first game {start!r}.")
     records = []
     for i in range(count):
         result = result_of(T, rows[i])
@@ -389,29 +322,24 @@ def _games(header: dict[str, Any], body: bytes) -> list[GameRecord]:
             raise RecordError(f"game {i + 1}: its result is {recorded}, the moves give {result}.")
         moves = tuple(actions[offsets[i] : offsets[i + 1]].tolist())
         made = shared if start is None else {**shared, "number": start + i}
-        records.append(
-            GameRecord(header["board"], players, header["pie_rule"], moves, result, made, rules)
-        )
+        records.append(GameRecord(header.board, players, pie_rule, moves, result, made, rules))
     return records
 
 
-def _decisions(header: dict[str, Any], body: bytes) -> tuple[IntArray, Any]:
+def _decisions(header: CompactHeader, body: bytes) -> tuple[IntArray, Any]:
     """Decisions of all games, and where each game's begin, [games + 1]."""
-    count, players = header["games"], header["players"]
-    lengths = np.frombuffer(body, "<u4", count)
-    actions = np.frombuffer(body, "<u4", header["decisions"], (6 + players) * count)
+    lengths = np.frombuffer(body, "<u4", header.games)
+    actions = np.frombuffer(body, "<u4", header.decisions, (6 + header.players) * header.games)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-    if offsets[-1] != len(actions) or actions.max() >= action_space(header["board"]).size:
+    if offsets[-1] != len(actions) or actions.max() >= action_space(header.board).size:
         raise RecordError("its games have other lengths in all, or a number is no action.")
     return actions.astype(np.int32), offsets
 
 
-def _replay(header: dict[str, Any], offsets: Any, actions: IntArray) -> IntArray:
+def _replay(T: IntArray, pie_rule: bool, offsets: Any, actions: IntArray) -> IntArray:
     """Final rows of the games, [games, row size]; `RecordError` for one that does not replay."""
-    count = header["games"]
-    T = tables(header["board"], header["players"], _rules(header))
-    rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
-    playout.start_all(T, rows, np.ones(count, np.bool_), header["pie_rule"])
+    rows = np.zeros((len(offsets) - 1, int(T[L.T_ROW_SIZE])), np.int32)
+    playout.start_all(T, rows, np.ones(len(rows), np.bool_), pie_rule)
     failed = playout.replay_all(T, rows, offsets, actions)
     for i in np.flatnonzero(failed >= 0).tolist():
         ply, length = int(failed[i]), int(offsets[i + 1] - offsets[i])

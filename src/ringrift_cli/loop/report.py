@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.data.shard import SearchedGame, read_searched
+from ringrift_cli.data.shard import SearchedGame, ShardHeader, read_known
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.loop import journal as cycle_journal
@@ -305,18 +305,18 @@ def _games(data: Path, record: Record) -> list[str]:
     entries = [entry for entry in searched(data) if entry.sha256 in newest]
     if not entries:
         return []
-    shard = read_searched(data / entries[-1].file, entries[-1].sha256)
+    shard = read_known(data / entries[-1].file, entries[-1].sha256)
     player = PLAYERS[record["selfplay"]["model"]["kind"]]
     parts = [f"<h3>Games that {player} played in cycle {record['cycle']}</h3>"]
     games = shard.games[:GAMES]
     return parts + [_game(number, game, shard.header) for number, game in enumerate(games, 1)]
 
 
-def _game(number: int, game: SearchedGame, header: dict[str, Any]) -> str:
+def _game(number: int, game: SearchedGame, header: ShardHeader) -> str:
     """A game at a few moments, with its ending."""
     actions = game.actions.tolist()
     wanted = {round(share * len(actions)) for share in MOMENTS}
-    position = Position.initial(header["board"], header["players"], pie_rule=header["pie_rule"])
+    position = Position.initial(header.board, header.players, pie_rule=header.pie_rule)
     drawn = []
     for ply in range(len(actions) + 1):
         if ply in wanted:

@@ -58,10 +58,10 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
     search was surprised.
     """
     header = shards[0].header
-    board, players = str(header["board"]), int(header["players"])
+    board, players = header.board, header.players
     columns = joined([shard.columns for shard in shards])
     ends = np.concatenate([shard.ends for shard in shards])
-    held = [held_out(shard.sha256, len(shard.ends), validation_share) for shard in shards]
+    held = [held_out(shard.sha256, shard.header.games, validation_share) for shard in shards]
     game = columns.game_of_position()
     never = np.concatenate(held)[game]
     training = np.flatnonzero(~never)
@@ -75,7 +75,7 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
     return TrainData(
         board,
         players,
-        bool(header["pie_rule"]),
+        header.pie_rule,
         columns,
         game,
         _owners(T, ends),
@@ -90,7 +90,7 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
 def training_positions(shard: Shard, validation_share: float) -> int:
     """Positions of a shard that are trained on."""
     counts = np.diff(shard.columns.position_offsets)
-    return int(counts[~held_out(shard.sha256, len(shard.ends), validation_share)].sum())
+    return int(counts[~held_out(shard.sha256, shard.header.games, validation_share)].sum())
 
 
 def _owners(T: IntArray, ends: IntArray) -> ByteArray:
