@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ringrift_cli.data import game_index
 from ringrift_cli.data import retention as cycle_data
-from ringrift_cli.data.game_index import FILE, GameIndex, hashes_of_file
+from ringrift_cli.data.game_index import FILE, GameIndex, hashes_of_entry
 from ringrift_cli.data.intake import COMPACT, READABLE, Arrivals, adopt, conflict, place
 from ringrift_cli.data.shard import ENDING, MAGIC, SearchedGame, write_searched
 from ringrift_cli.data.window import WindowSetting, choose
@@ -294,9 +294,9 @@ def test_what_passed_is_known_before_it_is_entered_and_its_second_copy_passes(
         arrivals.check(other, told, here)
 
 
-def held(folder: Path, path: Path) -> tuple[int, str | None]:
+def held(folder: Path, other: Path, entry: ShardEntry) -> tuple[int, str | None]:
     with GameIndex(folder) as index:
-        return index.holders(hashes_of_file(path, sha256(path.read_bytes())))
+        return index.holders(hashes_of_entry(other.parent, entry))
 
 
 def test_the_index_is_a_cache_that_may_go_or_be_damaged(
@@ -307,27 +307,27 @@ def test_the_index_is_a_cache_that_may_go_or_be_damaged(
     Arrivals().check(first, entry, here)
     take(first, entry, here)
     path = here / FILE
-    assert held(here, first) == (10, first.name)
+    assert held(here, first, entry) == (10, first.name)
     whole = path.read_bytes()
 
     def unread(*_: object) -> None:
         raise AssertionError("it is in the index")
 
     with monkeypatch.context() as patch:
-        patch.setattr(game_index, "hashes_of_file", unread)
+        patch.setattr(game_index, "hashes_of_entry", unread)
         with GameIndex(here) as index:
             assert index.knows(entry.sha256)
     for damaged in (b"", b"another program's\n", whole[:100], whole[:4096], whole[:-4096]):
         path.write_bytes(damaged)
         with contextlib.suppress(RecordError):  # it was damaged and has been deleted
-            held(here, first)
-        assert held(here, first) == (10, first.name)
+            held(here, first, entry)
+        assert held(here, first, entry) == (10, first.name)
     path.unlink()
     take(second, later, here)
-    assert held(here, second) == (10, second.name)
+    assert held(here, second, later) == (10, second.name)
     remove_from_manifest(here, [later.sha256])
     (here / second.name).unlink()
-    assert held(here, second) == (0, None)
+    assert held(here, second, later) == (0, None)
 
 
 def test_two_processes_share_the_index(games: list[SearchedGame], tmp_path: Path) -> None:
@@ -335,10 +335,10 @@ def test_two_processes_share_the_index(games: list[SearchedGame], tmp_path: Path
     second, later = shard(tmp_path / "b", games[10:20])
     here = tmp_path / "here"
     with GameIndex(here) as one, GameIndex(here) as other:
-        one.add(entry.sha256, first.name, hashes_of_file(first, entry.sha256))
-        other.add(later.sha256, second.name, hashes_of_file(second, later.sha256))
+        one.add(entry.sha256, first.name, hashes_of_entry(first.parent, entry))
+        other.add(later.sha256, second.name, hashes_of_entry(second.parent, later))
         assert other.knows(entry.sha256)
-        assert one.holders(hashes_of_file(second, later.sha256)) == (10, second.name)
+        assert one.holders(hashes_of_entry(second.parent, later)) == (10, second.name)
 
 
 def test_what_cannot_be_read_here_is_no_fault_of_what_comes(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from ringrift_cli.data.shard import (
     MAGIC,
     SearchedGame,
     Shard,
-    read_known,
+    read_entry,
     read_searched,
     write_searched,
 )
@@ -329,18 +330,21 @@ def test_another_shard_under_its_name_is_found(shard: Path) -> None:
 def test_a_known_shard_is_checked_by_its_hash_alone(
     shard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = hashlib.sha256(shard.read_bytes()).hexdigest()
-    full = read_searched(shard, digest)
+    (entry,) = read_manifest(shard.parent)
+    full = read_searched(shard, entry.sha256)
     body = zlib.decompress(shard.read_bytes()[len(MAGIC) : -DIGEST].partition(b"\n")[2])
     illegal = forged(shard, body=body[:20] + b"\x01\0\0\0" + body[24:])
     monkeypatch.setattr(shard_checks, "check", None)
-    known = read_known(shard, digest)
+    known = read_entry(shard.parent, entry)
     assert (known.columns.targets == full.columns.targets).all()
     assert (known.ends == full.ends).all()
     assert known.records() == full.records()
     with pytest.raises(RecordError, match="its bytes hash to"):
-        read_known(shard, digest[::-1])
-    other = read_known(illegal, hashlib.sha256(illegal.read_bytes()).hexdigest())
+        read_entry(shard.parent, msgspec.structs.replace(entry, sha256="0" * 64))
+    changed = hashlib.sha256(illegal.read_bytes()).hexdigest()
+    other = read_entry(
+        shard.parent, msgspec.structs.replace(entry, sha256=changed, file=illegal.name)
+    )
     with pytest.raises(RecordError, match="is not legal"):
         assert other.ends is None
 

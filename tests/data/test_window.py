@@ -191,7 +191,7 @@ def test_reading_checks_every_shard(folder: Path) -> None:
 def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
     rewrite(folder, {3: {"made": {"generation": 7}}})
     window = choose(folder, WindowSetting("hex8", 2, least=1), now=NOON)
-    with pytest.raises(RecordError, match=r"but the manifest says \{'generation': 7\}"):
+    with pytest.raises(RecordError, match=r"but its manifest entry says \{'generation': 7\}"):
         window.read()
 
 

@@ -19,14 +19,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ringrift_cli.data.shard import ENDING, read_known
+from ringrift_cli.data.shard import read_entry
 from ringrift_cli.errors import OutputError, RecordError
 from ringrift_cli.game.container import Header
 from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.locks import locked
-from ringrift_cli.store.manifest import read_manifest, stamp
+from ringrift_cli.store.manifest import ShardEntry, read_manifest, stamp
 
 Hashes = npt.NDArray[np.uint64]
 Kind = tuple[str, int, bool]  # board, players, pie rule
@@ -62,10 +62,11 @@ def hashes_of_decisions(
     return hashes_of(kind, (data[first:end] for first, end in pairwise(bounds)))
 
 
-def hashes_of_file(path: Path, sha256: str) -> Hashes:
+def hashes_of_entry(folder: Path, entry: ShardEntry) -> Hashes:
     """The same of a file of games that was checked before; `RecordError` if it cannot be read."""
-    if path.name.endswith(ENDING):
-        shard = read_known(path, sha256)
+    path = folder / entry.file
+    if entry.is_searched:
+        shard = read_entry(folder, entry)
         return hashes_of_decisions(shard.header, shard.columns.actions, shard.columns.game_offsets)
     if path.name.endswith(COMPACT):
         return hashes_of_decisions(*compact_decisions(path))
@@ -226,7 +227,7 @@ class GameIndex:
         seen = stamp(self.folder)
         if seen == self._seen:
             return
-        listed = {entry.sha256: entry.file for entry in read_manifest(self.folder)}
+        listed = {entry.sha256: entry for entry in read_manifest(self.folder)}
         known = dict(self._database.execute("SELECT sha256, number FROM shards"))
         gone = [(known[name],) for name in known.keys() - listed.keys() - self._pending]
         if gone:
@@ -238,9 +239,9 @@ class GameIndex:
             self._database.execute("COMMIT")
         self.unread = {}
         for sha256 in listed.keys() - known.keys():
-            file = listed[sha256]
+            entry = listed[sha256]
             try:
-                self._insert(sha256, file, hashes_of_file(self.folder / file, sha256))
+                self._insert(sha256, entry.file, hashes_of_entry(self.folder, entry))
             except RecordError as error:  # ours, so no fault of what is checked against it
-                self.unread[file] = error.message
+                self.unread[entry.file] = error.message
         self._seen = seen

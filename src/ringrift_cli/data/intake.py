@@ -24,7 +24,7 @@ from ringrift_cli.data.game_index import (
     hashes_of_documents,
     readable_documents,
 )
-from ringrift_cli.data.shard import ENDING, read_searched
+from ringrift_cli.data.shard import ENDING, compare, read_searched
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game.record import MAGIC, compact_decisions, from_document, read_records
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
@@ -93,8 +93,7 @@ def _checked(path: Path, entry: ShardEntry) -> Hashes:
     """The games of a file that is what its name and its entry say."""
     if path.name.endswith(ENDING):
         shard = read_searched(path, entry.sha256, most_choices=MOST_CHOICES)
-        told = ("board", "players", "pie_rule", "made", "games", "decisions", "positions")
-        _compare(path, entry, {key: getattr(shard.header, key) for key in told})
+        compare(path.name, entry, shard.header)
         c = shard.columns
         return hashes_of_decisions(shard.header, c.actions, c.game_offsets)
     if path.name.endswith(COMPACT):

@@ -42,7 +42,7 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import SEARCHED, add_to_manifest, new_entry
+from ringrift_cli.store.manifest import SEARCHED, ShardEntry, add_to_manifest, new_entry
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
 ENDING = SEARCHED
@@ -78,7 +78,7 @@ class ShardHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that was read; `read_searched` and `read_known` say what was checked."""
+    """A shard that was read; `read_searched` and `read_entry` say what was checked."""
 
     header: ShardHeader
     sha256: str  # of the file
@@ -250,14 +250,27 @@ def read_searched(
     return replace(shard, columns=shard.columns.normalised())
 
 
-def read_known(path: Path, expected: str) -> Shard:
+def read_entry(folder: Path, entry: ShardEntry) -> Shard:
     """A shard that was checked in full where it was made, or where it came in: by its hash alone.
 
-    `expected` is the SHA-256 that its manifest has. Errors as `read_searched`, of what can be seen
-    without the rules of the game.
+    Errors as `read_searched`, of what can be seen without the rules of the game; `RecordError` too
+    if its manifest entry contradicts it.
     """
-    shard = _read(path, expected)
+    path = folder / entry.file
+    shard = _read(path, entry.sha256)
+    compare(path, entry, shard.header)
     return replace(shard, columns=shard.columns.normalised())
+
+
+def compare(place: object, entry: ShardEntry, header: ShardHeader) -> None:
+    """`RecordError` unless a manifest entry says the same as the header of its file."""
+    for key in ("board", "players", "pie_rule", "made", "games", "decisions", "positions"):
+        found, said = getattr(header, key), getattr(entry, key)
+        if found != said:
+            raise RecordError(
+                f"{place}: its {key} is {found!r:.80}, but its manifest entry says {said!r:.80}.",
+                hint="delete the manifest line and the file, or copy both again",
+            )
 
 
 def _read(path: Path, expected: str | None) -> Shard:

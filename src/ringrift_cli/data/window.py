@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.data.shard import Shard, read_known
+from ringrift_cli.data.shard import Shard, read_entry
 from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
 from ringrift_cli.game.playout import BoolArray
 from ringrift_cli.game.version import codec_hash, rules_hash
@@ -99,20 +99,8 @@ class Window:
         }
 
     def read(self) -> list[Shard]:
-        """The shards, newest first, each checked against its hash and its manifest line."""
-        return [self._shard(entry) for entry in self.entries]
-
-    def _shard(self, entry: ShardEntry) -> Shard:
-        path = self.folder / entry.file
-        shard = read_known(path, entry.sha256)
-        for key in ("board", "players", "pie_rule", "games", "positions", "made"):
-            if getattr(shard.header, key) != getattr(entry, key):
-                raise RecordError(
-                    f"{path}: its {key} is {getattr(shard.header, key)!r}, but the manifest says"
-                    f" {getattr(entry, key)!r}.",
-                    hint="delete the manifest line and the file, or copy both again",
-                )
-        return shard
+        """The shards, newest first, each compared with its hash and its manifest entry."""
+        return [read_entry(self.folder, entry) for entry in self.entries]
 
 
 def window_size(total: int, least: int, alpha: float = ALPHA, beta: float = BETA) -> int:

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.data.shard import SearchedGame, ShardHeader, read_known
+from ringrift_cli.data.shard import SearchedGame, ShardHeader, read_entry
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.loop import journal as cycle_journal
@@ -305,7 +305,7 @@ def _games(data: Path, record: Record) -> list[str]:
     entries = [entry for entry in searched(data) if entry.sha256 in newest]
     if not entries:
         return []
-    shard = read_known(data / entries[-1].file, entries[-1].sha256)
+    shard = read_entry(data, entries[-1])
     player = PLAYERS[record["selfplay"]["model"]["kind"]]
     parts = [f"<h3>Games that {player} played in cycle {record['cycle']}</h3>"]
     games = shard.games[:GAMES]
