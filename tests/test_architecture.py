@@ -41,7 +41,7 @@ BUDGET = {
     "data": 1600,
     "evaluate": 1750,
     "fleet": 8100,
-    "game": 6850,
+    "game": 6900,
     "loop": 3000,
     "nn": 2950,
     "play": 2080,
