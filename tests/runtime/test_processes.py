@@ -13,7 +13,7 @@ import pytest
 
 from ringrift_cli.game.playout import THREADS_VARIABLE
 from ringrift_cli.runtime import processes
-from ringrift_cli.runtime.processes import crew_of, signals_held
+from ringrift_cli.runtime.processes import ProcessGroup, signals_held
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -36,26 +36,26 @@ def test_each_has_its_share_of_the_cores(
         monkeypatch.setenv(THREADS_VARIABLE, before)
     monkeypatch.setattr(processes, "available_threads", lambda: 7)
     receiving, sending = CONTEXT.Pipe(duplex=False)
-    with crew_of(CONTEXT, 2) as crew:
-        crew.start(tell_threads, sending, name="one")
+    with ProcessGroup(CONTEXT, 2) as group:
+        group.start(tell_threads, sending, name="one")
         assert os.environ.get(THREADS_VARIABLE) == before
         assert receiving.recv() == "3"
-        crew.patience = 60
-    (process,) = crew.processes
+        group.patience = 60
+    (process,) = group.processes
     assert (process.name, process.exitcode) == ("one", 0)
 
 
 def test_none_is_left_and_all_are_waited_for_at_once() -> None:
     receiving, sending = CONTEXT.Pipe(duplex=False)
-    with crew_of(CONTEXT, 3) as crew:
-        crew.patience = 1.0
+    with ProcessGroup(CONTEXT, 3) as group:
+        group.patience = 1.0
         for number in range(3):
-            crew.start(hang, sending, name=str(number))
+            group.start(hang, sending, name=str(number))
         for _ in range(3):
             assert receiving.recv() == "there"
         start = time.monotonic()
     assert time.monotonic() - start < 2.5
-    assert [process.exitcode for process in crew.processes] == [-signal.SIGKILL] * 3
+    assert [process.exitcode for process in group.processes] == [-signal.SIGKILL] * 3
 
 
 def test_none_is_left_after_an_error() -> None:
@@ -65,9 +65,9 @@ def test_none_is_left_after_an_error() -> None:
 
 
 def begin_and_fail(sending: Connection) -> None:
-    with crew_of(CONTEXT, 1) as crew:
-        crew.patience = 0.1
-        crew.start(hang, sending, name="one")
+    with ProcessGroup(CONTEXT, 1) as group:
+        group.patience = 0.1
+        group.start(hang, sending, name="one")
         raise KeyboardInterrupt
 
 

@@ -83,14 +83,14 @@ def test_a_run_keeps_the_precision_it_began_with(tmp_path: Path, sources: Source
     """Whatever a profile says by the time it goes on; so the weights are those of one run."""
     save(DEVICE, TRAINING)
     told: list[Choice] = []
-    whole = train(SETTING, sources, tmp_path / "whole", say=told.append)
+    whole = train(SETTING, sources, tmp_path / "whole", on_choice=told.append)
     assert whole.precision == "bfloat16"
     assert told[0].text.startswith("Training in 1 thread and bfloat16: profile of ")
     stopped = train(SETTING, sources, tmp_path / "parts", should_stop=lambda: True)
     assert stopped.stopped
     assert train_state.read_state(tmp_path / "parts").precision == "bfloat16"
     save(DEVICE, structs.replace(TRAINING, precision="float32"))
-    resumed = train(SETTING, sources, tmp_path / "parts", resume=True, say=told.append)
+    resumed = train(SETTING, sources, tmp_path / "parts", resume=True, on_choice=told.append)
     assert resumed.precision == "bfloat16"
     assert resumed.identity == whole.identity
     assert told[1].text.startswith("Training in 1 thread and bfloat16: ")

@@ -28,7 +28,7 @@ from ringrift_cli.bench.subject import Measured, Rates, Round, Setting, Subject
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import GIGABYTE, TooLittleMemory, peak_bytes
-from ringrift_cli.runtime.processes import crew_of
+from ringrift_cli.runtime.processes import ProcessGroup
 from ringrift_cli.runtime.profiles import Entry, now, versions
 from ringrift_cli.selfplay.generate import GAMES_ON_A_CORE, GAMES_ON_A_GPU
 
@@ -98,15 +98,15 @@ def measured(
         return _self_play(subject, setting, effort, advance)
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    with crew_of(context, 1) as crew:
-        crew.start(_work, subject, setting, effort, sending, name="ringrift-bench")
+    with ProcessGroup(context, 1) as group:
+        group.start(_work, subject, setting, effort, sending, name="ringrift-bench")
         sending.close()
         rounds: list[Rates] = []
         while True:
             try:
                 told = receiving.recv()
             except EOFError:
-                raise ended_early(crew.processes[0]) from None
+                raise ended_early(group.processes[0]) from None
             if isinstance(told, RingriftError):
                 raise told
             if isinstance(told, tuple):

@@ -30,7 +30,7 @@ from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.runtime.machine import TooLittleMemory, peak_bytes
-from ringrift_cli.runtime.processes import SOON, crew_of
+from ringrift_cli.runtime.processes import SOON, ProcessGroup
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
@@ -122,16 +122,16 @@ def measure(setting: BenchSetting, advance: Callable[[], None] = lambda: None) -
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(setting.devices))
     receivers = []
-    with crew_of(context, len(setting.devices)) as crew:
+    with ProcessGroup(context, len(setting.devices)) as group:
         for number, device in enumerate(setting.devices):
             receiving, sending = context.Pipe(duplex=False)
             name = f"ringrift-bench-{number}"
-            crew.start(work, setting, device, number, barrier, sending, name=name)
+            group.start(work, setting, device, number, barrier, sending, name=name)
             sending.close()
             receivers.append(receiving)
         rounds = []
         for _ in range(setting.rounds):
-            rounds.append(_heard(receivers, crew.processes))
+            rounds.append(_heard(receivers, group.processes))
             advance()
         return _speed(setting, rounds)
 

@@ -260,7 +260,7 @@ def _train(
             folder,
             resume=resume,
             tell=tell,
-            say=out.choice,
+            on_choice=out.choice,
             should_stop=lambda: bool(signalled()),
         )
         signal = signalled()

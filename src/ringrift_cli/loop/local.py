@@ -183,7 +183,7 @@ class RealSteps:
                 work.out,
                 resume=True,
                 tell=_TrainingMeter(meter).tell,
-                say=lambda choice: watch.note(choice.text) if choice.refused else None,
+                on_choice=lambda choice: watch.note(choice.text) if choice.refused else None,
                 should_stop=should_stop,
             )
         if found.checkpoint is None or found.identity is None:

@@ -1,4 +1,4 @@
-"""Processes that work side by side on the cores of this machine, and end with what began them."""
+"""Groups of worker processes on this machine, which end with the block that started them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any
+from typing import Any, Self
 
 from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
 
 SOON = 5.0  # seconds that processes may take to end when something went wrong
 
 
-class Crew:
-    """Processes of a block of code; each of `count` has its share of the cores."""
+class ProcessGroup:
+    """Processes of a block of code, each with its share of the cores; none outlives the block."""
 
     def __init__(self, context: SpawnContext, count: int) -> None:
         self._context, self._threads = context, max(1, available_threads() // count)
         self.processes: list[SpawnProcess] = []
         self.patience = SOON  # seconds that all of them together may take to end
 
+    def __enter__(self) -> Self:
+        return self
+
     def start(self, work: Callable[..., None], *args: Any, name: str) -> None:
-        """Begins a process that calls `work`, and that Ctrl-C in a terminal does not reach."""
+        """Starts a process that calls `work`, and that Ctrl-C in a terminal does not reach."""
         process = self._context.Process(target=work, args=args, name=name)
         with _threads_limited(self._threads), signals_held():
             process.start()
         self.processes.append(process)
 
-    def end(self) -> None:
-        """Waits for the processes as long as `patience` says, then kills those that are left."""
+    def __exit__(self, *_error: object) -> None:
         deadline = time.monotonic() + self.patience
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -41,20 +43,10 @@ class Crew:
 
 
 @contextmanager
-def crew_of(context: SpawnContext, count: int) -> Iterator[Crew]:
-    """A crew for `count` processes; whatever happens, none is left when this ends."""
-    crew = Crew(context, count)
-    try:
-        yield crew
-    finally:
-        crew.end()
-
-
-@contextmanager
 def signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until this ends; a process that is begun here never has them.
+    """Blocks SIGINT and SIGTERM; a process that is started here keeps them blocked.
 
-    It would die of a signal to the whole group while it imports, before it can ignore any.
+    Otherwise a signal to the whole group would end it while it imports.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
@@ -65,7 +57,7 @@ def signals_held() -> Iterator[None]:
 
 @contextmanager
 def _threads_limited(threads: int) -> Iterator[None]:
-    """A process that is begun here computes in so many threads."""
+    """Limits the threads of a process that is started here."""
     before = os.environ.get(THREADS_VARIABLE)
     os.environ[THREADS_VARIABLE] = str(threads)
     try:

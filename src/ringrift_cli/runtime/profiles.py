@@ -88,7 +88,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Found:
+class ProfileLookup:
     """The entry of a key, or in `text` the reason why none is used."""
 
     entry: Entry | None
@@ -104,10 +104,10 @@ class Choice:
     refused: bool = False  # a profile is there that could not be used
 
 
-Say = Callable[[Choice], None]
+OnChoice = Callable[[Choice], None]
 
 
-def silent(_choice: Choice) -> None:
+def ignore_choice(_choice: Choice) -> None:
     """Ignores a choice."""
 
 
@@ -148,26 +148,26 @@ def path_of(device: str) -> Path:
     return folder() / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
-def find(device: str, key: Key) -> Found:
+def find(device: str, key: Key) -> ProfileLookup:
     """The entry of a device for a key; `RecordError` if the device's file is damaged."""
     path = path_of(device)
     file = _read(path)
     if file is None:
-        return Found(None, f"no profile of {device}")
+        return ProfileLookup(None, f"no profile of {device}")
     if file.device != device:
         text = f"{path} is the profile of {file.device}, not of {device}"
-        return Found(None, text, refused=True)
+        return ProfileLookup(None, text, refused=True)
     entry = next((entry for entry in file.entries if entry.key == key), None)
     if entry is None:
-        return Found(None, f"{path} has no entry for {key}")
+        return ProfileLookup(None, f"{path} has no entry for {key}")
     if entry.ringrift != __version__:
         theirs, ours = f"ringrift {entry.ringrift}", __version__
     elif entry.rules != rules_hash():
         theirs, ours = f"rules {entry.rules}", rules_hash()
     else:
-        return Found(entry, f"profile of {device} from {entry.date[:10]}")
+        return ProfileLookup(entry, f"profile of {device} from {entry.date[:10]}")
     text = f"the entry of {path} for {key} was measured with {theirs}, not {ours}"
-    return Found(None, text, refused=True)
+    return ProfileLookup(None, text, refused=True)
 
 
 def save(device: str, entry: Entry) -> Path:

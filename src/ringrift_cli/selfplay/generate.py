@@ -22,8 +22,8 @@ import numpy as np
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import device_name
-from ringrift_cli.runtime.processes import SOON, Crew, crew_of
-from ringrift_cli.runtime.profiles import Choice, Key, Say, find, network_named, silent
+from ringrift_cli.runtime.processes import SOON, ProcessGroup
+from ringrift_cli.runtime.profiles import Choice, Key, OnChoice, find, ignore_choice, network_named
 from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, work
 from ringrift_cli.settings import Config
@@ -96,15 +96,15 @@ def of_config(
     seed: int,
     generation: int,
     devices: tuple[str, ...],
-    say: Say = silent,
+    on_choice: OnChoice = ignore_choice,
 ) -> GenerateSetting:
     """Self-play of a checkpoint under the settings, or without one of the teacher.
 
-    `say` is told the number of concurrent games, and why.
+    `on_choice` receives the number of concurrent games, and why.
     """
     run, play = config.run, config.selfplay
     key = key_of(model, run.board, run.players) if model and not play.concurrent else None
-    play = replace(play, concurrent=games_at_once(devices, play.concurrent, key, say))
+    play = replace(play, concurrent=games_at_once(devices, play.concurrent, key, on_choice))
     return GenerateSetting(
         run.board, run.players, run.pie_rule, seed, model, identity, play, generation, devices
     )
@@ -118,7 +118,10 @@ def key_of(model: Path, board: str, players: int) -> Key:
 
 
 def games_at_once(
-    devices: tuple[str, ...], asked: int | None, key: Key | None = None, say: Say = silent
+    devices: tuple[str, ...],
+    asked: int | None,
+    key: Key | None = None,
+    on_choice: OnChoice = ignore_choice,
 ) -> int:
     """Games that each process keeps under way, and says why.
 
@@ -128,20 +131,20 @@ def games_at_once(
     """
     each = "games at once in a process"
     if asked:
-        say(Choice(f"{asked:,} {each}, as asked for."))
+        on_choice(Choice(f"{asked:,} {each}, as asked for."))
         return asked
     default = GAMES_ON_A_CORE if devices[0] == "cpu" else GAMES_ON_A_GPU
     if key is None:
-        say(Choice(f"{default:,} {each}: the default."))
+        on_choice(Choice(f"{default:,} {each}: the default."))
         return default
     found = [find(name, key) for name in dict.fromkeys(device_name(one) for one in devices)]
     entries = [one.entry for one in found if one.entry is not None]
     if len(entries) == len(found):
         games = min(entry.batch for entry in entries)
-        say(Choice(f"{games:,} {each}: {found[0].text}."))
+        on_choice(Choice(f"{games:,} {each}: {found[0].text}."))
         return games
     missing = next(one for one in found if one.entry is None)
-    say(Choice(f"{default:,} {each}, the default: {missing.text}.", missing.refused))
+    on_choice(Choice(f"{default:,} {each}, the default: {missing.text}.", missing.refused))
     return default
 
 
@@ -214,11 +217,11 @@ def _add(summary: Generated, told: Told) -> None:
 class _Team:
     """The processes of a run, and what they share."""
 
-    def __init__(self, context: SpawnContext, crew: Crew, missing: int) -> None:
+    def __init__(self, context: SpawnContext, group: ProcessGroup, missing: int) -> None:
         self.tickets = context.Value("q", 0)
         # no locks: this process must not wait for one that is dead
         self.limit, self.stop = context.RawValue("q", missing), Flag(context)
-        self.crew = crew
+        self.group = group
         self.waiting: dict[Connection, int] = {}  # processes that have not ended yet
 
     def listen(self) -> Iterator[Told]:
@@ -229,7 +232,7 @@ class _Team:
             try:
                 told = connection.recv()
             except EOFError:
-                process = self.crew.processes[number]
+                process = self.group.processes[number]
                 process.join(PATIENCE)
                 raise RingriftError(
                     f"Process {number} of the self-play ended with exit code {process.exitcode};"
@@ -251,8 +254,8 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
     games.
     """
     context = multiprocessing.get_context("spawn")
-    with crew_of(context, len(setting.devices)) as crew:
-        team = _Team(context, crew, missing)
+    with ProcessGroup(context, len(setting.devices)) as group:
+        team = _Team(context, group, missing)
         try:
             for number, device in enumerate(setting.devices):
                 entropy = [setting.seed, setting.generation, salt, number]
@@ -260,10 +263,10 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
                 receiving, sending = context.Pipe(duplex=False)
                 shared = (team.tickets, team.limit, team.stop, sending, os.getpid())
                 name = f"ringrift-selfplay-{number}"
-                crew.start(work, setting, folder, device, seed, *shared, name=name)
+                group.start(work, setting, folder, device, seed, *shared, name=name)
                 sending.close()
                 team.waiting[receiving] = number
             yield team
         finally:
             team.stop.set()
-            crew.patience = SOON if team.waiting else PATIENCE
+            group.patience = SOON if team.waiting else PATIENCE

@@ -27,7 +27,7 @@ from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import TrainingError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.runtime.profiles import Choice, Say, silent
+from ringrift_cli.runtime.profiles import Choice, OnChoice, ignore_choice
 from ringrift_cli.text import counted
 from ringrift_cli.train import start as train_start
 from ringrift_cli.train import state as train_state
@@ -94,15 +94,15 @@ def train(
     resume: bool = False,
     now: dt.datetime | None = None,
     tell: Tell = lambda step, steps, numbers: None,
-    say: Say = silent,
+    on_choice: OnChoice = ignore_choice,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainSummary:
     """Trains a network in the folder `out`.
 
     `tell` is called after each step with its number, the number of steps in all and what is known:
-    losses, samples_per_second, seconds_left, validation_loss. `say` is told in how many threads and
-    what precision it trains, and why (train_machine.py). When `should_stop` says so, the state
-    is written and the summary says `stopped`. With `resume` the run in `out` goes on, if there is
+    losses, samples_per_second, seconds_left, validation_loss. `on_choice` receives the number of
+    threads and the precision, and why (train/machine.py). When `should_stop` says so, the state is
+    written and the summary says `stopped`. With `resume` the run in `out` goes on, if there is
     one: of a finished run it is only the summary.
 
     Raises `UsageError` for a run that is there without `resume`, or that was begun with another
@@ -122,7 +122,7 @@ def train(
         advice = advised(setting, learner.network.architecture)
         with computing_in(advice.threads) as threads:
             how = f"{counted(threads, 'thread')} and {learner.precision}"
-            say(Choice(f"Training in {how}: {advice.text}.", advice.refused))
+            on_choice(Choice(f"Training in {how}: {advice.text}.", advice.refused))
             run.go(should_stop)
         return run.summary()
 
