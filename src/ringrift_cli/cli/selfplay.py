@@ -219,7 +219,7 @@ def _setting(out: Output, config: Config, model: str, generation: int | None) ->
         seed=run.seed,
         generation=generation,
         devices=devices,
-        say=out.choice,
+        on_choice=out.choice,
     )
 
 
