@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from ringrift_cli.errors import NotationError, RulesMismatch
 from ringrift_cli.game import engine, state
@@ -73,7 +76,7 @@ def _is_mobile(T: IntArray, S: IntArray, p: int) -> bool:
 
 
 def _fill(
-    board: Board, T: IntArray, cells: tuple[str, ...], hands: tuple[int, ...], out: tuple[int, ...]
+    board: Board, T: IntArray, cells: Sequence[str], hands: Sequence[int], out: Sequence[int]
 ) -> IntArray:
     """A row with these cells, hands and eliminated rings, seat 0 to place; checks the rings."""
     S = state.new_row(T)
@@ -139,40 +142,19 @@ def to_json(board: Board, T: IntArray, S: IntArray) -> dict[str, Any]:
     return document
 
 
-def _field(document: dict[str, Any], name: str, kind: type) -> Any:
-    value = document.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-        raise NotationError(f"Saved position: {name!r} is {value!r}, expected a {kind.__name__}.")
-    return value
-
-
-def _seat(value: Any, name: str, players: int) -> int:
-    if value is None:
-        return -1
-    if type(value) is not int or not 1 <= value <= players:
-        raise NotationError(f"Saved position: {name!r} is {value!r}, expected 1 to {players}.")
-    return value - 1
-
-
-def _counts(document: dict[str, Any], name: str, players: int) -> tuple[int, ...]:
-    values = _field(document, name, list)
-    if len(values) != players or not all(type(n) is int and 0 <= n <= L.FULL for n in values):
-        raise NotationError(f"Saved position: {name!r} is {values!r}, expected {players} counts.")
-    return tuple(values)
-
-
-def _number(document: dict[str, Any], name: str, least: int) -> int:
-    value: int = _field(document, name, int)
-    if not least <= value <= L.FULL:
-        raise NotationError(f"Saved position: {name!r} is {value!r}, expected {least} or more.")
-    return value
-
-
-def _mask(document: dict[str, Any], name: str, players: int) -> int:
-    seats = _field(document, name, list)
-    if not all(type(seat) is int and 1 <= seat <= players for seat in seats):
-        raise NotationError(f"Saved position: {name!r} is {seats!r}, expected seats.")
-    return sum(1 << (seat - 1) for seat in set(seats))
+Seat = Annotated[int, Meta(ge=1, le=L.MAX_PLAYERS)]
+FIELDS: dict[str, Any] = {
+    "board": str,
+    "players": Literal[PLAYER_COUNTS],
+    "cells": str,
+    **{name: list[Annotated[int, Meta(ge=0, le=L.FULL)]] for name, _ in COUNTS},
+    **{name: bool for name, _ in FLAGS},
+    **{name: Annotated[int, Meta(ge=least, le=L.FULL)] for name, _, least in NUMBERS},
+    **{name: Literal[choices] for name, _, choices in CHOICES},
+    **{name: list[Seat] for name, _ in MASKS},
+}
+OPTIONAL = ("focus", str | None, None), *((name, Seat | None, None) for name, _ in SEATS)
+SCHEMA = msgspec.defstruct("SavedPosition", [*FIELDS.items(), *OPTIONAL])
 
 
 def from_json(document: Any) -> tuple[Board, int, IntArray, int]:
@@ -188,33 +170,32 @@ def from_json(document: Any) -> tuple[Board, int, IntArray, int]:
             f"Saved position of version {document.get('version')} under rules "
             f"{document.get('rules')}: this is version {VERSION}, rules {rules_hash()}."
         )
-    players = _field(document, "players", int)
-    if players not in PLAYER_COUNTS:
-        raise NotationError(f"Saved position: 'players' is {players}, expected 2, 3 or 4.")
-    board, cells = parse_rows(_field(document, "cells", str), players)
-    if board.name != document.get("board"):
+    try:
+        found = msgspec.structs.asdict(msgspec.convert(document, SCHEMA))
+    except msgspec.ValidationError as error:
+        raise NotationError(f"Saved position: {error}.") from error
+    players = found["players"]
+    seats = [found[name] or 0 for name, _ in SEATS] + [n for name, _ in MASKS for n in found[name]]
+    if max(seats) > players or any(len(found[name]) != players for name, _ in COUNTS):
+        raise NotationError(f"Saved position: it has seats or counts of others than {players}.")
+    board, cells = parse_rows(found["cells"], players)
+    if board.name != found["board"]:
         raise NotationError(f"Saved position: its cells are those of {board.name}.")
     T = tables(board.name, players, rules)
-    hands, out = (_counts(document, name, players) for name in ("hands", "eliminated"))
-    S = _fill(board, T, cells, hands, out)
+    S = _fill(board, T, cells, found["hands"], found["eliminated"])
     for name, at in COUNTS:
-        S[at : at + players] = _counts(document, name, players)
+        S[at : at + players] = found[name]
     for name, at in SEATS:
-        S[at] = _seat(document.get(name), name, players)
+        S[at] = (found[name] or 0) - 1
     for name, at in FLAGS:
-        S[at] = _field(document, name, bool)
-    for name, at, least in NUMBERS:
-        S[at] = _number(document, name, least)
+        S[at] = found[name]
+    for name, at, _ in NUMBERS:
+        S[at] = found[name]
     for name, at, choices in CHOICES:
-        value = document.get(name)
-        if value not in choices:
-            raise NotationError(
-                f"Saved position: {name!r} is {value!r}, expected one of {choices}."
-            )
-        S[at] = choices.index(value)
+        S[at] = choices.index(found[name])
     for name, at in MASKS:
-        S[at] = _mask(document, name, players)
-    S[L.FOCUS] = _focus(board, document.get("focus"))
+        S[at] = sum(1 << (seat - 1) for seat in {*found[name]})
+    S[L.FOCUS] = _focus(board, found["focus"])
     _check_consistent(T, S)
     return board, players, S, rules
 
