@@ -1,14 +1,13 @@
-"""The registry: which checkpoint is champion of a pool, on what evidence, and who was before.
+"""The registry: the champion of each pool, the evidence for it, and the champions before it.
 
     models/hex8-2p/IDENTITY.safetensors   weights
                    IDENTITY.json          what they are (checkpoint.py)
                    champion.json          the history of champions, the last one on top
 
-A pool is a board and a number of players, with or without the pie rule. `champion.json` is written
-in one step under a lock, and nothing is ever taken out of it, so that whoever reads it sees a whole
-history and whoever is killed leaves one. A promotion is an agreement of four: the evidence (from
-evaluate/gate.py) that accepts this model, the pool, the champion whom it beat, and files that are
-what their hashes say.
+A pool is a board and a number of players, with or without the pie rule. `champion.json` is replaced
+atomically under a lock, and nothing is ever removed from it, so that readers always find a complete
+history, whatever is killed. A promotion needs evidence (from evaluate/gate.py) that accepts this
+model in this pool against the present champion, and files that have their hashes.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
+
+import msgspec
 
 from ringrift_cli import settings as config
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch, UsageError
@@ -36,7 +36,8 @@ POINTER = "champion.json"
 SHORTEST_PREFIX = 4
 POOL = re.compile(r"([a-z]+[0-9]*)-([2-4])p(-pie)?")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
-PROMOTION, ROLLBACK = "promotion", "rollback"
+PROMOTION: Final = "promotion"
+ROLLBACK: Final = "rollback"
 
 
 def pool_name(board: str, players: int, pie_rule: bool = False) -> str:
@@ -59,7 +60,7 @@ class Entry:
     pool: str
     identity: str
     path: Path  # of the JSON; the weights lie beside it
-    document: dict[str, Any]  # what the JSON says
+    document: dict[str, Any]  # the JSON
 
     @property
     def weights(self) -> Path:
@@ -67,31 +68,35 @@ class Entry:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What whoever made it had to say: parents, data, steps, metrics."""
+        """Its origin, as its maker recorded it: parents, data, steps, metrics."""
         about: dict[str, Any] = self.document["about"]
         return about
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A change of champion."""
 
-    event: str  # promotion or rollback
-    identity: str  # who is champion since
-    parent: str | None  # who was before
+    event: Literal["promotion", "rollback"]
+    identity: str  # of the champion since then
+    parent: str | None  # the champion before
     time: str
-    evidence: dict[str, Any] | None  # of a promotion
-    reason: str | None  # of a rollback
+    evidence: dict[str, Any] | None = None  # of a promotion
+    reason: str | None = None  # of a rollback
 
     def document(self) -> dict[str, Any]:
-        told = {"evidence": self.evidence} if self.evidence is not None else {"reason": self.reason}
-        return {
-            "event": self.event,
-            "identity": self.identity,
-            "parent": self.parent,
-            "time": self.time,
-            **told,
-        }
+        """The event as JSON."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return document
+
+
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `champion.json`."""
+
+    format: int
+    pool: str
+    champion: str
+    since: str
+    history: list[Event]  # oldest first
 
 
 class Registry:
@@ -120,18 +125,20 @@ class Registry:
         if not path.exists():
             return []
         try:
-            document = json.loads(path.read_bytes())
-            if document["format"] != FORMAT:
-                raise RulesMismatch(
-                    f"{path} has format {document['format']!r}; this program writes {FORMAT}."
-                )
-            events = [_event(event) for event in document["history"]]
-            if document["pool"] != pool or document["champion"] != events[-1].identity:
-                raise ValueError("it contradicts itself, or belongs to another pool")
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            found = msgspec.json.decode(path.read_bytes(), type=History)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError(
-                f"{path} is no history of champions: {error}.", hint="bring it back from a backup"
+                f"{path} is not a history of champions: {error}.",
+                hint="restore it from a backup",
             ) from error
+        if found.format != FORMAT:
+            raise RulesMismatch(f"{path} has format {found.format}; this program writes {FORMAT}.")
+        events = found.history
+        if found.pool != pool or not events or found.champion != events[-1].identity:
+            raise RecordError(
+                f"{path} contradicts itself, or belongs to another pool.",
+                hint="restore it from a backup",
+            )
         return events
 
     def champion(self, pool: str) -> Entry | None:
@@ -140,7 +147,7 @@ class Registry:
         return self._known(pool, line[-1]) if line else None
 
     def evidence(self, pool: str) -> dict[str, Any] | None:
-        """On what the present champion was promoted; None without a champion."""
+        """The evidence of the present champion's promotion; None without a champion."""
         events = self.history(pool)
         if not events:
             return None
@@ -148,14 +155,14 @@ class Registry:
         return own[-1].evidence
 
     def earlier(self, pool: str) -> list[Entry]:
-        """Champions that later ones beat, the latest first, without the present one."""
+        """Former champions that were not rolled back, the latest first."""
         line = _line(self.history(pool))
         return [self._known(pool, identity) for identity in reversed(line[:-1])]
 
     def find(self, pool: str, name: str) -> Entry:
         """The model of a name.
 
-        `champion`, `previous` (whom `rollback` would bring back), an identity or its first four
+        `champion`, `previous` (the result of a `rollback`), an identity or its first four
         digits or more, or the path of a checkpoint, which may lie elsewhere. `UsageError` if there
         is no such model, or more than one.
         """
@@ -185,18 +192,18 @@ class Registry:
     # ---- changing -------------------------------------------------------------------------------
 
     def add(self, pool: str, path: Path) -> Entry:
-        """Copies a checkpoint into a pool, and checks what has arrived.
+        """Copies a checkpoint into a pool, and checks the copy.
 
-        A model that is there, and whole, stays as it is, with what it says of itself.
-        `RingriftError` of the kinds that `checkpoint.load` raises if the checkpoint is damaged or
-        another board's. A copy that was cut off is not seen by anybody: the JSON comes last.
+        An undamaged model that is there already stays as it is. Errors as `checkpoint.load` if the
+        checkpoint is damaged or of another board. An interrupted copy is invisible: the JSON is
+        written last.
         """
         entry = self._entry(pool, path.with_suffix(".json"))
         self._check(entry)
         folder = self._folder(pool)
         folder.mkdir(parents=True, exist_ok=True)
         copy = Entry(pool, entry.identity, folder / f"{entry.identity}.json", entry.document)
-        with self._alone(pool):
+        with self._locked(pool):
             known = self._whole(copy)
             if known is not None:
                 return known
@@ -206,13 +213,13 @@ class Registry:
         return copy
 
     def remove(self, pool: str, identity: str) -> int:
-        """Deletes a model; how many bytes that frees.
+        """Deletes a model; the bytes that this frees.
 
-        `UsageError` for the champion and for those that a rollback can bring back, each after the
-        other: what is champion, and may be again, stays. The history keeps its evidence.
+        `UsageError` for the champion and for those that rollbacks could bring back. The history
+        keeps its evidence.
         """
         entry = self._known(pool, identity)
-        with self._alone(pool):
+        with self._locked(pool):
             self.check_removable(pool, identity)
             files = [path for path in (entry.path, entry.weights) if path.exists()]
             size = sum(path.stat().st_size for path in files)
@@ -235,20 +242,20 @@ class Registry:
         """Makes a model of the pool its champion, if the evidence says so.
 
         `RingriftError` if the evidence does not accept this model against the present champion
-        under these rules, or if the checkpoint is missing or damaged. If the model is champion on
-        this very evidence already, nothing changes; written down once more, it is no other.
+        under these rules, or if the checkpoint is missing or damaged. Nothing changes if the model
+        is champion by the same games already.
         """
         evidence = json.loads(json.dumps(evidence))  # as it will be read back
         check_evidence(evidence, pool, identity)
         entry = self._known(pool, identity)
         self._check(entry)
         beaten = None if evidence["champion"] is None else evidence["champion"]["model"]
-        with self._alone(pool):
+        with self._locked(pool):
             self._known(pool, identity)  # nobody has removed it meanwhile
             events = self.history(pool)
             present = events[-1].identity if events else None
-            heard = _heard(evidence)
-            if any(e.identity == identity and _heard(e.evidence) == heard for e in events):
+            games = _games_of(evidence)
+            if any(e.identity == identity and _games_of(e.evidence) == games for e in events):
                 if present == identity:
                     return entry
                 raise RingriftError(
@@ -264,7 +271,7 @@ class Registry:
                     f" {pool} is {present or 'nobody'}: nobody was promoted.",
                     hint=f"ringrift models promote {identity}",
                 )
-            event = Event(PROMOTION, identity, present, _now(), evidence, None)
+            event = Event(PROMOTION, identity, present, _now(), evidence)
             self._write(pool, [*events, event])
         return entry
 
@@ -277,12 +284,12 @@ class Registry:
         if not reason.strip():
             raise UsageError("A rollback needs a reason.", hint='--reason "lost to a beginner"')
         self.find(pool, "previous")
-        with self._alone(pool):
+        with self._locked(pool):
             events = self.history(pool)
             line = _line(events)
             entry = self.find(pool, "previous")
             self._check(entry)
-            event = Event(ROLLBACK, entry.identity, line[-1], _now(), None, reason)
+            event = Event(ROLLBACK, entry.identity, line[-1], _now(), reason=reason)
             self._write(pool, [*events, event])
         return entry
 
@@ -293,7 +300,7 @@ class Registry:
         return self.folder / pool
 
     def _entry(self, pool: str, path: Path) -> Entry:
-        """What the JSON of a checkpoint says; the weights are not looked at."""
+        """A checkpoint by its JSON; the weights are not read."""
         document = checkpoint.read_about(path)
         return Entry(pool, document["identity"], path, document)
 
@@ -310,7 +317,7 @@ class Registry:
         return entry
 
     def _whole(self, entry: Entry) -> Entry | None:
-        """What lies where a model belongs; None unless it is there, and whole."""
+        """The model as it is in the registry; None unless it is there, and undamaged."""
         try:
             known = self._entry(entry.pool, entry.path)
             self._check(known)
@@ -319,7 +326,7 @@ class Registry:
         return known if known.identity == entry.identity else None
 
     def _check(self, entry: Entry) -> None:
-        """Loads the checkpoint strictly, and holds it to what it is called."""
+        """Loads the checkpoint strictly, and compares it with its name and its pool."""
         board, players = _parts(entry.pool)
         found = checkpoint.load(entry.path, board, players)
         if found.identity != entry.identity:
@@ -334,26 +341,19 @@ class Registry:
             )
 
     def _write(self, pool: str, events: list[Event]) -> None:
-        document = {
-            "format": FORMAT,
-            "pool": pool,
-            "champion": events[-1].identity,
-            "since": events[-1].time,
-            "history": [event.document() for event in events],
-        }
-        write_json(self._folder(pool) / POINTER, document)
+        last = events[-1]
+        history = History(FORMAT, pool, last.identity, last.time, events)
+        write_json(self._folder(pool) / POINTER, msgspec.to_builtins(history))
 
-    @contextmanager
-    def _alone(self, pool: str) -> Iterator[None]:
-        """The only one to change a pool."""
-        with locked(self._folder(pool) / ".lock"):
-            yield
+    def _locked(self, pool: str) -> AbstractContextManager[object]:
+        """Reserves a pool for changes."""
+        return locked(self._folder(pool) / ".lock")
 
 
 def check_evidence(evidence: dict[str, Any], pool: str, identity: str) -> None:
     """`RingriftError` unless the evidence accepts this model in this pool under these rules.
 
-    It must say so of its own accord, name the two, and hold games in every check, all passed.
+    Its verdict must be accepted, and every check passed with at least one game.
     """
     try:
         format_, rules, verdict = evidence["format"], evidence["rules"], evidence["verdict"]
@@ -388,8 +388,8 @@ def check_evidence(evidence: dict[str, Any], pool: str, identity: str) -> None:
         )
 
 
-def _heard(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the games of some evidence said: all but when it was written, and where models lay."""
+def _games_of(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The games of some evidence, without its time and the paths of models."""
     if evidence is None:
         return None
     checks = []
@@ -400,7 +400,7 @@ def _heard(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _line(events: list[Event]) -> list[str]:
-    """The champions that each beat the one before, without those rolled back; the present last."""
+    """The champions that were not rolled back, each of which beat the one before; the present last."""
     line: list[str] = []
     for event in events:
         if event.event == PROMOTION:
@@ -408,21 +408,6 @@ def _line(events: list[Event]) -> list[str]:
         else:
             line.pop()
     return line
-
-
-def _event(document: dict[str, Any]) -> Event:
-    kind = document["event"]
-    if kind not in (PROMOTION, ROLLBACK):
-        raise ValueError(f"there is an event {kind!r}")
-    promotion = kind == PROMOTION
-    return Event(
-        kind,
-        document["identity"],
-        document["parent"],
-        document["time"],
-        document["evidence"] if promotion else None,
-        None if promotion else document["reason"],
-    )
 
 
 def _parts(pool: str) -> tuple[str, int]:
