@@ -38,7 +38,7 @@ BUDGET = {
     "": 760,
     "bench": 1950,
     "cli": 6700,
-    "data": 1600,
+    "data": 1490,
     "evaluate": 1750,
     "fleet": 8100,
     "game": 6900,

@@ -400,7 +400,7 @@ def _games_of(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _line(events: list[Event]) -> list[str]:
-    """The champions that were not rolled back, each of which beat the one before; the present last."""
+    """The champions that were not rolled back, each after the one it beat; the present one last."""
     line: list[str] = []
     for event in events:
         if event.event == PROMOTION:
