@@ -492,14 +492,7 @@ def _of_file(path: Path | None) -> dict[str, Any]:
     if path is None and not FILE.exists():
         return {}
     path = path or FILE
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(
-            f"Cannot read {path}: {error.strerror}.", hint=f"ringrift init --out {path}"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    root = compose(path, f"ringrift init --out {path}")
     values = {}
     for section, part, where in _items(path, root, "sections"):
         if section not in SECTIONS:
@@ -510,6 +503,22 @@ def _of_file(path: Path | None) -> dict[str, Any]:
                 raise UsageError(f"{line}: {section}.{name} has no single value.")
             values[declared.label] = declared.read(node.value, line)
     return values
+
+
+def compose(path: Path, hint: str) -> Node | None:
+    """The YAML of a file, whose nodes know their lines; None for an empty one.
+
+    `UsageError` if it cannot be read, with `hint` if it is missing.
+    """
+    import yaml
+
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    return None if root is None or root.tag == NULL else root
 
 
 def _items(path: Path, node: Node | None, what: str) -> Iterator[tuple[str, Node, str]]:

@@ -12,16 +12,16 @@ from typing import Any
 
 from ringrift_cli.fleet import campaign, jobs
 from ringrift_cli.fleet.campaign import Campaign, Part
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.plan import ACTIVE, Placed
+from ringrift_cli.fleet.messages import Job, JobMeta, JobState
+from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.game import jit
 from ringrift_cli.store.manifest import read_manifest
 from tests.fleet import goods
-from tests.fleet.servers import Farm, Server, local_link
-from tests.fleet.stations import program
+from tests.fleet.servers import Farm, Server, furnish, local_link
 
 PLAYER = Path(__file__).with_name("player.py")
 LOOP = "0123456789abcdef"
@@ -38,20 +38,13 @@ def plays(server: Server, files: Sequence[bytes], behaviour: str = "") -> None:
 
 def stand_in(server: Server) -> None:
     """Lets a host have a ringrift that is `player.py`."""
-    path = server.work / "venv" / "bin" / "python"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = shlex.join([sys.executable, str(PLAYER), str(server.work)])
-    program(path, f'#!/bin/sh\nexec {words} "$@"\n')
+    furnish(server.work, shlex.join([sys.executable, str(PLAYER), str(server.work)]))
 
 
 def really_plays(server: Server) -> None:
     """Lets a host have this very ringrift, with what this machine has compiled."""
     base = shlex.quote(f"{jit.CACHE_VARIABLE}={jit.cache_root().parent}")
-    path = server.work / "venv" / "bin" / "python"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program(
-        path, f'#!/bin/sh\nexec env {base} OMP_NUM_THREADS=1 {shlex.quote(sys.executable)} "$@"\n'
-    )
+    furnish(server.work, f"env {base} OMP_NUM_THREADS=1 {shlex.quote(sys.executable)}")
 
 
 def behave(server: Server, behaviour: str) -> None:
@@ -59,14 +52,14 @@ def behave(server: Server, behaviour: str) -> None:
     (server.work / "behaviour").write_text(behaviour)
 
 
-def jobs_of(server: Server) -> dict[str, jobs.State]:
+def jobs_of(server: Server) -> dict[str, JobState]:
     """The jobs of a host, which is asked without SSH."""
-    with local_link(server.work) as link:
-        return {job["id"]: job for job in jobs.states(link)}
+    with local_link(server.work) as client:
+        return {job.id: job for job in jobs.states(client)}
 
 
 def running(server: Server) -> list[str]:
-    return [name for name, job in jobs_of(server).items() if job["state"] in ACTIVE]
+    return [name for name, job in jobs_of(server).items() if job.active]
 
 
 def made_by(server: Server) -> set[str]:
@@ -80,11 +73,19 @@ def made_by(server: Server) -> set[str]:
 
 def begin(server: Server, name: str, argv: list[str], **meta: Any) -> None:
     """Starts a job on a host that no campaign here has started."""
-    job = {"id": name, "argv": argv, "env": {}, "cwd": ".", "out": f"jobs/{name}/out"}
-    job |= {"env": {"RINGRIFT_OUT": f"jobs/{name}/out"}, "meta": {"gpus": [], **meta}}
-    with local_link(server.work) as link:
-        placed = Placed(server.name, (), {**job, "lease_s": 60.0, "grace_s": 5.0})
-        jobs.start(link, server.folder / "elsewhere", placed)
+    out = f"jobs/{name}/out"
+    job = Job(
+        id=name,
+        argv=argv,
+        env={"RINGRIFT_OUT": out},
+        out=out,
+        lease_s=60.0,
+        grace_s=5.0,
+        meta=JobMeta(**meta),
+    )
+    with local_link(server.work) as client:
+        placed = Placed(server.name, (), job)
+        jobs.start(client, server.folder / "elsewhere", placed)
 
 
 class Field:
@@ -103,11 +104,11 @@ class Field:
         """SHA-256 of what has arrived."""
         return [str(entry.sha256) for entry in read_manifest(self.runs / "hex8-2p" / "selfplay")]
 
-    def opener(self, host: Host, deadline: float) -> Link:
+    def opener(self, host: Host, deadline: float) -> Client:
         return open_link(host, self.state, deadline_s=deadline)
 
-    def collect(self, _host: Host, link: Link, folders: Sequence[str]) -> int:
-        return pull_over(link, self.state, self.destination, roots=folders).games
+    def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> int:
+        return pull_over(client, self.state, self.destination, roots=folders).games
 
     def campaign(self, cycle: int = 1, **more: Any) -> Campaign:
         options: dict[str, Any] = {

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from ringrift_cli.errors import RecordError
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
-from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.remote.wire import Message, Wire, WireError
+from ringrift_cli.fleet.wire import Wire, WireError
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry
 
 ENDINGS = (".shard", ".rrg")
 TIME = "2026-01-31T12:00:00Z"
+Message = dict[str, Any]
 Answer = Callable[[Message, Wire], None]
 
 
@@ -77,32 +78,32 @@ def destination(
     return Destination(folders, place, check, ENDINGS)
 
 
-class SocketWay:
-    """A `link.Way` over a socket."""
+class SocketTransport:
+    """A `client.Transport` over a socket."""
 
     def __init__(self, one: socket.socket) -> None:
         self.socket = one
 
     def read(self, most: int, within: float) -> bytes:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         self.socket.settimeout(within)
         return self.socket.recv(most)
 
     def write(self, data: bytes | bytearray | memoryview, within: float) -> None:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         self.socket.settimeout(within)
         self.socket.sendall(data)
 
-    def last_words(self) -> str | None:
-        """As `link.Way`."""
+    def exit_status(self) -> str | None:
+        """As `client.Transport`."""
         return None
 
     def run(self, command: str, stdin: bytes, within: float) -> tuple[int, bytes, bytes]:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -115,19 +116,19 @@ class Liar:
         self.answers = answers
         self.asked: list[Message] = []
 
-    def link(self, name: str = "liar") -> Link:
+    def link(self, name: str = "liar") -> Client:
         """A link to it."""
         near, far = socket.socketpair()
         threading.Thread(target=self._serve, args=(far,), daemon=True).start()
-        return Link(SocketWay(near), host=name)
+        return Client(SocketTransport(near), host=name)
 
     def _serve(self, far: socket.socket) -> None:
         wire = Wire(far.recv, far.sendall)
         with contextlib.suppress(OSError, WireError), far:
             while (message := wire.receive()) is not None:
-                assert isinstance(message, dict)
-                self.asked.append(message)
-                self.answers.get(message["op"], end)(message, wire)
+                asked = json.loads(bytes(message))
+                self.asked.append(asked)
+                self.answers.get(asked["op"], end)(asked, wire)
 
 
 def end(_message: Message, wire: Wire) -> None:
@@ -141,7 +142,8 @@ def says(*frames: Message) -> Answer:
     def answer(_message: Message, wire: Wire) -> None:
         for frame in frames:
             wire.send(frame)
-        wire.send({"end": "ok"})
+        if not any("end" in frame for frame in frames):
+            wire.send({"end": "ok"})
 
     return answer
 

@@ -1,4 +1,4 @@
-"""Starting jobs through a remote half and waiting for what becomes of them, for tests."""
+"""Starting jobs through an agent and waiting for what becomes of them, for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.fleet.remote.process import began
+from ringrift_cli.fleet.agent.supervise import began
 from tests.fleet.remotes import Remote
 
 State = dict[str, Any]

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from ringrift_cli.errors import HostUnreachable, RingriftError
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.ssh import open_link
 from tests.fleet.network import LOOPBACK
 
@@ -21,7 +21,7 @@ def at(*ports: int) -> list[str]:
     return [f"{LOOPBACK}:{port}" for port in ports]
 
 
-def opened(host: Host, deadline: float = SOON) -> Link:
+def opened(host: Host, deadline: float = SOON) -> Client:
     """A link, to be closed by whoever asked for it."""
     return open_link(host, None, deadline_s=deadline)
 

@@ -1,7 +1,8 @@
-"""The remote half as a process of this machine, spoken to over pipes, for tests."""
+"""The agent as a process of this machine, spoken to over pipes, for tests."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
@@ -11,14 +12,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ringrift_cli.fleet import bundle
-from ringrift_cli.fleet.remote.wire import Message, Wire
+import msgspec
+import pytest
+
+from ringrift_cli.fleet import package
+from ringrift_cli.fleet.wire import Wire
+from ringrift_cli.version import __version__
+from tests.fleet.servers import furnish
+
+Message = dict[str, Any]
 
 PATIENCE = 60.0  # s in which something must come
 
 
 class Remote:
-    """A started remote half. `wire` takes requests; `process` is what runs it."""
+    """A started agent. `wire` takes requests; `process` is what runs it."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -29,11 +37,11 @@ class Remote:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         if not ready:
-            raise TimeoutError("the remote half is silent")
+            raise TimeoutError("the agent is silent")
         return os.read(self.process.stdout.fileno(), most)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Says all of it to the remote half."""
+        """Says all of it to the agent."""
         assert self.process.stdin is not None
         left = memoryview(data)
         while left:
@@ -44,11 +52,19 @@ class Remote:
         self.wire.send({"op": op, **arguments})
         yield from self.rest()
 
+    def receive(self) -> Message | bytes | None:
+        """The next frame, decoded without a schema."""
+        frame = self.wire.receive()
+        if not isinstance(frame, msgspec.Raw):
+            return frame
+        found: Message = json.loads(bytes(frame))
+        return found
+
     def rest(self) -> Iterator[Message | bytes]:
         """The frames up to the end of an answer."""
         while True:
-            frame = self.wire.receive()
-            assert frame is not None, "the remote half is gone"
+            frame = self.receive()
+            assert frame is not None, "the agent is gone"
             yield frame
             if isinstance(frame, dict) and "end" in frame:
                 return
@@ -69,7 +85,7 @@ class Remote:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError("the remote half outlives its connection") from None
+            raise AssertionError("the agent outlives its connection") from None
 
     def __enter__(self) -> Self:
         return self
@@ -84,9 +100,10 @@ class Remote:
 
 
 def line(work: Path | str, python: str = sys.executable, before: str = "") -> str:
-    """The command line of a remote half, whose Python does something else `before`."""
-    told = bundle.command(python, str(work))
-    return told.replace("-c 'import base64", f"-c '{before}import base64", 1)
+    """The command line of an agent, whose Python does something else `before`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package, "START", before + package.START)
+        return package.command(python, str(work))
 
 
 def off(seconds: float) -> str:
@@ -115,7 +132,10 @@ def started(
 
 
 def remote(work: Path | str, **options: Any) -> Remote:
-    """A remote half that takes requests."""
+    """An agent that takes requests."""
+    if isinstance(work, Path) and not (work / "venv").exists():
+        furnish(work)
     found = started(work, **options)
-    bundle.hand_over(found.wire)
+    assert found.wire.expect_greeting()
+    assert found.receive() == {"version": __version__, "code": package.code_hash()}
     return found

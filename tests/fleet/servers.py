@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -25,9 +26,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ringrift_cli.fleet import bundle
+from ringrift_cli.fleet import package
+from ringrift_cli.fleet.agent.layout import CODE, VENV
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host, load
-from ringrift_cli.fleet.link import Link
 from tests.fleet.network import LOOPBACK, PATIENCE, Babbler, Listener, Proxy
 
 SSHD = Path("/usr/sbin/sshd")
@@ -77,6 +79,22 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def furnish(work: Path, program: str | None = None, python: str = sys.executable) -> None:
+    """Lets a host look as if our ringrift was deployed there.
+
+    It runs on `python`; jobs find `program` in its place, a command line, if one is given.
+    """
+    code = work / f"{CODE}{package.code_hash()}"
+    code.parent.mkdir(parents=True, exist_ok=True)
+    if not code.exists():
+        code.symlink_to(package.PACKAGE.parent)
+    script = work / VENV / "bin" / "python"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    own = shlex.quote(python)
+    script.write_text(f'#!/bin/sh\n[ "$1" = -I ] && exec {own} "$@"\nexec {program or own} "$@"\n')
+    script.chmod(0o755)
+
+
 class Server:
     """One sshd. `work` is the work folder of its host, `home` the home of whoever logs in."""
 
@@ -87,6 +105,7 @@ class Server:
         self.work = self.home / "ringrift"
         self.port = free_port()
         self.home.mkdir(parents=True)
+        furnish(self.work)
         self.public = make_key(self.folder / "host_key")
         self._more = more
         self._process: subprocess.Popen[bytes] | None = None
@@ -297,8 +316,8 @@ class Farm:
         return load(path).hosts[0]
 
 
-class ProcessWay:
-    """A `link.Way` to a remote half that is a process of this machine, without SSH."""
+class ProcessTransport:
+    """A `client.Transport` to an agent that is a process of this machine, without SSH."""
 
     def __init__(self, command: str, env: dict[str, str] | None = None) -> None:
         self._lock = threading.Lock()
@@ -313,7 +332,7 @@ class ProcessWay:
         )
 
     def read(self, most: int, within: float) -> bytes:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         source = self.process.stdout
         assert source is not None
         if not select.select([source], [], [], within)[0]:
@@ -321,7 +340,7 @@ class ProcessWay:
         return os.read(source.fileno(), most)
 
     def write(self, data: bytes | bytearray | memoryview, within: float) -> None:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         sink, rest = self.process.stdin, memoryview(data)
         assert sink is not None
         while rest:
@@ -329,8 +348,8 @@ class ProcessWay:
                 raise TimeoutError
             rest = rest[os.write(sink.fileno(), rest[: select.PIPE_BUF]) :]
 
-    def last_words(self) -> str | None:
-        """As `link.Way`."""
+    def exit_status(self) -> str | None:
+        """As `client.Transport`."""
         try:
             code = self.process.wait(1)
         except subprocess.TimeoutExpired:
@@ -340,7 +359,7 @@ class ProcessWay:
         return f"exit code {code}" + (f", {said[-1]}" if said else "")
 
     def run(self, command: str, stdin: bytes, within: float) -> tuple[int, bytes, bytes]:
-        """As `link.Way`."""
+        """As `client.Transport`."""
         try:
             done = subprocess.run(
                 ["/bin/sh", "-c", command],
@@ -354,7 +373,7 @@ class ProcessWay:
         return done.returncode, done.stdout, done.stderr
 
     def close(self) -> None:
-        """As `link.Way`; the remote half must end by itself, as it must when SSH is gone."""
+        """As `client.Transport`; the agent must end by itself, as it must when SSH is gone."""
         with self._lock:
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
                 assert pipe is not None
@@ -364,11 +383,13 @@ class ProcessWay:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-                raise AssertionError("the remote half outlives its connection") from None
+                raise AssertionError("the agent outlives its connection") from None
 
 
-def local_link(work: Path, *, host: str = "local", env: dict[str, str] | None = None) -> Link:
-    """A link to a remote half in a process here, whose work folder is `work`."""
-    link = Link(ProcessWay(bundle.command(sys.executable, str(work)), env), host=host)
-    link.open()
-    return link
+def local_link(work: Path, *, host: str = "local", env: dict[str, str] | None = None) -> Client:
+    """A client of an agent in a process here, whose work folder is `work`."""
+    if not (work / VENV).exists():
+        furnish(work)
+    client = Client(ProcessTransport(package.command(sys.executable, str(work)), env), host=host)
+    client.open()
+    return client

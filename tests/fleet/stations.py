@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -18,37 +19,16 @@ from typing import Any
 import pytest
 
 from ringrift_cli.fleet import cost
-from ringrift_cli.game.version import codec_hash, rules_hash
-from ringrift_cli.store.hashes import sha256
-from ringrift_cli.version import __version__
 from tests.conftest import Run
-from tests.fleet.servers import Farm, Server
+from tests.fleet.servers import Farm, Server, furnish
 
 SOON = 20.0  # s in which what must happen must have happened
 STUB = Path(__file__).with_name("stub.py")
-RECORD = b"ringrift_cli/__init__.py,,\n"
 
 
-def install(server: Server, **told: Any) -> None:
-    """Lets a host look as if our ringrift was deployed there; `told` is put in deployed.json.
-
-    Its program is the stub.
-    """
-    folder = server.work / "venv"
-    info = folder / f"lib/python3.11/site-packages/ringrift-{__version__}.dist-info"
-    info.mkdir(parents=True)
-    (info / "RECORD").write_bytes(RECORD)
-    deployed = {
-        "version": __version__,
-        "rules": rules_hash(),
-        "codec": codec_hash(),
-        "record_sha256": sha256(RECORD),
-        **told,
-    }
-    (server.work / ".ringrift").mkdir(exist_ok=True)
-    (server.work / ".ringrift/deployed.json").write_text(json.dumps(deployed))
-    (folder / "bin").mkdir()
-    program(folder / "bin/python", f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
+def install(server: Server) -> None:
+    """Lets the jobs of a host find the stub for our ringrift."""
+    furnish(server.work, shlex.join([sys.executable, "-I", "-S", str(STUB)]))
 
 
 def keep_account(state: Path, host: str, account: cost.Account) -> None:

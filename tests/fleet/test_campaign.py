@@ -14,9 +14,9 @@ import pytest
 
 from ringrift_cli.errors import FleetError, OutputError
 from ringrift_cli.fleet import campaign, health, jobs
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
 from tests.children import child
 from tests.fleet import goods
 from tests.fleet.campaigning import (
@@ -33,7 +33,7 @@ from tests.fleet.campaigning import (
     until,
 )
 from tests.fleet.network import LOOPBACK
-from tests.fleet.servers import Farm, Server, local_link
+from tests.fleet.servers import Farm, Server, furnish, local_link
 
 ROOT = Path(__file__).parents[2]
 ARGV = ["selfplay", "--board", "hex8", "--hours", "6"]
@@ -77,8 +77,8 @@ def test_enough_ends_the_jobs_and_brings_the_rest(farm: Farm, tmp_path: Path) ->
     assert {*field.prepared} == {"host-0", "host-1"}
     for server in servers:
         ((name, job),) = jobs_of(server).items()
-        assert (name, job["state"]) == (f"hex8-2p-c00001-{server.name}", "stopped")
-        assert job["argv"] == ["ringrift", *ARGV]
+        assert (name, job.state) == (f"hex8-2p-c00001-{server.name}", "stopped")
+        assert job.argv == ["ringrift", *ARGV]
 
 
 def test_a_host_that_dies_costs_nothing(farm: Farm, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_failures_between_which_something_arrives(farm: Farm, tmp_path: Path) ->
             until(lambda n=jobs_there: len(jobs_of(servers[0])) == n)  # type: ignore[misc]
             name, count = running(servers[0])[0], len(field.here)
             until(lambda n=count: len(field.here) > n)  # type: ignore[misc]
-            os.kill(jobs_of(servers[0])[name]["pid"], signal.SIGKILL)
+            os.kill(jobs_of(servers[0])[name].pid or 0, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -221,7 +221,7 @@ def test_a_coordinator_that_is_killed(farm: Farm, tmp_path: Path) -> None:
 def left(server: Server, name: str, **meta: object) -> None:
     """Starts a job there that belongs to no campaign that runs, and waits until it makes files."""
     begin(server, name, ["ringrift", *ARGV], **meta)
-    until(lambda: jobs_of(server)[name]["shards"])
+    until(lambda: jobs_of(server)[name].shards)
 
 
 def test_a_job_of_an_earlier_cycle_gives_way(farm: Farm, tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_a_job_of_an_earlier_cycle_gives_way(farm: Farm, tmp_path: Path) -> None
     assert parts["host-0"].error is None
     found = jobs_of(servers[0])
     assert {*found} == {"left", "hex8-2p-c00001-host-0"}
-    assert {job["state"] for job in found.values()} == {"stopped"}
-    assert found["left"]["shards"] > 0
+    assert {job.state for job in found.values()} == {"stopped"}
+    assert found["left"].shards > 0
     whole(field, servers)  # what it had made is here too
 
 
@@ -248,17 +248,17 @@ def test_jobs_of_others_stay_and_are_named(
     assert caught.value.message.endswith("host-0: busy with theirs")
     assert running(servers[0]) == ["theirs"]
     assert field.here == []
-    with local_link(servers[0].work) as link:
-        jobs.stop(link, "theirs", grace=0.0, insist=True)
+    with local_link(servers[0].work) as client:
+        jobs.stop(client, "theirs", grace=0.0, insist=True)
 
 
 def test_a_name_that_is_taken(farm: Farm, tmp_path: Path) -> None:
     """A folder of another loop's job of the same name, as of a run that was begun anew."""
     field, servers, hosts = field_of(farm, tmp_path, 30, hosts=1)
     left(servers[0], "hex8-2p-c00001-host-0", loop="another", campaign="x")
-    with local_link(servers[0].work) as link:
-        jobs.stop(link, "hex8-2p-c00001-host-0", grace=5.0)
-        jobs.wait(link, "hex8-2p-c00001-host-0", 5.0)
+    with local_link(servers[0].work) as client:
+        jobs.stop(client, "hex8-2p-c00001-host-0", grace=5.0)
+        jobs.wait(client, "hex8-2p-c00001-host-0", 5.0)
     theirs = made_by(servers[0])
     field.run(hosts)
     assert {*jobs_of(servers[0])} == {"hex8-2p-c00001-host-0", "hex8-2p-c00001-host-0.2"}
@@ -286,8 +286,8 @@ def test_a_host_that_may_begin_nothing(farm: Farm, tmp_path: Path) -> None:
     def drain() -> None:
         until(lambda: len(field.here) > 2)
         drained.set()
-        with local_link(servers[1].work) as link:
-            jobs.stop(link, "hex8-2p-c00001-host-1", grace=5.0)
+        with local_link(servers[1].work) as client:
+            jobs.stop(client, "hex8-2p-c00001-host-1", grace=5.0)
 
     drainer = threading.Thread(target=drain)
     drainer.start()
@@ -344,10 +344,10 @@ def test_a_host_that_does_not_let_go_is_left_and_named(
     field, _, hosts = field_of(farm, tmp_path, 30)
     release = threading.Event()
 
-    def collect(host: Host, link: Link, folders: Sequence[str]) -> int:
+    def collect(host: Host, client: Client, folders: Sequence[str]) -> int:
         if host.name == "host-1" and len(field.here) > 2:
             release.wait(30)  # it sends a byte now and then, say
-        return field.collect(host, link, folders)
+        return field.collect(host, client, folders)
 
     start = time.monotonic()
     parts = field.run(hosts, collect=collect)
@@ -376,7 +376,7 @@ def test_what_is_wrong_here_is_no_fault_of_a_host(farm: Farm, tmp_path: Path) ->
 
 def test_nothing_is_installed(farm: Farm, tmp_path: Path) -> None:
     field, servers, hosts = field_of(farm, tmp_path, 60, hosts=1)
-    (servers[0].work / "venv" / "bin" / "python").unlink()
+    furnish(servers[0].work, "/no/such/program")
     with pytest.raises(FleetError, match=r"failed, exit 127"):
         field.run(hosts)
     stand_in(servers[0])

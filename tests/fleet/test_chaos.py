@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.fleet import jobs
+from ringrift_cli.fleet.messages import Job
 from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.fleet.quarantine import QUARANTINE
 from ringrift_cli.fleet.ssh import open_link
@@ -32,7 +34,7 @@ from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.conftest import Ringrift
 from tests.fleet.network import Proxy
-from tests.fleet.servers import Farm, Server
+from tests.fleet.servers import Farm, Server, furnish
 
 PRODUCER = Path(__file__).with_name("producer.py")
 ROOT = Path(__file__).parents[2]
@@ -100,6 +102,7 @@ def clock_off(folder: Path) -> Path:
     (site / "sitecustomize.py").write_text(
         f"import time\ntrue = time.time\ntime.time = lambda: true() - {DAY}\n"
     )
+    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin" / "python"
 
 
@@ -132,11 +135,12 @@ def laid_out(farm: Farm, disk: Path, folder: Path, seconds: float, pace: float) 
         if number == LIAR:
             spoil(store)
         argv = [entries[number]["python"], str(PRODUCER), str(store), "jobs/play/out", str(pace)]
-        job = {"id": "play", "argv": argv, "env": {}, "cwd": ".", "out": "jobs/play/out"}
+        furnish(Path(entries[number]["work"]), python=entries[number]["python"])
+        job = Job(id="play", argv=argv, out="jobs/play/out", lease_s=60.0, grace_s=5.0)
         host = farm.host(server, python=entries[number]["python"], work=entries[number]["work"])
-        with open_link(host, None, deadline_s=20) as link:
-            placed = Placed(server.name, (), {**job, "lease_s": 60.0, "grace_s": 5.0, "meta": {}})
-            assert jobs.start(link, folder / f"state-{number}", placed)[0]
+        with open_link(host, None, deadline_s=20) as client:
+            placed = Placed(server.name, (), job)
+            assert jobs.start(client, folder / f"state-{number}", placed)[0]
     return found
 
 
@@ -253,8 +257,8 @@ def _state(folder: Path, server: Server) -> str:
     from ringrift_cli.fleet.hosts import load
 
     (host,) = [host for host in load(folder / "hosts.yaml").hosts if host.name == server.name]
-    with open_link(host, None, deadline_s=20) as link:
-        return str(jobs.one(link, "play")["state"])
+    with open_link(host, None, deadline_s=20) as client:
+        return jobs.one(client, "play").state
 
 
 def check(field: Field, last: dict[str, Any]) -> None:

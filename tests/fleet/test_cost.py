@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ringrift_cli.fleet import cost
-from ringrift_cli.fleet.hosts import Address, Budget, Fleet, Host
+from ringrift_cli.fleet.hosts import Budget, Fleet, Host
 
 NOON = dt.datetime.fromisoformat("2026-11-21T12:00").timestamp()  # local time
-A = Host("a", (Address("a", 22),), price=0.5)
-B = Host("b", (Address("b", 22),), price=2.0)
+A = Host(name="a", addresses=("a:22",), price=0.5)
+B = Host(name="b", addresses=("b:22",), price=2.0)
 
 
 def test_hours_count_from_the_first_answer_on(tmp_path: Path) -> None:

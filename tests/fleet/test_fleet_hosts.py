@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,8 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ringrift_cli.fleet import cost, deploy
-from ringrift_cli.fleet.deploy import Package, build
+from ringrift_cli.fleet import cost, package
 from ringrift_cli.fleet.hosts import EXAMPLE
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.selfplay.random_games import RandomSetting, play_random, write_shard
@@ -64,37 +64,22 @@ def test_init_writes_what_can_be_filled_in(here: Station, ringrift: Ringrift) ->
 # ---- deploy --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """A wheel of this ringrift and its lock."""
-    return build(tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture
-def made(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deploys find the wheel made."""
-    monkeypatch.setattr(deploy, "build", lambda _folder: package)
-
-
-def furnish(server: Server) -> None:
+def make_venv(server: Server) -> None:
     """A virtual environment that has all that a ringrift needs, so that nothing is downloaded."""
+    shutil.rmtree(server.work)
     venv = server.work / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     (packages,) = venv.glob("lib/python*/site-packages")
     (packages / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
-@pytest.mark.usefixtures("made")
 def test_a_deployed_host_is_what_we_are(
-    farm: Farm,
-    here: Station,
-    ringrift: Ringrift,
-    package: Package,
-    monkeypatch: pytest.MonkeyPatch,
+    farm: Farm, here: Station, ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = farm.server("desk")
-    furnish(server)
+    make_venv(server)
     here.know(server, {"name": "gone", "addresses": at(farm.dead_port())})
+    assert "desk: ringrift is not deployed there" in ringrift("fleet", "status", "--on", "desk").out
     run = ringrift("fleet", "deploy", "desk", "--dry-run")
     assert (run.code, run.out) == (0, f"desk: {server.work}/venv\n")
     assert not (server.work / ".ringrift").exists()
@@ -104,43 +89,42 @@ def test_a_deployed_host_is_what_we_are(
     desk, gone = sorted(told(run)["hosts"], key=lambda row: str(row["name"]))
     assert "gone cannot be reached" in gone["error"]
     assert "gone cannot be reached" in run.err
-    noted = json.loads((server.work / ".ringrift/deployed.json").read_bytes())
-    assert (noted["version"], noted["rules"]) == (__version__, rules_hash())
-    assert noted["codec"] == codec_hash()
-    assert noted["wheel_sha256"] == sha256(package.wheel.read_bytes())
-    assert {key: desk[key] for key in noted} == noted
-    (record,) = server.work.glob("venv/lib/python*/site-packages/ringrift-*/RECORD")
-    assert noted["record_sha256"] == sha256(record.read_bytes())
+    assert (desk["version"], desk["code"]) == (__version__, package.code_hash())
+    assert (desk["rules"], desk["codec"]) == (rules_hash(), codec_hash())
     assert ringrift("fleet", "status", "--on", "desk").code == 0
-    version = ("--", f"{server.work}/venv/bin/ringrift", "--version")
-    run = ringrift("fleet", "exec", "--on", "desk", *version)
-    assert run.out == f"desk: exit 0\n  ringrift {__version__}\n"
     events = [(event["host"], event["event"]) for event in here.events()]
     assert ("desk", "deployed") in events
     assert ("gone", "deploy failed") in events
+    own = "PYTHONPATH=$(echo .ringrift/code-*) venv/bin/python -P -m ringrift_cli --version"
+    run = ringrift("fleet", "exec", "--on", "desk", "--", f"cd {server.work}; env {own}")
+    assert run.out == f"desk: exit 0\n  ringrift {__version__}\n"
 
-    record.write_text(record.read_text() + "more.txt,,\n")  # somebody installs another one
-    assert "is not the one that was deployed" in ringrift("fleet", "status", "--on", "desk").out
+    # another version is beside it as long as jobs run
+    later = "f" * 64
+    (server.work / ".ringrift" / f"code-{later}").mkdir()
+    words = ("fleet", "deploy", "desk")
+    long = ("fleet", "run", "--on", "desk", "--name", "m", "--", "perft", "--depth", "9")
+    assert ringrift(*long).code == 0
+    assert ringrift(*words).code == 0
+    assert (server.work / ".ringrift" / f"code-{later}").exists()
+    assert ringrift("fleet", "stop", "m-desk", "--grace", "0").code == 0
+    assert ringrift(*words).code == 0
+    codes = [path.name for path in (server.work / ".ringrift").glob("code-*")]
+    assert codes == [f"code-{package.code_hash()}"]
 
     monkeypatch.setattr("ringrift_cli.game.version.rules_hash", lambda: "0" * 16)
-    run = ringrift("fleet", "deploy", "desk")
+    run = ringrift(*words)
     assert (run.code, run.out) == (1, "no host has it now\n")
     assert "desk: its ringrift is {" in run.err
     assert "and ours is {" in run.err
-    assert ringrift("fleet", "status", "--on", "desk").code == 1
-    run = ringrift("fleet", "run", "--on", "desk", "--", "selfplay")
-    assert run.code == 1
-    assert "desk: nothing, its ringrift" in run.out
 
 
-@pytest.mark.usefixtures("made")
 def test_what_stands_in_the_way_of_a_deploy_is_said(
     farm: Farm, here: Station, ringrift: Ringrift
 ) -> None:
     old, busy, broken = farm.servers(3)
     python = program(old.folder / "python", OLD.format(python=sys.executable))
     install(busy)
-    (broken.work / "venv/bin").mkdir(parents=True)
     program(broken.work / "venv/bin/python", "#!/bin/sh\necho no space left >&2\nexit 1\n")
     here.know(old.entry(python=str(python)), busy, broken)
     run = ringrift("fleet", "run", "--on", "host-1", "--name", "n", "--", "selfplay", "--last", 90)
@@ -150,10 +134,9 @@ def test_what_stands_in_the_way_of_a_deploy_is_said(
     errors = {row["name"]: row["error"] for row in told(run)["hosts"]}
     said = f"host-0: {python} is not Python 3.11 or later with venv: it is Python 3.9.2"
     assert errors["host-0"] == said
-    assert errors["host-1"] == "host-1: n-host-1 would lose the ringrift under it."
-    assert errors["host-2"] == "host-2: pip could not install it: no space left"
+    assert errors["host-1"] == "host-1: n-host-1 would lose the packages under it."
+    assert errors["host-2"] == "host-2: pip could not install what it needs: no space left"
     assert "  try: `python:` of host-0 in hosts.yaml" in run.err
-    assert not list(farm.folder.glob("*/home/ringrift/.ringrift/deployed-*.json"))
     run = ringrift("fleet", "deploy", "nowhere")
     assert run.code == 2
     assert "has no host 'nowhere'" in run.err

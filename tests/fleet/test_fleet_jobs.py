@@ -79,7 +79,7 @@ def test_a_job_from_its_beginning_to_its_end(
     assert found["seconds"] >= 1
     told_there = begun(desk)
     words = ["--board", "hex8", "--games", "5", "--say", "grüße", "--last", "1"]
-    assert told_there["argv"] == ["-m", "ringrift_cli", "selfplay", *words]
+    assert told_there["argv"] == ["-P", "-m", "ringrift_cli", "selfplay", *words]
     assert told_there["env"]["RINGRIFT_OUT"] == "jobs/n-desk/out"
     assert told_there["env"]["RINGRIFT_GPUS"] == "none"
     assert int(told_there["env"]["RINGRIFT_SEED"]) > 0
@@ -94,7 +94,7 @@ def test_arguments_survive_every_character_of_a_shell(
     desk: Server, here: Station, ringrift: Ringrift
 ) -> None:
     assert play(ringrift, "n", *HARD).code == 0
-    assert begun(desk)["argv"] == ["-m", "ringrift_cli", "selfplay", *HARD]
+    assert begun(desk)["argv"] == ["-P", "-m", "ringrift_cli", "selfplay", *HARD]
     assert not list(desk.home.rglob("x"))
     ended(ringrift)
     assert state(ringrift)["argv"] == ["ringrift", "selfplay", *HARD]
@@ -201,7 +201,8 @@ def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringr
     servers = farm.servers(8)
     for server in servers[:6]:
         install(server)
-    install(servers[6], rules="older")
+    (code,) = (servers[6].work / ".ringrift").glob("code-*")
+    code.rename(code.with_name("code-older"))
     servers[7].stop()
     here.know(
         servers[0].entry(roles=["train"]),
@@ -232,7 +233,7 @@ def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringr
         "host-2": "it has 1 GB of memory, hex8 needs 4",
         "host-3": "it is busy",
         "host-4": "it is drained: ringrift fleet drain --undo host-4",
-        "host-6": "its ringrift has other rules or actions: ringrift fleet deploy host-6",
+        "host-6": "it has another ringrift: ringrift fleet deploy host-6",
     }
     assert sorted((here.state / "jobs").iterdir()) == before
     assert not (servers[5].work / "jobs").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -17,10 +18,11 @@ from ringrift_cli.cli import fleet
 from ringrift_cli.fleet import cost
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.loop.fleet_context import FleetContext
+from ringrift_cli.version import __version__
 from tests.conftest import Ringrift, Run
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import at
-from tests.fleet.servers import Farm
+from tests.fleet.servers import Farm, furnish
 from tests.fleet.stations import Station, install, keep_account, program, until
 
 MOST_SECONDS = 3.0
@@ -75,7 +77,7 @@ def test_forty_hosts_are_told_in_three_seconds(farm: Farm, here: Station) -> Non
         row = found[server.name]
         assert row["trouble"] == row["notes"] == []
         assert row["address"] == at(server.port)[0]
-        assert row["installed"]["version"] == row["deployed"]["version"]
+        assert row["version"] == __version__
         assert row["jobs"] == []
         assert row["disk_free"] > 0
     totals = told(run)["totals"]
@@ -150,15 +152,20 @@ def test_one_look_has_all_that_people_ask_for(
     farm: Farm, here: Station, ringrift: Ringrift
 ) -> None:
     server, other = farm.server("desk"), farm.server("bare")
-    install(server)
+    shutil.rmtree(other.work)
     smi = program(server.folder / "nvidia-smi", NVIDIA_SMI)
     path = f"PATH={smi.parent}:$PATH"
-    python = program(server.folder / "python", f'#!/bin/sh\n{path} exec {sys.executable} "$@"\n')
+    furnish(
+        server.work,
+        python=str(
+            program(server.folder / "python", f'#!/bin/sh\n{path} exec {sys.executable} "$@"\n')
+        ),
+    )
     pool = server.work / "models" / "hex8-2p"
     pool.mkdir(parents=True)
     (pool / "champion.json").write_text(json.dumps({"champion": "12ab34cd56ef7890"}))
     here.know(
-        server.entry(gpus=2, price=0.5, provider="vast", python=str(python)),
+        server.entry(gpus=2, price=0.5, provider="vast"),
         other,
         budget={"per_day": 5},
     )
@@ -231,13 +238,13 @@ def test_a_host_that_lies_is_one_host_in_trouble(
     honest, liar = farm.server("honest"), farm.server("liar")
     install(honest)
     install(liar)
-    python = program(liar.folder / "python", LIAR)
-    here.know(honest, liar.entry(python=str(python)))
+    furnish(liar.work, python=str(program(liar.folder / "python", LIAR)))
+    here.know(honest, liar)
     run = ringrift("fleet", "status", "--json")
     assert run.code == 1, run.err
     assert rows(run)["honest"]["trouble"] == []
-    said = "liar: what it says of itself cannot be: load is missing."
-    assert rows(run)["liar"]["trouble"] == [said]
+    (said,) = rows(run)["liar"]["trouble"]
+    assert "its reply to 'facts' does not fit: Object missing required field `load`" in said
 
 
 LIAR = """#!/usr/bin/python3
@@ -248,8 +255,8 @@ def say(**frame):
     sys.stdout.write("J%d\\n%s" % (len(text), text))
     sys.stdout.flush()
 
-sys.stdout.write("RINGRIFT 1\\n")
-say(have=sys.argv[-1])
+sys.stdout.write("RINGRIFT 2\\n")
+say(version="0", code=sys.argv[-1].rpartition("-")[2])
 sys.stdin.readline()
 say(end="ok", hostname="h", time=1.0, uptime_s=1.0, cores=1)
 sys.stdin.read()

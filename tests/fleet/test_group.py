@@ -9,9 +9,9 @@ import pytest
 
 from ringrift_cli.errors import FleetError, HostUnreachable
 from ringrift_cli.fleet.group import each, gather
-from ringrift_cli.fleet.hosts import Address, Host
+from ringrift_cli.fleet.hosts import Host
 
-HOSTS = [Host(name, (Address("x", 22),)) for name in ("a", "b", "c")]
+HOSTS = [Host(name=name, addresses=("x:22",)) for name in ("a", "b", "c")]
 
 
 def test_results_and_errors_stand_side_by_side() -> None:

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ringrift_cli.errors import RecordError, RemoteError, UsageError
 from ringrift_cli.fleet import jobs
-from ringrift_cli.fleet.hosts import Address, Host
+from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.messages import JobState
 from ringrift_cli.fleet.plan import Placed, job_of
-from ringrift_cli.fleet.remote.wire import Message, Wire
-from tests.fleet.goods import Liar
+from ringrift_cli.fleet.wire import Wire
+from tests.fleet.goods import Liar, Message
 
-HOST = Host("a", (Address("127.0.0.1", 22),))
+HOST = Host(name="a", addresses=("127.0.0.1:22",))
 
 
 def placed(*words: str, identity: str = "n-a") -> Placed:
     return Placed("a", (), job_of(["selfplay", *words], identity, HOST, ()))
-
-
-def told(state: str, identity: str = "n-a", **more: Any) -> dict[str, Any]:
-    """The state of a job."""
-    nothing = dict.fromkeys(("code", "signal", "started", "ended", "heartbeat_age_s", "error"))
-    counts = dict.fromkeys(("games", "shards", "bytes_log", "seconds"), 0)
-    return {"id": identity, "state": state, **nothing, **counts, "meta": {}, "argv": [], **more}
 
 
 def test_a_job_is_remembered_once(tmp_path: Path) -> None:
@@ -63,21 +56,23 @@ def test_what_a_host_refuses_was_never_started(tmp_path: Path) -> None:
     def refuse(_message: Message, wire: Wire) -> None:
         wire.send({"end": "error", "kind": "disk", "sentence": "The disk is full."})
 
-    with Liar(start=refuse).link() as link, pytest.raises(RemoteError, match="disk is full"):
-        jobs.start(link, tmp_path, placed())
+    with Liar(start=refuse).link() as client, pytest.raises(RemoteError, match="disk is full"):
+        jobs.start(client, tmp_path, placed())
     assert jobs.remembered(tmp_path) == {}
     jobs.remember(tmp_path, placed())
-    with Liar(start=refuse).link() as link, pytest.raises(RemoteError, match="disk is full"):
-        jobs.start(link, tmp_path, placed())
+    with Liar(start=refuse).link() as client, pytest.raises(RemoteError, match="disk is full"):
+        jobs.start(client, tmp_path, placed())
     assert set(jobs.remembered(tmp_path)) == {"n-a"}  # an earlier call may have started it
 
 
 def test_how_jobs_ended_is_kept(tmp_path: Path) -> None:
     jobs.remember(tmp_path, placed())
-    jobs.settle(tmp_path, [told("running"), told("done", "foreign")])
+    jobs.settle(
+        tmp_path, [JobState(id="n-a", state="running"), JobState(id="foreign", state="done")]
+    )
     assert jobs.ended(tmp_path) == {}
-    jobs.settle(tmp_path, [told("failed", code=3)])
-    assert jobs.ended(tmp_path)["n-a"]["code"] == 3
+    jobs.settle(tmp_path, [JobState(id="n-a", state="failed", code=3)])
+    assert jobs.ended(tmp_path)["n-a"].code == 3
     (tmp_path / "ended.json").write_text('{"n-a": {"state": "done"}}')
     with pytest.raises(RecordError, match="is no list of jobs"):
         jobs.ended(tmp_path)

@@ -10,12 +10,12 @@ import pytest
 
 from ringrift_cli.errors import BadOutput, HostUnreachable, OutputError, RemoteError
 from ringrift_cli.fleet import mirror, transfer
-from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.mirror import HELD, bring_folder, send_folder
-from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.transfer import Meter, Stopped
+from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256
-from tests.fleet.goods import Liar, says, sends
+from tests.fleet.goods import Liar, Message, says, sends
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import opened
 from tests.fleet.servers import Farm, local_link
@@ -47,7 +47,7 @@ def held_by(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def link(tmp_path: Path) -> Iterator[Link]:
+def client(tmp_path: Path) -> Iterator[Client]:
     with local_link(tmp_path / "work") as found:
         yield found
 
@@ -57,37 +57,37 @@ def there(tmp_path: Path) -> Path:
     return tmp_path / "work" / THERE
 
 
-def test_there_and_back(link: Link, tmp_path: Path, there: Path) -> None:
+def test_there_and_back(client: Client, tmp_path: Path, there: Path) -> None:
     source = fill(tmp_path / "source")
     (source / ".lock").write_bytes(b"")
-    assert send_folder(link, source, THERE, LAST, Meter()) == len(FILES)
+    assert send_folder(client, source, THERE, LAST, Meter()) == len(FILES)
     assert held_by(there) == FILES
-    assert send_folder(link, source, THERE, LAST, Meter()) == 0
+    assert send_folder(client, source, THERE, LAST, Meter()) == 0
     here = tmp_path / "here"
-    assert bring_folder(link, THERE, here, LAST, Meter()) == len(FILES)
+    assert bring_folder(client, THERE, here, LAST, Meter()) == len(FILES)
     assert held_by(here) == FILES
-    assert bring_folder(link, THERE, here, LAST, Meter()) == 0
+    assert bring_folder(client, THERE, here, LAST, Meter()) == 0
     (there / LAST).write_bytes(b"newer")
     (there / ".lock").write_bytes(b"theirs")
-    assert bring_folder(link, THERE, here, LAST, Meter()) == 1
+    assert bring_folder(client, THERE, here, LAST, Meter()) == 1
     assert held_by(here) == {**FILES, LAST: b"newer"}
 
 
-def test_a_folder_that_is_not_there(link: Link, tmp_path: Path) -> None:
-    assert bring_folder(link, THERE, tmp_path / "here", LAST, Meter()) == 0
+def test_a_folder_that_is_not_there(client: Client, tmp_path: Path) -> None:
+    assert bring_folder(client, THERE, tmp_path / "here", LAST, Meter()) == 0
     assert held_by(tmp_path / "here") == {}
 
 
 def test_the_file_that_tells_goes_last(
-    link: Link, tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ways, and nothing refers to what has not come when that breaks."""
     put, moved = transfer.put, transfer.move_in
     order: list[str] = []
 
-    def sent(link: Link, source: Path, path: str, *rest: object, **more: object) -> int:
+    def sent(client: Client, source: Path, path: str, *rest: object, **more: object) -> int:
         order.append(path.removeprefix(f"{THERE}/"))
-        return put(link, source, path, *rest, **more)  # type: ignore[arg-type]
+        return put(client, source, path, *rest, **more)  # type: ignore[arg-type]
 
     def came(part: Path, target: Path) -> None:
         order.append(target.name)
@@ -95,7 +95,7 @@ def test_the_file_that_tells_goes_last(
 
     monkeypatch.setattr(mirror, "put", sent)
     monkeypatch.setattr(mirror, "move_in", came)
-    send_folder(link, fill(tmp_path / "source"), THERE, LAST, Meter())
+    send_folder(client, fill(tmp_path / "source"), THERE, LAST, Meter())
     assert order[-1] == LAST
     assert sorted(order) == sorted(FILES)
     order.clear()
@@ -108,33 +108,33 @@ def test_the_file_that_tells_goes_last(
     here = fill(tmp_path / "here", {LAST: b"older", "state-0.safetensors": b"older"})
     monkeypatch.setattr(mirror, "move_in", breaks)
     with pytest.raises(OutputError):
-        bring_folder(link, THERE, here, LAST, Meter())
+        bring_folder(client, THERE, here, LAST, Meter())
     assert (here / LAST).read_bytes() == b"older"
     assert (here / "state-0.safetensors").exists()
     monkeypatch.setattr(mirror, "move_in", came)
-    bring_folder(link, THERE, here, LAST, Meter())
+    bring_folder(client, THERE, here, LAST, Meter())
     assert order[-1] == LAST
     assert held_by(here) == {**FILES, "state-0.safetensors": b"older"}
 
 
-def test_asked_to_stop(link: Link, tmp_path: Path, there: Path) -> None:
+def test_asked_to_stop(client: Client, tmp_path: Path, there: Path) -> None:
     fill(there)
     with pytest.raises(Stopped):
-        bring_folder(link, THERE, tmp_path / "here", LAST, Meter(), lambda: True)
+        bring_folder(client, THERE, tmp_path / "here", LAST, Meter(), lambda: True)
     assert not (tmp_path / "here" / LAST).exists()
     with pytest.raises(Stopped):
-        send_folder(link, there, "runs/other", LAST, Meter(), lambda: True)
+        send_folder(client, there, "runs/other", LAST, Meter(), lambda: True)
     assert not (tmp_path / "work" / "runs" / "other").exists()
 
 
 def test_no_room_here(
-    link: Link, tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(there)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=50_000_000))
     with pytest.raises(OutputError, match=r"0\.05 GB are free") as caught:
-        bring_folder(link, THERE, tmp_path / "here", LAST, Meter())
+        bring_folder(client, THERE, tmp_path / "here", LAST, Meter())
     assert caught.value.hint is not None
 
 
@@ -152,8 +152,8 @@ def test_a_transfer_that_is_cut_goes_on(
         tries += 1
         meter = Meter()
         try:
-            with opened(host) as link:
-                bring_folder(link, THERE, here, LAST, meter)
+            with opened(host) as client:
+                bring_folder(client, THERE, here, LAST, meter)
             break
         except HostUnreachable:
             came += meter.done
@@ -169,8 +169,8 @@ def test_a_transfer_that_is_cut_goes_on(
 
 
 def from_liar(liar: Liar, here: Path) -> int:
-    with liar.link() as link:
-        return bring_folder(link, THERE, here, LAST, Meter())
+    with liar.link() as client:
+        return bring_folder(client, THERE, here, LAST, Meter())
 
 
 def row(path: str, data: bytes = b"x") -> list[object]:
@@ -275,6 +275,6 @@ def test_a_host_that_takes_nothing(tmp_path: Path) -> None:
         wire.send({"end": "error", "kind": "disk", "sentence": "The disk has 0.0 MB free."})
 
     source = fill(tmp_path / "source")
-    with Liar(put=refuse).link() as link, pytest.raises(RemoteError, match="The disk has"):
-        send_folder(link, source, THERE, LAST, Meter())
+    with Liar(put=refuse).link() as client, pytest.raises(RemoteError, match="The disk has"):
+        send_folder(client, source, THERE, LAST, Meter())
     assert transfer.hash_of(source / LAST) == sha256(FILES[LAST])

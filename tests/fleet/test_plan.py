@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import UsageError
-from ringrift_cli.fleet.hosts import Address, Host
+from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.messages import JobMeta, JobState
 from ringrift_cli.fleet.plan import (
     Need,
     Placed,
@@ -25,11 +26,11 @@ ARGV = ("selfplay", "--board", "hex8", "--hours", "8")
 
 
 def host(name: str, **values: Any) -> Host:
-    return Host(name, (Address("127.0.0.1", 22),), **values)
+    return Host(name=name, addresses=("127.0.0.1:22",), **values)
 
 
-def job(identity: str, state: str = "running", gpus: tuple[int, ...] = ()) -> dict[str, Any]:
-    return {"id": identity, "state": state, "meta": {"gpus": list(gpus)}}
+def job(identity: str, state: Any = "running", gpus: tuple[int, ...] = ()) -> JobState:
+    return JobState(id=identity, state=state, meta=JobMeta(gpus=[*gpus]))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_slots_are_what_no_job_uses() -> None:
 
 def test_a_plan_names_every_host() -> None:
     hosts = [host("a", gpus=2), host("b"), host("c", roles=("train",)), host("d"), host("e")]
-    known = {"a": [], "b": [job("other")], "d": []}
+    known: dict[str, list[JobState]] = {"a": [], "b": [job("other")], "d": []}
     plan = place(ARGV, "night", hosts, known, per_gpu=True, not_now={"d": "it is drained"})
     assert [(p.host, p.gpus, p.identity) for p in plan.placed] == [
         ("a", (0,), "night-a-gpu0"),
@@ -107,9 +108,9 @@ def test_a_plan_names_every_host() -> None:
 def test_the_same_name_again_plans_the_same_jobs() -> None:
     hosts = [host("a", gpus=2), host("b")]
     first = place(ARGV, "night", hosts, {"a": [], "b": []}, per_gpu=True)
-    running: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+    running: dict[str, list[JobState]] = {"a": [], "b": []}
     for placed in first.placed:
-        running[placed.host].append({**job(placed.identity), "meta": placed.job["meta"]})
+        running[placed.host].append(job(placed.identity, gpus=placed.gpus))
     assert place(ARGV, "night", hosts, running, per_gpu=True) == first
     assert place(ARGV, "day", hosts, running, per_gpu=True).placed == ()
 
@@ -117,16 +118,16 @@ def test_the_same_name_again_plans_the_same_jobs() -> None:
 def test_jobs_share_neither_seed_nor_folder_unless_they_are_told_to() -> None:
     one = job_of(ARGV, "night-a", host("a"), ())
     two = job_of(ARGV, "night-b", host("b", gpus=1), (0,))
-    assert one["argv"] == ["ringrift", *ARGV]
-    assert one["env"]["RINGRIFT_SEED"] != two["env"]["RINGRIFT_SEED"]
-    assert one["out"] == one["env"]["RINGRIFT_OUT"] == "jobs/night-a/out"
-    assert one["env"]["RINGRIFT_GPUS"] == "none"
-    assert two["env"]["CUDA_VISIBLE_DEVICES"] == "0"
-    assert (two["env"]["RINGRIFT_GPUS"], two["env"]["RINGRIFT_DEVICE"]) == ("0", "cuda")
+    assert one.argv == ["ringrift", *ARGV]
+    assert one.env["RINGRIFT_SEED"] != two.env["RINGRIFT_SEED"]
+    assert one.out == one.env["RINGRIFT_OUT"] == "jobs/night-a/out"
+    assert one.env["RINGRIFT_GPUS"] == "none"
+    assert two.env["CUDA_VISIBLE_DEVICES"] == "0"
+    assert (two.env["RINGRIFT_GPUS"], two.env["RINGRIFT_DEVICE"]) == ("0", "cuda")
     told = job_of([*ARGV, "--seed", "7", "--out=runs/x"], "night-a", host("a"), ())
-    assert "RINGRIFT_SEED" not in told["env"]
-    assert "RINGRIFT_OUT" not in told["env"]
-    assert told["out"] == "runs/x"
+    assert "RINGRIFT_SEED" not in told.env
+    assert "RINGRIFT_OUT" not in told.env
+    assert told.out == "runs/x"
 
 
 def test_a_name_means_the_same_jobs_only_where_they_are_placed_alike() -> None:
@@ -151,9 +152,9 @@ def test_a_job_begins_again_where_it_may_and_can() -> None:
     elsewhere = again(first, "n-a.2", host("b", gpus=4), [job("x", gpus=(0,))])
     assert isinstance(elsewhere, Placed)
     assert (elsewhere.host, elsewhere.gpus, elsewhere.identity) == ("b", (1,), "n-a.2")
-    assert elsewhere.job["argv"] == first.job["argv"]
-    assert elsewhere.job["meta"]["retries"] == "n-a"
-    assert elsewhere.job["env"]["RINGRIFT_SEED"] != first.job["env"]["RINGRIFT_SEED"]
+    assert elsewhere.job.argv == first.job.argv
+    assert elsewhere.job.meta.retries == "n-a"
+    assert elsewhere.job.env["RINGRIFT_SEED"] != first.job.env["RINGRIFT_SEED"]
     both = Placed("a", (0, 1), job_of(ARGV, "m-a", host("a", gpus=2), (0, 1)))
     fewer = again(both, "m-a.2", host("b", gpus=1), [])
     assert isinstance(fewer, Placed)
@@ -161,7 +162,7 @@ def test_a_job_begins_again_where_it_may_and_can() -> None:
     assert again(both, "m-a.2", host("b", gpus=2), [job("x", gpus=(0,))]) == "it is busy"
     bare = again(first, "n-a.2", host("b"), [])
     assert isinstance(bare, Placed)
-    assert (bare.gpus, bare.job["env"]["RINGRIFT_GPUS"]) == ((), "none")
+    assert (bare.gpus, bare.job.env["RINGRIFT_GPUS"]) == ((), "none")
     assert again(first, "n-a.2", host("b"), [job("x")]) == "it is busy"
     reason = again(first, "n-a.2", host("b", roles=("train",)), [])
     assert reason == "its roles are train, not selfplay"
@@ -176,7 +177,7 @@ def test_an_attempt_has_the_next_free_number() -> None:
 def test_what_a_job_makes_goes_to_its_own_folder_and_comes_from_its_own_seed() -> None:
     with pytest.raises(UsageError, match="--out games: what a job makes goes to its own folder"):
         place([*ARGV, "--out", "games"], "night", [host("a")], {"a": []})
-    both: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+    both: dict[str, list[JobState]] = {"a": [], "b": []}
     with pytest.raises(UsageError, match="--seed 7 for 2 jobs: they would play the same games"):
         place([*ARGV, "--seed", "7"], "night", [host("a"), host("b")], both)
     assert len(place([*ARGV, "--seed", "7"], "night", [host("a")], both).placed) == 1

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from ringrift_cli.errors import HostUnreachable, RemoteError
-from ringrift_cli.fleet import channel
+from ringrift_cli.fleet import transport
+from ringrift_cli.fleet.client import NotDeployed
 from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.messages import Have, Jobs, JobStates, Put
 from ringrift_cli.fleet.ssh import open_link
 from tests.fleet.network import LOOPBACK
-from tests.fleet.opening import TRIES, at, fails, opened
-from tests.fleet.servers import Farm, Server
+from tests.fleet.opening import SOON, TRIES, at, fails, opened
+from tests.fleet.servers import Farm, Server, furnish
 
 
 def nothing_is_left(server: Server) -> bool:
@@ -38,32 +40,31 @@ def nothing_is_left(server: Server) -> bool:
 
 def test_a_link(farm: Farm) -> None:
     server = farm.server()
-    with opened(farm.host(server)) as link:
-        assert (link.host, link.address) == ("host", f"{LOOPBACK}:{server.port}")
-        assert 0 < link.latency_s < 1
-        assert link.ask("jobs", ids=None) == {"end": "ok", "jobs": []}
-        assert [path.name for path in (server.work / ".ringrift").glob("remote-*")] != []
+    with opened(farm.host(server)) as client:
+        assert (client.host, client.address) == ("host", f"{LOOPBACK}:{server.port}")
+        assert 0 < client.latency_s < 1
+        assert client.ask(Jobs()) == JobStates(jobs=[])
     assert nothing_is_left(server)
     with pytest.raises(HostUnreachable, match="the link to it is closed"):
-        link.ask("jobs", ids=None)
+        client.ask(Jobs())
 
 
-def test_commands_beside_the_remote_half(farm: Farm) -> None:
+def test_commands_beside_the_agent(farm: Farm) -> None:
     server = farm.server()
-    with opened(farm.host(server)) as link:
-        assert link.run("echo $HOME; echo oh >&2; exit 3") == (
+    with opened(farm.host(server)) as client:
+        assert client.run("echo $HOME; echo oh >&2; exit 3") == (
             3,
             f"{server.home}\n".encode(),
             b"oh\n",
         )
         data = os.urandom(3_000_000)
-        assert link.run("cat", data, timeout_s=30) == (0, data, b"")
-        assert link.run("cat >&2", data, timeout_s=30) == (0, b"", data)
-        assert link.run("true", data) == (0, b"", b"")
-        assert link.run("kill -9 $$") == (-1, b"", b"")
+        assert client.run("cat", data, timeout_s=30) == (0, data, b"")
+        assert client.run("cat >&2", data, timeout_s=30) == (0, b"", data)
+        assert client.run("true", data) == (0, b"", b"")
+        assert client.run("kill -9 $$") == (-1, b"", b"")
         with pytest.raises(HostUnreachable, match=r"did not end a command within 0\.5 s; it may"):
-            link.run("sleep 60", timeout_s=0.5)
-        assert link.ask("jobs", ids=None)["jobs"] == []
+            client.run("sleep 60", timeout_s=0.5)
+        assert client.ask(Jobs()).jobs == []
 
 
 def test_many_hosts_at_once(farm: Farm) -> None:
@@ -71,9 +72,9 @@ def test_many_hosts_at_once(farm: Farm) -> None:
     names: list[str] = []
 
     def ask(host: Host) -> None:
-        with opened(host, 20) as link:
-            link.ask("jobs", ids=None)
-            names.append(link.host)
+        with opened(host, 20) as client:
+            client.ask(Jobs())
+            names.append(client.host)
 
     threads = [threading.Thread(target=ask, args=(host,)) for host in hosts]
     for thread in threads:
@@ -86,8 +87,8 @@ def test_many_hosts_at_once(farm: Farm) -> None:
 def test_what_login_scripts_print_does_no_harm(farm: Farm) -> None:
     server = farm.server()
     (server.home / ".bashrc").write_text("echo Welcome; printf 'J2\\n{}' ; echo warning >&2\n")
-    with opened(farm.host(server)) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(farm.host(server)) as client:
+        assert client.ask(Jobs()).jobs == []
 
 
 # ---- addresses -----------------------------------------------------------------------------------
@@ -97,9 +98,9 @@ def test_the_next_address_is_used(farm: Farm, capfd: pytest.CaptureFixture[str])
     server = farm.server()
     for bad in (farm.dead_port(), farm.silent(), farm.babbler()):
         start = time.monotonic()
-        with opened(farm.host(server, addresses=at(bad, server.port))) as link:
-            assert link.address == f"{LOOPBACK}:{server.port}"
-            assert link.ask("jobs", ids=None)["jobs"] == []
+        with opened(farm.host(server, addresses=at(bad, server.port))) as client:
+            assert client.address == f"{LOOPBACK}:{server.port}"
+            assert client.ask(Jobs()).jobs == []
         assert time.monotonic() - start < 3
     assert capfd.readouterr() == ("", "")
 
@@ -107,8 +108,8 @@ def test_the_next_address_is_used(farm: Farm, capfd: pytest.CaptureFixture[str])
 def test_the_first_address_is_preferred(farm: Farm) -> None:
     server = farm.server()
     proxies = [farm.proxy(server) for _ in range(2)]
-    with opened(farm.host(server, addresses=at(*(proxy.port for proxy in proxies)))) as link:
-        assert link.address == f"{LOOPBACK}:{proxies[0].port}"
+    with opened(farm.host(server, addresses=at(*(proxy.port for proxy in proxies)))) as client:
+        assert client.address == f"{LOOPBACK}:{proxies[0].port}"
     assert nothing_is_left(server)
 
 
@@ -148,9 +149,9 @@ def test_a_deadline_holds_wherever_it_hangs(farm: Farm) -> None:
     host = farm.host(server, addresses=at(proxy.port))
     opened(host).close()
     first = proxy.passed_down
-    with opened(host):  # the remote half is there now
+    with opened(host):
         passed = proxy.passed_down - first
-    # Keys, authentication, the remote half: how many packets that takes varies a little.
+    # Keys, authentication, the agent: how many packets that takes varies a little.
     for stall in (100, passed // 2, passed * 7 // 8):
         proxy.accepted = 0
         proxy.stall_down = stall
@@ -163,9 +164,11 @@ def test_a_python_that_hangs(farm: Farm, tmp_path: Path) -> None:
     hanging = tmp_path / "python"
     hanging.write_text("#!/bin/sh\nexec sleep 60\n")
     hanging.chmod(0o755)
-    host = farm.host(farm.server(), python=str(hanging))
+    server = farm.server()
+    furnish(server.work, python=str(hanging))
+    host = farm.host(server)
     start = time.monotonic()
-    with pytest.raises(HostUnreachable, match="remote half"):
+    with pytest.raises(HostUnreachable, match=r"starting the agent|greeting of the agent"):
         opened(host, 1.5)
     assert time.monotonic() - start < 2
 
@@ -173,30 +176,28 @@ def test_a_python_that_hangs(farm: Farm, tmp_path: Path) -> None:
 # ---- what does not start -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("keys", "expected", "hint"),
-    [
-        (
-            {"python": "/no/python"},
-            "the remote half did not start: exit code 127, ",
-            "`python:` of",
-        ),
-        ({"python": "/bin/false"}, "the remote half did not start: exit code 1", "`python:` of"),
-        ({"work": "/proc/ringrift"}, "The work folder /proc/ringrift cannot be used", "`work:` of"),
-    ],
-)
-def test_a_remote_half_that_does_not_start(
-    farm: Farm, keys: dict[str, str], expected: str, hint: str
-) -> None:
-    with pytest.raises(RemoteError) as caught:
-        opened(farm.host(farm.server(), **keys))
-    assert expected in caught.value.message
-    assert str(caught.value.hint).startswith(f"{hint} host in hosts.yaml")
+def test_an_agent_that_does_not_start(farm: Farm) -> None:
+    server = farm.server()
+    furnish(server.work, python="/bin/false")
+    with pytest.raises(RemoteError, match="the agent did not start: exit code 1") as caught:
+        opened(farm.host(server))
+    assert caught.value.hint == "ringrift fleet deploy host"
+
+
+@pytest.mark.parametrize("work", ["~/none", "/proc/ringrift", "/no such/folder"])
+def test_a_host_without_ringrift_is_reached_all_the_same(farm: Farm, work: str) -> None:
+    host = farm.host(farm.server(), work=work, python="/no/python")
+    with pytest.raises(NotDeployed) as caught:
+        opened(host)
+    assert caught.value.facts.python is None
+    assert caught.value.facts.cores >= 1
+    with open_link(host, None, deadline_s=SOON, agent=False) as client:
+        assert client.run("echo well")[:2] == (0, b"well\n")
 
 
 def test_a_shell_that_only_talks(farm: Farm) -> None:
     server = farm.server(more="ForceCommand echo Please log in on the web.")
-    with pytest.raises(RemoteError, match=r"it said 'Please log in on the web\.' and no"):
+    with pytest.raises(RemoteError, match=r"it printed 'Please log in on the web\.' and no"):
         opened(farm.host(server))
 
 
@@ -206,18 +207,18 @@ def test_a_shell_that_only_talks(farm: Farm) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dead connections are noticed after 1 s."""
-    monkeypatch.setattr(channel, "PULSE_S", 0.4)
-    monkeypatch.setattr(channel, "DEAD_S", 0.6)
+    monkeypatch.setattr(transport, "PULSE_S", 0.4)
+    monkeypatch.setattr(transport, "DEAD_S", 0.6)
 
 
 def test_a_link_that_is_cut(farm: Farm) -> None:
     server = farm.server()
     proxy = farm.proxy(server)
-    link = opened(farm.host(server, addresses=at(proxy.port)))
+    client = opened(farm.host(server, addresses=at(proxy.port)))
     proxy.cut()
     start = time.monotonic()
-    with link, pytest.raises(HostUnreachable, match="the link broke before its reply to 'jobs'"):
-        link.ask("jobs", ids=None)
+    with client, pytest.raises(HostUnreachable, match="the link broke before its reply to 'jobs'"):
+        client.ask(Jobs())
     assert time.monotonic() - start < 1
     assert nothing_is_left(server)
 
@@ -226,11 +227,11 @@ def test_a_link_that_is_cut(farm: Farm) -> None:
 def test_a_link_that_falls_silent_is_noticed_by_readers(farm: Farm) -> None:
     server = farm.server()
     proxy = farm.proxy(server)
-    with opened(farm.host(server, addresses=at(proxy.port))) as link:
+    with opened(farm.host(server, addresses=at(proxy.port))) as client:
         proxy.silent = True
         start = time.monotonic()
         with pytest.raises(HostUnreachable, match="came: no sign of life for 1 s"):
-            link.ask("jobs", ids=None)
+            client.ask(Jobs())
         assert time.monotonic() - start < 5
 
 
@@ -238,16 +239,16 @@ def test_a_link_that_falls_silent_is_noticed_by_readers(farm: Farm) -> None:
 def test_a_link_that_falls_silent_is_noticed_by_writers(farm: Farm) -> None:
     server = farm.server()
     proxy = farm.proxy(server)
-    with opened(farm.host(server, addresses=at(proxy.port))) as link:
+    with opened(farm.host(server, addresses=at(proxy.port))) as client:
         size = 1 << 30
-        link.begin("put", path="models/x", size=size, sha256="0" * 64, replace=True)
-        assert link.receive() == {"have": 0}
+        client.begin(Put(path="models/x", size=size, sha256="0" * 64, replace=True))
+        assert client.receive() == Have(have=0)
         proxy.silent = True
         start = time.monotonic()
 
         def write() -> None:
             for _ in range(size >> 20):
-                link.send_bytes(bytes(1 << 20))
+                client.send_bytes(bytes(1 << 20))
 
         with pytest.raises(HostUnreachable, match="the link broke before its reply to 'put' came"):
             write()
@@ -260,11 +261,11 @@ def test_a_link_that_falls_silent_is_noticed_by_writers(farm: Farm) -> None:
 def test_a_host_that_is_only_slow_is_waited_for(farm: Farm) -> None:
     server = farm.server()
     proxy = farm.proxy(server)
-    with opened(farm.host(server, addresses=at(proxy.port))) as link:
-        assert link.run("sleep 1.5; echo done", timeout_s=20) == (0, b"done\n", b"")
-        link.limit(0.5)
+    with opened(farm.host(server, addresses=at(proxy.port))) as client:
+        assert client.run("sleep 1.5; echo done", timeout_s=20) == (0, b"done\n", b"")
+        client.limit(0.5)
         with pytest.raises(HostUnreachable, match=r"did not end a command within 0\.5 s"):
-            link.run("sleep 3", timeout_s=20)
+            client.run("sleep 3", timeout_s=20)
 
 
 def test_a_byte_that_is_changed_on_the_way_is_not_taken(farm: Farm) -> None:
@@ -272,25 +273,25 @@ def test_a_byte_that_is_changed_on_the_way_is_not_taken(farm: Farm) -> None:
     proxy = farm.proxy(server)
     data = os.urandom(2_000_000)
     (server.home / "data").write_bytes(data)
-    with opened(farm.host(server, addresses=at(proxy.port))) as link:
+    with opened(farm.host(server, addresses=at(proxy.port))) as client:
         proxy.flip_down = 1_000_000
         with pytest.raises(HostUnreachable, match="the link broke before the end of a command"):
-            link.run("cat ~/data")
+            client.run("cat ~/data")
         assert proxy.flipped == 1
 
 
 def test_a_server_that_is_killed_and_started_again(farm: Farm) -> None:
     server = farm.server()
     host = farm.host(server)
-    with opened(host) as link:
+    with opened(host) as client:
         server.stop()
         with pytest.raises(HostUnreachable, match="the link broke"):
-            link.ask("jobs", ids=None)
+            client.ask(Jobs())
     assert "connection refused" in fails(host)
     threading.Timer(0.3, server.start).start()
     state = farm.folder / "state"
-    with open_link(host, state, deadline_s=20, attempts=8) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with open_link(host, state, deadline_s=20, attempts=8) as client:
+        assert client.ask(Jobs()).jobs == []
     events = (state / "events.jsonl").read_text()
     assert '"event": "retry"' in events
     assert "connection refused" in events
@@ -319,8 +320,8 @@ def test_no_thread_and_no_file_is_left_behind(farm: Farm) -> None:
 
     before = counted()
     for _ in range(3):
-        with opened(host) as link:
-            link.ask("jobs", ids=None)
+        with opened(host) as client:
+            client.ask(Jobs())
         fails(farm.host(server, addresses=at(dead)))
     until = time.monotonic() + 5
     while time.monotonic() < until and counted()[0] > before[0] + 1:

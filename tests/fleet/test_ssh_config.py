@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringrift_cli.errors import UsageError
-from ringrift_cli.fleet.ssh_config import Config, Target
+from ringrift_cli.fleet.ssh_config import SshConfig, Target
 
 TEXT = """\
 Include {folder}/more*.conf
@@ -46,16 +46,16 @@ Host *
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SshConfig:
     """That configuration, with a file that it includes."""
     path = tmp_path / "config"
     path.write_text(TEXT.format(folder=tmp_path))
     (tmp_path / "more-1.conf").write_text("Host included\n  HostName from-a-file\n  Port 7\n")
     monkeypatch.setenv("RINGRIFT_SSH_CONFIG", str(path))
-    return Config()
+    return SshConfig()
 
 
-def told(config: Config, name: str) -> dict[str, str]:
+def told(config: SshConfig, name: str) -> dict[str, str]:
     """What ssh says that it would do."""
     command = ["ssh", "-F", str(config.path), "-G", name]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -77,7 +77,7 @@ def told(config: Config, name: str) -> dict[str, str]:
         "no-command",
     ],
 )
-def test_as_ssh_understands_it(config: Config, name: str) -> None:
+def test_as_ssh_understands_it(config: SshConfig, name: str) -> None:
     expected = told(config, name)
     found = config.target(name)
     assert found.host == expected["hostname"]
@@ -88,14 +88,14 @@ def test_as_ssh_understands_it(config: Config, name: str) -> None:
     assert bool(found.jumps) == ("proxyjump" in expected)
 
 
-def test_what_hosts_yaml_says_wins(config: Config, tmp_path: Path) -> None:
+def test_what_hosts_yaml_says_wins(config: SshConfig, tmp_path: Path) -> None:
     found = config.target("gpu", 22, "root", Path("/k"))
     assert found == Target("203.0.113.17", 22, "root", (Path("/k"),), False, "that-gpu")
     assert config.target("gpu").keys == (tmp_path / "key",)
     assert config.target("by-command", 22, "root").command == "nc -X 5 by-command 22 root"
 
 
-def test_jumps_have_entries_of_their_own(config: Config) -> None:
+def test_jumps_have_entries_of_their_own(config: SshConfig) -> None:
     gpu = config.target("gpu")
     assert config.target("inner").jumps == (gpu,)
     middle, inner2 = config.target("far", user="root").jumps
@@ -107,7 +107,7 @@ def test_jumps_over_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path = tmp_path / "config"
     path.write_text("Host a\nProxyJump b\nHost b\nProxyJump c:1\nHost c\nProxyCommand nc %h %p\n")
     monkeypatch.setenv("RINGRIFT_SSH_CONFIG", str(path))
-    target = Config().target("a")
+    target = SshConfig().target("a")
     assert [(hop.host, hop.port) for hop in target.jumps] == [("c", 1), ("b", 22)]
     assert target.command == "nc c 1"
 
@@ -132,13 +132,13 @@ def test_what_cannot_be(
     path.write_text(text.replace("Include config", f"Include {path}"))
     monkeypatch.setenv("RINGRIFT_SSH_CONFIG", str(path))
     with pytest.raises(UsageError) as caught:
-        Config().target("a")
+        SshConfig().target("a")
     assert caught.value.message.startswith(str(path))
     assert caught.value.message.endswith(expected)
 
 
 def test_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGRIFT_SSH_CONFIG", str(tmp_path / "none"))
-    found = Config().target("box")
+    found = SshConfig().target("box")
     assert (found.host, found.port, found.user) == ("box", 22, getpass.getuser())
     assert Path("~/.ssh/id_ed25519").expanduser() in found.keys

@@ -13,11 +13,12 @@ import pytest
 
 from ringrift_cli.errors import HostKeyError, HostUnreachable
 from ringrift_cli.fleet.hosts import load
+from ringrift_cli.fleet.messages import Jobs
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.ssh_keys import NotAdmitted
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import SOON, at, fails, opened
-from tests.fleet.servers import Farm, make_key
+from tests.fleet.servers import Farm, furnish, make_key
 
 # ---- host keys -----------------------------------------------------------------------------------
 
@@ -26,23 +27,25 @@ def test_an_unknown_key_is_refused_with_commands_that_work(farm: Farm) -> None:
     server = farm.server()
     farm.known_hosts.write_text("")
     host = farm.host(server)
+    furnish(server.work, python="/bin/false")  # an agent would be seen to fail
     with pytest.raises(HostKeyError) as caught:
         opened(host)
+    furnish(server.work)
     hint = str(caught.value.hint)
     assert "is not known: it shows ssh-ed25519 SHA256:" in caught.value.message
     shows = hint.removeprefix("compare ").split(", then")[0]
     shown = subprocess.run(shows, shell=True, check=True, capture_output=True, text=True).stdout
     assert shown.split()[1] in caught.value.message
-    assert not server.work.exists()
     accept = hint.split("accept it: ")[1]
     subprocess.run(accept, shell=True, check=True, capture_output=True)
-    with opened(host) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
 
 
 def test_a_changed_key_is_refused_whatever_other_addresses_say(farm: Farm) -> None:
     server, other = farm.server(), farm.server("other")
     server.change_key()
+    furnish(server.work, python="/bin/false")  # an agent would be seen to fail
     for addresses in (
         at(server.port),
         at(server.port, other.port),
@@ -51,7 +54,6 @@ def test_a_changed_key_is_refused_whatever_other_addresses_say(farm: Farm) -> No
         said = fails(farm.host(server, addresses=addresses), error=HostKeyError)
         assert f"The host key of host ({LOOPBACK}:{server.port}) has changed: it shows" in said
         assert "nothing was sent to it" in said
-    assert not server.work.exists()
 
 
 def test_known_hosts_of_hosts_yaml(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +61,8 @@ def test_known_hosts_of_hosts_yaml(farm: Farm, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RINGRIFT_KNOWN_HOSTS", "")
     monkeypatch.setenv("HOME", str(farm.folder))
     assert "is not known" in fails(farm.host(server), error=HostKeyError)
-    with opened(farm.host(server, known_hosts=str(farm.known_hosts))) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(farm.host(server, known_hosts=str(farm.known_hosts))) as client:
+        assert client.ask(Jobs()).jobs == []
 
 
 # ---- being let in --------------------------------------------------------------------------------
@@ -92,8 +94,8 @@ def test_a_key_that_only_an_agent_has(farm: Farm, agent: Path) -> None:
     add(farm.key)
     farm.key.unlink()
     assert agent.is_socket()
-    with opened(host) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
 
 
 def test_a_key_with_a_passphrase(farm: Farm, agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +107,8 @@ def test_a_key_with_a_passphrase(farm: Farm, agent: Path, monkeypatch: pytest.Mo
     add(farm.key)
     secret = ["-N", "secret phrase", "-f", str(farm.key)]
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", *secret], check=True)
-    with opened(host) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
     monkeypatch.delenv("SSH_AUTH_SOCK")
     said = fails(host, error=NotAdmitted)
     assert "client_key needs a passphrase, and no ssh-agent holds it" in said
@@ -154,8 +156,8 @@ def test_an_alias(farm: Farm) -> None:
     del entry["user"]
     path = farm.hosts_yaml([{**entry, "key": "none"}])
     path.write_text(path.read_text().replace('"key": "none",', ""))
-    with opened(load(path).hosts[0]) as link:
-        assert link.address == "gpu"
+    with opened(load(path).hosts[0]) as client:
+        assert client.address == "gpu"
 
 
 def test_a_jump_host(farm: Farm) -> None:
@@ -166,12 +168,12 @@ def test_a_jump_host(farm: Farm) -> None:
         f"Host bastion\nHostName {LOOPBACK}\nPort {proxy.port}\nIdentityFile {farm.key}\n"
     )
     host = farm.host(server, addresses=["inner-box"])
-    with opened(host) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
         assert proxy.passed_down > 2000
         proxy.cut()
         with pytest.raises(HostUnreachable, match="the link broke before its reply to 'jobs' came"):
-            link.ask("jobs", ids=None)
+            client.ask(Jobs())
     server.stop()
     assert "inner-box: Connect failed while connecting through 127.0.0.1" in fails(host)
     server.start()
@@ -197,8 +199,8 @@ carry(0, there.fileno())
 """)
     farm.ssh_config.write_text(f"Host *\nProxyCommand {sys.executable} {script} %h %p\n")
     host = farm.host(server)
-    with opened(host) as link:
-        assert link.ask("jobs", ids=None)["jobs"] == []
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
     farm.ssh_config.write_text("Host *\nProxyCommand exit 3\n")
     assert "it closed the connection at once" in fails(host)
     farm.ssh_config.write_text("Host *\nProxyCommand sleep 60\n")

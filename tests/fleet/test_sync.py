@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import FleetError, HostUnreachable, OutputError, RulesMismatch
-from ringrift_cli.fleet import attempts, bundle, sync, synced
+from ringrift_cli.fleet import attempts, package, sync, synced
 from ringrift_cli.fleet.attempts import alone
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.quarantine import forget, kept_out, of_host
 from ringrift_cli.fleet.sync import Pulled, plan, pull, pull_over
 from ringrift_cli.fleet.transfer import Meter
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, read_manifest, remove_from_manifest
 from tests.fleet.goods import TIME, contents, destination, entry_of, offer
-from tests.fleet.servers import ProcessWay, local_link
+from tests.fleet.servers import ProcessTransport, furnish, local_link
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ class Ground:
         self.here = self.runs / "hex8-2p" / "selfplay"
         self.to = destination(self.runs)
 
-    def link(self) -> Link:
+    def link(self) -> Client:
         return local_link(self.work, host="far")
 
     def pull(self, **options: Any) -> Pulled:
@@ -194,7 +194,7 @@ def test_files_of_other_kinds_and_damaged_lines_hide_nothing(ground: Ground) -> 
     assert (pulled.files, pulled.listed, len(pulled.notes), pulled.right) == (2, 2, 2, False)
 
 
-class Breaking(ProcessWay):
+class Breaking(ProcessTransport):
     """A way that breaks after so many bytes from the host."""
 
     def __init__(self, command: str, left: int) -> None:
@@ -209,7 +209,7 @@ class Breaking(ProcessWay):
         return data
 
 
-class Flipping(ProcessWay):
+class Flipping(ProcessTransport):
     """A way on which one byte changes, once, within a file."""
 
     flips = 1
@@ -223,19 +223,20 @@ class Flipping(ProcessWay):
         return data
 
 
-def opened(way: type[ProcessWay], work: Path, *arguments: Any) -> Link:
-    link = Link(way(bundle.command(sys.executable, str(work)), *arguments), host="far")
-    link.open()
-    return link
+def opened(way: type[ProcessTransport], work: Path, *arguments: Any) -> Client:
+    furnish(work)
+    client = Client(way(package.command(sys.executable, str(work)), *arguments), host="far")
+    client.open()
+    return client
 
 
 def test_a_link_that_breaks_again_and_again_loses_nothing(ground: Ground) -> None:
     files = contents(12, 400_000)
     offer(ground.work / "runs" / "x", files)
-    ground.link().close()  # the remote half is there now
+    ground.link().close()  # the agent is there now
     tries = []
 
-    def opener() -> Link:
+    def opener() -> Client:
         tries.append(1)
         return opened(Breaking, ground.work, 1_000_000)
 
@@ -250,7 +251,7 @@ def test_a_link_that_breaks_again_and_again_loses_nothing(ground: Ground) -> Non
 def test_a_link_that_never_works_ends_after_three_tries(ground: Ground) -> None:
     tries = []
 
-    def opener() -> Link:
+    def opener() -> Client:
         tries.append(1)
         raise HostUnreachable("far: nobody there.")
 
@@ -346,7 +347,7 @@ def test_streams_share_the_files(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", files)
     links = []
 
-    def opener() -> Link:
+    def opener() -> Client:
         links.append(1)
         if len(links) == 3:
             raise HostUnreachable("far: only so many.")
@@ -384,20 +385,20 @@ def test_nobody_pulls_from_a_host_while_another_does(ground: Ground) -> None:
 
 def test_over_a_link_that_is_open_errors_come_through(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", contents(2))
-    with ground.link() as link:
-        assert pull_over(link, ground.state, ground.to).files == 2
-        assert pull_over(link, ground.state, ground.to).files == 0
+    with ground.link() as client:
+        assert pull_over(client, ground.state, ground.to).files == 2
+        assert pull_over(client, ground.state, ground.to).files == 0
         with (
             alone(ground.state / "incoming" / "far", "far"),
             pytest.raises(FleetError, match="right now"),
         ):
-            pull_over(link, ground.state, ground.to)
+            pull_over(client, ground.state, ground.to)
 
 
 def test_a_plan_changes_nothing(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", contents(3))
-    with ground.link() as link:
-        found = plan(link, ground.state, ground.to)
+    with ground.link() as client:
+        found = plan(client, ground.state, ground.to)
     assert (found.listed, found.bytes, len(found.lines)) == (3, 3000, 3)
     assert not ground.runs.exists()
 

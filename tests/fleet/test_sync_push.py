@@ -11,16 +11,16 @@ import pytest
 from ringrift_cli.errors import HostUnreachable, RecordError
 from ringrift_cli.fleet import attempts, synced
 from ringrift_cli.fleet.audit import Here, Verified, standing, verify
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push, push_model
-from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.sync import Pulled, pull
 from ringrift_cli.fleet.sync_models import pull_models
 from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
-from tests.fleet.goods import ENDINGS, Liar, contents, destination, entry_of, offer
+from tests.fleet.goods import ENDINGS, Liar, Message, contents, destination, entry_of, offer
 from tests.fleet.servers import local_link
 
 ONE, TWO = "0123456789abcdef", "fedcba9876543210"
@@ -40,7 +40,7 @@ class Ground:
         (self.pool / "champion.json").write_text("[1]")
         self.to = destination(self.runs)
 
-    def link(self) -> Link:
+    def link(self) -> Client:
         return local_link(self.work, host="far")
 
     def bundle(self, conflict: Callable[[bytes, bytes], str | None] | None = None) -> Bundle:
@@ -88,8 +88,8 @@ def test_what_is_damaged_there_is_replaced_even_if_its_size_and_time_are_right(
     ground.push(bundles=[ground.bundle()])
     victim = ground.work / "models" / "hex8-2p" / f"{ONE}.safetensors"
     victim.write_bytes(b"x" * 5000)
-    with ground.link() as link:
-        pushed = push_model(link, ground.state, ground.bundle())
+    with ground.link() as client:
+        pushed = push_model(client, ground.state, ground.bundle())
     assert (pushed.files, pushed.bytes) == (1, 5000)
     assert victim.read_bytes() == (ground.pool / victim.name).read_bytes()
 
@@ -100,7 +100,7 @@ def test_the_pointer_goes_last(ground: Ground) -> None:
     def put(message: Message, wire: Wire) -> None:
         order.append(message["path"])
         wire.send({"have": 0})
-        while wire.receive() != {"done": True}:
+        while wire.receive() != b"":
             pass
         wire.send({"end": "ok", "sha256": message["sha256"]})
 
@@ -110,8 +110,8 @@ def test_the_pointer_goes_last(ground: Ground) -> None:
         }
         wire.send({"end": "ok", "sha256": found})
 
-    with Liar(put=put, hash=hashes).link("far") as link:
-        assert push_model(link, ground.state, ground.bundle()).files == 5
+    with Liar(put=put, hash=hashes).link("far") as client:
+        assert push_model(client, ground.state, ground.bundle()).files == 5
     assert order[-1] == "models/hex8-2p/champion.json"
 
 
@@ -119,7 +119,7 @@ def test_the_pointer_goes_last(ground: Ground) -> None:
 def test_a_host_that_holds_something_else_fails_the_push(ground: Ground, confirms: bool) -> None:
     def put(message: Message, wire: Wire) -> None:
         wire.send({"have": 0})
-        while wire.receive() != {"done": True}:
+        while wire.receive() != b"":
             pass
         wire.send({"end": "ok", "sha256": message["sha256"] if confirms else "0" * 64})
 
@@ -176,22 +176,22 @@ def test_a_push_goes_on_where_the_link_broke(ground: Ground) -> None:
     big.write_bytes(contents(1, 4 << 20)[0])
     tries: list[int] = []
 
-    def opener() -> Link:
+    def opener() -> Client:
         tries.append(1)
-        link = ground.link()
+        client = ground.link()
         if len(tries) == 1:
-            real = link.send_bytes
+            real = client.send_bytes
             count: list[int] = []
 
             def send_bytes(data: bytes | bytearray | memoryview) -> None:
                 count.append(1)
                 if len(count) == 4:
-                    link.close()
+                    client.close()
                     raise HostUnreachable("cut")
                 real(data)
 
-            link.send_bytes = send_bytes  # type: ignore[method-assign]
-        return link
+            client.send_bytes = send_bytes  # type: ignore[method-assign]
+        return client
 
     meter = Meter()
     pushed = push("far", opener, ground.state, bundles=[ground.bundle()], meter=meter)
@@ -248,8 +248,8 @@ def test_status_tells_how_far_apart_both_are(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", contents(2, seed=3))
     (ground.pool / f"{TWO}.json").write_text("{}")
     sent = ground.bundle().files
-    with ground.link() as link:
-        found = standing(link, ground.state, ground.to, sent)
+    with ground.link() as client:
+        found = standing(client, ground.state, ground.to, sent)
     assert (found.listed, found.missing_here, found.missing_here_bytes) == (6, 2, 2000)
     assert found.models_behind == [f"models/hex8-2p/{TWO}.json"]
     assert found.synced is not None

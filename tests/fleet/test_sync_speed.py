@@ -61,7 +61,7 @@ def test_with_ten_thousand_shards_on_both_sides_nothing_to_do_is_found_in_5_s(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RINGRIFT_HOSTS", str(farm.hosts_yaml([server])))
     monkeypatch.delenv("RINGRIFT_FOLDER", raising=False)
-    ringrift("sync", "status")  # the remote half is there now
+    ringrift("sync", "status")  # the agent is there now
     seconds = []
     for _ in range(3):
         document, spent = ringrift("sync", "pull")
@@ -96,18 +96,18 @@ def test_large_files_move_at_four_fifths_of_the_speed_of_scp(farm: Farm, tmp_pat
         spent = time.monotonic() - start
         best[name] = min(best.get(name, spent), spent)
 
-    with open_link(host, None, deadline_s=10) as link:
+    with open_link(host, None, deadline_s=10) as client:
         for number in range(ROUNDS):
             copy, runs = tmp_path / "copy", tmp_path / f"runs-{number}"
             up, to = f"runs/up-{number}", f"{LOOPBACK}:{server.home}/up"
             with timed("scp down"):
                 scp(farm, server, f"{LOOPBACK}:{there}", str(copy))
             with timed("pull"):
-                pull_over(link, runs / "fleet", plain(runs))
+                pull_over(client, runs / "fleet", plain(runs))
             with timed("scp up"):
                 scp(farm, server, str(copy), to)
             with timed("push"):
-                put(link, copy, up, entry["sha256"], Meter())
+                put(client, copy, up, entry["sha256"], Meter())
             (held,) = runs.rglob("*.shard")
             assert held.stat().st_size == (server.work / up).stat().st_size == BIG
             for path in (copy, held, server.work / up):

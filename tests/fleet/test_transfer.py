@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from ringrift_cli.errors import BadOutput, HostUnreachable, OutputError, RemoteError
-from ringrift_cli.fleet import transfer
+from ringrift_cli.fleet import messages, transfer
 from ringrift_cli.fleet.attempts import never
-from ringrift_cli.fleet.remote.wire import Message, Wire
 from ringrift_cli.fleet.transfer import (
     Meter,
     Waiting,
@@ -22,8 +21,9 @@ from ringrift_cli.fleet.transfer import (
     move_in,
     put,
 )
+from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256
-from tests.fleet.goods import Liar, contents, says, sends
+from tests.fleet.goods import Liar, Message, contents, sends
 from tests.fleet.servers import local_link
 
 DATA = contents(1, 3 << 20)[0]
@@ -72,8 +72,8 @@ def test_what_was_under_way_waits_again_in_its_order(tmp_path: Path) -> None:
         sends(bytes(1000))(message, wire)
 
     came: list[Wanted] = []
-    with Liar(send=breaks).link() as link:
-        found = fetch(link, waiting, tmp_path, Meter(), never)
+    with Liar(send=breaks).link() as client:
+        found = fetch(client, waiting, tmp_path, Meter(), never)
         with pytest.raises(HostUnreachable, match="link broke"):
             came.extend(held.wanted for held in found)
     left = [waiting.take() for _ in range(6 - len(came))]
@@ -87,24 +87,24 @@ def test_what_was_under_way_waits_again_in_its_order(tmp_path: Path) -> None:
 def test_a_file_goes_over_and_goes_on_behind_what_is_there(tmp_path: Path) -> None:
     source, work = tmp_path / "source", tmp_path / "work"
     source.write_bytes(DATA)
-    with local_link(work) as link:
-        link.begin("put", path="runs/x", size=len(DATA), sha256=SHA, replace=False)
-        link.receive()
-        link.send_bytes(DATA[: 1 << 20])
-    with local_link(work) as link:
-        assert put(link, source, "runs/x", SHA, Meter()) == 2 << 20
+    with local_link(work) as client:
+        client.begin(messages.Put(path="runs/x", size=len(DATA), sha256=SHA))
+        client.receive()
+        client.send_bytes(DATA[: 1 << 20])
+    with local_link(work) as client:
+        assert put(client, source, "runs/x", SHA, Meter()) == 2 << 20
         assert (work / "runs" / "x").read_bytes() == DATA
-        assert put(link, source, "runs/x", SHA, Meter()) == 0
+        assert put(client, source, "runs/x", SHA, Meter()) == 0
         source.write_bytes(b"another")
         other = sha256(b"another")
         with pytest.raises(RemoteError, match="another file"):
-            put(link, source, "runs/x", other, Meter())
-        assert put(link, source, "runs/x", other, Meter(), replace=True) == 7
+            put(client, source, "runs/x", other, Meter())
+        assert put(client, source, "runs/x", other, Meter(), replace=True) == 7
         with pytest.raises(RemoteError, match="SHA-256"):
-            put(link, source, "runs/y", SHA, Meter())
+            put(client, source, "runs/y", SHA, Meter())
         with pytest.raises(RemoteError, match="not allowed"):
-            put(link, source, "../y", other, Meter())
-        assert link.ask("hash", paths=["runs/x"])["sha256"] == {"runs/x": other}
+            put(client, source, "../y", other, Meter())
+        assert client.ask(messages.Hash(paths=["runs/x"])).sha256 == {"runs/x": other}
     assert not (work / "runs" / "y").exists()
 
 
@@ -115,15 +115,24 @@ def test_a_host_that_holds_what_cannot_be_is_not_believed(tmp_path: Path, have: 
     def answer(message: Message, wire: Wire) -> None:
         wire.send({"have": have})
 
-    with Liar(put=answer).link() as link, pytest.raises(BadOutput, match="it holds"):
-        put(link, tmp_path / "source", "runs/x", SHA, Meter())
+    with (
+        Liar(put=answer).link() as client,
+        pytest.raises(BadOutput, match=r"it holds|does not fit"),
+    ):
+        put(client, tmp_path / "source", "runs/x", SHA, Meter())
 
 
-@pytest.mark.parametrize("reply", [{"same": True}, {"same": True, "sha256": "0" * 64}])
+@pytest.mark.parametrize("reply", [{"sha256": "0" * 64}, {"sha256": 5}, {}])
 def test_success_is_nothing_but_the_hash_of_the_host(tmp_path: Path, reply: Message) -> None:
     (tmp_path / "source").write_bytes(DATA)
-    with Liar(put=says(reply)).link() as link, pytest.raises(BadOutput, match="hashes to"):
-        put(link, tmp_path / "source", "runs/x", SHA, Meter())
+
+    def answer(message: Message, wire: Wire) -> None:
+        wire.send({"have": 1, "same": True})
+        wire.send({"end": "ok", **reply})
+
+    wrong = pytest.raises(BadOutput, match=r"hashes to|does not fit")
+    with Liar(put=answer).link() as client, wrong:
+        put(client, tmp_path / "source", "runs/x", SHA, Meter())
 
 
 # ---- here ----------------------------------------------------------------------------------------

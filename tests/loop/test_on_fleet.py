@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -117,8 +118,8 @@ def test_hosts_play_and_get_the_champion(fleet: Ground) -> None:
             assert (theirs / name).read_bytes() == (own / name).read_bytes()
         # who played was there before the first job: player.py fails otherwise
         ((_, job),) = jobs_of(server).items()
-        assert job["state"] == "stopped"
-        assert f"models/{POOL}/{fleet.player.identity}.json" in job["argv"]
+        assert job.state == "stopped"
+        assert f"models/{POOL}/{fleet.player.identity}.json" in job.argv
     line = line_of(record)
     for name, row in played["hosts"].items():
         assert f"{name} {row['games']} games (0.0 h old)" in line
@@ -165,12 +166,12 @@ def test_what_other_runs_have_left_on_a_host_stays_there(fleet: Ground) -> None:
 
 
 def test_hosts_that_cannot_play_are_named(fleet: Ground) -> None:
-    (fleet.two.work / ".ringrift" / "deployed.json").unlink()
+    shutil.rmtree(fleet.two.work)
     record = fleet.cycle()
     said = "ringrift is not deployed there: ringrift fleet deploy host-1"
     assert record["selfplay"]["absent"] == {"host-1": said}
     assert f"host-1 nothing: {said}" in line_of(record)
-    assert record["brought"]["host-1"] == "confirmed"  # a model needs no ringrift
+    assert "ringrift is not deployed there" in record["brought"]["host-1"]
 
 
 def test_hosts_that_are_drained_are_named(fleet: Ground) -> None:
@@ -247,7 +248,7 @@ def test_games_of_an_earlier_cycle_come_late(fleet: Ground) -> None:
     Health(fleet.state).forgive("host-1")
     second = fleet.cycle()
     assert (second["cycle"], second["selfplay"]["absent"]) == (2, {})
-    assert [jobs_of(fleet.two)[late]["state"], running(fleet.two)] == ["stopped", []]
+    assert [jobs_of(fleet.two)[late].state, running(fleet.two)] == ["stopped", []]
     here = {entry.sha256 for entry in read_manifest(fleet.data)}
     theirs = read_manifest(fleet.two.work / "jobs" / late / "out")
     assert {entry.sha256 for entry in theirs} <= here
@@ -312,9 +313,9 @@ def test_every_setting_of_self_play_goes_along(fleet: Ground, ringrift: Ringrift
     )
     fleet.cycle()
     ((_, job),) = jobs_of(fleet.one).items()
-    given = [job["argv"][at + 1] for at, word in enumerate(job["argv"]) if word == "--set"]
+    given = [job.argv[at + 1] for at, word in enumerate(job.argv) if word == "--set"]
     found = load(environment={}, flags=dict(one.split("=", 1) for one in given)).selfplay
     for one in fields(SelfPlay):
         if one.name not in on_fleet.LOOP_ONLY:
             assert getattr(found, one.name) == getattr(section, one.name), one.name
-    assert job["argv"][job["argv"].index("--generation") + 1] == "1"
+    assert job.argv[job.argv.index("--generation") + 1] == "1"

@@ -127,7 +127,7 @@ def test_interrupted_in_every_way_it_ends_as_it_would_here(place: Place) -> None
         place.train(stop_soon)
     before = train_state.read_state(place.out)
     assert 3 < before.step < before.steps  # what was done is here
-    assert {name: job["state"] for name, job in jobs_of(place.server).items()} == {NAME: "stopped"}
+    assert {name: job.state for name, job in jobs_of(place.server).items()} == {NAME: "stopped"}
 
     # another command, which is killed; the job goes on
     def killed() -> bool:
@@ -184,7 +184,7 @@ def test_a_host_that_goes_down_with_the_job(place: Place) -> None:
     trained = place.train()
     killer.join()
     place.whole(trained)
-    states = {name: job["state"] for name, job in jobs_of(place.server).items()}
+    states = {name: job.state for name, job in jobs_of(place.server).items()}
     assert states == {NAME: "lost", f"{NAME}.2": "done"}
 
 
@@ -196,8 +196,8 @@ def test_what_else_the_loop_left_there_gives_way(place: Place) -> None:
     begin(place.server, "theirs", SLEEP, loop="another", campaign="hex8-2p-c00001")
     trained = place.train()
     found = jobs_of(place.server)
-    assert [found[name]["state"] for name in ("left", "theirs")] == ["stopped", "running"]
-    os.kill(found["theirs"]["pid"], signal.SIGKILL)
+    assert [found[name].state for name in ("left", "theirs")] == ["stopped", "running"]
+    os.kill(found["theirs"].pid or 0, signal.SIGKILL)
     until(lambda: not running(place.server))
     place.whole(trained)
 

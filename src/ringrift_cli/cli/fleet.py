@@ -172,7 +172,7 @@ def _costs(base: FleetContext) -> dict[str, Any]:
         account = ledger.get(name, money.Account())
         known = seen.get(name)
         price = known.host.price if known else 0.0
-        games = sum(job["games"] for job in known.jobs) if known and known.facts else None
+        games = sum(job.games for job in known.jobs) if known and known.facts else None
         rate = known.games_per_hour if known else 0.0
         rows.append(
             {

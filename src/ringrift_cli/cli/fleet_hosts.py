@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,9 +25,9 @@ from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringrift_cli.fleet.client import Client
     from ringrift_cli.fleet.hosts import Host
-    from ringrift_cli.fleet.link import Link
-    from ringrift_cli.fleet.status import Ours
+    from ringrift_cli.fleet.messages import JobState
     from ringrift_cli.loop.fleet_context import FleetContext
 
 DRAIN_SECONDS = 60.0  # that a job of a drained host may take to write what it has in hand
@@ -57,62 +55,63 @@ def deploy(
 ) -> None:
     """Put this ringrift on hosts, each in a virtual environment in its work folder.
 
-    The other packages get the versions that are installed here, but torch and CUDA, which a host's
-    image often has for its driver. It is done when the host's own ringrift has told that its
-    version, rules and actions are ours.
+    The packages that it needs get the versions that are installed here, but torch and CUDA, which
+    a host's image often has for its driver. Running jobs keep the version that they began with. It
+    is done when the host's own ringrift has shown that its code, rules and actions are ours.
 
     \b
     Examples:
       ringrift fleet deploy
       ringrift fleet deploy rented-4090
     """
-    from ringrift_cli.fleet.deploy import VENV
+    from ringrift_cli.fleet.agent.layout import VENV
+    from ringrift_cli.version import __version__
 
     out = Output(as_json=as_json, quiet=quiet)
     base = fleet_context(hosts_file)
     hosts = base.fleet.choose(names or [], label or [])
-    ours = base.ours()
     if dry_run:
         told = [{"name": host.name, "work": host.work, "python": host.python} for host in hosts]
         text = "\n".join(f"{host.name}: {host.work}/{VENV}" for host in hosts)
-        out.result({"version": ours.version, "hosts": told, "dry_run": True}, text)
+        out.result({"version": __version__, "hosts": told, "dry_run": True}, text)
         return
-    rows = _deploy(out, base, hosts, ours)
+    rows = _deploy(out, base, hosts)
     good = [row for row in rows if "error" not in row]
     text = "\n".join(
-        f"{row['name']}: ringrift {row['version']}, rules {row['rules']}" for row in good
+        f"{row['name']}: ringrift {row['version']}, code {row['code'][:16]}, rules {row['rules']}"
+        for row in good
     )
-    out.result({"version": ours.version, "hosts": rows}, text or "no host has it now")
+    out.result({"version": __version__, "hosts": rows}, text or "no host has it now")
     failed(len(good) < len(rows))
 
 
-def _deploy(out: Output, base: FleetContext, hosts: list[Host], ours: Ours) -> list[dict[str, Any]]:
+def _deploy(out: Output, base: FleetContext, hosts: list[Host]) -> list[dict[str, Any]]:
     """Deploys to all hosts at once; what became of each."""
     from ringrift_cli.fleet import deploy as stage
     from ringrift_cli.fleet.group import each
     from ringrift_cli.fleet.health import log_event
+    from ringrift_cli.game.version import codec_hash, rules_hash
 
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        out.note("Making the wheel.")
-        package = stage.build(Path(folder))
+    expected = {"rules": rules_hash(), "codec": codec_hash()}
 
-        def work(host: Host) -> dict[str, Any]:
-            with base.open(host) as link:
-                return stage.deploy(
-                    link, host, package, ours, lambda said: out.note(f"{host.name}: {said}")
-                )
+    def work(host: Host) -> dict[str, Any]:
+        return stage.deploy(
+            lambda agent: base.open(host, agent=agent),
+            host,
+            expected,
+            lambda step: out.note(f"{host.name}: {step}"),
+        )
 
-        for answer in each(hosts, work):
-            name, error = answer.host.name, answer.error
-            if error is None:
-                spent = round(answer.seconds, 1)
-                rows.append({"name": name, "seconds": spent, **(answer.value or {})})
-                log_event(base.state, "deployed", name, f"ringrift {ours.version}")
-            else:
-                rows.append({"name": name, "error": error.message, "hint": error.hint})
-                log_event(base.state, "deploy failed", name, error.message)
-                out.error(error.message, error.hint)
+    for answer in each(hosts, work):
+        name, error = answer.host.name, answer.error
+        if answer.value is not None:
+            rows.append({"name": name, "seconds": round(answer.seconds, 1), **answer.value})
+            log_event(base.state, "deployed", name, f"ringrift {answer.value['version']}")
+        elif error is not None:
+            rows.append({"name": name, "error": error.message, "hint": error.hint})
+            log_event(base.state, "deploy failed", name, error.message)
+            out.error(error.message, error.hint)
     return rows
 
 
@@ -150,8 +149,8 @@ def execute(
     line = command[0] if len(command) == 1 else shlex.join(command)
 
     def work(host: Host) -> dict[str, Any]:
-        with base.open(host) as link:
-            code, said, complained = link.run(line, timeout_s=timeout)
+        with base.open(host, agent=False) as client:
+            code, said, complained = client.run(line, timeout_s=timeout)
         stdout, stderr = said.decode(errors="replace"), complained.decode(errors="replace")
         return {"code": code, "stdout": stdout, "stderr": stderr}
 
@@ -203,8 +202,8 @@ def drain(
             jobs.drain(base.state, one.name, undo=True)
         out.result({"name": one.name, "drained": False}, f"{one.name} may have work again")
         return
-    with base.open(one) as link:
-        active = _active(link)
+    with base.open(one) as client:
+        active = _active(client)
         if dry_run:
             text = f"{one.name}: {counted(len(active), 'job')} would be stopped, all games pulled"
             out.result({"name": one.name, "jobs": active, "dry_run": True}, text)
@@ -213,8 +212,8 @@ def drain(
             _ask(one.name, len(active))
         with jobs.placing(base.state, [one.name]):
             jobs.drain(base.state, one.name)
-        active = _active(link)  # with those that were just being started
-        _end(link, [job["id"] for job in active])
+        active = _active(client)  # with those that were just being started
+        _end(client, [job.id for job in active])
     session = SyncSession(base, out)
     with stop_requested() as asked:
         session.should_stop = lambda: asked() != 0
@@ -229,11 +228,10 @@ def drain(
     out.result({"name": one.name, "drained": True, "jobs": len(active), **pulled}, text)
 
 
-def _active(link: Link) -> list[dict[str, Any]]:
+def _active(client: Client) -> list[JobState]:
     from ringrift_cli.fleet.jobs import states
-    from ringrift_cli.fleet.plan import ACTIVE
 
-    return [job for job in states(link) if job["state"] in ACTIVE]
+    return [job for job in states(client) if job.active]
 
 
 def _ask(name: str, jobs: int) -> None:
@@ -242,19 +240,20 @@ def _ask(name: str, jobs: int) -> None:
     typer.confirm(f"Stop {counted(jobs, 'job')} on {name}?", abort=True, err=True)
 
 
-def _end(link: Link, identities: list[str]) -> None:
+def _end(client: Client, identities: list[str]) -> None:
     """Stops jobs, and waits until they have ended."""
     from ringrift_cli.errors import RemoteError
     from ringrift_cli.fleet import jobs
-    from ringrift_cli.fleet.plan import ACTIVE
 
     for identity in identities:
-        jobs.stop(link, identity, grace=DRAIN_SECONDS)
+        jobs.stop(client, identity, grace=DRAIN_SECONDS)
     until = time.monotonic() + DRAIN_SECONDS + 5.0
     for identity in identities:
-        state = jobs.wait(link, identity, max(until - time.monotonic(), 0.0))["state"]
-        if state in ACTIVE:
-            raise RemoteError(f"{link.host}: {identity} is still {state}; nothing was pulled.")
+        found = jobs.wait(client, identity, max(until - time.monotonic(), 0.0))
+        if found.active:
+            raise RemoteError(
+                f"{client.host}: {identity} is still {found.state}; nothing was pulled."
+            )
 
 
 def forgive(

@@ -26,6 +26,7 @@ from ringrift_cli.errors import FleetError, RingriftError, UsageError
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
+    from ringrift_cli.fleet.messages import JobState
     from ringrift_cli.fleet.plan import Placed, Plan
     from ringrift_cli.fleet.status import Seen
     from ringrift_cli.loop.fleet_context import FleetContext
@@ -139,7 +140,7 @@ def _plan(
 
 def _free(
     base: FleetContext, hosts: list[Host]
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+) -> tuple[dict[str, list[JobState]], dict[str, str]]:
     """The jobs of each host that was reached, and why hosts can be given no work now."""
     import time
 
@@ -147,9 +148,8 @@ def _free(
     from ringrift_cli.fleet.status import ready, undrain
     from ringrift_cli.loop.fleet_context import CONNECT_S
 
-    ours = base.ours()
     seen = {one.host.name: one for one in base.look(hosts, CONNECT_S)}
-    not_now = {name: why for name, one in seen.items() if (why := ready(one, ours))}
+    not_now = {name: why for name, one in seen.items() if (why := ready(one))}
     for drained in set(jobs.drained(base.state)) & set(seen):
         not_now[drained] = f"it is drained: {undrain(seen[drained].host)}"
     over = cost.over_budget(base.fleet, cost.read(base.state), time.time())
@@ -169,11 +169,11 @@ def _start(base: FleetContext, plan: Plan, rows: list[dict[str, Any]]) -> None:
         by_host.setdefault(placed.host, []).append((placed, row))
 
     def work(host: Host) -> None:
-        with base.open(host) as link:
+        with base.open(host) as client:
             for placed, row in by_host[host.name]:
-                new, found = jobs.start(link, base.state, placed)
-                row["started"], row["state"] = new, found
-                row["outcome"] = "started" if new else f"there already, {found['state']}"
+                new, found = jobs.start(client, base.state, placed)
+                row["started"], row["state"] = new, found.document()
+                row["outcome"] = "started" if new else f"there already, {found.state}"
                 log_event(base.state, "job", host.name, f"{placed.identity}: {row['outcome']}")
 
     hosts = [host for host in base.fleet.hosts if host.name in by_host]
@@ -226,7 +226,7 @@ def _all_jobs(base: FleetContext, seen: list[Seen]) -> list[dict[str, Any]]:
     """The jobs of all hosts, and those started from here that no host tells of."""
     from ringrift_cli.fleet import jobs
 
-    rows = [{"host": one.host.name, **job} for one in seen for job in one.jobs]
+    rows = [{"host": one.host.name, **job.document()} for one in seen for job in one.jobs]
     told = {(row["host"], row["id"]) for row in rows}
     over, by_host = jobs.ended(base.state), {one.host.name: one for one in seen}
     for placed in jobs.remembered(base.state).values():
@@ -236,8 +236,12 @@ def _all_jobs(base: FleetContext, seen: list[Seen]) -> list[dict[str, Any]]:
         row: dict[str, Any] | None = None
         if one.facts is None:
             known = over.get(placed.identity)
-            row = known or _untold(placed, "unknown", "its host cannot be asked")
-        elif placed.identity not in over and not one.facts["jobs_error"]:
+            row = (
+                known.document()
+                if known
+                else _untold(placed, "unknown", "its host cannot be asked")
+            )
+        elif placed.identity not in over and not one.facts.jobs_error:
             row = _untold(placed, "lost", "its host knows nothing of it")
         if row is not None:
             rows.append({"host": placed.host, **row})
@@ -248,7 +252,7 @@ def _untold(placed: Placed, state: str, error: str) -> dict[str, Any]:
     """What there is to say of a job of which its host says nothing."""
     nothing = dict.fromkeys(("code", "signal", "seconds", "heartbeat_age_s"))
     known = {"id": placed.identity, "state": state, "error": error, "games": 0}
-    return {**known, **nothing, "argv": placed.job["argv"], "meta": placed.job["meta"]}
+    return {**known, **nothing, "argv": placed.job.argv, "meta": placed.job.meta.document()}
 
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Until the job has ended.")]
@@ -273,9 +277,11 @@ def logs(
     out, base = Output(), fleet_context(hosts_file)
     host = _host_of(base, job)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a letter
-    with stop_requested() as stop, base.open(host) as link:
+    with stop_requested() as stop, base.open(host) as client:
         tail = None if whole else TAIL
-        for part in jobs.log(link, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
+        for part in jobs.log(
+            client, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0
+        ):
             out.data(decoder.decode(part))
         code = stop()
     if code:
@@ -290,7 +296,7 @@ def _host_of(base: FleetContext, identity: str) -> Host:
     if known is not None and known.host in {host.name for host in base.fleet.hosts}:
         return _host_named(base, known.host)
     seen = base.look(base.fleet.choose())
-    found = [one.host for one in seen if any(job["id"] == identity for job in one.jobs)]
+    found = [one.host for one in seen if any(job.id == identity for job in one.jobs)]
     if len(found) == 1:
         return found[0]
     silent = [one.host.name for one in seen if one.facts is None]
@@ -341,7 +347,7 @@ def stop(
         silent: list[Seen] = []
     else:
         seen = base.look(chosen_hosts(base, on, None, everything))
-        wanted = [(one.host, found["id"]) for one in seen for found in one.active]
+        wanted = [(one.host, found.id) for one in seen for found in one.active]
         silent = [one for one in seen if one.facts is None]
     rows = _stop(out, base, wanted, grace)
     rows += [{"host": one.host.name, "error": "; ".join(one.trouble)} for one in silent]
@@ -356,22 +362,22 @@ def _stop(
     """Stops jobs of hosts, all hosts at once; what became of each."""
     from ringrift_cli.fleet import jobs
     from ringrift_cli.fleet.group import each
-    from ringrift_cli.fleet.plan import ACTIVE
 
     by_host: dict[str, list[str]] = {}
+    settled: list[JobState] = []
     for host, name in wanted:
         by_host.setdefault(host.name, []).append(name)
 
     def work(host: Host) -> list[dict[str, Any]]:
         mine, rows = by_host[host.name], []
-        with base.open(host) as link:
+        with base.open(host) as client:
             for name in mine:
-                jobs.stop(link, name, grace=grace)
+                jobs.stop(client, name, grace=grace)
             for name in mine:
-                found = jobs.wait(link, name, grace + SLACK)
-                still = found["state"] in ACTIVE
-                why = f"still {found['state']} after {grace + SLACK:.0f} s" if still else None
-                rows.append({"host": host.name, **found, "error": why})
+                found = jobs.wait(client, name, grace + SLACK)
+                why = f"still {found.state} after {grace + SLACK:.0f} s" if found.active else None
+                rows.append({"host": host.name, **found.document(), "error": why})
+                settled.append(found)
         return rows
 
     hosts = list({host.name: host for host, _ in wanted}.values())
@@ -380,13 +386,13 @@ def _stop(
     for answer in each(hosts, work):
         if answer.value is not None:
             rows += answer.value
-            jobs.settle(base.state, answer.value)
         else:
             assert answer.error is not None
             rows += [
                 {"host": answer.host.name, "id": name, "error": answer.error.message}
                 for name in by_host[answer.host.name]
             ]
+    jobs.settle(base.state, settled)
     return rows
 
 
@@ -411,14 +417,14 @@ def retry(
       ringrift fleet retry night-desk --on rented-4090
     """
     from ringrift_cli.fleet import jobs
-    from ringrift_cli.fleet.plan import ACTIVE, again, retried
+    from ringrift_cli.fleet.plan import again, retried
 
     out = Output(as_json=as_json)
     base = fleet_context(hosts_file)
     first = jobs.recall(base.state, job)
     host = _host_named(base, first.host if on is None else on)
     was = _was(base, first)
-    if was in (*ACTIVE, "done"):
+    if was in ("starting", "running", "done"):
         raise FleetError(f"{job} is {was}.", hint=f"ringrift fleet logs {job}")
     with jobs.placing(base.state, [host.name]):
         known, not_now = _free(base, [host])
@@ -428,10 +434,10 @@ def retry(
         placed = again(first, identity, host, known[host.name])
         if isinstance(placed, str):
             raise FleetError(f"{host.name} cannot take it: {placed}.", hint="--on another host")
-        with base.open(host) as link:
-            _, state = jobs.start(link, base.state, placed)
-    document = {"host": host.name, **state, "retries": job, "was": was}
-    out.result(document, f"{host.name}: {identity} {state['state']}; {job} was {was}")
+        with base.open(host) as client:
+            _, state = jobs.start(client, base.state, placed)
+    document = {"host": host.name, **state.document(), "retries": job, "was": was}
+    out.result(document, f"{host.name}: {identity} {state.state}; {job} was {was}")
 
 
 def _was(base: FleetContext, first: Placed) -> str:
@@ -441,8 +447,8 @@ def _was(base: FleetContext, first: Placed) -> str:
     if first.host not in {host.name for host in base.fleet.enabled}:
         return "on a host that is gone"
     try:
-        with base.open(_host_named(base, first.host)) as link:
-            return str(jobs.one(link, first.identity)["state"])
+        with base.open(_host_named(base, first.host)) as client:
+            return jobs.one(client, first.identity).state
     except RingriftError as error:
         return f"unknown ({error.message})"
 

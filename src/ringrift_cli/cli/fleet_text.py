@@ -78,7 +78,6 @@ def _host(row: Mapping[str, Any]) -> list[str]:
     if not row["reached"]:
         return [row["name"], "-", *[""] * 10, synced, *money]
     running = [job for job in row["jobs"] if job["state"] in ("starting", "running")]
-    installed = row["installed"]["version"] if row["installed"] else "none"
     if not running and row["idle_s"] is not None:
         jobs = f"idle {span(row['idle_s'])}"
     else:
@@ -91,7 +90,7 @@ def _host(row: Mapping[str, Any]) -> list[str]:
         f"{row['load'][0]:.1f}/{row['cores']}",
         f"{(row['ram_total'] - row['ram_available']) / GB:.0f}/{row['ram_total'] / GB:.0f}G",
         f"{row['disk_free'] / GB:.0f}G",
-        installed,
+        row["version"] or "none",
         models(row["models"]),
         jobs,
         f"{sum(job['games'] for job in row['jobs']):,}",

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ringrift_cli.errors import FleetError, HostUnreachable, RemoteError, RingriftError
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health, log_event
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Stopped
 from ringrift_cli.store.locks import locked
 
 ATTEMPTS = 3  # without a byte in between
 BACKOFF_S = (0.5, 2.0)
 
-Opener = Callable[[], Link]
+Opener = Callable[[], Client]
 ShouldStop = Callable[[], bool]
 
 
@@ -49,7 +49,7 @@ def carried_out(
     outcome: Result,
     opener: Opener,
     state: Path,
-    work: Callable[[Link], None],
+    work: Callable[[Client], None],
     moved: Callable[[], int],
     should_stop: ShouldStop = never,
 ) -> Result:
@@ -64,9 +64,9 @@ def carried_out(
         outcome.hint = f"ringrift fleet forgive {outcome.host}"
         return outcome
 
-    def attempt(link: Link) -> None:
+    def attempt(client: Client) -> None:
         health.succeeded(outcome.host)
-        work(link)
+        work(client)
 
     try:
         error = persist(outcome.host, opener, state, attempt, moved, should_stop)
@@ -82,7 +82,7 @@ def persist(
     host: str,
     opener: Opener,
     state: Path,
-    work: Callable[[Link], None],
+    work: Callable[[Client], None],
     moved: Callable[[], int],
     should_stop: ShouldStop = never,
 ) -> RingriftError | None:
@@ -93,8 +93,8 @@ def persist(
     failures, before = 0, 0
     while True:
         try:
-            with opener() as link:
-                work(link)
+            with opener() as client:
+                work(client)
             return None
         except RingriftError as error:
             failures = 1 if moved() > before else failures + 1

@@ -14,8 +14,8 @@ from typing import Any
 from ringrift_cli.errors import OutputError
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.push import MODELS, Sent
 from ringrift_cli.fleet.quarantine import kept_out
 from ringrift_cli.fleet.sync import plan
@@ -91,11 +91,11 @@ def verify(
     """Reads all games of a host, and those models there that it should have, and ours."""
     found, own = Verified(host), Meter(whole=meter)
 
-    def work(link: Link) -> None:
+    def work(client: Client) -> None:
         found.files = found.bytes = 0
         found.differences.clear()
-        _games(link, state, destination, here, found, own, should_stop)
-        _models(link, models, found)
+        _games(client, state, destination, here, found, own, should_stop)
+        _models(client, models, found)
         if not found.differences:
             told = {"files": found.files, "bytes": found.bytes, "kept_out": found.kept_out}
             synced.note(state, host, "verify", told)
@@ -104,7 +104,7 @@ def verify(
 
 
 def _games(
-    link: Link,
+    client: Client,
     state: Path,
     destination: Destination,
     here: Here,
@@ -112,16 +112,16 @@ def _games(
     meter: Meter,
     should_stop: ShouldStop,
 ) -> None:
-    told = listing.shards(link, destination.endings)
+    told = listing.shards(client, destination.endings)
     found.differences += [wrong.reason for wrong in told.wrong]
     found.differences += told.notes
-    out = kept_out(state, link.host)
+    out = kept_out(state, client.host)
     found.kept_out = sum(name in out for name in told.lines)
     lines = [line for name, line in told.lines.items() if name not in out]
     meter.remain(sum(line.size for line in lines))
     for first in range(0, len(lines), listing.AT_ONCE):
         some = lines[first : first + listing.AT_ONCE]
-        theirs = listing.hashes_there(link, [line.wanted.path for line in some])
+        theirs = listing.hashes_there(client, [line.wanted.path for line in some])
         for line in some:
             if should_stop():
                 raise Stopped
@@ -138,8 +138,8 @@ def _games(
             meter.take(line.size)
 
 
-def _models(link: Link, models: Sequence[Sent], found: Verified) -> None:
-    theirs = listing.hashes_there(link, [sent.path for sent in models])
+def _models(client: Client, models: Sequence[Sent], found: Verified) -> None:
+    theirs = listing.hashes_there(client, [sent.path for sent in models])
     for sent in models:
         digest = theirs[sent.path]
         if digest is None:
@@ -175,13 +175,15 @@ class Standing:
         return {key: getattr(self, key) for key in self.__dataclass_fields__}
 
 
-def standing(link: Link, state: Path, destination: Destination, models: Sequence[Sent]) -> Standing:
+def standing(
+    client: Client, state: Path, destination: Destination, models: Sequence[Sent]
+) -> Standing:
     """Asks a host how far apart it and this machine are; nothing is moved or read anew."""
-    found = plan(link, state, destination)
-    there = {path: digest for path, _, digest in listing.files(link, MODELS, hashed=True)}
+    found = plan(client, state, destination)
+    there = {path: digest for path, _, digest in listing.files(client, MODELS, hashed=True)}
     behind = [sent.path for sent in models if there.get(sent.path) != hash_of(sent.source)]
     return Standing(
-        link.host,
+        client.host,
         found.listed,
         found.listed_bytes,
         len(found.lines),
@@ -189,5 +191,5 @@ def standing(link: Link, state: Path, destination: Destination, models: Sequence
         found.kept_out,
         behind,
         [*found.notes, *(wrong.reason for wrong in found.wrong)],
-        synced.read(state).get(link.host),
+        synced.read(state).get(client.host),
     )

@@ -25,10 +25,11 @@ from ringrift_cli.errors import (
 )
 from ringrift_cli.fleet import jobs
 from ringrift_cli.fleet.attempts import jittered
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health, log_event
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.plan import ACTIVE, GRACE, Placed, job_of, slots
+from ringrift_cli.fleet.messages import JobState
+from ringrift_cli.fleet.plan import GRACE, Placed, job_of, slots
 from ringrift_cli.fleet.status import Opener
 
 POLL = 2.0  # seconds between two looks at a host
@@ -65,22 +66,21 @@ class Campaign:
     name: str  # the jobs are NAME-HOST, NAME-HOST-gpu0, …
     loop: str  # what it is part of: the same for all its campaigns, and for no other's
     argv: Sequence[str]  # after `ringrift`
-    prepare: Callable[[Host, Link], None]  # before the first job of a host: what it needs there
+    prepare: Callable[[Host, Client], None]  # before the first job of a host: what it needs there
     # brings what is there and new from the folders that are named; how much of it
-    collect: Callable[[Host, Link, Sequence[str]], int]
+    collect: Callable[[Host, Client, Sequence[str]], int]
     enough: Callable[[], bool]
     should_stop: Callable[[], bool]
     refuse: Callable[[Host], str | None] = anything  # why a host may begin no job now
     per_gpu: bool = True
 
-    def owns(self, job: jobs.State) -> bool:
+    def owns(self, job: JobState) -> bool:
         """Whether a job is one of this loop."""
-        return bool(job["meta"].get(LOOP) == self.loop)
+        return job.meta.loop == self.loop
 
-    def runs(self, job: jobs.State) -> bool:
+    def runs(self, job: JobState) -> bool:
         """Whether a job is one of this campaign that has not ended."""
-        now = job["meta"].get(CAMPAIGN) == self.name
-        return self.owns(job) and now and job["state"] in ACTIVE
+        return self.owns(job) and job.meta.campaign == self.name and job.active
 
 
 def run(
@@ -196,9 +196,9 @@ class _Worker:
                 self.done.wait(POLL)
                 continue
             try:
-                with self._opener(self.host, REACH) as link:
+                with self._opener(self.host, REACH) as client:
                     self._health.succeeded(self.host.name)
-                    if not self._tend(link):
+                    if not self._tend(client):
                         return True
             except HostKeyError as error:
                 self._fail(error)
@@ -215,16 +215,16 @@ class _Worker:
         self.part.error = error.message
         log_event(self._state, "host failed", self.host.name, error.message)
 
-    def _tend(self, link: Link) -> bool:
+    def _tend(self, client: Client) -> bool:
         """Looks after the jobs of a host that is connected until it is enough.
 
         False if the host gets no more of them.
         """
-        self.campaign.prepare(self.host, link)
+        self.campaign.prepare(self.host, client)
         while not self.done.is_set():
-            known = jobs.states(link)
-            going_on = self._keep_busy(link, known)
-            self._collect(link, known)
+            known = jobs.states(client)
+            going_on = self._keep_busy(client, known)
+            self._collect(client, known)
             self._failures = 0
             if not going_on:
                 return False
@@ -233,67 +233,67 @@ class _Worker:
 
     # ---- jobs -----------------------------------------------------------------------------------
 
-    def _keep_busy(self, link: Link, known: Sequence[jobs.State]) -> bool:
+    def _keep_busy(self, client: Client, known: Sequence[JobState]) -> bool:
         """Starts a job wherever one may run, also after one that has ended; False to give up."""
         self._count_failures(known)
         if self._fruitless >= MOST_FAILED:
             return False
-        self._mine = {job["id"] for job in known if self.campaign.runs(job)}
-        self._end_others(link, known)
+        self._mine = {job.id for job in known if self.campaign.runs(job)}
+        self._end_others(client, known)
         why = None
         if slots(self.host, known, per_gpu=self.campaign.per_gpu):
             with jobs.placing(self._state, [self.host.name]):
-                known = jobs.states(link)  # somebody may have taken a place meanwhile
+                known = jobs.states(client)  # somebody may have taken a place meanwhile
                 why = self.campaign.refuse(self.host)
                 free = slots(self.host, known, per_gpu=self.campaign.per_gpu)
                 for gpus in free if why is None else []:
-                    self._start(link, gpus, {job["id"] for job in known})
+                    self._start(client, gpus, {job.id for job in known})
         if self._mine:
             self.worked, self.part.error = time.monotonic(), None
         elif why is not None:
             self.part.error = why
             return False
         else:
-            busy = [job["id"] for job in known if job["state"] in ACTIVE]
+            busy = [job.id for job in known if job.active]
             self.part.error = f"busy with {', '.join(busy) or 'nothing that it names'}"
         return True
 
-    def _count_failures(self, known: Sequence[jobs.State]) -> None:
+    def _count_failures(self, known: Sequence[JobState]) -> None:
         """Notes the jobs that ran when it was last looked and have come to nothing since."""
-        by_name = {job["id"]: job for job in known}
+        by_name = {job.id: job for job in known}
         for identity in sorted(self._mine):
             job = by_name.get(identity)
             if job is not None and (
-                job["state"] in (*ACTIVE, "stopped") or (job["state"] == "done" and job["games"])
+                job.active or job.state == "stopped" or (job.state == "done" and job.games)
             ):
                 continue
             self.part.failed_jobs += 1
             self._fruitless += 1
-            said = "is gone" if job is None else f"{job['state']}, exit {job['code']}"
+            said = "is gone" if job is None else f"{job.state}, exit {job.code}"
             log_event(self._state, "job failed", self.host.name, f"{identity} {said}")
             self.part.error = (
                 f"{self._fruitless} of its jobs failed, the last is {identity} ({said}):"
                 f" ringrift fleet logs {identity}"
             )
 
-    def _end_others(self, link: Link, known: Sequence[jobs.State]) -> None:
+    def _end_others(self, client: Client, known: Sequence[JobState]) -> None:
         """Asks what an earlier campaign has left running to end: it would take the place of ours.
 
         Nobody waits for it: its place is free at one of the next looks.
         """
         for job in known:
-            wanted = self.campaign.owns(job) and job["state"] in ACTIVE
-            if wanted and not self.campaign.runs(job) and job["id"] not in self._asked:
-                jobs.stop(link, job["id"], grace=GRACE)
-                self._asked.add(job["id"])
-                said = f"{job['id']} of an earlier cycle was asked to end"
+            wanted = self.campaign.owns(job) and job.active
+            if wanted and not self.campaign.runs(job) and job.id not in self._asked:
+                jobs.stop(client, job.id, grace=GRACE)
+                self._asked.add(job.id)
+                said = f"{job.id} of an earlier cycle was asked to end"
                 log_event(self._state, "job", self.host.name, said)
 
-    def _start(self, link: Link, gpus: tuple[int, ...], known: set[str]) -> None:
+    def _start(self, client: Client, gpus: tuple[int, ...], known: set[str]) -> None:
         identity = self._next_name(gpus, known)
         meta = {LOOP: self.campaign.loop, CAMPAIGN: self.campaign.name}
         job = job_of(self.campaign.argv, identity, self.host, gpus, **meta)
-        jobs.start(link, self._state, Placed(self.host.name, gpus, job))
+        jobs.start(client, self._state, Placed(self.host.name, gpus, job))
         self._mine.add(identity)
         log_event(self._state, "job", self.host.name, f"{identity}: started")
 
@@ -308,15 +308,17 @@ class _Worker:
 
     # ---- what they make -------------------------------------------------------------------------
 
-    def _collect(self, link: Link, known: Sequence[jobs.State], *, all_of_it: bool = False) -> None:
+    def _collect(
+        self, client: Client, known: Sequence[JobState], *, all_of_it: bool = False
+    ) -> None:
         """Brings what jobs of this loop have made since it was last looked."""
-        found = {job["id"]: job["shards"] for job in known if self.campaign.owns(job)}
+        found = {job.id: job.shards for job in known if self.campaign.owns(job)}
         new = [name for name, count in found.items() if self._brought.get(name, 0) != count]
         if all_of_it:
             new = [name for name, count in found.items() if count]
         if not new:
             return
-        arrived = self.campaign.collect(self.host, link, [f"jobs/{name}" for name in new])
+        arrived = self.campaign.collect(self.host, client, [f"jobs/{name}" for name in new])
         self._brought |= {name: found[name] for name in new}
         self.part.arrived += arrived
         if arrived:
@@ -327,10 +329,10 @@ class _Worker:
         before, away = self.part.error, self._failures > 0
         for last in [True] if away else [False] * (LAST_PULLS - 1) + [True]:
             try:
-                with self._opener(self.host, LAST_REACH if away else REACH) as link:
-                    self._stop_all(link)
+                with self._opener(self.host, LAST_REACH if away else REACH) as client:
+                    self._stop_all(client)
                     if bring:
-                        self._collect(link, jobs.states(link), all_of_it=True)
+                        self._collect(client, jobs.states(client), all_of_it=True)
                 self.part.error, self.part.ended = before, True
                 return
             except FleetError as error:
@@ -339,15 +341,11 @@ class _Worker:
                     return
                 time.sleep(WAITS[0])
 
-    def _stop_all(self, link: Link) -> None:
+    def _stop_all(self, client: Client) -> None:
         """Asks all jobs of the loop to end and waits until they have."""
-        active = [
-            job["id"]
-            for job in jobs.states(link)
-            if self.campaign.owns(job) and job["state"] in ACTIVE
-        ]
+        active = [job.id for job in jobs.states(client) if self.campaign.owns(job) and job.active]
         for identity in active:
-            jobs.stop(link, identity, grace=GRACE)
+            jobs.stop(client, identity, grace=GRACE)
         for identity in active:
-            if jobs.wait(link, identity, GRACE + 5.0)["state"] in ACTIVE:
+            if jobs.wait(client, identity, GRACE + 5.0).active:
                 raise RemoteError(f"{self.host.name}: {identity} does not end.")

@@ -1,31 +1,62 @@
 """hosts.yaml: the machines that may work for you, where they answer and what they may be asked.
 
-Every key is read by one entry of a table here; a key nobody knows or a value that cannot be is
-refused with its line, so that no setting is ever ignored.
+The schema here is its declaration: a key nobody knows or a value that cannot be is refused with its
+line, so that no setting is ever ignored.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
 
 from ringrift_cli.errors import UsageError
-from ringrift_cli.fleet.yaml_values import At, meant
-from ringrift_cli.settings import BOARDS, NULL
+from ringrift_cli.settings import BOARDS, compose
 
+T = TypeVar("T")
 FILE = Path("hosts.yaml")
 VARIABLE = "RINGRIFT_HOSTS"
 ROLES = ("selfplay", "train", "eval")
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-# Neither begins with a dash: a name is put into the command of a ProxyCommand.
-HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
-COMMAND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*|~?/[^\x00-\x1f\x7f]+")
-IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,16})?")
+MOST_SHOWN = 60  # characters of a value in a message
+
+_PORT = r"6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}"
+_IPV6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]{1,16})?"
+# No name begins with a dash: it is put into the command of a ProxyCommand.
+_HOST = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
+ADDRESS = rf"^({_HOST}(:({_PORT}))?|{_IPV6}|\[{_IPV6}\](:({_PORT}))?)\Z"
+NAME = r"^[a-z0-9][a-z0-9-]{0,31}\Z"
+WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z"
+WORK = r"^(?!.*/\.\.(/|\Z))(~/|/)[^\x00-\x1f\x7f]+\Z"
+COMMAND = r"^([A-Za-z0-9_][A-Za-z0-9._-]*|~?/[^\x00-\x1f\x7f]+)\Z"
+ROLE, BOARD = rf"^({'|'.join(ROLES)})\Z", rf"^({'|'.join(BOARDS)})\Z"
+MEANING = {  # of patterns, for messages
+    ADDRESS: "host, host:port or [IPv6]:port; the user goes to the key `user`",
+    NAME: "1 to 32 of a-z, 0-9 and -, not beginning with -",
+    WORD: "a word of letters, digits, '.', '_' and '-'",
+    WORK: "a folder there: /absolute, or ~/below the home",
+    COMMAND: "a command there, or its absolute path",
+    ROLE: f"one of {', '.join(ROLES)}",
+    BOARD: f"one of {', '.join(BOARDS)}",
+}
+KINDS = {  # of values, for messages
+    "`float`": "a number",
+    "`int`": "a whole number",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "keys, as `name: value`",
+}
+
+Word: TypeAlias = Annotated[str, Meta(pattern=WORD)]
+Board: TypeAlias = Annotated[str, Meta(pattern=BOARD)]
+Amount: TypeAlias = Annotated[float, Meta(ge=0, lt=1e12)]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, lt=1e9)]
 
 EXAMPLE = """\
 # The machines that may run `ringrift` for you. Every host below is commented out, so that nothing
@@ -74,8 +105,7 @@ hosts:
 """
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """Where a host may answer: a name, an IP address, or a Host of ~/.ssh/config."""
 
     host: str
@@ -88,30 +118,51 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True)
-class Host:
+class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What holds for all hosts, and what a host may have of its own."""
+
+    work: Annotated[str, Meta(pattern=WORK)] = "~/ringrift"
+    python: Annotated[str, Meta(pattern=COMMAND)] = "python3"
+    deadline: Seconds = 2.5
+    lease: Seconds = 90.0
+    known_hosts: Path | None = None  # None: ~/.ssh/known_hosts
+
+
+class Host(Shared, frozen=True, kw_only=True):
     """A machine; the keys of hosts.yaml, with what holds for all hosts filled in."""
 
-    name: str
-    addresses: tuple[Address, ...]  # in order of preference, with `port` filled in
-    port: int | None = None
-    user: str | None = None  # None: as ~/.ssh/config says, or the name of the user here
+    name: Annotated[str, Meta(pattern=NAME)]
+    addresses: Annotated[  # in order of preference
+        tuple[Annotated[str, Meta(pattern=ADDRESS)], ...], Meta(min_length=1)
+    ]
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None  # of addresses without one
+    user: Word | None = None  # None: as ~/.ssh/config says, or the name of the user here
     key: Path | None = None
-    work: str = "~/ringrift"  # absolute, or below the home of the user there
-    python: str = "python3"
-    deadline: float = 2.5  # s
-    lease: float = 90.0  # s
-    known_hosts: Path | None = None  # None: ~/.ssh/known_hosts
-    gpus: int = 0
-    gpu_memory: float = 0.0  # GB each; 0: not known
-    memory: float = 0.0  # GB; 0: not known
-    roles: tuple[str, ...] = ROLES
-    boards: tuple[str, ...] = ()  # none: all
-    board_memory: Mapping[str, float] = field(default_factory=dict, hash=False)  # GB
-    price: float = 0.0  # dollars an hour
-    provider: str = ""
-    labels: tuple[str, ...] = ()
+    gpus: Annotated[int, Meta(ge=0, le=64)] = 0
+    gpu_memory: Amount = 0.0  # GB each; 0: not known
+    memory: Amount = 0.0  # GB; 0: not known
+    roles: Annotated[tuple[Annotated[str, Meta(pattern=ROLE)], ...], Meta(min_length=1)] = ROLES
+    boards: tuple[Board, ...] = ()  # none: all
+    board_memory: dict[Board, Amount] = {}  # GB
+    price: Amount = 0.0  # dollars an hour
+    provider: Word = ""
+    labels: tuple[Word, ...] = ()
     enabled: bool = True
+
+    @property
+    def places(self) -> list[Address]:
+        """The addresses with their ports."""
+        return [self._place(text) for text in self.addresses]
+
+    def _place(self, text: str) -> Address:
+        if text.startswith("["):
+            host, _, port = text[1:].partition("]")
+            port = port.removeprefix(":")
+        elif text.count(":") > 1:
+            host, port = text, ""
+        else:
+            host, _, port = text.partition(":")
+        return Address(host, int(port) if port else self.port)
 
 
 @dataclass(frozen=True)
@@ -122,16 +173,22 @@ class Budget:
     total: float = 0.0
 
 
+class _BudgetKeys(Struct, forbid_unknown_fields=True):
+    per_day: Amount = Budget.per_day
+    total: Amount = Budget.total
+
+
+class _File(Shared, frozen=True, kw_only=True):
+    budget: _BudgetKeys = msgspec.field(default_factory=_BudgetKeys)
+    hosts: list[Any] = []
+
+
 @dataclass(frozen=True)
 class Fleet:
     """What hosts.yaml says; `hosts` in its order, those that are not enabled too."""
 
     hosts: tuple[Host, ...] = ()
-    work: str = Host.work
-    python: str = Host.python
-    deadline: float = Host.deadline  # s
-    lease: float = Host.lease  # s
-    known_hosts: Path | None = None
+    deadline: float = Shared().deadline
     budget: Budget = Budget()
     path: Path = FILE
 
@@ -180,127 +237,118 @@ class Fleet:
         return chosen
 
 
+# ---- reading ------------------------------------------------------------------------------------
+
+
 def load(path: Path | None = None) -> Fleet:
     """The fleet of a file; without one, of RINGRIFT_HOSTS or of hosts.yaml in the working folder.
 
     `UsageError` for what cannot be read, is not known or cannot be; it says where that stands.
     """
-    import yaml
-
     path = path or Path(os.environ.get(VARIABLE) or FILE)
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except OSError as error:
+    source = _Source(path)
+    top = source.tree
+    if isinstance(top, dict) and top.get("hosts", 0) is None:  # all of them are commented out
+        del top["hosts"]
+    file = source.read(top, _File, "")
+    shared = {key: top[key] for key in Shared.__struct_fields__ if key in top}
+    hosts: list[Host] = []
+    for number, one in enumerate(file.hosts):
+        place = f"hosts[{number}]"
+        given = {**shared, **one} if isinstance(one, dict) else one
+        if isinstance(one, dict) and isinstance(one.get("addresses"), str):
+            given["addresses"] = [one["addresses"]]
+        host = source.read(given, Host, place)
+        if host.name in {other.name for other in hosts}:
+            raise source.error(f"{place}.name", f"is {host.name!r} again: no two may be.")
+        hosts.append(host)
+    budget = Budget(file.budget.per_day, file.budget.total)
+    return Fleet(tuple(hosts), file.deadline, budget, path)
+
+
+class _Source:
+    """A YAML file as plain values, with the line and the text of each by its name in messages."""
+
+    def __init__(self, path: Path) -> None:
         hint = "ringrift fleet init" + ("" if path == FILE else f" --out {path}")
-        raise UsageError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
-    if root is None or root.tag == NULL:
-        return Fleet(path=path)
-    top = At(path, root, "").keys(FLEET_KEYS)
-    shared = {name: read(top[name]) for name, read in SHARED_KEYS.items() if name in top}
-    hosts = [_host(one, shared) for one in top["hosts"].items()] if "hosts" in top else []
-    seen: dict[str, At] = {}
-    for host, at in hosts:
-        if host.name in seen:
-            raise at.error(f"is {host.name!r}, as in line {seen[host.name].line}: no two may be.")
-        seen[host.name] = at
-    budget = _budget(top["budget"]) if "budget" in top else Budget()
-    return Fleet(hosts=tuple(host for host, _ in hosts), **shared, budget=budget, path=path)
+        self.path = path
+        self.lines: dict[str, int] = {}
+        self.shown: dict[str, str] = {}
+        root = compose(path, hint)
+        self.tree = {} if root is None else self._plain(root, "")
+
+    def _plain(self, node: Any, name: str) -> Any:
+        import yaml
+
+        self.lines.setdefault(name, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            self.shown[name] = "a list" if node.value else "an empty list"
+            return [self._plain(one, f"{name}[{n}]") for n, one in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            self.shown[name] = "a mapping"
+            found: dict[str, Any] = {}
+            for key, value in node.value:
+                below = f"{name}.{key.value}" if name else str(key.value)
+                self.lines[below] = key.start_mark.line + 1
+                if key.value in found:
+                    raise self.error(below, "is there twice.")
+                found[str(key.value)] = self._plain(value, below)
+            return found
+        constructor = yaml.SafeLoader("")
+        if node.tag.endswith((":null", ":bool")):
+            value = constructor.construct_object(node)
+        else:
+            value = re.sub(r"^\.(?=\d)", "0.", node.value)
+        shown = str(node.value)
+        self.shown[name] = (
+            "empty"
+            if value is None
+            else repr(shown if len(shown) < MOST_SHOWN else f"{shown[:MOST_SHOWN]}…")
+        )
+        return value
+
+    def read(self, value: Any, kind: type[T], name: str) -> T:
+        """A value of the file as its schema declares it; `name` says where it stands."""
+        try:
+            return msgspec.convert(value, kind, strict=False, dec_hook=_path)
+        except msgspec.ValidationError as error:
+            text, _, place = str(error).partition(" - at `")
+            below = re.sub(r"^(key` in `)?\$\.?|`$", "", place)
+            raise self._wrong(text, f"{name}.{below}".strip(".").replace(".[", "["), kind) from None
+
+    def _wrong(self, text: str, where: str, kind: Any) -> UsageError:
+        """What msgspec found, in the words of hosts.yaml."""
+        if found := re.fullmatch(r"Object contains unknown field `(.*)`", text):
+            known = _BudgetKeys if where == "budget" else kind
+            why = f"has an unknown key {found[1]!r}{meant(found[1], known.__struct_fields__)}"
+            return self.error(where, why, f"{where}.{found[1]}".strip("."))
+        if found := re.fullmatch(r"Object missing required field `(.*)`", text):
+            return self.error(where, f"has no {found[1]!r}, which every host needs.")
+        text = re.sub(r"^Expected |, got `\w+`$", "", text)
+        for pattern, meaning in MEANING.items():
+            text = text.replace(f"`str` matching regex {pattern!r}", meaning)
+        for word, meaning in KINDS.items():
+            text = text.replace(word, meaning)
+        return self.error(where, f"is {self.shown.get(where, 'wrong')}, expected {text}.")
+
+    def error(self, where: str, what: str, place: str | None = None) -> UsageError:
+        """That something cannot be, with the line of `place`, or the nearest that the file has."""
+        near = where if place is None else place
+        while near not in self.lines and near:
+            near = re.sub(r"(^|\.|\[)[^.\[]*$", "", near)
+        line = self.lines.get(near, 1)
+        return UsageError(f"{self.path}, line {line}: {where or 'the file'} {what}")
 
 
-def _host(at: At, shared: Mapping[str, Any]) -> tuple[Host, At]:
-    """A host, and where its name stands."""
-    given = at.keys(HOST_KEYS)
-    for name in ("name", "addresses"):
-        if name not in given:
-            raise at.error(f"has no {name!r}, which every host needs.")
-    values: dict[str, Any] = {**shared}
-    values |= {name: HOST_KEYS[name](value) for name, value in given.items()}
-    port = values.get("port")
-    values["addresses"] = tuple(Address(one.host, one.port or port) for one in values["addresses"])
-    return Host(**values), given["name"]
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value.isprintable() and value:
+        return Path(value).expanduser()
+    raise ValueError("Expected a path")
 
 
-def _budget(at: At) -> Budget:
-    keys = at.keys({"per_day", "total"})
-    return Budget(**{name: one.number("a number of dollars") for name, one in keys.items()})
-
-
-# ---- values -------------------------------------------------------------------------------------
-
-
-def _address(at: At) -> Address:
-    expected = "host, host:port or [IPv6]:port; the user goes to the key `user`"
-    text = at.text(expected, re.compile(r"\S+"))
-    bracketed = re.fullmatch(r"\[([^]]+)\](?::([0-9]{1,5}))?", text)
-    if bracketed:
-        host, port, pattern = bracketed[1], bracketed[2], IPV6
-    elif text.count(":") > 1:
-        host, port, pattern = text, None, IPV6
-    else:
-        host, colon, port = text.partition(":")
-        pattern = HOST_NAME
-        if colon and not re.fullmatch(r"[0-9]{1,5}", port):
-            raise at.wrong(expected)
-    if not pattern.fullmatch(host) or (port and not 1 <= int(port) <= 65535):
-        raise at.wrong(expected)
-    return Address(host, int(port) if port else None)
-
-
-def _addresses(at: At) -> tuple[Address, ...]:
-    import yaml
-
-    if isinstance(at.node, yaml.ScalarNode) and at.node.tag != NULL:
-        return (_address(at),)
-    addresses = tuple(_address(one) for one in at.items("a list of addresses"))
-    if not addresses:
-        raise at.wrong("at least one address")
-    return addresses
-
-
-def _work(at: At) -> str:
-    expected = "a folder there: /absolute, or ~/below the home"
-    text = at.text(expected, re.compile(r"(~/|/)[^\x00-\x1f\x7f]+")).rstrip("/")
-    if ".." in text.split("/") or text in ("", "~"):
-        raise at.wrong(expected)
-    return text
-
-
-def _path(at: At) -> Path:
-    return Path(at.text("a path", re.compile(r"[^\x00-\x1f\x7f]+"))).expanduser()
-
-
-def _board_memory(at: At) -> dict[str, float]:
-    return {board: one.number("a number of GB") for board, one in at.keys(BOARDS).items()}
-
-
-_SECONDS = "a number of seconds"
-SHARED_KEYS: dict[str, Callable[[At], Any]] = {
-    "work": _work,
-    "python": lambda at: at.text("a command there, or its absolute path", COMMAND),
-    "deadline": lambda at: at.number(_SECONDS, above=0),
-    "lease": lambda at: at.number(_SECONDS, above=0),
-    "known_hosts": _path,
-}
-FLEET_KEYS = (*SHARED_KEYS, "budget", "hosts")
-HOST_KEYS: dict[str, Callable[[At], Any]] = {
-    "name": lambda at: at.text("1 to 32 of a-z, 0-9 and -, not beginning with -", NAME),
-    "addresses": _addresses,
-    "port": lambda at: at.whole(1, 65535),
-    "user": lambda at: at.text("the name of a user there", WORD),
-    "key": _path,
-    **SHARED_KEYS,
-    "gpus": lambda at: at.whole(0, 64),
-    "gpu_memory": lambda at: at.number("a number of GB"),
-    "memory": lambda at: at.number("a number of GB"),
-    "roles": lambda at: at.among(ROLES, least=1),
-    "boards": lambda at: at.among(BOARDS),
-    "board_memory": _board_memory,
-    "price": lambda at: at.number("a number of dollars an hour"),
-    "provider": lambda at: at.text("a word", WORD),
-    "labels": lambda at: tuple(
-        dict.fromkeys(one.text("a word", WORD) for one in at.items("a list of words"))
-    ),
-    "enabled": lambda at: at.flag(),
-}
+def meant(name: str, known: Collection[str]) -> str:
+    """The end of a sentence about a name that is not known: the nearest, or all there are."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are {', '.join(known)}." if known else "; there are none."

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from ringrift_cli.errors import BadOutput, RecordError, RemoteError, UsageError
-from ringrift_cli.fleet import told
-from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.plan import ACTIVE, Placed
+import msgspec
+
+from ringrift_cli.errors import RecordError, RemoteError, UsageError
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.client import Client
+from ringrift_cli.fleet.messages import Job, JobState
+from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.store.files import write_whole
 
 FOLDER = "jobs"
@@ -30,8 +32,6 @@ POLL = 0.5  # seconds between two looks at a job or its log
 
 MOST_LOG = 1 << 24  # bytes of a log that are asked for at once
 
-State = dict[str, Any]  # a job's, as the remote half tells it
-
 
 # ---- what was asked ------------------------------------------------------------------------------
 
@@ -39,7 +39,11 @@ State = dict[str, Any]  # a job's, as the remote half tells it
 def remember(state: Path, placed: Placed) -> bool:
     """Writes a job down; whether it was new. `UsageError` if another one has its name."""
     path = state / FOLDER / f"{placed.identity}.json"
-    document = {"host": placed.host, "gpus": list(placed.gpus), "job": placed.job}
+    document = {
+        "host": placed.host,
+        "gpus": list(placed.gpus),
+        "job": placed.job.document(),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_name(f".{placed.identity}.{os.getpid()}.{threading.get_ident()}")
     write_whole(whole, (json.dumps(document, indent=1) + "\n").encode())
@@ -82,33 +86,32 @@ def remembered(state: Path) -> dict[str, Placed]:
     for path in sorted((state / FOLDER).glob("*.json")):
         try:
             note = json.loads(path.read_bytes())
-            placed = Placed(note["host"], tuple(note["gpus"]), note["job"])
+            placed = Placed(note["host"], tuple(note["gpus"]), msgspec.convert(note["job"], Job))
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} is no job: {error}.", hint=f"rm {path}") from error
         found[placed.identity] = placed
     return found
 
 
-def settle(state: Path, found: Sequence[State]) -> None:
+def settle(state: Path, found: Sequence[JobState]) -> None:
     """Notes of jobs that were started from here that they have ended, and how."""
-    over = {job["id"]: job for job in found if job["state"] not in ACTIVE}
+    over = {job.id: job for job in found if not job.active}
     known = ended(state)
     if all(identity in known or not is_remembered(state, identity) for identity in over):
         return
     with _alone(state, ENDED):
         known = ended(state)
         known |= {name: job for name, job in over.items() if is_remembered(state, name)}
-        write_whole(state / ENDED, (json.dumps(known) + "\n").encode())
+        write_whole(state / ENDED, msgspec.json.encode(known) + b"\n")
 
 
-def ended(state: Path) -> dict[str, State]:
+def ended(state: Path) -> dict[str, JobState]:
     """Jobs that were seen to have ended, as they were then."""
     try:
-        found = json.loads((state / ENDED).read_bytes())
-        return dict(zip(found, told.jobs(ENDED, list(found.values())), strict=True))
+        return msgspec.json.decode((state / ENDED).read_bytes(), type=dict[str, JobState])
     except FileNotFoundError:
         return {}
-    except (ValueError, AttributeError, TypeError, BadOutput) as error:
+    except msgspec.MsgspecError as error:
         path = state / ENDED
         raise RecordError(f"{path} is no list of jobs: {error}.", hint=f"rm {path}") from error
 
@@ -133,54 +136,54 @@ def _alone(state: Path, what: str) -> Iterator[None]:
 # ---- what the host is asked ----------------------------------------------------------------------
 
 
-def start(link: Link, state: Path, placed: Placed) -> tuple[bool, State]:
+def start(client: Client, state: Path, placed: Placed) -> tuple[bool, JobState]:
     """Starts a job, once however often it is asked; whether it was now, and its state."""
     new = remember(state, placed)
     try:
-        reply = link.ask("start", job=placed.job)
+        reply = client.ask(messages.Start(job=placed.job))
     except RemoteError as error:
         if new and error.kind != "ended":  # it has said that it did not start it
             forget(state, placed.identity)
         raise
-    return bool(reply.get("started")), told.job(link.host, reply.get("state"))
+    return reply.started, reply.state
 
 
-def states(link: Link, *identities: str) -> list[State]:
+def states(client: Client, *identities: str) -> list[JobState]:
     """The states of some jobs of a host, or of all."""
-    return told.jobs(link.host, link.ask("jobs", ids=list(identities) or None).get("jobs"))
+    return client.ask(messages.Jobs(ids=[*identities] or None)).jobs
 
 
-def one(link: Link, identity: str) -> State:
+def one(client: Client, identity: str) -> JobState:
     """The state of a job; `RemoteError` if the host does not know it."""
-    found = states(link, identity)
+    found = states(client, identity)
     if not found:
-        raise RemoteError(f"{link.host} has no job {identity}.", kind="unknown")
+        raise RemoteError(f"{client.host} has no job {identity}.", kind="unknown")
     return found[0]
 
 
-def stop(link: Link, identity: str, *, grace: float, insist: bool = False) -> State:
+def stop(client: Client, identity: str, *, grace: float, insist: bool = False) -> JobState:
     """Asks a job to end what it has in hand; after `grace` seconds, or to insist, it is killed."""
-    link.ask("stop", id=identity, grace_s=grace, insist=insist)
-    return one(link, identity)
+    client.ask(messages.Stop(id=identity, grace_s=grace, insist=insist))
+    return one(client, identity)
 
 
 def wait(
-    link: Link,
+    client: Client,
     identity: str,
     seconds: float,
     should_stop: Callable[[], bool] = lambda: False,
-) -> State:
+) -> JobState:
     """The state of a job once it has ended, or after so many seconds."""
     until = time.monotonic() + seconds
     while True:
-        found = one(link, identity)
-        if found["state"] not in ACTIVE or time.monotonic() >= until or should_stop():
+        found = one(client, identity)
+        if not found.active or time.monotonic() >= until or should_stop():
             return found
         time.sleep(POLL)
 
 
 def log(
-    link: Link,
+    client: Client,
     identity: str,
     *,
     follow: bool = False,
@@ -190,16 +193,16 @@ def log(
     """The log of a job, from its last `tail` bytes on; followed until the job has ended."""
     offset = 0
     if tail is not None:
-        offset = max(0, one(link, identity)["bytes_log"] - tail)
+        offset = max(0, one(client, identity).bytes_log - tail)
     while True:
-        before, state = offset, None
-        for part in link.stream("log", id=identity, offset=offset, most=MOST_LOG):
+        before, over = offset, False
+        request = messages.ReadLog(id=identity, offset=offset, most=MOST_LOG)
+        for part in client.stream(request):
             if isinstance(part, bytes):
                 offset += len(part)
                 yield part
-            else:
-                state = part.get("state")  # as it was before the log was read
-        over = told.job(link.host, state)["state"] not in ACTIVE
+            elif isinstance(part, messages.LogEnd):
+                over = not part.state.active
         whole = offset - before < MOST_LOG
         if (whole and (over or not follow)) or should_stop():
             return

@@ -24,7 +24,7 @@ FILE = Path("~/.ssh/known_hosts")
 
 
 @dataclass(frozen=True)
-class _Line:
+class _KnownKey:
     """A key of known_hosts, with the names that it is for."""
 
     names: str  # as it stands there: patterns, or one name hashed
@@ -114,7 +114,7 @@ class Keys:
             else f"{by_hand}, which shows it and asks",
         )
 
-    def _about(self, name: Name) -> list[_Line]:
+    def _about(self, name: Name) -> list[_KnownKey]:
         text = str(name)
         return [line for line in self._lines if not line.revoked and _is_for(line.names, text)]
 
@@ -128,7 +128,7 @@ def _kind_of(algorithm: str) -> str:
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
-def _read(path: Path) -> list[_Line]:
+def _read(path: Path) -> list[_KnownKey]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _read(path: Path) -> list[_Line]:
             key = base64.b64decode(words[2], validate=True)
         except binascii.Error:
             continue
-        lines.append(_Line(words[0], words[1], key, bool(marker), f"{path}, line {number}"))
+        lines.append(_KnownKey(words[0], words[1], key, bool(marker), f"{path}, line {number}"))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What hosts say they have, held to what can be true before anything is done with it.
+"""File lists reported by hosts, checked before anything is done with them.
 
 A host is asked over a link that works, and may still answer anything: names that lead elsewhere,
 entries without end, sizes that fill a disk. What is not right is named and goes no further.
@@ -12,8 +12,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from ringrift_cli.errors import BadOutput, RecordError
-from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.client import Client
+from ringrift_cli.fleet.messages import EntryLine, FileRow, FileRows, ShardRow, ShardRows, ShardsEnd
 from ringrift_cli.fleet.transfer import Wanted
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry
@@ -22,14 +26,13 @@ ROOTS = ("jobs", "runs")
 MOST_FILES = 1_000_000  # of one host
 MOST_WRONG = 50  # lines that may be wrong before nothing of a host is believed
 MOST_PATH = 1000  # characters
-MOST_SIZE = 1 << 36  # bytes of one file
 MOST_ENTRY = 64 << 10  # bytes of JSON
 MOST_MODEL = {"json": 16 << 20, "safetensors": 1 << 32}  # bytes: they are read into memory
 AT_ONCE = 500  # entries asked for in one request
-SHA256 = re.compile(r"[0-9a-f]{64}")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 MODEL = re.compile(r"models/([a-z]+[0-9]*-[2-4]p(?:-pie)?)/([0-9a-f]{16})\.(json|safetensors)")
 TRAINED = re.compile(r"jobs/[A-Za-z0-9._-]+/out/(?:.+/)?([0-9a-f]{16})\.(json|safetensors)")
+_shard_row = msgspec.json.Decoder(ShardRow)
+_file_row = msgspec.json.Decoder(FileRow)
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something that a host said and that cannot be."""
+    """Something that a host listed and that cannot be."""
 
-    key: str  # a hash of what it said
+    key: str  # a hash of what it sent
     name: str
     reason: str
 
@@ -68,41 +71,50 @@ class Listing:
         return sum(line.size for line in self.lines.values())
 
 
-def shards(link: Link, endings: tuple[str, ...], roots: Iterable[str] = ROOTS) -> Listing:
-    """All files of games that a host lists; errors of the link come through.
+def shards(client: Client, endings: tuple[str, ...], roots: Iterable[str] = ROOTS) -> Listing:
+    """All files of games that a host lists; errors of the client come through.
 
     `BadOutput` if it lists more than can be, or too much that cannot be.
     """
-    found = Listing()
+    found, below = Listing(), tuple(roots)
     count = 0
-    for frame in link.stream("shards", roots=list(roots)):
-        if isinstance(frame, bytes):
-            raise BadOutput(f"{link.host} sent bytes where its list of shards was due.")
-        if "end" in frame:
-            found.notes += _damaged(frame.get("damaged"))
+    for frame in client.stream(messages.Shards(roots=[*below])):
+        if isinstance(frame, ShardsEnd):
+            found.notes += [_note(one) for one in frame.damaged[:MOST_WRONG]]
             break
-        folder, lines = frame.get("folder"), frame.get("shards")
-        if not isinstance(lines, list):
-            raise BadOutput(f"{link.host} sent a list of shards that is none: {lines!r:.60}.")
-        count += len(lines)
+        if not isinstance(frame, ShardRows):
+            raise BadOutput(f"{client.host} sent bytes where its list of shards was due.")
+        count += len(frame.shards)
         if count > MOST_FILES:
-            raise BadOutput(f"{link.host} lists more than {MOST_FILES:,} shards.")
-        for line in lines:
-            one = _line(folder, tuple(roots), line, endings)
-            if isinstance(one, Line):
-                found.lines.setdefault(one.sha256, one)
-            elif one is not None:
-                _refuse(link, found, [folder, line], one)
+            raise BadOutput(f"{client.host} lists more than {MOST_FILES:,} shards.")
+        right = _is_path(frame.folder, below)
+        for raw in frame.shards:
+            try:
+                row = _shard_row.decode(raw)
+                why = _misnamed(row, endings) if right else "it lies in no folder of games"
+            except (msgspec.MsgspecError, RecursionError) as error:
+                row, why = None, str(error)
+            if why is not None:
+                _refuse(client, found, f"[{json.dumps(frame.folder)},{bytes(raw).decode()}]", why)
+            elif row is not None and row.file.endswith(endings):  # not of another kind
+                line = Line(frame.folder, row.file, row.size, row.sha256)
+                found.lines.setdefault(row.sha256, line)
     return found
 
 
-def _refuse(link: Link, listing: Listing, said: object, reason: str) -> None:
-    text = json.dumps(said)
+def _misnamed(row: ShardRow, endings: tuple[str, ...]) -> str | None:
+    if not row.file.endswith(endings) or row.file in [f"{row.sha256[:16]}{e}" for e in endings]:
+        return None
+    return f"its name is not the first digits of its hash and one of {', '.join(endings)}"
+
+
+def _refuse(client: Client, listing: Listing, text: str, reason: str) -> None:
     key = sha256(text.encode())
-    listing.wrong.append(Wrong(key, f"line-{key[:16]}", f"listed as {text:.200}: {reason}"))
+    listing.wrong.append(Wrong(key, f"line-{key[:16]}", _plain(f"listed as {text:.200}: {reason}")))
     if len(listing.wrong) > MOST_WRONG:
         raise BadOutput(
-            f"{link.host} lists more than {MOST_WRONG} files that cannot be, as {text:.120}."
+            f"{client.host} lists more than {MOST_WRONG} files that cannot be, as"
+            f" {_plain(text):.120}."
         )
 
 
@@ -114,38 +126,9 @@ def _is_path(path: str, roots: tuple[str, ...]) -> bool:
     return below and not any(part in ("", ".", "..") for part in path.split("/"))
 
 
-def _line(
-    folder: object, roots: tuple[str, ...], line: object, endings: tuple[str, ...]
-) -> Line | str | None:
-    """A line of a listing, or what is wrong with it; None for files of other kinds."""
-    if not isinstance(folder, str) or not _is_path(folder, roots):
-        return "it lies in no folder of games"
-    if not isinstance(line, list) or len(line) != 3:
-        return "it is no name, size and hash"
-    file, size, digest = line
-    if not isinstance(digest, str) or not SHA256.fullmatch(digest):
-        return "its hash is no SHA-256"
-    if type(size) is not int or not 0 < size <= MOST_SIZE:
-        return f"its size is not from 1 to {MOST_SIZE} bytes"
-    if not isinstance(file, str) or not NAME.fullmatch(file):
-        return "its name is none that a shard can have"
-    if not file.endswith(endings):
-        return None
-    if file not in [f"{digest[:16]}{ending}" for ending in endings]:
-        return f"its name is not the first digits of its hash and one of {', '.join(endings)}"
-    return Line(folder, file, size, digest)
-
-
-def _damaged(told: object) -> list[str]:
-    """What a host says of manifests that it cannot read."""
-    if not isinstance(told, list):
-        return []
-    texts = []
-    for one in told[:MOST_WRONG]:
-        if isinstance(one, dict):
-            where = f"{one.get('folder')!s:.120}, line {one.get('line')!s:.12}"
-            texts.append(_plain(f"{where} of its manifest: {one.get('why')!s:.200}"))
-    return texts
+def _note(line: messages.DamagedLine) -> str:
+    """About a manifest that the host cannot read."""
+    return _plain(f"{line.folder:.120}, line {line.line} of its manifest: {line.why:.200}")
 
 
 def _plain(text: str) -> str:
@@ -155,28 +138,29 @@ def _plain(text: str) -> str:
 # ---- entries ------------------------------------------------------------------------------------
 
 
-def entries(link: Link, lines: Collection[Line]) -> Iterator[tuple[Line, ShardEntry | str]]:
+def entries(client: Client, lines: Collection[Line]) -> Iterator[tuple[Line, ShardEntry | str]]:
     """The manifest entry of each line, or what is wrong with it."""
     by_folder: dict[str, list[Line]] = {}
     for line in lines:
         by_folder.setdefault(line.folder, []).append(line)
     for folder, own in by_folder.items():
         for first in range(0, len(own), AT_ONCE):
-            yield from _entries(link, folder, own[first : first + AT_ONCE])
+            yield from _entries(client, folder, own[first : first + AT_ONCE])
 
 
-def _entries(link: Link, folder: str, lines: list[Line]) -> Iterator[tuple[Line, ShardEntry | str]]:
+def _entries(
+    client: Client, folder: str, lines: list[Line]
+) -> Iterator[tuple[Line, ShardEntry | str]]:
     missing = {line.sha256: line for line in lines}
-    for frame in link.stream("lines", folder=folder, sha256s=list(missing)):
-        if isinstance(frame, bytes):
-            raise BadOutput(f"{link.host} sent bytes where manifest entries were due.")
-        entry = frame.get("entry")
-        if "end" in frame:
+    for frame in client.stream(messages.Entries(folder=folder, sha256s=[*missing])):
+        if isinstance(frame, messages.Done):
             break
-        name = entry.get("sha256") if isinstance(entry, dict) else None
-        line = missing.pop(name, None) if isinstance(name, str) else None
-        if line is None or not isinstance(entry, dict):
-            raise BadOutput(f"{link.host} sent an entry that nobody asked for: {frame!r:.120}.")
+        if not isinstance(frame, EntryLine):
+            raise BadOutput(f"{client.host} sent bytes where manifest entries were due.")
+        entry = frame.entry
+        line = missing.pop(str(entry.get("sha256")), None)
+        if line is None:
+            raise BadOutput(f"{client.host} sent an entry that nobody asked for: {entry!r:.120}.")
         yield line, _parsed(line, entry)
     for line in missing.values():
         yield line, "its manifest lists it, and has no entry for it"
@@ -209,19 +193,19 @@ class Model:
     files: dict[str, Wanted]  # "json", "safetensors"
 
 
-def models(link: Link, *, trained: bool) -> list[Model]:
+def models(client: Client, *, trained: bool) -> list[Model]:
     """The checkpoints of a host's registry, and with `trained` also those that its jobs made.
 
     Half ones are left out: they may be in the making.
     """
     found: dict[tuple[str, str], Model] = {}
-    for path, size, digest in files(link, "models", hashed=True):
+    for path, size, digest in files(client, "models", hashed=True):
         if match := MODEL.fullmatch(path):
             _take(found, path.rpartition(".")[0], match[2], match[1], match[3], size, digest)
     if trained:
-        there = [(path, size) for path, size, _ in files(link, "jobs", hashed=False)]
+        there = [(path, size) for path, size, _ in files(client, "jobs", hashed=False)]
         names = [(path, size) for path, size in there if TRAINED.fullmatch(path)]
-        hashes = hashes_there(link, [path for path, _ in names])
+        hashes = hashes_there(client, [path for path, _ in names])
         for path, size in names:
             read = hashes.get(path)
             if (match := TRAINED.fullmatch(path)) and read is not None:
@@ -245,44 +229,34 @@ def _take(
     model.files[kind] = Wanted(f"{stem}.{kind}", size, digest)
 
 
-def files(link: Link, root: str, *, hashed: bool) -> Iterator[tuple[str, int, str]]:
-    """Path, size and hash (empty without `hashed`) of the files below a folder of a host."""
+def files(client: Client, root: str, *, hashed: bool) -> Iterator[tuple[str, int, str]]:
+    """Path, size and hash (empty without `hashed`) of the files below a folder of a host.
+
+    Rows that do not fit are left out: programs there may use any name.
+    """
     count = 0
-    for frame in link.stream("files", root=root, hash=hashed):
-        if isinstance(frame, bytes):
-            raise BadOutput(f"{link.host} sent bytes where its list of files was due.")
-        if "end" in frame:
+    for frame in client.stream(messages.Files(root=root, hash=hashed)):
+        if isinstance(frame, messages.Done):
             return
-        listed = frame.get("files")
-        if not isinstance(listed, list):
-            raise BadOutput(f"{link.host} sent a list of files that is none: {listed!r:.60}.")
-        count += len(listed)
+        if not isinstance(frame, FileRows):
+            raise BadOutput(f"{client.host} sent bytes where its list of files was due.")
+        count += len(frame.files)
         if count > MOST_FILES:
-            raise BadOutput(f"{link.host} lists more than {MOST_FILES:,} files.")
-        for one in listed:
-            if isinstance(one, list) and len(one) == 3 and _is_file(root, *one, hashed=hashed):
-                yield one[0], one[1], one[2] or ""
+            raise BadOutput(f"{client.host} lists more than {MOST_FILES:,} files.")
+        for raw in frame.files:
+            try:
+                row = _file_row.decode(raw)
+            except (msgspec.MsgspecError, RecursionError):
+                continue
+            if _is_path(row.path, (root,)) and (row.sha256 is not None or not hashed):
+                yield row.path, row.size, row.sha256 or ""
 
 
-def _is_file(root: str, path: object, size: object, digest: object, *, hashed: bool) -> bool:
-    """Whether it is a row of a list of files; whoever works there may use any other name."""
-    if not isinstance(path, str) or not _is_path(path, (root,)):
-        return False
-    right = isinstance(digest, str) and bool(SHA256.fullmatch(digest))
-    return type(size) is int and 0 <= size <= MOST_SIZE and (right or not hashed)
-
-
-def hashes_there(link: Link, paths: list[str]) -> dict[str, str | None]:
+def hashes_there(client: Client, paths: list[str]) -> dict[str, str | None]:
     """What files of a host hash to, read there now; None for one that is not there."""
     found: dict[str, str | None] = {}
     for first in range(0, len(paths), AT_ONCE):
         some = paths[first : first + AT_ONCE]
-        reply = link.ask("hash", paths=some).get("sha256")
-        if not isinstance(reply, dict):
-            raise BadOutput(f"{link.host} sent no hashes: {reply!r:.80}.")
-        for path in some:
-            digest = reply.get(path)
-            if digest is not None and not (isinstance(digest, str) and SHA256.fullmatch(digest)):
-                raise BadOutput(f"{link.host} says that {path} hashes to {digest!r:.80}.")
-            found[path] = digest
+        there = client.ask(messages.Hash(paths=some)).sha256
+        found |= {path: there.get(path) for path in some}
     return found

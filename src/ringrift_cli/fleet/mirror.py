@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from ringrift_cli.errors import BadOutput, OutputError
 from ringrift_cli.fleet import listing
-from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.transfer import (
     Meter,
     Stopped,
@@ -33,7 +33,7 @@ SPARE = 100_000_000  # bytes of the disk that stay free
 
 
 def send_folder(
-    link: Link,
+    client: Client,
     folder: Path,
     there: str,
     last: str,
@@ -55,12 +55,12 @@ def send_folder(
         if should_stop():
             raise Stopped
         name = f"{there}/{path.relative_to(folder).as_posix()}"
-        sent += bool(put(link, path, name, hash_of(path), meter, replace=True))
+        sent += bool(put(client, path, name, hash_of(path), meter, replace=True))
     return sent
 
 
 def bring_folder(
-    link: Link,
+    client: Client,
     there: str,
     folder: Path,
     last: str,
@@ -75,14 +75,14 @@ def bring_folder(
     held = folder / HELD
     held.mkdir(parents=True, exist_ok=True)
     wanted, targets = [], {}
-    for path, size, digest in listing.files(link, there, hashed=True):
+    for path, size, digest in listing.files(client, there, hashed=True):
         if path == there or _is_hidden(path[len(there) + 1 :]):
-            raise BadOutput(f"{link.host} lists the file {path!r:.120}, which cannot be.")
+            raise BadOutput(f"{client.host} lists the file {path!r:.120}, which cannot be.")
         target = folder / PurePosixPath(path).relative_to(there)
         if not (target.is_file() and hash_of(target) == digest):
             wanted.append(Wanted(path, size, digest))
             targets[path] = target
-    _fetch_all(link, wanted, held, meter, should_stop)
+    _fetch_all(client, wanted, held, meter, should_stop)
     uses = Counter(one.sha256 for one in wanted)
     for one in sorted(wanted, key=lambda one: targets[one.path] == folder / last):
         part = one.part(held)
@@ -101,7 +101,7 @@ def _is_hidden(path: str) -> bool:
 
 
 def _fetch_all(
-    link: Link,
+    client: Client,
     wanted: list[Wanted],
     held: Path,
     meter: Meter,
@@ -112,14 +112,14 @@ def _fetch_all(
     size, free = sum(one.size for one in left), shutil.disk_usage(held).free
     if left and size + SPARE > free:
         raise OutputError(
-            f"{size / 1e9:.2f} GB are to come from {link.host}, and {free / 1e9:.2f} GB are free at"
-            f" {held.parent}; nothing was fetched.",
+            f"{size / 1e9:.2f} GB are to come from {client.host}, and {free / 1e9:.2f} GB are free"
+            f" at {held.parent}; nothing was fetched.",
             hint="free some space, then the same command",
         )
     meter.remain(size)
     for _ in range(MOST_TRIES):
         wrong = {}
-        for got in fetch(link, Waiting(left), held, meter, should_stop):
+        for got in fetch(client, Waiting(left), held, meter, should_stop):
             if got.wrong is not None:
                 wrong[got.wanted] = got.wrong
             elif hash_of(got.part) != got.wanted.sha256:
@@ -131,4 +131,4 @@ def _fetch_all(
             return
         left = list(wrong)
     one, why = next(iter(wrong.items()))
-    raise BadOutput(f"{link.host}: {one.path} did not come as it was said to be: {why}.")
+    raise BadOutput(f"{client.host}: {one.path} did not come as it was said to be: {why}.")

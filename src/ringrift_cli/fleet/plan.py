@@ -13,7 +13,7 @@ from typing import Any
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.remote.jobs import NAME
+from ringrift_cli.fleet.messages import JOB_NAME, Job, JobMeta, JobState
 from ringrift_cli.settings import BOARDS
 
 ROLES = {
@@ -30,7 +30,6 @@ ROLES = {
 BOARD_GB = {"square8": 2.0, "hex8": 2.0, "square19": 8.0, "hexagonal": 12.0}
 ON_CPU = 0.25  # of that, without a GPU
 GRACE = 30.0  # seconds that a job may take to write what it has in hand
-ACTIVE = ("starting", "running")
 BUSY = "it is busy"
 SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
 
@@ -49,11 +48,11 @@ class Placed:
 
     host: str
     gpus: tuple[int, ...]  # none: the processor alone
-    job: dict[str, Any]  # what the remote half starts
+    job: Job
 
     @property
     def identity(self) -> str:
-        return str(self.job["id"])
+        return self.job.id
 
 
 @dataclass(frozen=True)
@@ -105,14 +104,14 @@ def unsuitable(host: Host, need: Need) -> str | None:
     return None
 
 
-def taken(jobs: Sequence[Mapping[str, Any]]) -> tuple[set[int], bool]:
+def taken(jobs: Sequence[JobState]) -> tuple[set[int], bool]:
     """GPUs that jobs are using, and whether one is working at all."""
-    active = [job for job in jobs if job["state"] in ACTIVE]
-    gpus = {int(gpu) for job in active for gpu in job.get("meta", {}).get("gpus", [])}
+    active = [job for job in jobs if job.active]
+    gpus = {gpu for job in active for gpu in job.meta.gpus}
     return gpus, bool(active)
 
 
-def slots(host: Host, jobs: Sequence[Mapping[str, Any]], *, per_gpu: bool) -> list[tuple[int, ...]]:
+def slots(host: Host, jobs: Sequence[JobState], *, per_gpu: bool) -> list[tuple[int, ...]]:
     """The GPUs of each job that a host can take now; `[()]` is one job on the processor."""
     used, working = taken(jobs)
     if not host.gpus:
@@ -125,8 +124,8 @@ def slots(host: Host, jobs: Sequence[Mapping[str, Any]], *, per_gpu: bool) -> li
 
 def job_of(
     argv: Sequence[str], identity: str, host: Host, gpus: tuple[int, ...], **meta: Any
-) -> dict[str, Any]:
-    """The job of one slot: what the remote half executes, without a shell.
+) -> Job:
+    """The job of one slot: what its agent executes, without a shell.
 
     Two jobs never share a folder, nor the seed that their games come from, unless the command line
     says so itself.
@@ -144,23 +143,22 @@ def job_of(
         environment["RINGRIFT_DEVICE"] = "cuda"
     elif option(argv, GPUS_OPTION) is None:
         environment["RINGRIFT_GPUS"] = "none"
-    return {
-        "id": identity,
-        "argv": ["ringrift", *argv],
-        "env": environment,
-        "cwd": ".",
-        "out": option(argv, OUT_OPTION) or out,
-        "lease_s": host.lease,
-        "grace_s": GRACE,
-        "meta": {"gpus": list(gpus), "host": host.name, **meta},
-    }
+    return Job(
+        id=identity,
+        argv=["ringrift", *argv],
+        env=environment,
+        out=option(argv, OUT_OPTION) or out,
+        lease_s=host.lease,
+        grace_s=GRACE,
+        meta=JobMeta(gpus=[*gpus], host=host.name, **meta),
+    )
 
 
 def place(
     argv: Sequence[str],
     name: str,
     hosts: Sequence[Host],
-    jobs: Mapping[str, Sequence[Mapping[str, Any]]],
+    jobs: Mapping[str, Sequence[JobState]],
     *,
     per_gpu: bool = False,
     not_now: Mapping[str, str] | None = None,
@@ -212,11 +210,9 @@ def _identity(stem: str, gpus: tuple[int, ...], *, per_gpu: bool) -> str:
     return f"{stem}-gpu{gpus[0]}" if per_gpu and gpus else stem
 
 
-def _named(
-    jobs: Sequence[Mapping[str, Any]], stem: str, *, per_gpu: bool
-) -> dict[str, tuple[int, ...]]:
+def _named(jobs: Sequence[JobState], stem: str, *, per_gpu: bool) -> dict[str, tuple[int, ...]]:
     """The jobs that an earlier call of this name started, and their slots."""
-    found = {job["id"]: tuple(job["meta"].get("gpus", [])) for job in jobs}
+    found = {job.id: tuple(job.meta.gpus) for job in jobs}
     return {
         identity: gpus
         for identity, gpus in sorted(found.items())
@@ -225,7 +221,7 @@ def _named(
 
 
 def _check_name(identity: str) -> None:
-    if not NAME.fullmatch(identity):
+    if not JOB_NAME.fullmatch(identity):
         raise UsageError(
             f"{identity!r} is no name of a job: expected 1 to 64 of letters, digits, '.', '_' and"
             " '-', the first a letter or digit.",
@@ -233,14 +229,12 @@ def _check_name(identity: str) -> None:
         )
 
 
-def again(
-    first: Placed, identity: str, host: Host, jobs: Sequence[Mapping[str, Any]]
-) -> Placed | str:
+def again(first: Placed, identity: str, host: Host, jobs: Sequence[JobState]) -> Placed | str:
     """A job once more under another name, with as many GPUs; or why the host cannot have it.
 
     `jobs` are those of the host.
     """
-    argv = first.job["argv"][1:]
+    argv = first.job.argv[1:]
     reason = unsuitable(host, need_of(argv))
     if reason is not None:
         return reason

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import BadOutput, FleetError, OutputError, RemoteError
-from ringrift_cli.fleet import listing, synced
+from ringrift_cli.fleet import listing, messages, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import log_event
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of, put
-from ringrift_cli.store.manifest import read_manifest
+from ringrift_cli.store.manifest import ShardEntry, read_manifest
 
 MODELS = "models"  # the folder there
 MOST_POINTER = 16 << 20  # bytes
@@ -86,11 +86,11 @@ def push(
     """
     pushed, own = Pushed(host), Meter(whole=meter)
 
-    def work(link: Link) -> None:
+    def work(client: Client) -> None:
         for bundle in bundles:
-            push_bundle(link, bundle, pushed, own, should_stop)
+            push_bundle(client, bundle, pushed, own, should_stop)
         for folder, there in games:
-            push_games(link, folder, there, endings, pushed, own, should_stop)
+            push_games(client, folder, there, endings, pushed, own, should_stop)
         _note(state, pushed)
 
     return carried_out(pushed, opener, state, work, lambda: own.done, should_stop)
@@ -101,72 +101,74 @@ def _note(state: Path, pushed: Pushed) -> None:
     synced.note(state, pushed.host, "push", told)
 
 
-def push_model(link: Link, state: Path, bundle: Bundle, meter: Meter | None = None) -> Pushed:
+def push_model(client: Client, state: Path, bundle: Bundle, meter: Meter | None = None) -> Pushed:
     """Brings the models of a pool over a link that is open; errors come through."""
-    pushed, start = Pushed(link.host), time.monotonic()
-    push_bundle(link, bundle, pushed, meter or Meter(), never)
+    pushed, start = Pushed(client.host), time.monotonic()
+    push_bundle(client, bundle, pushed, meter or Meter(), never)
     _note(state, pushed)
     if pushed.files:
-        log_event(state, "pushed", link.host, f"{pushed.files} files of models")
+        log_event(state, "pushed", client.host, f"{pushed.files} files of models")
     pushed.seconds = time.monotonic() - start
     return pushed
 
 
 def push_bundle(
-    link: Link, bundle: Bundle, pushed: Pushed, meter: Meter, should_stop: ShouldStop
+    client: Client, bundle: Bundle, pushed: Pushed, meter: Meter, should_stop: ShouldStop
 ) -> None:
     """The same, adding to what was pushed already."""
-    there = {path: digest for path, _, digest in listing.files(link, MODELS, hashed=True)}
+    there = {path: digest for path, _, digest in listing.files(client, MODELS, hashed=True)}
     ours = {sent: hash_of(sent.source) for sent in bundle.files}
     missing = [sent for sent, digest in ours.items() if there.get(sent.path) != digest]
     meter.remain(sum(sent.source.stat().st_size for sent in missing))
     for sent in missing:
         if should_stop():
             raise Stopped
-        _put(link, sent, ours[sent], pushed, meter)
+        _put(client, sent, ours[sent], pushed, meter)
     if bundle.pointer is not None:
         ours[bundle.pointer] = digest = hash_of(bundle.pointer.source)
         if there.get(bundle.pointer.path) not in (None, digest):
-            _check_pointer(link, bundle)
+            _check_pointer(client, bundle)
         if there.get(bundle.pointer.path) != digest:
             meter.remain(bundle.pointer.source.stat().st_size)
-            _put(link, bundle.pointer, digest, pushed, meter)
-    confirm(link, ours, pushed)
+            _put(client, bundle.pointer, digest, pushed, meter)
+    confirm(client, ours, pushed)
 
 
-def _put(link: Link, sent: Sent, digest: str, pushed: Pushed, meter: Meter) -> None:
-    pushed.bytes += put(link, sent.source, sent.path, digest, meter, replace=True)
+def _put(client: Client, sent: Sent, digest: str, pushed: Pushed, meter: Meter) -> None:
+    pushed.bytes += put(client, sent.source, sent.path, digest, meter, replace=True)
     pushed.files += 1
 
 
-def _check_pointer(link: Link, bundle: Bundle) -> None:
+def _check_pointer(client: Client, bundle: Bundle) -> None:
     """`FleetError` if the host's pointer tells of something that ours does not know."""
     assert bundle.pointer is not None
     theirs = b""
-    for frame in link.stream("send", path=bundle.pointer.path, offset=0):
+    for frame in client.stream(messages.Send(path=bundle.pointer.path)):
         theirs += frame if isinstance(frame, bytes) else b""
         if len(theirs) > MOST_POINTER:
-            raise BadOutput(f"{link.host}: {bundle.pointer.path} is larger than can be.")
+            raise BadOutput(f"{client.host}: {bundle.pointer.path} is larger than can be.")
     why = bundle.conflict(theirs, bundle.pointer.source.read_bytes())
     if why is not None:
-        raise FleetError(f"{link.host}: {why}", hint=f"ringrift sync push {link.host} --replace")
+        raise FleetError(
+            f"{client.host}: {why}", hint=f"ringrift sync push {client.host} --replace"
+        )
 
 
-def confirm(link: Link, ours: dict[Sent, str], pushed: Pushed) -> None:
+def confirm(client: Client, ours: dict[Sent, str], pushed: Pushed) -> None:
     """Has the host read all files once more; `BadOutput` if one of them is not ours."""
-    theirs = listing.hashes_there(link, [sent.path for sent in ours])
+    theirs = listing.hashes_there(client, [sent.path for sent in ours])
     for sent, digest in ours.items():
         if theirs[sent.path] != digest:
             raise BadOutput(
-                f"{link.host}: {sent.path} hashes to {theirs[sent.path]} there, and to {digest}"
+                f"{client.host}: {sent.path} hashes to {theirs[sent.path]} there, and to {digest}"
                 f" here, although it was sent.",
-                hint=f"look at the disk of {link.host}",
+                hint=f"look at the disk of {client.host}",
             )
         pushed.confirmed[sent.path] = digest
 
 
 def push_games(
-    link: Link,
+    client: Client,
     folder: Path,
     there: str,
     endings: tuple[str, ...],
@@ -178,7 +180,7 @@ def push_games(
 
     Also those that the host itself made: they are elsewhere there.
     """
-    known = listing.shards(link, endings, [there]).lines
+    known = listing.shards(client, endings, [there]).lines
     missing = [
         entry
         for entry in read_manifest(folder)
@@ -186,13 +188,13 @@ def push_games(
     ]
     files = [(entry, folder / entry.file) for entry in missing]
     meter.remain(sum(path.stat().st_size for _, path in files if path.exists()))
-    waiting: list[dict[str, Any]] = []
+    waiting: list[ShardEntry] = []
     for entry, path in files:
         if should_stop():
             raise Stopped
         digest = entry.sha256
         try:
-            pushed.bytes += put(link, path, f"{there}/{path.name}", digest, meter)
+            pushed.bytes += put(client, path, f"{there}/{path.name}", digest, meter)
         except RemoteError as error:
             if error.kind == "hash" and hash_of(path) != digest:
                 raise OutputError(
@@ -201,8 +203,8 @@ def push_games(
                 ) from error
             raise
         pushed.confirmed[f"{there}/{path.name}"] = digest
-        waiting.append(entry.to_json())
+        waiting.append(entry)
         if len(waiting) >= ENTER or entry is missing[-1]:
-            link.ask("enter", folder=there, entries=waiting)
+            client.ask(messages.Enter(folder=there, entries=waiting))
             pushed.files += len(waiting)
             waiting = []

@@ -1,4 +1,4 @@
-"""Opening a link to a host: over whichever of its addresses answers first, to the right machine.
+"""Connecting to a host: over whichever of its addresses answers first, to the right machine.
 
 The addresses are tried in order of preference, the next one as soon as one has failed or has been
 silent for a moment, so that a dead address costs a quarter of a second and not a timeout. Whoever
@@ -16,15 +16,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringrift_cli.errors import HostKeyError, HostUnreachable, RemoteError, RingriftError
-from ringrift_cli.fleet import bundle, known_hosts
+from ringrift_cli.errors import HostKeyError, HostUnreachable, RingriftError
+from ringrift_cli.fleet import known_hosts, package
 from ringrift_cli.fleet.attempts import jittered
-from ringrift_cli.fleet.channel import PACKET, WINDOW, ChannelWay, Connection, open_channel
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.hosts import Address, Host
-from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.ssh_config import Config, Target
+from ringrift_cli.fleet.ssh_config import SshConfig, Target
 from ringrift_cli.fleet.ssh_keys import NotAdmitted, authenticate
+from ringrift_cli.fleet.transport import (
+    PACKET,
+    WINDOW,
+    ChannelTransport,
+    Connection,
+    open_channel,
+)
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
@@ -55,25 +61,25 @@ def open_link(
     deadline_s: float,
     attempts: int = 1,
     window: int = WINDOW,
-) -> Link:
-    """A link to the remote half of a host, which is sent there if it is missing.
+    agent: bool = True,
+) -> Client:
+    """A client of a host, whose agent takes requests; without `agent` for shell commands only.
 
     All attempts together take no longer than the deadline, each its share of what is left.
     `HostUnreachable` names every address and what was wrong with it; `HostKeyError` if a key is
-    not known or has changed; `RemoteError` if the remote half does not start there; `UsageError`
-    for a configuration of ssh that cannot be. Authentication and host keys are not tried again.
-    What is tried again is entered in the log of `state`. The host sends no more than `window` bytes
-    ahead of what was read.
+    not known or has changed; `RemoteError` if the agent does not start there, `NotDeployed` if it
+    is missing; `UsageError` for a configuration of ssh that cannot be. Only what may pass is tried
+    again, and is entered in the log of `state`. The host sends no more than `window` bytes ahead of
+    what was read.
     """
     until = time.monotonic() + deadline_s
     for left in range(attempts - 1, -1, -1):
         now = time.monotonic()
         try:
-            return _attempt(host, now + (until - now) / (left + 1), window)
-        except (HostUnreachable, RemoteError) as error:
-            final = isinstance(error, NotAdmitted) or getattr(error, "kind", "damaged") != "damaged"
-            pause = _pause(attempts - 1 - left)
-            if not left or final or time.monotonic() + pause >= until:
+            return _Race(host, now + (until - now) / (left + 1), window, agent).run()
+        except HostUnreachable as error:
+            pause = jittered(min(PAUSE_S * 2 ** (attempts - 1 - left), LONGEST_PAUSE_S))
+            if not left or isinstance(error, NotAdmitted) or time.monotonic() + pause >= until:
                 raise
             if state is not None:
                 log_event(state, "retry", host.name, error.message)
@@ -81,116 +87,96 @@ def open_link(
     raise ValueError(f"attempts is {attempts}, expected 1 or more")
 
 
-def _pause(attempt: int) -> float:
-    """Seconds before the next attempt."""
-    return jittered(min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
-
-
 # ---- the race between the addresses --------------------------------------------------------------
 
 
-def _attempt(host: Host, until: float, window: int) -> Link:
-    config = Config()
-    targets = [
-        config.target(address.host, address.port, host.user, host.key) for address in host.addresses
-    ]
-    keys = known_hosts.Keys(known_hosts.path_of(host.known_hosts), [_known_as(t) for t in targets])
-    results: queue.SimpleQueue[_Try] = queue.SimpleQueue()
-    first = threading.Lock()
-    waiting = [
-        _Try(host, address, target, keys, until, first, results)
-        for address, target in zip(host.addresses, targets, strict=True)
-    ]
-    for one in waiting:
-        one.connection.window = window
-    started: list[_Try] = []
-    try:
-        return _race(host, waiting, started, results, until)
-    finally:
-        for one in started:
-            if not one.won:
-                one.connection.close()
+class _Race:
+    """One attempt to reach a host: its addresses, and what they have come to."""
 
+    def __init__(self, host: Host, until: float, window: int, agent: bool) -> None:
+        config = SshConfig()
+        places = host.places
+        targets = [config.target(one.host, one.port, host.user, host.key) for one in places]
+        names = [_known_as(target) for target in targets]
+        self.host, self.until, self.window, self.agent = host, until, window, agent
+        self.keys = known_hosts.Keys(known_hosts.path_of(host.known_hosts), names)
+        self.results: queue.SimpleQueue[_Try] = queue.SimpleQueue()
+        self.first = threading.Lock()  # held by the try that was let in
+        self.waiting = [_Try(self, *one) for one in zip(places, targets, strict=True)]
+        self.started: list[_Try] = []
 
-def _race(
-    host: Host,
-    waiting: list[_Try],
-    started: list[_Try],
-    results: queue.SimpleQueue[_Try],
-    until: float,
-) -> Link:
-    ended: list[_Try] = []
-    while len(ended) < len(started) or waiting:
-        alone = len(ended) == len(started)
-        if waiting and (alone or time.monotonic() >= started[-1].began + NEXT_S):
-            started.append(waiting.pop(0))
-            started[-1].start()
-        wake = min(until, started[-1].began + NEXT_S) if waiting else until
+    def run(self) -> Client:
+        """The client of the address that lets us in first."""
+        won: _Try | None = None
         try:
-            one = results.get(timeout=max(wake - time.monotonic(), 0.001))
-        except queue.Empty:
-            if time.monotonic() >= until:
-                break
-            continue
-        if one.link is not None:
-            one.won = True
-            one.link.limit(None)
-            return one.link
-        if one.fatal is not None:
-            raise one.fatal
-        ended.append(one)
-    raise _all_failed(host, started, waiting)
+            won = self._won()
+            assert won.client is not None
+            won.client.limit(None)
+            return won.client
+        finally:
+            for one in self.started:
+                if one is not won:
+                    one.connection.close()
 
+    def _won(self) -> _Try:
+        ended = 0
+        while ended < len(self.started) or self.waiting:
+            alone = ended == len(self.started)
+            if self.waiting and (alone or time.monotonic() >= self.started[-1].began + NEXT_S):
+                self.started.append(self.waiting.pop(0))
+                self.started[-1].start()
+            wake = min(self.until, self.started[-1].began + NEXT_S) if self.waiting else self.until
+            try:
+                one = self.results.get(timeout=max(wake - time.monotonic(), 0.001))
+            except queue.Empty:
+                if time.monotonic() >= self.until:
+                    break
+                continue
+            if one.client is not None:
+                return one
+            if one.fatal is not None:
+                raise one.fatal
+            ended += 1
+        raise self._all_failed()
 
-def _all_failed(host: Host, tries: list[_Try], untried: list[_Try]) -> RingriftError:
-    """What to say when no address came to anything: all of it, and the most telling first."""
-    for one in tries:
-        if isinstance(one.error, HostKeyError):
-            return one.error
-    said = [f"{one.address}: {one.why()}" for one in tries]
-    said += [f"{one.address}: there was no time left to try it" for one in untried]
-    last = next((one for one in tries if isinstance(one.error, NotAdmitted)), tries[0])
-    kind = NotAdmitted if isinstance(last.error, NotAdmitted) else HostUnreachable
-    return kind(f"{host.name} cannot be reached: {'; '.join(said)}.", hint=_by_hand(last))
-
-
-def _by_hand(one: _Try) -> str:
-    port = "" if one.address.port in (None, 22) else f" -p {one.address.port}"
-    user = f"{one.host.user}@" if one.host.user else ""
-    return f"ssh{port} {user}{one.address.host}"
+    def _all_failed(self) -> RingriftError:
+        """No address came to anything: all reasons, or the most telling one."""
+        for one in self.started:
+            if isinstance(one.error, HostKeyError):
+                return one.error
+        said = [f"{one.address}: {one.why()}" for one in self.started]
+        said += [f"{one.address}: there was no time left to try it" for one in self.waiting]
+        refused = [one for one in self.started if isinstance(one.error, NotAdmitted)]
+        kind = NotAdmitted if refused else HostUnreachable
+        address = (refused or self.started)[0].address
+        port = "" if address.port in (None, 22) else f" -p {address.port}"
+        user = f"{self.host.user}@" if self.host.user else ""
+        return kind(
+            f"{self.host.name} cannot be reached: {'; '.join(said)}.",
+            hint=f"ssh{port} {user}{address.host}",
+        )
 
 
 class _Try(threading.Thread):
     """One address being tried, in a thread that never outlives its connection."""
 
-    def __init__(
-        self,
-        host: Host,
-        address: Address,
-        target: Target,
-        keys: known_hosts.Keys,
-        until: float,
-        first: threading.Lock,
-        results: queue.SimpleQueue[_Try],
-    ) -> None:
-        super().__init__(daemon=True, name=f"{host.name} at {address}")
-        self.host = host
+    connection: Connection
+
+    def __init__(self, race: _Race, address: Address, target: Target) -> None:
+        super().__init__(daemon=True, name=f"{race.host.name} at {address}")
+        self.race = race
+        self.host, self.keys, self.until = race.host, race.keys, race.until
         self.address = address
         self.target = target
-        self.keys = keys
-        self.until = until
-        self.first = first  # held by the try that was let in
-        self.results = results
-        self.connection = Connection()
-        self.began = time.monotonic()
+        self.began = 0.0
         self.doing = "connecting"
-        self.link: Link | None = None
+        self.client: Client | None = None
         self.error: RingriftError | OSError | None = None
         self.fatal: RingriftError | None = None  # what no other address can make good
-        self.won = False
 
     def start(self) -> None:
         self.began = time.monotonic()
+        self.connection = Connection(self.race.window)
         super().start()
 
     def run(self) -> None:
@@ -201,23 +187,30 @@ class _Try(threading.Thread):
         except (RingriftError, OSError) as error:
             self.error = error
         finally:
-            if self.link is None:
+            if self.client is None:
                 self.connection.close()
-            self.results.put(self)
+            self.race.results.put(self)
 
     def _run(self) -> None:
         latency = self._connect()
-        if not self.first.acquire(blocking=False):
+        if not self.race.first.acquire(blocking=False):
             raise ConnectionAbortedError("another address was faster")
         try:
-            self.doing = "starting the remote half"
-            command = bundle.command(self.host.python, self.host.work)
-            channel = open_channel(self.connection, command, self.left())
-            way = ChannelWay(channel, self.connection)
-            link = Link(way, host=self.host.name, address=str(self.address), latency_s=latency)
-            link.limit(self.left())
-            link.open()
-            self.link = link
+            self.doing = "starting the agent"
+            command = ":"
+            if self.race.agent:
+                command = package.command(self.host.python, self.host.work)
+            channel = open_channel(
+                self.connection, command if self.race.agent else ":", self.left()
+            )
+            transport = ChannelTransport(channel, self.connection)
+            client = Client(
+                transport, host=self.host.name, address=str(self.address), latency_s=latency
+            )
+            client.limit(self.left())
+            if self.race.agent:
+                client.open()
+            self.client = client
         except OSError as error:
             self.error = error
             self.fatal = HostUnreachable(f"{self.host.name} ({self.address}): {self.why()}.")

@@ -33,7 +33,7 @@ class Target:
     command: str | None = None  # what carries the first connection, for a shell here
 
 
-class Config:
+class SshConfig:
     """RINGRIFT_SSH_CONFIG or ~/.ssh/config, with what it includes; empty if it is not there.
 
     `UsageError` if it cannot be read.

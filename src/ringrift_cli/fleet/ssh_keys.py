@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ringrift_cli.errors import HostUnreachable
-from ringrift_cli.fleet.channel import Connection
 from ringrift_cli.fleet.ssh_config import DEFAULT_KEYS
+from ringrift_cli.fleet.transport import Connection
 from ringrift_cli.text import counted
 
 if TYPE_CHECKING:

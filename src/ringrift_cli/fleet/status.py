@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.fleet import cost, jobs, told
+from ringrift_cli.fleet import cost, jobs
+from ringrift_cli.fleet.client import Client, NotDeployed
 from ringrift_cli.fleet.group import gather
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Fleet, Host
-from ringrift_cli.fleet.link import Link
-from ringrift_cli.fleet.plan import ACTIVE
+from ringrift_cli.fleet.messages import AskFacts, Facts, JobState
 from ringrift_cli.fleet.synced import in_step
 from ringrift_cli.fleet.synced import read as read_synced
 
-Opener = Callable[[Host, float], Link]  # host and seconds it may take
+Opener = Callable[[Host, float], Client]  # host and seconds it may take
 
 GB = 1e9
 LEAST_FREE_GB = 2.0
@@ -35,16 +35,6 @@ SHARE_OF_DEADLINE = 0.8  # of it is for reaching a host, the rest for its answer
 FORGOTTEN_HOURS = 24.0  # after which a job that failed is no trouble any more
 
 
-@dataclass(frozen=True)
-class Ours:
-    """What this machine has, which the hosts should have too."""
-
-    version: str
-    rules: str
-    codec: str
-    champions: Mapping[str, str] = field(default_factory=dict)  # by pool
-
-
 @dataclass
 class Seen:
     """One host, as it was just now."""
@@ -52,28 +42,27 @@ class Seen:
     host: Host
     address: str | None = None  # which one answered
     latency: float | None = None  # s
-    facts: dict[str, Any] | None = None
+    facts: Facts | None = None
     error: RingriftError | None = None
+    undeployed: str | None = None  # why it can run no jobs yet
     aside: str | None = None  # why it is not asked at all for a while
     notes: list[str] = field(default_factory=list)  # worth knowing
     trouble: list[str] = field(default_factory=list)  # somebody must look
 
     @property
-    def jobs(self) -> list[dict[str, Any]]:
+    def jobs(self) -> list[JobState]:
         """Its jobs, the newest last."""
-        found: list[dict[str, Any]] = self.facts["jobs"] if self.facts else []
-        return sorted(found, key=lambda job: job["started"] or 0.0)
+        found = self.facts.jobs if self.facts else []
+        return sorted(found, key=lambda job: job.started or 0.0)
 
     @property
-    def active(self) -> list[dict[str, Any]]:
-        return [job for job in self.jobs if job["state"] in ACTIVE]
+    def active(self) -> list[JobState]:
+        return [job for job in self.jobs if job.active]
 
     @property
     def games_per_hour(self) -> float:
         """Of the jobs that run."""
-        return float(
-            sum(3600 * job["games"] / job["seconds"] for job in self.active if job["seconds"])
-        )
+        return sum(3600 * job.games / job.seconds for job in self.active if job.seconds)
 
 
 def look(
@@ -81,13 +70,14 @@ def look(
     hosts: Sequence[Host],
     opener: Opener,
     state: Path,
-    ours: Callable[[], Ours],
+    champions: Callable[[], Mapping[str, str]],
     *,
     deadline: float | None,
 ) -> list[Seen]:
     """Asks the hosts, each within `deadline` seconds or its own, and judges what they say.
 
-    Hosts that are set aside are not asked. `ours` is called while they answer. What happens is
+    Hosts that are set aside are not asked. `champions` names those of this machine by pool,
+    and is called while they answer. What happens is
     entered in the health of the hosts and in the ledger.
     """
     health, began = Health(state), time.time()
@@ -96,17 +86,21 @@ def look(
     def ask(host: Host) -> Seen:
         limit = deadline or host.deadline
         start = time.monotonic()
-        with opener(host, SHARE_OF_DEADLINE * limit) as link:
-            left = max(limit - (time.monotonic() - start), 0.1)
-            link.limit(left)
-            facts = told.facts(host.name, link.ask("facts", deadline_s=left))
-            return Seen(host, link.address, link.latency_s, facts)
+        try:
+            with opener(host, SHARE_OF_DEADLINE * limit) as client:
+                left = max(limit - (time.monotonic() - start), 0.1)
+                client.limit(left)
+                facts = client.ask(AskFacts(deadline_s=left))
+                return Seen(host, client.address, client.latency_s, facts)
+        except NotDeployed as error:
+            found = error.facts
+            return Seen(host, error.address, error.latency_s, found, undeployed=error.why)
 
     asked = [host for host in hosts if aside[host.name] is None]
     within = deadline or max((host.deadline for host in asked), default=0.0)
     found = {}
     with ThreadPoolExecutor(1) as pool:
-        what_we_have = pool.submit(ours)
+        ours = pool.submit(champions)
         answers = gather(asked, ask, within=within)
     for answer in answers:
         host = answer.host
@@ -131,7 +125,7 @@ def look(
     for seen in found.values():
         if seen.host.name in drained:
             seen.notes.append(f"drained, it gets no work: {undrain(seen.host)}")
-        judge(seen, what_we_have.result(), (began + time.time()) / 2, ledger)
+        judge(seen, ours.result(), (began + time.time()) / 2, ledger)
     return [found[host.name] for host in hosts]
 
 
@@ -144,7 +138,7 @@ def _named(hosts: Sequence[Host], name: str) -> Host:
     return next(host for host in hosts if host.name == name)
 
 
-def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
+def judge(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.Ledger) -> None:
     """Fills in what is trouble, and what is worth knowing."""
     facts, host = seen.facts, seen.host
     if facts is None:
@@ -153,76 +147,61 @@ def judge(seen: Seen, ours: Ours, now: float, ledger: cost.Ledger) -> None:
         if host.price and host.name in ledger:
             seen.trouble.append(f"it still counts at ${host.price:g} an hour")
         return
-    seen.trouble += _installation(facts, ours, host)
-    if facts["disk_free"] < LEAST_FREE_GB * GB:
-        seen.trouble.append(f"{facts['disk_free'] / GB:.1f} GB of its disk are free")
-    gpus = facts["gpus"] or []
-    if facts["gpus_error"]:
-        seen.trouble.append(f"its GPUs cannot be asked: {facts['gpus_error']}")
+    if seen.undeployed:
+        seen.trouble.append(seen.undeployed)
+    if facts.disk_free < LEAST_FREE_GB * GB:
+        seen.trouble.append(f"{facts.disk_free / GB:.1f} GB of its disk are free")
+    gpus = facts.gpus or []
+    if facts.gpus_error:
+        seen.trouble.append(f"its GPUs cannot be asked: {facts.gpus_error}")
     elif len(gpus) < host.gpus:
         seen.trouble.append(f"it has {len(gpus)} of {host.gpus} GPUs")
     for gpu in gpus:
-        if (gpu["temperature_c"] or 0) >= HOTTEST:
-            seen.trouble.append(f"GPU {gpu['index']} is at {gpu['temperature_c']} °C")
+        if (gpu.temperature_c or 0) >= HOTTEST:
+            seen.trouble.append(f"GPU {gpu.index} is at {gpu.temperature_c} °C")
     for job in seen.jobs:
-        if needs_a_look(job, seen.jobs, facts["time"]):
-            code = "" if job["code"] is None else f" (exit {job['code']})"
-            seen.trouble.append(f"job {job['id']} {job['state']}{code}")
+        if needs_a_look(job, seen.jobs, facts.time):
+            code = "" if job.code is None else f" (exit {job.code})"
+            seen.trouble.append(f"job {job.id} {job.state}{code}")
     if host.price and not seen.active:
-        idle = facts["idle_s"]
+        idle = facts.idle_s
         if idle is None and host.name in ledger:
             idle = now - (ledger[host.name].since or now)
         if idle is not None and idle >= 60 * IDLE_MINUTES:
             seen.trouble.append(f"idle for {idle / 3600:.1f} h at ${host.price:g} an hour")
-    if facts["jobs_error"]:
-        seen.notes.append(facts["jobs_error"])
-    if abs(facts["time"] - now) > CLOCK_OFF:
-        seen.notes.append(f"its clock is {facts['time'] - now:+,.0f} s off")
-    for pool, identity in sorted(ours.champions.items()):
-        theirs = facts["models"].get(pool)
-        if theirs is not None and theirs["champion"] != identity:
-            seen.notes.append(f"its {pool} champion is {theirs['champion'][:8]}, not the newest")
+    if facts.jobs_error:
+        seen.notes.append(facts.jobs_error)
+    if abs(facts.time - now) > CLOCK_OFF:
+        seen.notes.append(f"its clock is {facts.time - now:+,.0f} s off")
+    for pool, identity in sorted(champions.items()):
+        theirs = facts.models.get(pool)
+        if theirs is not None and theirs.champion != identity:
+            seen.notes.append(f"its {pool} champion is {theirs.champion[:8]}, not the newest")
 
 
-def needs_a_look(job: jobs.State, others: Sequence[jobs.State], now: float) -> bool:
+def needs_a_look(job: JobState, others: Sequence[JobState], now: float) -> bool:
     """Whether a job failed or was lost, today, and was not begun again; `now` of its host's clock.
 
     A job that is lost for good has no end: it counts as ended with its last sign of life.
     """
-    if job["state"] not in ("failed", "lost"):
+    if job.state not in ("failed", "lost"):
         return False
-    if any(other.get("meta", {}).get("retries") == job["id"] for other in others):
+    if any(other.meta.retries == job.id for other in others):
         return False
-    ended = job["ended"]
-    if ended is None and job["heartbeat_age_s"] is not None:
-        ended = now - job["heartbeat_age_s"]
+    ended = job.ended
+    if ended is None and job.heartbeat_age_s is not None:
+        ended = now - job.heartbeat_age_s
     return ended is None or now - ended < FORGOTTEN_HOURS * cost.HOUR
 
 
-def _installation(facts: Mapping[str, Any], ours: Ours, host: Host) -> list[str]:
-    """What is wrong with the ringrift that a host has."""
-    deployed, installed = facts["deployed"], facts["installed"]
-    hint = f"ringrift fleet deploy {host.name}"
-    if installed is None or deployed is None:
-        return [f"ringrift is not deployed there: {hint}"]
-    if deployed.get("record_sha256") != installed["record_sha256"]:
-        return [f"its ringrift is not the one that was deployed: {hint}"]
-    if installed["version"] != ours.version:
-        return [f"it has ringrift {installed['version']}, not {ours.version}: {hint}"]
-    if (deployed.get("rules"), deployed.get("codec")) != (ours.rules, ours.codec):
-        return [f"its ringrift has other rules or actions: {hint}"]
-    return []
-
-
-def ready(seen: Seen, ours: Ours) -> str | None:
+def ready(seen: Seen) -> str | None:
     """Why a host can be given no work now; None if it can."""
     if seen.facts is None:
         return seen.aside or (seen.error.message if seen.error else "it said nothing")
-    wrong = _installation(seen.facts, ours, seen.host)
-    if wrong:
-        return wrong[0]
-    if seen.facts["disk_free"] < LEAST_FREE_GB * GB:
-        return f"{seen.facts['disk_free'] / GB:.1f} GB of its disk are free"
+    if seen.undeployed:
+        return seen.undeployed
+    if seen.facts.disk_free < LEAST_FREE_GB * GB:
+        return f"{seen.facts.disk_free / GB:.1f} GB of its disk are free"
     return None
 
 
@@ -248,7 +227,7 @@ def document(
             "reached": sum(one.facts is not None for one in seen),
             "in_trouble": sum(bool(one.trouble) for one in seen),
             "jobs": sum(len(one.active) for one in seen),
-            "games": sum(job["games"] for one in seen for job in one.jobs),
+            "games": sum(job.games for one in seen for job in one.jobs),
             "games_per_hour": round(sum(one.games_per_hour for one in seen), 1),
             "price": total.per_hour,
             "spent_today": round(total.today, 4),
@@ -260,11 +239,12 @@ def document(
 
 
 def _row(seen: Seen, ledger: cost.Ledger, synced: Mapping[str, str], now: float) -> dict[str, Any]:
-    host, facts = seen.host, seen.facts or {}
+    host = seen.host
+    facts = seen.facts.document() if seen.facts else {}
     money = cost.spent(ledger, host, now)
     kept = (
         "hostname", "uptime_s", "cores", "load", "ram_total", "ram_available", "disk_total",
-        "disk_free", "gpus", "gpus_error", "installed", "deployed", "models", "idle_s", "time",
+        "disk_free", "gpus", "gpus_error", "python", "version", "models", "idle_s", "time",
     )  # fmt: skip
     return {
         "name": host.name,
@@ -274,7 +254,7 @@ def _row(seen: Seen, ledger: cost.Ledger, synced: Mapping[str, str], now: float)
         "error": None if seen.error is None else seen.error.message,
         "set_aside": seen.aside,
         **{key: facts.get(key) for key in kept},
-        "jobs": seen.jobs,
+        "jobs": [job.document() for job in seen.jobs],
         "games_per_hour": round(seen.games_per_hour, 1),
         "last_verified_sync": synced.get(host.name),
         "price": host.price,

@@ -24,9 +24,9 @@ import msgspec
 from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, carried_out, never
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.health import Health, log_event
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.listing import Line
 from ringrift_cli.fleet.quarantine import Bad, kept_out, put_away
 from ringrift_cli.fleet.transfer import (
@@ -99,11 +99,11 @@ class Plan:
 
 
 def plan(
-    link: Link, state: Path, destination: Destination, roots: Sequence[str] = listing.ROOTS
+    client: Client, state: Path, destination: Destination, roots: Sequence[str] = listing.ROOTS
 ) -> Plan:
     """Asks a host what it has and compares; nothing is changed. Errors as `listing.shards`."""
-    found = listing.shards(link, destination.endings, roots)
-    known, out = destination.known(), kept_out(state, link.host)
+    found = listing.shards(client, destination.endings, roots)
+    known, out = destination.known(), kept_out(state, client.host)
     missing = [line for name, line in found.lines.items() if name not in known]
     return Plan(
         len(found.lines),
@@ -132,14 +132,14 @@ def pull(
     """
     pulled, own = Pulled(host), Meter(whole=meter)
 
-    def work(link: Link) -> None:
-        _Pull(link, state, destination, own, pulled, should_stop).run(opener, streams)
+    def work(client: Client) -> None:
+        _Pull(client, state, destination, own, pulled, should_stop).run(opener, streams)
 
     return carried_out(pulled, opener, state, work, lambda: own.done, should_stop)
 
 
 def pull_over(
-    link: Link,
+    client: Client,
     state: Path,
     destination: Destination,
     *,
@@ -153,9 +153,9 @@ def pull_over(
     `entered` is told the manifest entries of what has come as soon as it counts, also before an
     error. Only what lies below the `roots` is brought.
     """
-    pulled, start = Pulled(link.host), time.monotonic()
+    pulled, start = Pulled(client.host), time.monotonic()
     try:
-        attempt = _Pull(link, state, destination, meter or Meter(), pulled, should_stop)
+        attempt = _Pull(client, state, destination, meter or Meter(), pulled, should_stop)
         attempt.entered, attempt.roots = entered, roots
         attempt.run(None, 1)
     except Stopped:
@@ -169,16 +169,21 @@ class _Pull:
 
     def __init__(
         self,
-        link: Link,
+        client: Client,
         state: Path,
         destination: Destination,
         meter: Meter,
         pulled: Pulled,
         should_stop: ShouldStop,
     ) -> None:
-        self.host, self.link, self.state, self.destination = link.host, link, state, destination
+        self.host, self.client, self.state, self.destination = (
+            client.host,
+            client,
+            state,
+            destination,
+        )
         self.meter, self.pulled, self.should_stop = meter, pulled, should_stop
-        self.folder = state / INCOMING / link.host
+        self.folder = state / INCOMING / client.host
         self.entries: dict[str, tuple[Line, ShardEntry, Path]] = {}
         self.waiting = Waiting([])
         self.health = Health(state)
@@ -200,7 +205,7 @@ class _Pull:
 
     def _run(self, opener: Opener | None, streams: int) -> None:
         with alone(self.folder, self.host):
-            found = plan(self.link, self.state, self.destination, self.roots)
+            found = plan(self.client, self.state, self.destination, self.roots)
             self.pulled.listed = found.listed
             self.pulled.missing = max(self.pulled.missing, len(found.lines))
             self.pulled.notes, self.pulled.unsent = list(found.notes), 0
@@ -240,7 +245,7 @@ class _Pull:
 
     def _ask_entries(self, lines: Iterable[Line]) -> None:
         """What the manifest of the host says of each file, and where that one belongs."""
-        for line, entry in listing.entries(self.link, list(lines)):
+        for line, entry in listing.entries(self.client, list(lines)):
             try:
                 if isinstance(entry, str):
                     raise RecordError(entry)
@@ -275,8 +280,8 @@ class _Pull:
         def beside() -> None:
             assert opener is not None
             try:
-                with opener() as link:
-                    self._stream(link)
+                with opener() as client:
+                    self._stream(client)
             except (RingriftError, Stopped) as error:
                 failed.append(error)
 
@@ -287,27 +292,27 @@ class _Pull:
         for thread in others:
             thread.start()
         try:
-            self._stream(self.link)
+            self._stream(self.client)
         finally:
             for thread in others:
                 thread.join()
-        self._stream(self.link)  # what a stream that broke has left
+        self._stream(self.client)  # what a stream that broke has left
         bad = [error for error in failed if isinstance(error, BadOutput)]
         if bad:
             raise bad[0]
 
-    def _stream(self, link: Link) -> None:
+    def _stream(self, client: Client) -> None:
         """Fetches and settles until nothing waits."""
         while len(self.waiting):
             doubtful = []
-            for held in fetch(link, self.waiting, self.folder, self.meter, self.should_stop):
+            for held in fetch(client, self.waiting, self.folder, self.meter, self.should_stop):
                 found = self._settle(held)
                 if found is not None:
                     doubtful.append((held, found))
             if self.should_stop():
                 raise Stopped
             if doubtful:
-                self._look_again(link, doubtful)
+                self._look_again(client, doubtful)
 
     def _settle(self, held: Held) -> str | None:
         """What becomes of a file that has come; the hash it has if that is not the claimed one."""
@@ -379,12 +384,12 @@ class _Pull:
             self.pulled.notes.append(f"{line.file}: {held.wrong}")
             log_event(self.state, "not sent", self.host, f"{line.file}: {held.wrong}")
 
-    def _look_again(self, link: Link, doubtful: list[tuple[Held, str]]) -> None:
+    def _look_again(self, client: Client, doubtful: list[tuple[Held, str]]) -> None:
         """Asks the host what it holds itself of files that came with another hash.
 
         If that is the claimed one, they changed on the way, and come once more.
         """
-        theirs = listing.hashes_there(link, [held.wanted.path for held, _ in doubtful])
+        theirs = listing.hashes_there(client, [held.wanted.path for held, _ in doubtful])
         for held, found in doubtful:
             line, _, _ = self.entries[held.wanted.sha256]
             tries = self._tries[line.sha256] = self._tries.get(line.sha256, 0) + 1

@@ -11,8 +11,8 @@ from pathlib import Path
 from ringrift_cli.errors import RecordError
 from ringrift_cli.fleet import listing, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, alone, carried_out, never
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health, log_event
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.quarantine import Bad, kept_out, put_away
 from ringrift_cli.fleet.sync import INCOMING, Pulled
 from ringrift_cli.fleet.transfer import Meter, Stopped, Waiting, Wanted, fetch, hash_of
@@ -25,12 +25,12 @@ Have = Callable[[str | None, str], bool]  # pool, if the host gives one, and ide
 Adopt = Callable[[Path, str | None], object]  # the JSON beside its weights; `RecordError` if bad
 
 
-def missing(link: Link, state: Path, have: Have) -> list[listing.Model]:
+def missing(client: Client, state: Path, have: Have) -> list[listing.Model]:
     """The checkpoints of a host that are neither here nor in quarantine."""
-    out = kept_out(state, link.host)
+    out = kept_out(state, client.host)
     return [
         model
-        for model in listing.models(link, trained=True)
+        for model in listing.models(client, trained=True)
         if not have(model.pool, model.identity)
         and not any(wanted.sha256 in out for wanted in model.files.values())
     ]
@@ -52,14 +52,14 @@ def pull_models(
     """
     pulled, own = Pulled(host), Meter(whole=meter)
 
-    def work(link: Link) -> None:
-        pull_models_over(link, state, have, adopt, pulled, own, should_stop)
+    def work(client: Client) -> None:
+        pull_models_over(client, state, have, adopt, pulled, own, should_stop)
 
     return carried_out(pulled, opener, state, work, lambda: own.done, should_stop)
 
 
 def pull_models_over(
-    link: Link,
+    client: Client,
     state: Path,
     have: Have,
     adopt: Adopt,
@@ -68,24 +68,24 @@ def pull_models_over(
     should_stop: ShouldStop = never,
 ) -> None:
     """The same over a link that is open, adding to what was pulled already; errors come through."""
-    folder = state / INCOMING / link.host
-    with alone(folder, link.host):
+    folder = state / INCOMING / client.host
+    with alone(folder, client.host):
         folder = folder / FOLDER
         folder.mkdir(exist_ok=True)
-        models = missing(link, state, have)
+        models = missing(client, state, have)
         pulled.listed += len(models)
         pulled.missing = max(pulled.missing, len(models))
         meter.remain(sum(wanted.size for model in models for wanted in model.files.values()))
         for model in models:
-            if _fetched(link, state, model, folder, pulled, meter, should_stop):
-                _adopt(link, state, model, folder, adopt, pulled)
+            if _fetched(client, state, model, folder, pulled, meter, should_stop):
+                _adopt(client, state, model, folder, adopt, pulled)
         for rest in folder.iterdir():
             rest.unlink()
-    synced.note(state, link.host, "pull", {"models": pulled.files, "bytes": pulled.bytes})
+    synced.note(state, client.host, "pull", {"models": pulled.files, "bytes": pulled.bytes})
 
 
 def _fetched(
-    link: Link,
+    client: Client,
     state: Path,
     model: listing.Model,
     folder: Path,
@@ -97,7 +97,7 @@ def _fetched(
     waiting, tries = Waiting(model.files[kind] for kind in ORDER), 0
     arrived: set[str] = set()
     while len(waiting):
-        for held in list(fetch(link, waiting, folder, meter, should_stop)):
+        for held in list(fetch(client, waiting, folder, meter, should_stop)):
             wanted = held.wanted
             if held.wrong is not None and not held.again:
                 pulled.notes.append(f"{wanted.path}: {held.wrong}")
@@ -108,11 +108,11 @@ def _fetched(
                 arrived.add(wanted.path)
                 continue
             tries += 1
-            theirs = listing.hashes_there(link, [wanted.path])[wanted.path]
+            theirs = listing.hashes_there(client, [wanted.path])[wanted.path]
             again = theirs == wanted.sha256 and tries < TRIES
             if held.wrong is None or not again:
-                why = f"it hashes to {found}, not to {wanted.sha256} as {link.host} says"
-                _refuse(link, state, wanted, why, found, held.part, pulled, kept_out=not again)
+                why = f"it hashes to {found}, not to {wanted.sha256} as {client.host} says"
+                _refuse(client, state, wanted, why, found, held.part, pulled, kept_out=not again)
             if not again:
                 return False
             meter.expect(wanted.size)
@@ -123,7 +123,7 @@ def _fetched(
 
 
 def _adopt(
-    link: Link,
+    client: Client,
     state: Path,
     model: listing.Model,
     folder: Path,
@@ -136,7 +136,9 @@ def _adopt(
     except RecordError as error:
         for kind, path in paths.items():
             wanted = model.files[kind]
-            _refuse(link, state, wanted, error.message, wanted.sha256, path, pulled, kept_out=True)
+            _refuse(
+                client, state, wanted, error.message, wanted.sha256, path, pulled, kept_out=True
+            )
         return
     for path in paths.values():
         path.unlink()
@@ -145,7 +147,7 @@ def _adopt(
 
 
 def _refuse(
-    link: Link,
+    client: Client,
     state: Path,
     wanted: Wanted,
     reason: str,
@@ -156,9 +158,9 @@ def _refuse(
     kept_out: bool,
 ) -> None:
     name = Path(wanted.path).name
-    bad = Bad(link.host, name, reason, wanted.sha256, found, wanted.path, kept_out=kept_out)
+    bad = Bad(client.host, name, reason, wanted.sha256, found, wanted.path, kept_out=kept_out)
     pulled.quarantined.append(put_away(state, bad, file))
     event = "bad output" if kept_out else "changed on the way"
-    log_event(state, event, link.host, f"{wanted.path}: {reason}")
+    log_event(state, event, client.host, f"{wanted.path}: {reason}")
     if kept_out and file.suffix != ".json":  # both files of a checkpoint are one strike
-        Health(state).bad_output(link.host, f"{wanted.path}: {reason}")
+        Health(state).bad_output(client.host, f"{wanted.path}: {reason}")

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from ringrift_cli.errors import BadOutput, OutputError, RemoteError
-from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.client import Client
 
 FRAME = 1 << 20  # bytes
 AHEAD_FILES = 64  # asked for, and not here yet: what hides the latency of many small files
@@ -117,7 +117,7 @@ class Held:
 
 
 def fetch(
-    link: Link, waiting: Waiting, folder: Path, meter: Meter, should_stop: Callable[[], bool]
+    client: Client, waiting: Waiting, folder: Path, meter: Meter, should_stop: Callable[[], bool]
 ) -> Iterator[Held]:
     """Fetches files until none waits, many at a time; each as soon as all of it is held.
 
@@ -135,20 +135,20 @@ def fetch(
                 have = _held_of(wanted, folder)
                 under_way.append((wanted, have))
                 if have < wanted.size:
-                    link.begin("send", path=wanted.path, offset=have)
+                    client.begin(messages.Send(path=wanted.path, offset=have))
                     bytes_ahead += wanted.size - have
             if not under_way:
                 return
             wanted, have = under_way[0]
             held = Held(wanted, wanted.part(folder), None)
             if have < wanted.size:
-                held = _receive(link, wanted, have, folder, meter, should_stop)
+                held = _receive(client, wanted, have, folder, meter, should_stop)
                 bytes_ahead -= wanted.size - have
             under_way.popleft()
             yield held
     finally:
         if any(have < wanted.size for wanted, have in under_way):
-            link.close()  # its replies belong to nobody any more
+            client.close()  # its replies belong to nobody any more
         waiting.give_back(wanted for wanted, _ in under_way)
 
 
@@ -166,7 +166,7 @@ def _held_of(wanted: Wanted, folder: Path) -> int:
 
 
 def _receive(
-    link: Link,
+    client: Client,
     wanted: Wanted,
     have: int,
     folder: Path,
@@ -176,59 +176,59 @@ def _receive(
     """Adds the bytes of one reply to what is held."""
     part = wanted.part(folder)
     try:
-        head = link.receive()
+        head = client.receive()
     except RemoteError as error:
         return Held(wanted, part, error.message)
-    if isinstance(head, bytes) or head.get("size") != wanted.size:
-        said = "bytes" if isinstance(head, bytes) else repr(head.get("size"))[:40]
-        link.close()
+    if not isinstance(head, messages.Size) or head.size != wanted.size:
+        said = f"{head.size}" if isinstance(head, messages.Size) else "no size"
+        client.close()
         raise BadOutput(
-            f"{link.host}: {wanted.path} was listed with {wanted.size} bytes, and sent with {said}."
+            f"{client.host}: {wanted.path} was listed with {wanted.size} bytes, and sent with"
+            f" {said}."
         )
     try:
         with part.open("ab", buffering=0) as file:
-            reply = _append(link, wanted, wanted.size - have, file, meter, should_stop)
+            why = _append(client, wanted, wanted.size - have, file, meter, should_stop)
     except OSError as error:
-        link.close()
+        client.close()
         raise OutputError(
             f"Cannot write {part}: {error.strerror}.", hint="free some space, then the same command"
         ) from error
     held = part.stat().st_size
-    if held != wanted.size or reply.get("sent") != wanted.size - have:
-        why = f": {reply['why']}" if "why" in reply else ""
+    if held != wanted.size or why:
         return Held(wanted, part, f"{held} of {wanted.size} bytes came{why}", again=True)
     return Held(wanted, part, None)
 
 
 def _append(
-    link: Link,
+    client: Client,
     wanted: Wanted,
     most: int,
     file: FileIO,
     meter: Meter,
     should_stop: Callable[[], bool],
-) -> dict[str, Any]:
-    """Writes the bytes of a reply, at most so many; its last frame."""
+) -> str:
+    """Writes the bytes of a reply, at most `most`; why it ended early, if it did."""
     came = 0
     while True:
         try:
-            frame = link.receive()
+            frame = client.receive()
         except RemoteError as error:  # it cannot go on with what it began
-            return {"why": error.message}
-        if isinstance(frame, dict):
-            return frame
+            return f": {error.message}"
+        if not isinstance(frame, bytes):
+            return ""
         came += len(frame)
         if came > most:
-            link.close()
+            client.close()
             raise BadOutput(
-                f"{link.host} sends more of {wanted.path} than the {wanted.size} bytes it has."
+                f"{client.host} sends more of {wanted.path} than the {wanted.size} bytes it has."
             )
         rest = memoryview(frame)
         while rest:
             rest = rest[file.write(rest) :]
         meter.take(len(frame))
         if should_stop():
-            link.close()
+            client.close()
             raise Stopped
 
 
@@ -294,7 +294,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def put(
-    link: Link, source: Path, path: str, sha256: str, meter: Meter, *, replace: bool = False
+    client: Client, source: Path, path: str, sha256: str, meter: Meter, *, replace: bool = False
 ) -> int:
     """Brings a file to a host; the bytes that went over. Done only if the host's own hash agrees.
 
@@ -303,30 +303,30 @@ def put(
     holds is something else.
     """
     size = source.stat().st_size
-    link.begin("put", path=path, size=size, sha256=sha256, replace=replace)
-    reply = link.receive()
-    if isinstance(reply, dict) and reply.get("same") is True:
-        _confirm(link, path, sha256, link.receive())
+    client.begin(messages.Put(path=path, size=size, sha256=sha256, replace=replace))
+    reply = client.receive()
+    if not isinstance(reply, messages.Have) or reply.have > size:
+        client.close()
+        raise BadOutput(f"{client.host}: it holds more than the {size} bytes of {path}.")
+    if reply.same:
+        _confirm(client, path, sha256, client.receive())
         return 0
-    have = reply.get("have") if isinstance(reply, dict) else None
-    if type(have) is not int or not 0 <= have <= size:
-        link.close()
-        raise BadOutput(f"{link.host}: it holds {have!r:.40} of the {size} bytes of {path}.")
+    have = reply.have
     try:
         with source.open("rb", buffering=0) as file:
             file.seek(have)
             while data := file.read(FRAME):
                 meter.take(len(data))
-                link.send_bytes(data)
+                client.send_bytes(data)
     except OSError as error:
-        link.close()
+        client.close()
         raise OutputError(f"Cannot read {source}: {error.strerror}.") from error
-    link.send({"done": True})
-    _confirm(link, path, sha256, link.receive())
+    client.send_bytes(b"")  # the end
+    _confirm(client, path, sha256, client.receive())
     return size - have
 
 
-def _confirm(link: Link, path: str, sha256: str, reply: dict[str, Any] | bytes) -> None:
-    found = reply.get("sha256") if isinstance(reply, dict) else None
+def _confirm(client: Client, path: str, sha256: str, reply: messages.Record | bytes) -> None:
+    found = reply.sha256 if isinstance(reply, messages.Stored) else None
     if found != sha256:
-        raise BadOutput(f"{link.host}: {path} hashes to {found!r:.70} there, to {sha256} here.")
+        raise BadOutput(f"{client.host}: {path} hashes to {found!r:.70} there, to {sha256} here.")

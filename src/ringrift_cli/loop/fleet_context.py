@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ringrift_cli.fleet.channel import WINDOW
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Fleet, Host, load
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.status import Ours, Seen, look
+from ringrift_cli.fleet.status import Seen, look
+from ringrift_cli.fleet.transport import WINDOW
 
 if TYPE_CHECKING:
     from ringrift_cli.settings import Config
@@ -33,23 +33,25 @@ class FleetContext:
         """Reads hosts.yaml; `UsageError` for what is wrong there."""
         return cls(config, load(hosts_file), Path(config.run.folder) / STATE)
 
-    def open(self, host: Host, deadline: float = CONNECT_S, window: int = WINDOW) -> Link:
-        """A link to a host that must answer within `deadline` seconds.
+    def open(
+        self, host: Host, deadline: float = CONNECT_S, window: int = WINDOW, *, agent: bool = True
+    ) -> Client:
+        """A client of a host that must answer within `deadline` seconds.
 
-        `window` limits the bytes in flight.
+        `window` limits the bytes in flight; without `agent` it runs shell commands only.
         """
         attempts = CONNECT_ATTEMPTS if deadline >= CONNECT_S else 1
-        return open_link(host, self.state, deadline_s=deadline, attempts=attempts, window=window)
+        return open_link(
+            host, self.state, deadline_s=deadline, attempts=attempts, window=window, agent=agent
+        )
 
     def look(self, hosts: list[Host], deadline: float | None = None) -> list[Seen]:
         """The current status of hosts, each within `deadline` seconds or its own."""
-        return look(self.fleet, hosts, self.open, self.state, self.ours, deadline=deadline)
+        return look(self.fleet, hosts, self.open, self.state, self.champions, deadline=deadline)
 
-    def ours(self) -> Ours:
-        """Version, rules and champions of this machine."""
-        from ringrift_cli.game.version import codec_hash, rules_hash
+    def champions(self) -> dict[str, str]:
+        """The champions of this machine by pool."""
         from ringrift_cli.nn.registry import Registry
-        from ringrift_cli.version import __version__
 
         registry = Registry(Path(self.config.run.models))
         champions = {}
@@ -57,4 +59,4 @@ class FleetContext:
             history = registry.history(pool)
             if history:
                 champions[pool] = history[-1].identity
-        return Ours(__version__, rules_hash(), codec_hash(), champions)
+        return champions

@@ -13,10 +13,10 @@ from ringrift_cli.data.retention import games_of, of_cycle
 from ringrift_cli.errors import FleetError, RecordError, UsageError
 from ringrift_cli.fleet import cost, jobs
 from ringrift_cli.fleet.campaign import Campaign, Part, run
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.group import gather
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.plan import Need, need_of, unsuitable
 from ringrift_cli.fleet.push import Bundle, Sent, push_model
 from ringrift_cli.fleet.status import ready
@@ -121,7 +121,7 @@ class FleetMachines:
         over = _Permission(self._context).over_budget()
         if over is not None:
             raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
-        need, ours, absent = need_of(argv), self._context.ours(), {}
+        need, absent = need_of(argv), {}
         chosen = self._context.fleet.choose()
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
         drained = jobs.drained(self._context.state)
@@ -130,7 +130,7 @@ class FleetMachines:
         for seen in self._context.look([one for one in chosen if one.name not in unfit], deadline):
             why = f"{DRAINED} {seen.host.name}" if seen.host.name in drained else None
             if seen.facts is not None:  # one that is silent now may answer later
-                why = why or ready(seen, ours)
+                why = why or ready(seen)
             if why is None:
                 found.append(seen.host)
             else:
@@ -140,15 +140,15 @@ class FleetMachines:
             raise FleetError(f"No host can play {need.board}: {reasons}.", "ringrift fleet status")
         return found, absent
 
-    def _preparation(self, model: Path | None) -> Callable[[Host, Link], None]:
+    def _preparation(self, model: Path | None) -> Callable[[Host, Client], None]:
         """What a host needs before it plays: the checkpoint, wherever it lies here."""
         files = () if model is None else (model.with_suffix(".safetensors"), model)
         there = f"models/{self._config.pool}"
         bundle = Bundle(tuple(Sent(file, f"{there}/{file.name}") for file in files), None)
 
-        def prepare(_host: Host, link: Link) -> None:
+        def prepare(_host: Host, client: Client) -> None:
             if files:
-                push_model(link, self._context.state, bundle)
+                push_model(client, self._context.state, bundle)
 
         return prepare
 
@@ -159,9 +159,9 @@ class FleetMachines:
         bundles = self._session.bundles(pool)
 
         def act(host: Host) -> None:
-            with self._session.open(host) as link:
+            with self._session.open(host) as client:
                 for bundle in bundles:
-                    push_model(link, self._context.state, bundle)
+                    push_model(client, self._context.state, bundle)
 
         answers = gather(self._context.fleet.choose(), act)
         return {
@@ -180,7 +180,7 @@ class FleetMachines:
         over = _Permission(self._context).refuse(host)
         (seen,) = self._context.look([host], max(self._context.fleet.deadline, LEAST_DEADLINE))
         silent = seen.facts is None and seen.aside is None  # it may answer in a moment
-        why = over or (None if silent else ready(seen, self._context.ours()))
+        why = over or (None if silent else ready(seen))
         if why is not None:
             raise FleetError(
                 f"{host.name} cannot train now: {why}",
@@ -281,11 +281,11 @@ class _Arrived:
             self._asked = min(self._asked, now)
         return now - self._asked > LAST_PULL
 
-    def collect(self, _host: Host, link: Link, folders: Sequence[str]) -> int:
+    def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> int:
         """Brings what is new in some folders of a host; how many games."""
         try:
             pulled = pull_over(
-                link,
+                client,
                 self._session.context.state,
                 self._destination,
                 should_stop=self._overdue,

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ringrift_cli.errors import BadOutput, HostUnreachable, RemoteError
-from ringrift_cli.fleet import jobs, listing, transfer
+from ringrift_cli.fleet import jobs, listing, messages, transfer
 from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
+from ringrift_cli.fleet.messages import JobState
 from ringrift_cli.fleet.mirror import bring_folder, send_folder
-from ringrift_cli.fleet.plan import ACTIVE, GRACE, Placed, job_of, retried
+from ringrift_cli.fleet.plan import GRACE, Placed, job_of, retried
 from ringrift_cli.fleet.push import Pushed, push_games
 from ringrift_cli.fleet.transfer import Meter, hash_of, put
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, TrainWork, Watch
@@ -90,13 +91,13 @@ class RemoteTraining:
         identity = self._reach(self._begun)
         if identity is None:
             return "done"
-        ended = self._reach(lambda link: self._ended(link, identity))
+        ended = self._reach(lambda client: self._ended(client, identity))
         self._reach(self._fetch)
         if ended == "done":
             self._reach(self._clear_up)
         return ended
 
-    def _reach(self, act: Callable[[Link], T]) -> T:
+    def _reach(self, act: Callable[[Client], T]) -> T:
         """Does something over a link, again after one that broke; errors of the host come through.
 
         `HostUnreachable` if it is out of reach for `SILENCE`, `transfer.Stopped` if asked to stop
@@ -107,9 +108,9 @@ class RemoteTraining:
         while True:
             reached = False
             try:
-                with self._session.open(self._host) as link:
+                with self._session.open(self._host) as client:
                     reached = True
-                    return act(link)
+                    return act(client)
             except (HostUnreachable, RemoteError) as error:
                 if isinstance(error, RemoteError) and error.kind not in ("ended", "start"):
                     raise
@@ -124,75 +125,75 @@ class RemoteTraining:
 
     # ---- before ---------------------------------------------------------------------------------
 
-    def _begun(self, link: Link) -> str | None:
+    def _begun(self, client: Client) -> str | None:
         """The job of this run, which is started if need be; None if the run is done."""
-        mine = self._clear(link)
+        mine = self._clear(client)
         if mine is not None:
             return mine
-        if self._exchange(link):
+        if self._exchange(client):
             return None
-        self._bring(link)
-        return self._start(link, {job["id"] for job in jobs.states(link)})
+        self._bring(client)
+        return self._start(client, {job.id for job in jobs.states(client)})
 
-    def _clear(self, link: Link) -> str | None:
+    def _clear(self, client: Client) -> str | None:
         """Ends what else this loop runs there; the job of this very run, if it is at work."""
 
-        def is_ours(job: jobs.State) -> bool:
-            return job["meta"].get(LOOP) == self._loop and job["state"] in ACTIVE
+        def is_ours(job: JobState) -> bool:
+            return job.meta.loop == self._loop and job.active
 
-        active = [job for job in jobs.states(link) if is_ours(job)]
+        active = [job for job in jobs.states(client) if is_ours(job)]
         for job in active:
-            if job["meta"].get(CAMPAIGN) == self._name:
-                return str(job["id"])
+            if job.meta.campaign == self._name:
+                return job.id
         for job in active:
-            jobs.stop(link, job["id"], grace=GRACE)
+            jobs.stop(client, job.id, grace=GRACE)
         for job in active:
-            jobs.wait(link, job["id"], GRACE + 5.0, self._should_stop)
+            jobs.wait(client, job.id, GRACE + 5.0, self._should_stop)
         return None
 
-    def _exchange(self, link: Link) -> bool:
+    def _exchange(self, client: Client) -> bool:
         """Makes both ends have what is done of the run; whether that is all of it."""
         own = self._work.out
         here = _progress((own / STATE).read_bytes()) if (own / STATE).exists() else None
-        data = self._state_there(link)
+        data = self._state_there(client)
         there = None if data is None else _progress(data)
         if data is not None and there is None:  # damaged: nothing can go on from it
-            link.ask("remove", paths=[self._out])
+            client.ask(messages.Remove(paths=[self._out]))
         if there is not None and (here is None or there > here):
-            self._fetch(link)
+            self._fetch(client)
             return there[0]
         if here is not None and (there is None or here > there):
-            send_folder(link, own, self._out, STATE, Meter(), self._should_stop)
+            send_folder(client, own, self._out, STATE, Meter(), self._should_stop)
         return here is not None and here[0]
 
-    def _state_there(self, link: Link) -> bytes | None:
+    def _state_there(self, client: Client) -> bytes | None:
         """The state of the run on the host; None if it has none."""
         path = f"{self._out}/{STATE}"
-        if listing.hashes_there(link, [path])[path] is None:
+        if listing.hashes_there(client, [path])[path] is None:
             return None
         data = b""
-        for frame in link.stream("send", path=path, offset=0):
+        for frame in client.stream(messages.Send(path=path)):
             data += frame if isinstance(frame, bytes) else b""
             if len(data) > MOST_STATE:
-                raise BadOutput(f"{link.host}: {path} is larger than can be.")
+                raise BadOutput(f"{client.host}: {path} is larger than can be.")
         return data
 
-    def _bring(self, link: Link) -> None:
+    def _bring(self, client: Client) -> None:
         """What the run begins with: shards and their names, the parent, the run before."""
         work, pool, meter = self._work, self._config.pool, Meter()
         games = f"runs/{pool}/selfplay"
-        push_games(link, work.data, games, ENDINGS, Pushed(link.host), meter, self._should_stop)
+        push_games(client, work.data, games, ENDINGS, Pushed(client.host), meter, self._should_stop)
         for path in (work.parent.path.with_suffix(".safetensors"), work.parent.path):
-            put(link, path, f"models/{pool}/{path.name}", hash_of(path), meter, replace=True)
+            put(client, path, f"models/{pool}/{path.name}", hash_of(path), meter, replace=True)
         if work.previous is not None and (work.previous / STATE).exists():
             there = f"{self._folder}/{work.previous.name}"
-            send_folder(link, work.previous, there, STATE, meter, self._should_stop)
+            send_folder(client, work.previous, there, STATE, meter, self._should_stop)
         with tempfile.TemporaryDirectory() as folder:
             names = Path(folder) / "shards"
             names.write_text("".join(f"{name}\n" for name in self._shards))
-            put(link, names, self._names, hash_of(names), meter, replace=True)
+            put(client, names, self._names, hash_of(names), meter, replace=True)
 
-    def _start(self, link: Link, known: set[str]) -> str:
+    def _start(self, client: Client, known: set[str]) -> str:
 
         state, identity = self._session.context.state, f"{self._name}-{self._host.name}"
         if identity in known or jobs.is_remembered(state, identity):
@@ -201,7 +202,7 @@ class RemoteTraining:
         meta = {LOOP: self._loop, CAMPAIGN: self._name}
         job = job_of(self._argv(), identity, self._host, gpus, **meta)
         with jobs.placing(state, [self._host.name]):
-            jobs.start(link, state, Placed(self._host.name, gpus, job))
+            jobs.start(client, state, Placed(self._host.name, gpus, job))
         return identity
 
     def _argv(self) -> list[str]:
@@ -229,36 +230,36 @@ class RemoteTraining:
 
     # ---- after ----------------------------------------------------------------------------------
 
-    def _ended(self, link: Link, identity: str) -> str:
+    def _ended(self, client: Client, identity: str) -> str:
         """How the job ended, for which it is asked if need be."""
         asked = False
         while True:
-            found = jobs.one(link, identity)
-            if found["state"] not in ACTIVE:
-                return str(found["state"])
+            found = jobs.one(client, identity)
+            if not found.active:
+                return found.state
             if asked:
                 time.sleep(TICK)
             elif self._should_stop():
-                jobs.stop(link, identity, grace=GRACE)
+                jobs.stop(client, identity, grace=GRACE)
                 asked = True
             else:
                 _wait(POLL, self._should_stop)
 
-    def _fetch(self, link: Link) -> None:
+    def _fetch(self, client: Client) -> None:
         """Brings what is done of the run, if it has kept anything yet."""
-        data = self._state_there(link)
+        data = self._state_there(client)
         if data is not None and _progress(data) is not None:
-            bring_folder(link, self._out, self._work.out, STATE, Meter())
+            bring_folder(client, self._out, self._work.out, STATE, Meter())
 
-    def _clear_up(self, link: Link) -> None:
+    def _clear_up(self, client: Client) -> None:
         """Removes what earlier cycles have left there, but for what the next one follows."""
         kept = {self._work.out.name, Path(self._names).name}
         kept |= {self._work.previous.name} if self._work.previous is not None else set()
         depth = len(self._folder.split("/"))
-        paths = listing.files(link, self._folder, hashed=False)
+        paths = listing.files(client, self._folder, hashed=False)
         old = {path.split("/")[depth] for path, _, _ in paths} - kept
         if old:
-            link.ask("remove", paths=[f"{self._folder}/{name}" for name in sorted(old)])
+            client.ask(messages.Remove(paths=[f"{self._folder}/{name}" for name in sorted(old)]))
 
 
 def _progress(data: bytes) -> tuple[bool, int] | None:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ringrift_cli.errors import FleetError, RingriftError, UsageError
 from ringrift_cli.fleet import audit
 from ringrift_cli.fleet.attempts import ShouldStop, never
-from ringrift_cli.fleet.channel import WINDOW
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.link import Link
 from ringrift_cli.fleet.push import Bundle, Sent, push
 from ringrift_cli.fleet.sync import Pulled, plan, pull
 from ringrift_cli.fleet.sync_models import missing, pull_models
 from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.fleet.transport import WINDOW
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.protocol import Watch
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry
@@ -63,7 +63,7 @@ class SyncSession:
         self.should_stop: ShouldStop = never
         self._adopting = threading.Lock()
 
-    def open(self, host: Host) -> Link:
+    def open(self, host: Host) -> Client:
         """A link to a host."""
         # bytes in flight cannot be held back, so there may not be more than a second of them
         window = WINDOW if self.meter.limit is None else int(max(self.meter.limit, LEAST_WINDOW))
@@ -93,14 +93,14 @@ class SyncSession:
         """What a pull would transfer; `kind` is shards, checkpoints or all."""
         row: Row = {"host": host.name, "listed": 0, "missing": 0, "bytes": 0, "notes": []}
         try:
-            with self.open(host) as link:
+            with self.open(host) as client:
                 if kind != "checkpoints":
-                    found = plan(link, self.context.state, self.destination)
+                    found = plan(client, self.context.state, self.destination)
                     new = {"missing": len(found.lines), "bytes": found.bytes}
                     row |= {"listed": found.listed, **new}
                     row["notes"] = [*found.notes, *(wrong.reason for wrong in found.wrong)]
                 if kind != "shards":
-                    models = missing(link, self.context.state, self.has_model)
+                    models = missing(client, self.context.state, self.has_model)
                     row["missing"] += 2 * len(models)
                     row["listed"] += 2 * len(models)
                     row["bytes"] += sum(one.size for m in models for one in m.files.values())
@@ -172,8 +172,8 @@ class SyncSession:
     def standing(self, host: Host, sent: Sequence[Sent]) -> Row:
         """Compares both ends by manifests and remembered hashes."""
         try:
-            with self.open(host) as link:
-                found = audit.standing(link, self.context.state, self.destination, sent)
+            with self.open(host) as client:
+                found = audit.standing(client, self.context.state, self.destination, sent)
         except RingriftError as error:
             found = audit.Standing(host.name, error=error.message)
         return {**found.document(), "right": found.right}

@@ -1,4 +1,4 @@
-"""A way to a remote half through an SSH connection, on which no wait is without end.
+"""SSH channel transport; every wait has a timeout.
 
 A link that is cut in silence would keep a reader waiting for ever, and a writer too once the
 buffers are full. So a reader who has waited for a while asks the server for a sign of life, and a
@@ -14,7 +14,6 @@ import struct
 import subprocess
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -30,22 +29,22 @@ WINDOW = 1 << 26  # bytes under way; the usual 2 MiB hold a fast link up
 PACKET = 1 << 18
 PACKET_UP = 1 << 15  # what OpenSSH takes at once
 MOST_OUTPUT = 1 << 26  # bytes of a command that are kept
-MOST_WORDS = 300  # characters of complaints that a message quotes
+MOST_WORDS = 300  # characters of an error that a message quotes
 
 
 class Connection:
     """An SSH connection and what it goes through; closed as one, by any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
+        self.window = window  # bytes that a host may send before they are read
         self._parts: list[Part] = []  # in the order in which they were made
         self._lock = threading.Lock()
         self._closed = False
-        self.window = WINDOW  # bytes that a host may send before they are read
         self._asked = 0.0  # when a sign of life was asked for, if it was
         self._answered = threading.Event()
         self._answered.set()
         self.busy_since: float | None = None  # when the call of the library that goes on began
-        _watch(self)
+        threading.Thread(target=self._watch, daemon=True, name="stuck calls").start()
 
     def add(self, part: Part) -> None:
         """Something to close with the rest; at once, with `OSError`, if that is closed already."""
@@ -94,6 +93,14 @@ class Connection:
             if self.transport.is_active():
                 self._answered.set()
 
+    def _watch(self) -> None:
+        """Closes the connection if a call of the library is stuck."""
+        while not self._closed:
+            since = self.busy_since
+            if since is not None and time.monotonic() - since > PULSE_S + DEAD_S:
+                self.close()
+            time.sleep(1)
+
     @contextlib.contextmanager
     def guarded(self, *passing: type[Exception]) -> Iterator[None]:
         """For a call of the library: it raises nothing but `OSError` and what may pass, and the
@@ -136,57 +143,25 @@ def _close(part: Part) -> None:
     part.close()
 
 
-# ---- calls that are stuck ------------------------------------------------------------------------
-
-_watched: weakref.WeakSet[Connection] = weakref.WeakSet()
-_watching = threading.Lock()
-_watchman: list[threading.Thread] = []  # at most one
+# ---- channels ------------------------------------------------------------------------------------
 
 
-def _watch(connection: Connection) -> None:
-    with _watching:
-        _watched.add(connection)
-        if not _watchman:
-            _watchman.append(threading.Thread(target=_stand, daemon=True, name="stuck calls"))
-            _watchman[0].start()
-
-
-def _stand() -> None:
-    while True:
-        time.sleep(1)
-        with _watching:
-            connections = list(_watched)
-            if not connections:
-                _watchman.clear()
-                return
-        now = time.monotonic()
-        while connections:
-            connection = connections.pop()
-            since = connection.busy_since
-            if since is not None and now - since > PULSE_S + DEAD_S:
-                connection.close()
-            del connection  # or it would be kept while this thread sleeps
-
-
-# ---- the way -------------------------------------------------------------------------------------
-
-
-class ChannelWay:
-    """A `link.Way` through a channel on which the remote half, or another command, runs."""
+class ChannelTransport:
+    """A `client.Transport` through a channel on which the agent, or another command, runs."""
 
     def __init__(self, channel: Channel, connection: Connection) -> None:
         self._channel = channel
         self._connection = connection
 
     def read(self, most: int, within: float) -> bytes:
-        """Up to `most` bytes, b"" when the far end has closed; errors as `link.Way`."""
+        """Up to `most` bytes, b"" when the far end has closed; errors as `client.Transport`."""
         data: bytes = self._waiting(lambda: self._channel.recv(most), within)
         if not data and not self._channel.eof_received:
             raise ConnectionResetError("it was cut")
         return data
 
     def write(self, data: bytes | bytearray | memoryview, within: float) -> None:
-        """All of the bytes; errors as `link.Way`."""
+        """All of the bytes; errors as `client.Transport`."""
         rest = memoryview(data)
         while rest:
             sent = self._waiting(
@@ -210,8 +185,8 @@ class ChannelWay:
             except TimeoutError:
                 self._connection.check_alive()
 
-    def last_words(self) -> str | None:
-        """Its exit code and last complaint; None if the connection went first."""
+    def exit_status(self) -> str | None:
+        """Its exit code and last error; None if the connection went first."""
         if not self._channel.eof_received:
             return None
         self._channel.status_event.wait(0.5)  # it comes right after the end of the output
@@ -225,47 +200,39 @@ class ChannelWay:
         return (f"exit code {code}" if code >= 0 else "killed") + (f", {shown}" if shown else "")
 
     def run(self, command: str, stdin: bytes, within: float) -> tuple[int, bytes, bytes]:
-        """A shell command in a channel of its own; errors as `link.Way`. Code -1: it was killed."""
+        """A shell command in a channel of its own; errors as `Transport`. Code -1: killed."""
         until = time.monotonic() + within
         channel = open_channel(self._connection, command, min(within, DEAD_S))
-        own = ChannelWay(channel, self._connection)
-        said: list[bytes] = []
-        helpers = [
-            threading.Thread(target=own._feed, args=(stdin, within), daemon=True),
-            threading.Thread(target=own._listen, args=(said, until), daemon=True),
-        ]
-        for helper in helpers:
-            helper.start()
-        output, size = [], 0
+        own = ChannelTransport(channel, self._connection)
         try:
-            while data := own.read(PACKET, until - time.monotonic()):
-                output.append(data)
-                size += len(data)
-                if size > MOST_OUTPUT:
-                    raise OSError(f"it printed more than {MOST_OUTPUT >> 20} MiB")
-            helpers[1].join(max(until - time.monotonic(), 0))
+            try:
+                own.write(stdin, within)
+            except TimeoutError:
+                raise
+            except OSError:  # a command need not read its input; the reader meets what is worse
+                pass
+            with contextlib.suppress(OSError), self._connection.guarded():
+                channel.shutdown_write()
+            # What is read second waits in the window meanwhile, which holds all that is kept.
+            output = own._all_of(channel.recv, until)
+            error = own._all_of(channel.recv_stderr, until)
             if not channel.status_event.wait(max(until - time.monotonic(), 0)):
                 raise TimeoutError
         finally:
             with contextlib.suppress(OSError), self._connection.guarded():
                 channel.close()
-        return channel.exit_status, b"".join(output), b"".join(said)
+        return channel.exit_status, output, error
 
-    def _feed(self, stdin: bytes, within: float) -> None:
-        with contextlib.suppress(OSError):  # a command need not read what it is given
-            self.write(stdin, within)
-        with contextlib.suppress(OSError), self._connection.guarded():
-            self._channel.shutdown_write()
-
-    def _listen(self, said: list[bytes], until: float) -> None:
-        size = 0
-        with contextlib.suppress(OSError):  # the reader of the output meets the same, and says so
-            while data := self._waiting(
-                lambda: self._channel.recv_stderr(PACKET), until - time.monotonic()
-            ):
-                size += len(data)
-                if size <= MOST_OUTPUT:
-                    said.append(data)
+    def _all_of(self, receive: Callable[[int], bytes], until: float) -> bytes:
+        """One of the streams of a command up to its end."""
+        parts: list[bytes] = []
+        while data := self._waiting(lambda: receive(PACKET), until - time.monotonic()):
+            parts.append(data)
+            if sum(map(len, parts)) > MOST_OUTPUT:
+                raise OSError(f"it printed more than {MOST_OUTPUT >> 20} MiB")
+        if not self._channel.eof_received:
+            raise ConnectionResetError("it was cut")
+        return b"".join(parts)
 
     def close(self) -> None:
         """Ends the connection with all its channels."""

@@ -11,102 +11,87 @@ import contextlib
 import fcntl
 import os
 import secrets
-from typing import Iterator
+from collections.abc import Iterator
 
-from ringrift_cli.fleet.remote import hashes
-from ringrift_cli.fleet.remote.base import (
-    Ask,
-    Gone,
-    Half,
-    Refusal,
-    as_refused,
-    digest,
-    flag,
-    open_plain,
-    text,
-    whole,
-)
-from ringrift_cli.fleet.remote.layout import INNER, PARTIAL
-from ringrift_cli.fleet.remote.wire import WireError
+import msgspec
+
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.agent.context import Context, Gone, Refusal, failure, open_plain
+from ringrift_cli.fleet.agent.files import hash_descriptor
+from ringrift_cli.fleet.agent.layout import INNER, PARTIAL
+from ringrift_cli.fleet.wire import WireError
 from ringrift_cli.store.files import UMASK
 
+OURS = (PARTIAL, "code-", ".")  # in INNER
 
-def put(half: Half, ask: Ask) -> Ask | None:
-    """Takes in a file.
 
-    It says {"have": bytes} of what an earlier connection left, and takes frames of bytes and then
-    {"done": true}, also after an answer that says that it failed meanwhile. Or it says
-    {"same": true} at once, and takes nothing. Success is the hash of what is on the disk here.
+def put(context: Context, request: messages.Put) -> messages.Stored | None:
+    """Takes in a file; success is the hash of what is on the disk here.
+
+    It sends how much an earlier connection left, and takes frames of bytes up to an empty one, also
+    after a reply that says that it failed meanwhile. If the very file is there it takes nothing.
     """
-    name, size, sha = text(ask, "path"), whole(ask, "size"), digest(ask, "sha256")
-    target, replace = half.path(name), flag(ask, "replace")
-    parts = name.split("/")
+    name = request.path
+    target, parts = context.path(name), name.split("/")
     if name == "." or (parts[0] == INNER and (parts[1:2] or [PARTIAL])[0].startswith(OURS)):
         raise Refusal("path", f"{name!r} is not for files from elsewhere.")
-    if os.path.lexists(target) and _is_there(half, target, name, size, sha, replace):
-        half.send({"same": True})
-        return {"sha256": sha, "same": True}
-    part = Part(half, sha, size)
+    if os.path.lexists(target) and _is_there(context, target, request):
+        context.send(messages.Have(have=request.size, same=True))
+        return messages.Stored(sha256=request.sha256)
+    part = PartialFile(context, request)
     try:
-        half.send({"have": part.size})
-        failed = _take(half, part)
-        if failed is not None:
+        context.send(messages.Have(have=part.size))
+        if not _take(context, part):
             return None
-        return {"sha256": part.finish(name, replace)}
+        return messages.Stored(sha256=part.finish())
     finally:
         part.close()
 
 
-OURS = (PARTIAL, "remote-", ".")
-
-
-def _is_there(half: Half, target: str, name: str, size: int, sha: str, replace: bool) -> bool:
+def _is_there(context: Context, target: str, request: messages.Put) -> bool:
     """Whether the very file is there; `Refusal` for another one, unless it may be replaced."""
-    descriptor = open_plain(target, name)
+    descriptor = open_plain(target, request.path)
     try:
         held = os.fstat(descriptor).st_size
-        same = held == size and hashes.of_descriptor(half, descriptor) == sha
+        same = held == request.size and hash_descriptor(context, descriptor) == request.sha256
     finally:
         os.close(descriptor)
-    if not same and not replace:
-        raise Refusal("exists", f"There is another file {name!r}.")
+    if not same and not request.replace:
+        raise Refusal("exists", f"There is another file {request.path!r}.")
     return same
 
 
-def _take(half: Half, part: Part) -> Exception | None:
-    """Takes all frames up to the last; the error, if there was one, has been told when it came."""
-    failed: Exception | None = None
+def _take(context: Context, part: PartialFile) -> bool:
+    """Takes all frames up to the last; False if that failed, which was sent when it did."""
+    failed = False
     while True:
-        frame = half.wire.receive()
+        frame = context.wire.receive()
         if frame is None:
             raise Gone
-        if isinstance(frame, dict):
-            if frame != {"done": True}:
-                raise WireError("something else came where the bytes of a file were expected")
-            return failed
-        if failed is None:
+        if isinstance(frame, msgspec.Raw):
+            raise WireError("something else came where the bytes of a file were expected")
+        if not frame:
+            return not failed
+        if not failed:
             try:
                 part.add(frame)
             except (Refusal, OSError) as error:
-                failed = error
-                told = as_refused(error, half.work)
-                assert told is not None
-                half.send(told)
+                failed = True
+                context.send(failure(error, context.work))
 
 
-class Part:
+class PartialFile:
     """A part of a file that is ours until somebody else takes it."""
 
-    def __init__(self, half: Half, sha: str, total: int) -> None:
-        self.half = half
-        self.sha = sha
-        self.total = total
-        self.folder = os.path.dirname(half.inner(PARTIAL, sha))
-        self.path = os.path.join(self.folder, f"{sha}.{secrets.token_hex(8)}")
+    def __init__(self, context: Context, request: messages.Put) -> None:
+        self.context = context
+        self.request = request
+        self.folder = os.path.dirname(context.inner(PARTIAL, request.sha256))
+        self.path = os.path.join(self.folder, f"{request.sha256}.{secrets.token_hex(8)}")
         self.descriptor = self._take_over()
         with self._ours():
             self.size = os.fstat(self.descriptor).st_size
-            if self.size > total:
+            if self.size > request.size:
                 os.ftruncate(self.descriptor, 0)
                 self.size = 0
         self._check_room()
@@ -114,7 +99,7 @@ class Part:
     def _take_over(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         for name in os.listdir(self.folder):
-            if name.startswith(f"{self.sha}."):
+            if name.startswith(f"{self.request.sha256}."):
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(os.path.join(self.folder, name), self.path)
                     return os.open(self.path, flags)
@@ -134,18 +119,20 @@ class Part:
     def _check_room(self) -> None:
         found = os.fstatvfs(self.descriptor)
         free = (found.f_bavail if os.geteuid() else found.f_bfree) * found.f_frsize
-        if free < self.total - self.size:
+        if free < self.request.size - self.size:
             self.close()
             raise Refusal(
                 "disk",
                 f"The disk has {free / 1e6:.1f} MB free, and"
-                f" {(self.total - self.size) / 1e6:.1f} MB are to come.",
+                f" {(self.request.size - self.size) / 1e6:.1f} MB are to come.",
             )
 
     def add(self, data: bytes) -> None:
         """Writes on; what was written stays, whatever happens."""
-        if self.size + len(data) > self.total:
-            raise Refusal("size", f"More than the {self.total} bytes came that were announced.")
+        if self.size + len(data) > self.request.size:
+            raise Refusal(
+                "size", f"More than the {self.request.size} bytes came that were announced."
+            )
         with self._ours():
             left = memoryview(data)
             while left:
@@ -153,21 +140,23 @@ class Part:
                 self.size += written
                 left = left[written:]
 
-    def finish(self, name: str, replace: bool) -> str:
+    def finish(self) -> str:
         """Gives the file its name, if what is on the disk has the hash; that hash."""
-        if self.size != self.total:
-            raise Refusal("size", f"{self.size} of {self.total} bytes came; they are kept.")
+        name, total = self.request.path, self.request.size
+        if self.size != total:
+            raise Refusal("size", f"{self.size} of {total} bytes came; they are kept.")
         with self._ours():
             os.fsync(self.descriptor)
-            found = hashes.of_descriptor(self.half, self.descriptor, cached=True)
-            if found != self.sha:
+            found = hash_descriptor(self.context, self.descriptor, cached=True)
+            if found != self.request.sha256:
                 os.unlink(self.path)
-                raise Refusal("hash", f"{name!r} came with SHA-256 {found}, not {self.sha}.")
-            target = self.half.path(name)  # once more: much may have changed meanwhile
+                expected = self.request.sha256
+                raise Refusal("hash", f"{name!r} came with SHA-256 {found}, not {expected}.")
+            target = self.context.path(name)  # once more: much may have changed meanwhile
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            if os.path.lexists(target) and not replace:
+            if os.path.lexists(target) and not self.request.replace:
                 # another connection may have brought the very same meanwhile; any other is refused
-                _is_there(self.half, target, name, self.total, self.sha, replace)
+                _is_there(self.context, target, self.request)
             os.fchmod(self.descriptor, 0o666 & ~UMASK)
             try:
                 os.rename(self.path, target)

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from ringrift_cli.fleet.remote.wire import GREETING, MOST_BYTES, MOST_NOISE, Wire, WireError
+from ringrift_cli.fleet.wire import BARE, GREETING, MOST_BYTES, MOST_NOISE, Wire, WireError
 
 
 def reader(data: bytes, step: int = 1 << 20) -> Callable[[int], bytes]:
@@ -36,7 +37,7 @@ def test_what_is_sent_is_received(step: int) -> None:
     said: list[bytes] = []
     wire = Wire(reader(b""), lambda data: said.append(bytes(data)))
     frames: list[dict[str, Any] | bytes] = [
-        {"op": "x", "text": "Ω \ud800 \n \"'"},
+        {"op": "x", "text": "Ω \n \"'"},
         b"",
         b"J3\n{}",
         bytes(range(256)) * 1000,
@@ -50,7 +51,8 @@ def test_what_is_sent_is_received(step: int) -> None:
             wire.send(frame)
     wire.alive()
     other = receiver(b"".join(said), step)
-    assert [other.receive() for _ in frames] == frames
+    received = [other.receive() for _ in frames]
+    assert [json.loads(bytes(f)) if isinstance(f, msgspec.Raw) else f for f in received] == frames
     assert other.receive() is None
 
 
@@ -68,13 +70,6 @@ def test_what_is_sent_is_received(step: int) -> None:
         b"B1048577\n",
         b"B3\nab",
         b"B3",
-        b"J5\n[1,2]",
-        b"J4\nnull",
-        b"J9\n{'a': 1}\n",
-        b'J9\n{"a":NaN}',
-        b'J8\n{"a":"\xff"}',
-        b"J4000\n" + b'{"a":' * 800,
-        b'J10\n{"a":1e5}{}'[:-1],
         b"<html>\r\n",
         "J²\n{}".encode(),
     ],
@@ -85,31 +80,27 @@ def test_anything_else_is_an_error(data: bytes, step: int) -> None:
         receiver(data, step).receive()
 
 
-def test_deep_and_long_numbers_are_errors_of_the_wire() -> None:
-    for text in (b'{"a":' + b"[" * 100_000 + b"}", b'{"a":' + b"1" * 10_000 + b"}"):
-        with pytest.raises(WireError):
-            receiver(b"J%d\n%s" % (len(text), text)).receive()
-
-
 def test_what_cannot_be_sent_is_refused_before_anything_is() -> None:
     wire = Wire(reader(b""), nothing)
-    for wrong in ({}, {"a": float("nan")}, {"a": "x" * (17 << 20)}):
-        with pytest.raises(ValueError, match=r"."):
-            wire.send(wrong)
+    with pytest.raises(ValueError, match="at most"):
+        wire.send({"a": "x" * (17 << 20)})
     with pytest.raises(ValueError, match="at most"):
         wire.send_bytes(bytes(MOST_BYTES + 1))
 
 
 @pytest.mark.parametrize("step", [1, 1 << 20])
-@pytest.mark.parametrize("noise", [b"", b"Welcome!\n", b"RINGRIFT 2\nno newline"])
+@pytest.mark.parametrize("noise", [b"", b"Welcome!\n", b"RINGRIFT 1\nno newline"])
 def test_the_greeting_is_found_behind_noise(noise: bytes, step: int) -> None:
     wire = receiver(noise + GREETING + b'J7\n{"a":1}', step)
-    wire.expect_greeting()
-    assert wire.receive() == {"a": 1}
+    assert wire.expect_greeting()
+    assert bytes(wire.receive() or b"") == b'{"a":1}'
+    bare = receiver(noise + BARE + b"hostname x\n", step)
+    assert not bare.expect_greeting()
+    assert bare.rest() == b"hostname x\n"
 
 
 def test_a_missing_greeting_is_quoted() -> None:
-    with pytest.raises(WireError, match="said nothing"):
+    with pytest.raises(WireError, match="printed nothing"):
         receiver(b"").expect_greeting()
     with pytest.raises(WireError, match=r"'\[31mThis account is disabled'"):
         receiver(b"\x1b[31mThis account\nis disabled\r\n").expect_greeting()

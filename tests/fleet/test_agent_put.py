@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.fleet.remote.wire import Message
-from tests.fleet.remotes import Remote, remote
-from tests.fleet.test_remote_files import HOSTILE, NAMES
+from tests.fleet.remotes import Message, Remote, remote
+from tests.fleet.test_agent_files import HOSTILE, NAMES
 
 PIECE = 100_000
 DATA = bytes(range(256)) * 2000  # 512,000 bytes
@@ -34,7 +33,7 @@ def begin(half: Remote, data: bytes, path: str = "models/a", **options: Any) -> 
     """The first frame of the answer."""
     wanted = {"path": path, "size": len(data), "sha256": sha(data), "replace": False, **options}
     half.wire.send({"op": "put", **wanted})
-    first = half.wire.receive()
+    first = half.receive()
     assert isinstance(first, dict)
     return first
 
@@ -49,10 +48,10 @@ def put(half: Remote, data: bytes, path: str = "models/a", **options: Any) -> Me
     first = begin(half, data, path, **options)
     if "end" in first:
         return first
-    if "have" in first:
+    if "same" not in first:
         give(half, data[first["have"] :])
-        half.wire.send({"done": True})
-    last = half.wire.receive()
+        half.wire.send_bytes(b"")
+    last = half.receive()
     assert isinstance(last, dict)
     return last
 
@@ -75,8 +74,8 @@ def test_a_file_arrives(half: Remote, tmp_path: Path) -> None:
 def test_what_is_there_is_not_sent_again(half: Remote, tmp_path: Path) -> None:
     put(half, DATA)
     before = (tmp_path / "models" / "a").stat()
-    assert begin(half, DATA) == {"same": True}
-    assert half.wire.receive() == {"end": "ok", "sha256": sha(DATA), "same": True}
+    assert begin(half, DATA) == {"have": len(DATA), "same": True}
+    assert half.receive() == {"end": "ok", "sha256": sha(DATA)}
     assert (tmp_path / "models" / "a").stat().st_ino == before.st_ino
 
 
@@ -101,30 +100,30 @@ def test_it_goes_on_where_a_connection_was_lost(half: Remote, tmp_path: Path) ->
     assert not (tmp_path / "models").exists()
     assert begin(half, DATA) == {"have": 3 * PIECE}
     give(half, DATA[3 * PIECE :])
-    half.wire.send({"done": True})
-    assert half.wire.receive() == {"end": "ok", "sha256": sha(DATA)}
+    half.wire.send_bytes(b"")
+    assert half.receive() == {"end": "ok", "sha256": sha(DATA)}
     assert partials(tmp_path) == []
 
 
 def test_too_few_bytes_are_kept(half: Remote, tmp_path: Path) -> None:
     begin(half, DATA)
     give(half, DATA[:-1])
-    half.wire.send({"done": True})
-    last = half.wire.receive()
+    half.wire.send_bytes(b"")
+    last = half.receive()
     assert isinstance(last, dict)
     assert (last["end"], last["kind"]) == ("error", "size")
     assert begin(half, DATA) == {"have": len(DATA) - 1}
     give(half, DATA[-1:])
-    half.wire.send({"done": True})
-    assert half.wire.receive() == {"end": "ok", "sha256": sha(DATA)}
+    half.wire.send_bytes(b"")
+    assert half.receive() == {"end": "ok", "sha256": sha(DATA)}
     assert (tmp_path / "models" / "a").read_bytes() == DATA
 
 
 def test_too_many_bytes_are_refused(half: Remote) -> None:
     begin(half, DATA)
     give(half, DATA + b"x")
-    half.wire.send({"done": True})
-    last = half.wire.receive()
+    half.wire.send_bytes(b"")
+    last = half.receive()
     assert isinstance(last, dict)
     assert (last["end"], last["kind"]) == ("error", "size")
     assert half.ask("jobs")["end"] == "ok"
@@ -133,8 +132,8 @@ def test_too_many_bytes_are_refused(half: Remote) -> None:
 def test_one_wrong_byte_is_seen_and_nothing_of_it_kept(half: Remote, tmp_path: Path) -> None:
     begin(half, DATA)
     give(half, DATA[:777] + b"!" + DATA[778:])
-    half.wire.send({"done": True})
-    last = half.wire.receive()
+    half.wire.send_bytes(b"")
+    last = half.receive()
     assert isinstance(last, dict)
     assert (last["end"], last["kind"]) == ("error", "hash")
     assert partials(tmp_path) == []
@@ -159,14 +158,14 @@ def test_a_connection_that_was_taken_for_dead_cannot_spoil_it(half: Remote, tmp_
             time.sleep(0.01)
         assert begin(half, DATA) == {"have": PIECE}
         give(old, b"!" * PIECE)  # it did not know
-        last = old.wire.receive()
+        last = old.receive()
         assert isinstance(last, dict)
         assert (last["end"], last["kind"]) == ("error", "busy")
         give(half, DATA[PIECE:])
-        half.wire.send({"done": True})
-        assert half.wire.receive() == {"end": "ok", "sha256": sha(DATA)}
+        half.wire.send_bytes(b"")
+        assert half.receive() == {"end": "ok", "sha256": sha(DATA)}
         give(old, b"!" * PIECE)
-        old.wire.send({"done": True})
+        old.wire.send_bytes(b"")
         assert old.ask("jobs")["end"] == "ok"
     assert (tmp_path / "models" / "a").read_bytes() == DATA
 
@@ -209,7 +208,7 @@ def test_nothing_outside_is_written(tmp_path: Path) -> None:
     (work / "dangling").symlink_to(tmp_path / "new")
     (work / "inner").symlink_to("models/b")
     (work / "models" / "up").symlink_to("../..")
-    ours = (".ringrift", ".ringrift/partial", ".ringrift/partial/x", ".ringrift/remote-0/x", ".")
+    ours = (".ringrift", ".ringrift/partial", ".ringrift/partial/x", ".ringrift/code-0/x", ".")
     with remote(work) as half:
         for name in (*HOSTILE, *ours, "models", "out/new", "dangling", "inner", "dangling/x"):
             for replace in (False, True):
@@ -228,8 +227,8 @@ def test_a_folder_that_becomes_a_link_meanwhile(half: Remote, tmp_path: Path) ->
     begin(half, DATA, "models/a")
     give(half, DATA)
     (tmp_path / "models").symlink_to(outside)
-    half.wire.send({"done": True})
-    last = half.wire.receive()
+    half.wire.send_bytes(b"")
+    last = half.receive()
     assert isinstance(last, dict)
     assert (last["end"], last["kind"]) == ("error", "path")
     assert not list(outside.iterdir())

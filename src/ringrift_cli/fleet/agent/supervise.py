@@ -1,15 +1,18 @@
-"""What stays with a job: starts it, shows that it lives, ends it when asked, notes how it ended.
+"""The supervisor of a job: starts it, shows that it lives, ends it when asked, notes how it ended.
 
 A supervisor belongs to no connection. It is started in a session of its own, holds the lock of the
 job's heartbeat for as long as it lives, and is the parent of the job's process, which leads a
 session and process group of its own. If a supervisor dies, the job goes on; to stop such a job
 another supervisor adopts it, which can end it, but not learn its exit code.
 
-    job.json      what was asked; written before anything is started
-    heartbeat     who is alive, and when that was last so
-    stop          that it shall end: {"grace_s", "insist"}
-    exit.json     how it ended: {"code", "signal", "ended", "seconds", "stopped", "error"}
+    job.json      Note: what was asked; written before anything is started
+    heartbeat     Beat: who is alive, and when that was last so
+    stop          StopOrder: that it shall end
+    exit.json     End: how it ended
     .stop .exit   room on the disk for the latter two
+
+A process is known by its number and the moment at which it began. Clocks of hosts jump; the time
+since they were booted does not: ages are measured by it.
 """
 
 from __future__ import annotations
@@ -23,24 +26,130 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
-from ringrift_cli.fleet.remote import slots
-from ringrift_cli.fleet.remote.layout import EXIT, EXIT_ROOM, HEARTBEAT, JOB, JOBS, LOG, STOP, VENV
-from ringrift_cli.fleet.remote.process import began, boot_id, lives, since_boot
+from ringrift_cli.fleet.agent import slots
+from ringrift_cli.fleet.agent.layout import (
+    EXIT,
+    EXIT_ROOM,
+    HEARTBEAT,
+    JOB,
+    JOBS,
+    LOG,
+    STOP,
+    VENV,
+)
+from ringrift_cli.fleet.messages import Job, Record
 
 MOST_BEAT = 10.0  # s between two heartbeats
 BEATS = 6  # in a lease
 LOOK = 0.25  # s between two looks for a request to stop
 AGAIN = 2.0  # s after which an end that could not be noted is tried again
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # exit codes of a shell for what cannot be started
+DEAD = (b"Z", b"X", b"x")  # process 1 of many a container never collects zombies
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from ringrift_cli.fleet.remote.supervise import main; main(*sys.argv[2:])"
+    "from ringrift_cli.fleet.agent.supervise import main; main(*sys.argv[2:])"
 )
 
 
+# ---- processes and time -------------------------------------------------------------------------
+
+
+def since_boot() -> float:
+    """Seconds since the machine was booted, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """A name of this boot of the machine."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def began(pid: int) -> int | None:
+    """When a process began, in ticks since the boot; None if there is none, or only its zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if len(fields) < 20 or fields[0] in DEAD else int(fields[19])
+
+
+def lives(pid: int, began_at: int | None) -> bool:
+    """Whether the process of this number is there and is still the same."""
+    return pid > 0 and began_at is not None and began(pid) == began_at
+
+
+# ---- the files of a job -------------------------------------------------------------------------
+
+
+class Moment(Record):
+    """A point in time, whatever the clock does afterwards."""
+
+    time: float  # unix
+    up: float  # s since the boot
+    boot_id: str
+
+    def age(self) -> float:
+        """Seconds since then; what was before this boot is at least as old as the boot."""
+        if self.boot_id == boot_id():
+            return since_boot() - self.up
+        return max(since_boot(), time.time() - self.time)
+
+
+def now() -> Moment:
+    """This moment."""
+    return Moment(time=time.time(), up=since_boot(), boot_id=boot_id())
+
+
+class Note(Record):
+    """What was asked."""
+
+    job: Job
+    made: Moment
+
+
+class Beat(Record):
+    """A heartbeat: the processes of supervisor and job, each with its start tick."""
+
+    pid: int
+    began_itself: int | None
+    child: int
+    child_began: int | None
+    began: Moment  # the job
+    at: Moment
+
+
+class StopOrder(Record):
+    """That a job shall end."""
+
+    grace_s: float
+    insist: bool
+    time: float
+
+
+class End(Record):
+    """How a job ended."""
+
+    pid: int | None
+    code: int | None
+    signal: int | None
+    stopped: bool
+    error: str | None
+    began: Moment
+    at: Moment
+
+
 # ---- from outside -------------------------------------------------------------------------------
+
+
+def code_folder() -> str:
+    """The folder of the package that runs this."""
+    root = os.path.abspath(__file__)
+    for _ in range(4):  # ringrift_cli/fleet/agent/supervise.py
+        root = os.path.dirname(root)
+    return root
 
 
 def launch(work: str, identity: str, adopt: bool = False, patience: float = 10.0) -> None:
@@ -48,13 +157,10 @@ def launch(work: str, identity: str, adopt: bool = False, patience: float = 10.0
 
     It does not wait for longer than `patience` seconds. `OSError` if no process can be made.
     """
-    root = os.path.abspath(__file__)
-    for _ in range(4):  # src/ringrift_cli/fleet/remote/supervise.py
-        root = os.path.dirname(root)
     ready, tell = os.pipe()
     log = os.open(os.path.join(work, JOBS, identity, LOG), os.O_WRONLY | os.O_APPEND)
     try:
-        words = [root, work, identity, str(tell), "adopt" if adopt else "start"]
+        words = [code_folder(), work, identity, str(tell), "adopt" if adopt else "start"]
         process = subprocess.Popen(
             [sys.executable, "-I", "-X", "utf8", "-c", START, *words],
             stdin=subprocess.DEVNULL,
@@ -105,16 +211,17 @@ class Supervisor:
     def __init__(self, work: str, identity: str) -> None:
         self.work = work
         self.folder = os.path.join(work, JOBS, identity)
-        found = slots.read(os.path.join(self.folder, JOB))
+        found = slots.read(os.path.join(self.folder, JOB), Note)
         if found is None:
             raise SystemExit(f"{self.folder}/{JOB} cannot be read")
-        self.job: dict[str, Any] = found["job"]
-        self.interval = min(self.job["lease_s"] / BEATS, MOST_BEAT)
+        self.job = found.job
+        self.interval = min(self.job.lease_s / BEATS, MOST_BEAT)
         self.beat_path = os.path.join(self.folder, HEARTBEAT)
         self.held = -1  # the lock
         self.process: subprocess.Popen[bytes] | None = None  # None: adopted
         self.pid = 0
-        self.beat: dict[str, Any] = {}
+        self.tick: int | None = None  # when its process began
+        self.began = now()
         self.asked: float | None = None  # monotonic time of the SIGTERM
         self.kill_at: float | None = None
 
@@ -123,44 +230,34 @@ class Supervisor:
         if not self._lock():
             return False
         signal.signal(signal.SIGCHLD, _ignore)
-        argv = command(self.job["argv"], self.work)
-        now, up = time.time(), since_boot()
-        self.beat = {"began": now, "began_up": up, "boot_id": boot_id()}
-        problem = self._spawn(argv)
-        if problem is not None:
-            code, error = problem
-            self._note({"code": code, "signal": None, "stopped": False, "error": error})
-            return False
-        self._touch()
-        return True
-
-    def _spawn(self, argv: list[str]) -> tuple[int, str] | None:
-        """Makes the job's process; an exit code and a sentence if that fails."""
+        self.began = now()
+        argv, extra = command(self.job.argv, self.work)
         try:
             self.process = subprocess.Popen(
                 argv,
-                cwd=os.path.join(self.work, self.job["cwd"]),
-                env={**os.environ, **self.job["env"]},
+                cwd=os.path.join(self.work, self.job.cwd),
+                env={**os.environ, **extra, **self.job.env},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         except OSError as error:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            named = f"{argv[0]} cannot be started: {error.strerror}."
-            if self.job["argv"][0] == "ringrift" and missing:
-                named = f"ringrift is not deployed here: there is no {argv[0]}."
-            return NOT_FOUND if missing else NOT_RUNNABLE, named
+            code = NOT_FOUND if missing else NOT_RUNNABLE
+            self._note(code, None, f"{argv[0]} cannot be started: {error.strerror}.")
+            return False
         self.pid = self.process.pid
-        return None
+        self.tick = began(self.pid)
+        self._touch()
+        return True
 
     def adopt(self) -> bool:
         """Takes on a job whose supervisor died; False if another one has it, or it has ended."""
-        found = slots.read(self.beat_path)
-        if not self._lock() or found is None or found.get("boot_id") != boot_id():
+        found = slots.read(self.beat_path, Beat)
+        if not self._lock() or found is None or found.at.boot_id != boot_id():
             return False
-        if not lives(found.get("child"), found.get("child_began")):
+        if not lives(found.child, found.child_began):
             return False
-        self.beat, self.pid = found, found["child"]
+        self.began, self.pid, self.tick = found.began, found.child, found.child_began
         self._touch()
         return True
 
@@ -188,26 +285,26 @@ class Supervisor:
                 self._touch()
             if select.select([woken], [], [], LOOK)[0]:
                 os.read(woken, 4096)
-        self._note(self._end())
+        self._finish()
 
     def _ended(self) -> bool:
         if self.process is None:
-            return not lives(self.pid, self.beat["child_began"])
+            return not lives(self.pid, self.tick)
         # It stays a zombie, so that its group's number is nobody else's until all of it is ended.
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
     def _heed(self) -> None:
-        """Does what a request to stop says, which may become more urgent."""
-        wanted = slots.read(os.path.join(self.folder, STOP))
+        """Carries out a request to stop, which may become more urgent."""
+        wanted = slots.read(os.path.join(self.folder, STOP), StopOrder)
         if wanted is None:
             return
         now = time.monotonic()
         if self.asked is None:
             self.asked = now
-            if not wanted["insist"]:
+            if not wanted.insist:
                 self._signal(signal.SIGTERM)  # once: many programs take a second one as an order
-        self.kill_at = self.asked + (0.0 if wanted["insist"] else wanted["grace_s"])
+        self.kill_at = self.asked + (0.0 if wanted.insist else wanted.grace_s)
         if now >= self.kill_at:
             self._signal(signal.SIGKILL)
 
@@ -215,32 +312,44 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def _end(self) -> dict[str, Any]:
-        """How the job ended; nothing of its process group is left."""
-        stopped = self.asked is not None
+    def _finish(self) -> None:
+        """Notes how the job ended; nothing of its process group is left."""
         if self.process is None:
-            error = "Its supervisor had died: how it ended is not known."
-            return {"code": None, "signal": None, "stopped": stopped, "error": error}
+            self._note(None, None, "Its supervisor had died: how it ended is not known.")
+            return
         self._signal(signal.SIGKILL)
         code = self.process.wait()
-        end = {"code": code, "signal": None} if code >= 0 else {"code": None, "signal": -code}
-        return {**end, "stopped": stopped, "error": None}
+        if code >= 0:
+            self._note(code, None, None)
+        else:
+            self._note(None, -code, None)
 
     def _touch(self) -> None:
         """A heartbeat. A disk that fails must not end the job, and the next one may succeed."""
-        self.beat.update(pid=os.getpid(), began_itself=began(os.getpid()), child=self.pid)
-        self.beat.setdefault("child_began", began(self.pid))
-        self.beat.update(time=time.time(), up=since_boot())
+        beat = Beat(
+            pid=os.getpid(),
+            began_itself=began(os.getpid()),
+            child=self.pid,
+            child_began=self.tick,
+            began=self.began,
+            at=now(),
+        )
         with contextlib.suppress(OSError):
-            slots.fill(self.beat_path, self.beat, sync=False)
+            slots.fill(self.beat_path, beat, sync=False)
         with contextlib.suppress(OSError):
             os.utime(self.beat_path)
 
-    def _note(self, end: dict[str, Any]) -> None:
+    def _note(self, code: int | None, killed_by: int | None, error: str | None) -> None:
         """Writes the end down, for as long as it takes."""
-        now, up = time.time(), since_boot()
-        end = {**end, "ended": now, "seconds": up - self.beat["began_up"]}
-        end.update(began=self.beat["began"], time=now, up=up, boot_id=boot_id())
+        end = End(
+            pid=self.pid or None,
+            code=code,
+            signal=killed_by,
+            stopped=self.asked is not None,
+            error=error,
+            began=self.began,
+            at=now(),
+        )
         target = os.path.join(self.folder, EXIT)
         while True:
             try:
@@ -255,8 +364,9 @@ class Supervisor:
             time.sleep(AGAIN)
 
 
-def command(argv: list[str], work: str) -> list[str]:
-    """What is executed for a job's words: `ringrift` is the one that was deployed there."""
-    if argv[0] == "ringrift":
-        return [os.path.join(work, VENV, "bin", "python"), "-m", "ringrift_cli", *argv[1:]]
-    return list(argv)
+def command(argv: list[str], work: str) -> tuple[list[str], dict[str, str]]:
+    """What is executed for a job, and its environment: `ringrift` is the one that runs here."""
+    if argv[0] != "ringrift":
+        return argv, {}
+    python = os.path.join(work, VENV, "bin", "python")
+    return [python, "-P", "-m", "ringrift_cli", *argv[1:]], {"PYTHONPATH": code_folder()}

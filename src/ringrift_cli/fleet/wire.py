@@ -1,36 +1,32 @@
-"""What the two halves say to one another: JSON objects and bytes, framed so that neither is taken
-for the other, nor the noise of a login script for either.
+"""Frames between this machine and the agent of a host: messages in JSON, and bytes of files.
 
-    RINGRIFT 1\\n                        the remote half, once, before anything else
-    J<decimal length>\\n<JSON object>     at most 16 MiB; {} is a sign of life and means nothing
-    B<decimal length>\\n<bytes>           at most 1 MiB
-
-It runs on a host's own Python, 3.8 or later.
+RINGRIFT 2\\n                        the agent, once, after whatever login scripts print
+RINGRIFT BARE\\n                     a host without an agent; lines of text follow (probe.py)
+J<decimal length>\\n<JSON object>     at most 16 MiB; {} is a sign of life and means nothing
+B<decimal length>\\n<bytes>           at most 1 MiB
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any, Callable, Dict, Union
+from collections.abc import Callable
+from typing import Any
 
-GREETING = b"RINGRIFT 1\n"
+import msgspec
+
+GREETING = b"RINGRIFT 2\n"
+BARE = b"RINGRIFT BARE\n"
 MOST_NOISE = 64 << 10  # bytes before the greeting
 MOST_JSON = 16 << 20
 MOST_BYTES = 1 << 20
 MOST_DIGITS = 8  # of a length
 AT_ONCE = 64 << 10  # bytes: what is smaller is read ahead, and written with its header
-QUOTED = 60  # characters of noise that are worth repeating
+QUOTED = 60  # characters of noise that a message quotes
 
-Message = Dict[str, Any]
-Buffer = Union[bytes, bytearray, memoryview]
+Buffer = bytes | bytearray | memoryview
 
 
 class WireError(ValueError):
-    """What came over the wire is not what the other half would send; it quotes the beginning."""
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    """What came is no frame; it quotes the beginning."""
 
 
 class Wire:
@@ -47,11 +43,9 @@ class Wire:
 
     # ---- sending ------------------------------------------------------------------------------
 
-    def send(self, message: Message) -> None:
-        """Sends an object; `ValueError` if it is empty, no JSON or too long."""
-        if not message:
-            raise ValueError("an empty object is a sign of life, not a message")
-        text = json.dumps(message, allow_nan=False, separators=(",", ":")).encode("ascii")
+    def send(self, message: Any) -> None:
+        """Sends an object; `ValueError` if it is too long."""
+        text = msgspec.json.encode(message)
         if len(text) > MOST_JSON:
             raise ValueError(f"a message of {len(text)} bytes: at most {MOST_JSON} can be sent")
         self._write(b"J%d\n%s" % (len(text), text))
@@ -68,28 +62,35 @@ class Wire:
             self._write(data)
 
     def alive(self) -> None:
-        """Says that the work goes on; the other end's `receive` passes over it."""
+        """A sign of life, which the other end's `receive` passes over."""
         self._write(b"J2\n{}")
 
     # ---- receiving ----------------------------------------------------------------------------
 
-    def expect_greeting(self) -> None:
-        """Reads up to the greeting; `WireError` quotes what came instead."""
+    def expect_greeting(self) -> bool:
+        """Reads up to a greeting; whether an agent runs there. `WireError` quotes anything else."""
         while True:
-            at = self._held.find(GREETING)
-            if at >= 0:
-                del self._held[: at + len(GREETING)]
-                return
+            for greeting in (GREETING, BARE):
+                at = self._held.find(greeting)
+                if at >= 0:
+                    del self._held[: at + len(greeting)]
+                    return greeting == GREETING
             more = b"" if len(self._held) > MOST_NOISE else self._read(AT_ONCE)
             if not more:
                 break
             self._held += more
         if not self._held:
-            raise WireError("it said nothing and closed the connection")
-        raise WireError(f"it said {printable(self._held)!r} and no greeting")
+            raise WireError("it printed nothing and closed the connection")
+        raise WireError(f"it printed {printable(self._held)!r} and no greeting")
 
-    def receive(self) -> Message | bytes | None:
-        """The next object or bytes; None if the other end closed between two frames.
+    def rest(self) -> bytes:
+        """All that comes up to the end, of a host without an agent."""
+        while len(self._held) <= MOST_NOISE and (more := self._read(AT_ONCE)):
+            self._held += more
+        return bytes(self._held)
+
+    def receive(self) -> msgspec.Raw | bytes | None:
+        """The next message, not decoded yet, or bytes; None if the other end closed in between.
 
         `WireError` for anything that is no frame, and for an end inside of one.
         """
@@ -106,9 +107,8 @@ class Wire:
             data = self._exactly(size)
             if kind == b"B":
                 return data
-            message = _object(data)
-            if message:
-                return message
+            if data != b"{}":
+                return msgspec.Raw(data)
 
     def _line(self) -> bytes | None:
         """The header of a frame without its end; None at the end of the stream."""
@@ -145,16 +145,6 @@ class Wire:
             parts.append(more)
             missing -= len(more)
         return b"".join(parts)
-
-
-def _object(data: bytes) -> Message:
-    try:
-        found = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"{printable(data)!r} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise WireError(f"{printable(data)!r} is no object")
-    return found
 
 
 def printable(data: Buffer) -> str:

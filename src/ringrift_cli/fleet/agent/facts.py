@@ -8,64 +8,60 @@ import hashlib
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING
 
-from ringrift_cli.fleet.remote import jobs, slots
-from ringrift_cli.fleet.remote.base import Ask, Half, number
-from ringrift_cli.fleet.remote.layout import CHAMPION, DEPLOYED, MODELS, VENV
-from ringrift_cli.fleet.remote.process import boot_id, since_boot
+import msgspec
+
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.agent import jobs, slots
+from ringrift_cli.fleet.agent.context import Context
+from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS
+from ringrift_cli.fleet.agent.supervise import since_boot
+from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpu
+from ringrift_cli.version import __version__
 
 if TYPE_CHECKING:
     import subprocess
 
-DEADLINE = 2.5  # s
-SHARE = 0.8  # of it, for the GPUs and for the jobs
-SMI_FOLDERS = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/usr/local/cuda/bin", "/opt/bin")
-SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu"
-Gpus = List[Dict[str, Any]]
+SHARE = 0.8  # of the deadline, for the GPUs and for the jobs
 
 
-def facts(half: Half, ask: Ask) -> Ask:
-    """All of it. What cannot be told in time is null, with the reason beside it."""
-    until = time.monotonic() + SHARE * number(ask, "deadline_s", DEADLINE)
+def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
+    """All of it. What cannot be found out in time is None, with the reason beside it."""
+    until = time.monotonic() + SHARE * request.deadline_s
     asking = Smi()
-    disk = os.statvfs(half.work)
+    disk = os.statvfs(context.work)
     total, available = memory()
-    known = jobs.states(half, None, until)
-    every = jobs.names(half)
+    known = jobs.states(context, None, until)
+    count = len(jobs.names(context))
     gpus, gpus_error = asking.answer(until)
-    idle = _idle(known)
-    return {
-        "hostname": os.uname().nodename,
-        "time": time.time(),
-        "boot_id": boot_id(),
-        "uptime_s": since_boot(),
-        "cores": cores(),
-        "load": list(os.getloadavg()),
-        "ram_total": total,
-        "ram_available": available,
-        "disk_total": disk.f_blocks * disk.f_frsize,
-        "disk_free": (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize,
-        "gpus": gpus,
-        "gpus_error": gpus_error,
-        "deployed": slots.read(half.inner(DEPLOYED)),
-        "installed": installed(half.work),
-        "models": models(half),
-        "jobs": known,
-        "jobs_error": _cut(len(known), len(every)),
-        "idle_s": idle,
-    }
+    return messages.Facts(
+        hostname=os.uname().nodename,
+        time=time.time(),
+        uptime_s=since_boot(),
+        cores=cores(),
+        load=list(os.getloadavg()),
+        ram_total=total,
+        ram_available=available,
+        disk_total=disk.f_blocks * disk.f_frsize,
+        disk_free=(disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize,
+        gpus=gpus,
+        gpus_error=gpus_error,
+        version=__version__,
+        models=models(context),
+        jobs=known,
+        jobs_error=None
+        if len(known) >= count
+        else f"only {len(known)} of {count} jobs could be looked at in time",
+        idle_s=_idle(known),
+    )
 
 
-def _cut(told: int, there: int) -> str | None:
-    return None if told >= there else f"only {told} of {there} jobs could be looked at in time"
-
-
-def _idle(known: list[jobs.State]) -> float | None:
+def _idle(known: list[messages.JobState]) -> float | None:
     """Seconds since a job was last alive; None if one is, or none ever was."""
-    if any(job["state"] in ("starting", "running") for job in known):
+    if any(job.active for job in known):
         return None
-    return min((job["over_s"] for job in known if job["over_s"] is not None), default=None)
+    return min((job.over_s for job in known if job.over_s is not None), default=None)
 
 
 # ---- GPUs ---------------------------------------------------------------------------------------
@@ -93,7 +89,7 @@ class Smi:
         except OSError as error:
             self.problem = f"{program} cannot be started: {error.strerror}"
 
-    def answer(self, until: float) -> tuple[Gpus | None, str | None]:
+    def answer(self, until: float) -> tuple[list[messages.Gpu] | None, str | None]:
         """The GPUs, or None and why; a host without nvidia-smi has none."""
         if self.process is None:
             return (None, self.problem) if self.problem else ([], None)
@@ -107,12 +103,12 @@ class Smi:
             return None, f"nvidia-smi did not answer within {limit:.1f} s"
         text = said.decode("utf-8", "replace")
         if self.process.returncode:
-            first = text.strip().splitlines()[0][:200] if text.strip() else "it said nothing"
+            first = text.strip().splitlines()[0][:200] if text.strip() else "it printed nothing"
             return None, f"nvidia-smi failed ({self.process.returncode}): {first}"
         try:
-            return [_gpu(line) for line in text.splitlines() if line.strip()], None
+            return [parse_gpu(line) for line in text.splitlines() if line.strip()], None
         except ValueError:
-            return None, f"nvidia-smi said what cannot be read: {text.strip()[:200]!r}"
+            return None, f"nvidia-smi printed what cannot be read: {text.strip()[:200]!r}"
 
     def _kill(self) -> None:
         """Ends it and all that it started; one that even that does not end is left alone."""
@@ -133,23 +129,6 @@ def _found(name: str) -> str | None:
     folders = (*os.environ.get("PATH", os.defpath).split(os.pathsep), *SMI_FOLDERS)
     paths = (os.path.join(folder, name) for folder in folders if folder)
     return next((p for p in paths if os.path.isfile(p) and os.access(p, os.X_OK)), None)
-
-
-def _gpu(line: str) -> dict[str, Any]:
-    """One line; a value that a GPU does not tell is None."""
-    index, rest = line.split(",", 1)
-    name, *values = (field.strip() for field in rest.rsplit(",", 4))
-    if len(values) != 4:
-        raise ValueError(line)
-    use, used, total, heat = (None if v.startswith("[") else int(float(v)) for v in values)
-    return {
-        "index": int(index),
-        "name": name,
-        "use_percent": use,
-        "memory_used_mb": used,
-        "memory_total_mb": total,
-        "temperature_c": heat,
-    }
 
 
 # ---- the machine --------------------------------------------------------------------------------
@@ -200,35 +179,26 @@ def cores() -> int:
     return max(found, 1)
 
 
-# ---- what is installed --------------------------------------------------------------------------
+# ---- models -------------------------------------------------------------------------------------
 
 
-def installed(work: str) -> dict[str, str] | None:
-    """The ringrift in the virtual environment; None without one. No process is started."""
-    folder = glob.escape(os.path.join(work, VENV, "lib"))
-    for place in glob.glob(f"{folder}/python3.*/site-packages/ringrift-*.dist-info"):
-        version = os.path.basename(place)[len("ringrift-") : -len(".dist-info")]
-        record = os.path.join(place, "RECORD")
-        with contextlib.suppress(FileNotFoundError), open(record, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-            return {"version": version, "record_sha256": digest}
-    return None
+class Pointer(msgspec.Struct):
+    """What the agent reads of a pool's champion.json."""
+
+    champion: str
 
 
-def models(half: Half) -> dict[str, dict[str, str]]:
-    """The champion of each pool, and the hash of the file that says so."""
+def models(context: Context) -> dict[str, messages.Champion]:
+    """The champion of each pool, and the hash of the file that names it."""
     found = {}
-    try:
-        pools = sorted(os.listdir(half.path(MODELS)))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    for pool in pools:
-        path = os.path.join(half.work, MODELS, pool, CHAMPION)
-        if pool.startswith(".") or not half.holds(path):
+    for path in sorted(glob.glob(os.path.join(glob.escape(context.work), MODELS, "*", CHAMPION))):
+        if not context.holds(path):
             continue
-        told = slots.read(path)
-        if told is not None and isinstance(told.get("champion"), str):
-            with open(path, "rb") as file:
-                digest = hashlib.sha256(file.read()).hexdigest()
-            found[pool] = {"champion": told["champion"], "sha256": digest}
+        with contextlib.suppress(msgspec.ValidationError):
+            pointer = slots.read(path, Pointer)
+            if pointer is not None:
+                with open(path, "rb") as file:
+                    digest = hashlib.sha256(file.read()).hexdigest()
+                pool = os.path.basename(os.path.dirname(path))
+                found[pool] = messages.Champion(champion=pointer.champion, sha256=digest)
     return found

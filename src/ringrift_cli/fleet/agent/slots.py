@@ -7,14 +7,21 @@ note how it ended.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ringrift_cli.errors import OutputError
+from ringrift_cli.store.files import write_whole
 
 ROOM = 4096
 MOST = 16 << 20  # bytes of such a file; a job has a command line and an environment
 ATTEMPTS, PAUSE = 5, 0.002  # s
+
+T = TypeVar("T")
 
 
 def reserve(path: str) -> None:
@@ -25,12 +32,12 @@ def reserve(path: str) -> None:
         os.fsync(file.fileno())
 
 
-def fill(path: str, document: dict[str, Any], sync: bool = True) -> None:
+def fill(path: str, record: msgspec.Struct, sync: bool = True) -> None:
     """Writes an object over what is there.
 
     `OSError` if the file is not there or the disk fails.
     """
-    data = json.dumps(document).encode("ascii").ljust(ROOM - 1) + b"\n"
+    data = msgspec.json.encode(record).ljust(ROOM - 1) + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.pwrite(descriptor, data, 0)
@@ -40,14 +47,17 @@ def fill(path: str, document: dict[str, Any], sync: bool = True) -> None:
         os.close(descriptor)
 
 
-def fill_and_rename(path: str, target: str, document: dict[str, Any]) -> None:
+def fill_and_rename(path: str, target: str, record: msgspec.Struct) -> None:
     """Writes an object into reserved room and gives it its name: whole, or not there."""
-    fill(path, document)
+    fill(path, record)
     os.replace(path, target)
 
 
-def read(path: str) -> dict[str, Any] | None:
-    """The object in a file; None if there is no file, or no object in it."""
+def read(path: str, kind: type[T]) -> T | None:
+    """The object in a file; None if there is no file, or no JSON in it.
+
+    `msgspec.ValidationError` if it holds something else.
+    """
     for _ in range(ATTEMPTS):
         try:
             with open(path, "rb") as file:
@@ -56,27 +66,23 @@ def read(path: str) -> dict[str, Any] | None:
             return None
         if not data.strip():
             return None
-        found = _object(data)
-        if found is not None:
-            return found
-        time.sleep(PAUSE)  # it may have been read while it was written
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, RecursionError):
+            time.sleep(PAUSE)  # it may have been read while it was written
     return None
 
 
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+def read_cache(path: str) -> dict[str, Any]:
+    """What `write_cache` kept; empty if that is lost or damaged."""
+    with contextlib.suppress(msgspec.ValidationError):
+        return read(path, dict[str, Any]) or {}
+    return {}
 
 
 def write_cache(path: str, document: dict[str, Any]) -> None:
     """Keeps what can be found out again; without room on the disk it is not kept."""
-    from pathlib import Path
-
-    from ringrift_cli.errors import OutputError
-    from ringrift_cli.store.files import write_whole
-
     with contextlib.suppress(OutputError):
-        write_whole(Path(path), json.dumps(document).encode("ascii"))
+        write_whole(Path(path), msgspec.json.encode(document))

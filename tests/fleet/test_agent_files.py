@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.fleet.remote.wire import MOST_BYTES
+from ringrift_cli.fleet.wire import MOST_BYTES
 from tests.fleet.remotes import Remote, remote
 
 HOSTILE = [
@@ -41,7 +41,6 @@ NAMES = [
     "~",
     "-rf",
     "x" * 255,
-    os.fsdecode(b"\xff\xfe"),
 ]
 
 
@@ -96,7 +95,6 @@ def test_every_name_and_every_byte_arrives(half: Remote, work: Path) -> None:
     }
     assert listed(half) == expected
     assert listed(half) == expected  # the remembered ones
-    assert listed(half, fresh=True) == expected
     assert listed(half, hash=False) == {name: [row[0], None] for name, row in expected.items()}
     assert half.ask("hash", paths=list(expected))["sha256"] == {
         name: digest for name, (_size, digest) in expected.items()
@@ -105,9 +103,10 @@ def test_every_name_and_every_byte_arrives(half: Remote, work: Path) -> None:
         assert sent(half, f"models/{name}") == b"%d" % number * number
 
 
-def test_what_is_left_out_is_named(half: Remote, work: Path) -> None:
+def test_only_plain_files_are_listed(half: Remote, work: Path) -> None:
     models = work / "models"
     (models / "a.part").write_bytes(b"x")
+    (models / os.fsdecode(b"\xff")).write_bytes(b"x")
     (models / ".hidden").write_bytes(b"x")
     (models / ".folder").mkdir()
     (models / ".folder" / "x").write_bytes(b"x")
@@ -115,10 +114,8 @@ def test_what_is_left_out_is_named(half: Remote, work: Path) -> None:
     (models / "deep" / "er" / "x").write_bytes(b"x")
     os.mkfifo(models / "pipe")
     frames = list(half.stream("files", root="models"))
-    assert frames[0] == {"files": [["models/deep/er/x", 1, sha(b"x")]]}
-    left_out = [["models/pipe", "no plain file"], ["models/up", "a symbolic link"]]
-    assert frames[1] == {"end": "ok", "left_out": left_out}
-    assert list(half.stream("files", root="none")) == [{"end": "ok", "left_out": []}]
+    assert frames == [{"files": [["models/deep/er/x", 1, sha(b"x")]]}, {"end": "ok"}]
+    assert list(half.stream("files", root="none")) == [{"end": "ok"}]
 
 
 def test_remembered_hashes_are_those_of_what_is_there(half: Remote, work: Path) -> None:
@@ -134,7 +131,6 @@ def test_remembered_hashes_are_those_of_what_is_there(half: Remote, work: Path) 
     path.write_bytes(b"six")
     os.utime(path, (1, 1))  # rot: the same to the eye
     assert listed(half)["models/a"] == [3, sha(b"two")]
-    assert listed(half, fresh=True)["models/a"] == [3, sha(b"six")]
     assert half.ask("hash", paths=["models/a"])["sha256"] == {"models/a": sha(b"six")}
     for damaged in ("", "[]", "{", '{"models/a": 7}', "\0"):
         cache.write_text(damaged)
@@ -206,7 +202,7 @@ def test_only_what_jobs_made_is_removed(half: Remote, work: Path) -> None:
     (out / "away").symlink_to(work / "models")
     kept = [
         "jobs", "jobs/one", "jobs/one/log", "jobs/one/job.json", "models/m", ".ringrift",
-        ".ringrift/partial", f".ringrift/{next((work / '.ringrift').glob('remote-*')).name}",
+        ".ringrift/partial", f".ringrift/{next((work / '.ringrift').glob('code-*')).name}",
         "jobs/one/out/../log", "jobs/../models/m", ".",
     ]  # fmt: skip
     for name in kept:
@@ -214,8 +210,8 @@ def test_only_what_jobs_made_is_removed(half: Remote, work: Path) -> None:
         assert (reply["end"], reply["kind"]) == ("error", "path"), name
     assert (out / "a").exists()  # nothing of a wrong request is done
     reply = half.ask("remove", paths=[*removable, "jobs/one/out/folder", "jobs/one/out/away"])
-    assert reply == {"end": "ok", "removed": 6}
-    assert half.ask("remove", paths=removable) == {"end": "ok", "removed": 0}
+    assert reply == {"end": "ok"}
+    assert half.ask("remove", paths=removable) == {"end": "ok"}
     assert sorted(p.name for p in (work / "jobs" / "one").iterdir()) == ["job.json", "log", "out"]
     assert not list(out.iterdir())
     assert (work / "models" / "m").exists()

@@ -1,24 +1,22 @@
 """The names of files on a host.
 
-.ringrift/remote-SHA/     the remote half, by the hash of its zip
+.ringrift/code-SHA256/    the package, by the hash of its files (deploy.py)
           partial/        parts of files that are still to come (put.py)
-          deployed.json   which ringrift was put there
           hashes.json     what need not be hashed again
           counts.json     what need not be counted again
 jobs/ID/                  a job; `supervise.py` says what its files are
 models/POOL/              copies of the registry
-venv/                     the virtual environment of ringrift
+venv/                     the virtual environment: Python and the packages that ringrift needs
 """
 
 from __future__ import annotations
 
 INNER = ".ringrift"
+CODE = f"{INNER}/code-"
 PARTIAL = "partial"
-DEPLOYED = "deployed.json"
 HASHES = "hashes.json"
 COUNTS = "counts.json"
 
-MANIFEST = "manifest.jsonl"  # as in store/manifest.py, which takes long to load
 CHAMPION = "champion.json"
 
 JOBS, MODELS, VENV = "jobs", "models", "venv"

@@ -1,0 +1,251 @@
+"""Jobs: starting them once, finding out their state, stopping them, reading their logs.
+
+A job is a folder `jobs/ID`, made in one step. What it is doing is read off its files and off the
+processes that they name; nothing is remembered from one connection to the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+import msgspec
+from msgspec.structs import replace
+
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.agent import shards, slots, supervise
+from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
+from ringrift_cli.fleet.agent.layout import (
+    EXIT,
+    EXIT_ROOM,
+    HEARTBEAT,
+    JOB,
+    JOBS,
+    LOG,
+    STOP,
+    STOP_ROOM,
+)
+from ringrift_cli.fleet.agent.supervise import Beat, End, Note, StopOrder, lives
+from ringrift_cli.fleet.messages import Job, JobState
+
+# ---- starting -----------------------------------------------------------------------------------
+
+
+def start(context: Context, request: messages.Start) -> messages.Started:
+    """Starts a job unless it is there; the same words again are harmless, others a conflict."""
+    job = request.job
+    if not job.argv[0]:
+        raise Refusal("usage", "argv names no program.")
+    if job.out is not None:
+        context.path(job.out)
+    if not os.path.isdir(context.path(job.cwd)):
+        raise Refusal("missing", f"cwd is {job.cwd!r}: there is no such folder.")
+    folder = context.path(f"{JOBS}/{job.id}")
+    made = not os.path.lexists(os.path.join(folder, JOB)) and _make(folder, job)
+    if made:
+        try:
+            supervise.launch(context.work, job.id)
+        except OSError:
+            import shutil
+
+            shutil.rmtree(folder)
+            raise
+    else:
+        found = slots.read(os.path.join(folder, JOB), Note)
+        if found is None or found.job != job:
+            raise Refusal("conflict", f"There is another job {job.id} on this host.")
+    return messages.Started(started=made, state=state(context, job.id))
+
+
+def _make(folder: str, job: Job) -> bool:
+    """Makes the folder of a job, whole; False if somebody else was faster."""
+    import shutil
+    import tempfile
+
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    made = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(folder))
+    try:
+        note = Note(job=job, made=supervise.now())
+        for name, data in ((JOB, msgspec.json.encode(note)), (LOG, b"")):
+            with open(os.path.join(made, name), "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for name in (HEARTBEAT, EXIT_ROOM, STOP_ROOM):
+            slots.reserve(os.path.join(made, name))
+        os.rename(made, folder)
+    except OSError:
+        if not os.path.lexists(os.path.join(folder, JOB)):
+            raise
+        return False
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return True
+
+
+# ---- states -------------------------------------------------------------------------------------
+
+
+def jobs(context: Context, request: messages.Jobs) -> messages.JobStates:
+    """The states of some jobs, or of all; jobs that are not there are left out."""
+    return messages.JobStates(jobs=states(context, request.ids))
+
+
+def states(
+    context: Context, wanted: list[str] | None = None, until: float | None = None
+) -> list[JobState]:
+    """The states of jobs by name; not all of them if the monotonic time `until` comes first."""
+    counts = shards.GameCounts(context)
+    found = []
+    for identity in names(context) if wanted is None else wanted:
+        if until is not None and time.monotonic() > until:
+            break
+        context.alive()
+        known = _state(context, identity, counts)
+        if known is not None:
+            found.append(known)
+    if wanted is None and until is None:
+        counts.keep()
+    return found
+
+
+def names(context: Context) -> list[str]:
+    """All jobs: first those that may be running, and the newest of both kinds first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(context.path(JOBS)) as entries:
+        for entry in entries:
+            if (
+                messages.JOB_NAME.fullmatch(entry.name)
+                and entry.is_dir(follow_symlinks=False)
+                and os.path.exists(os.path.join(entry.path, JOB))
+            ):
+                over = os.path.exists(os.path.join(entry.path, EXIT))
+                found.append((over, -entry.stat().st_mtime_ns, entry.name))
+    return [name for _over, _age, name in sorted(found)]
+
+
+def state(context: Context, identity: str) -> JobState:
+    """What a job is doing; `Refusal` if there is none of that name."""
+    found = _state(context, identity, shards.GameCounts(context))
+    if found is None:
+        raise Refusal("unknown", f"There is no job {identity} on this host.")
+    return found
+
+
+def _state(context: Context, identity: str, counts: shards.GameCounts) -> JobState | None:
+    folder = os.path.join(context.path(JOBS), identity)
+    if os.path.islink(folder):
+        return None
+    try:
+        note = slots.read(os.path.join(folder, JOB), Note)
+        if note is None:
+            return None
+        end = slots.read(os.path.join(folder, EXIT), End)
+        found = JobState(id=identity)
+        if end is None:
+            beat = slots.read(os.path.join(folder, HEARTBEAT), Beat)
+            found = _running(identity, note, beat)
+            end = slots.read(os.path.join(folder, EXIT), End)  # it may have ended during that look
+        if end is not None:
+            found = _ended(identity, end)
+        games, count = counts.of(note.job.out or f"{JOBS}/{identity}/out", final=end is not None)
+        return replace(
+            found,
+            games=games,
+            shards=count,
+            bytes_log=os.stat(os.path.join(folder, LOG)).st_size,
+            meta=note.job.meta,
+            argv=note.job.argv,
+        )
+    except (msgspec.ValidationError, OSError) as error:
+        # Somebody else wrote there, or the disk did: it must not hide the other jobs.
+        reason = f"The files in {JOBS}/{identity} make no sense: {error!r:.200}"
+        return JobState(id=identity, state="lost", error=reason)
+
+
+def _running(identity: str, note: Note, beat: Beat | None) -> JobState:
+    """What is known of a job that has noted no end; `beat` is None before its first heartbeat."""
+    if beat is None:
+        age = note.made.age()
+        if age <= note.job.lease_s:
+            return JobState(id=identity, started=note.made.time, over_s=age)
+        error = "It was never started: its supervisor is gone."
+        return JobState(id=identity, state="lost", started=note.made.time, error=error, over_s=age)
+    age = beat.at.age()
+    same_boot = beat.at.boot_id == supervise.boot_id()
+    supervised = same_boot and lives(beat.pid, beat.began_itself)
+    alive = same_boot and lives(beat.child, beat.child_began)
+    up = supervise.since_boot() if supervised or alive else beat.at.up
+    lost = False
+    if supervised:
+        error_text = None
+    elif alive:
+        error_text = "unsupervised"
+    elif lost := age > note.job.lease_s:
+        error_text = "It and its supervisor were killed, or the host went down."
+    else:
+        error_text = f"silent for {age:.0f} s"
+    return JobState(
+        id=identity,
+        state="lost" if lost else "running",
+        error=error_text,
+        pid=beat.child,
+        started=beat.began.time,
+        seconds=up - beat.began.up,
+        heartbeat_age_s=age,
+        over_s=None if supervised or alive else age,
+    )
+
+
+def _ended(identity: str, end: End) -> JobState:
+    return JobState(
+        id=identity,
+        state="stopped" if end.stopped else "done" if end.code == 0 else "failed",
+        code=end.code,
+        pid=end.pid,
+        signal=end.signal,
+        started=end.began.time,
+        ended=end.at.time,
+        seconds=end.at.up - end.began.up,
+        over_s=end.at.age(),
+        error=end.error,
+    )
+
+
+# ---- stopping and reading -----------------------------------------------------------------------
+
+
+def stop(context: Context, request: messages.Stop) -> messages.Stopping:
+    """Asks a job to end, at once to insist; its supervisor does so after this."""
+    identity = request.id
+    if state(context, identity).ended is None:
+        folder = context.path(f"{JOBS}/{identity}")
+        grace = request.grace_s
+        if grace is None:
+            note = slots.read(os.path.join(folder, JOB), Note)
+            grace = note.job.grace_s if note else messages.GRACE
+        order = StopOrder(grace_s=grace, insist=request.insist, time=time.time())
+        target = os.path.join(folder, STOP)
+        if os.path.exists(target):
+            slots.fill(target, order)
+        else:
+            slots.fill_and_rename(os.path.join(folder, STOP_ROOM), target, order)
+        if state(context, identity).error == "unsupervised":
+            supervise.launch(context.work, identity, adopt=True)
+    return messages.Stopping(state=state(context, identity))
+
+
+def log(context: Context, request: messages.ReadLog) -> messages.LogEnd:
+    """Sends the log from `offset` on, at most `most` bytes of it, and where that ended."""
+    found = state(
+        context, request.id
+    )  # before the log is read: all that an ended job wrote is in it
+    descriptor = open_plain(os.path.join(context.path(f"{JOBS}/{request.id}"), LOG), LOG)
+    try:
+        size = os.fstat(descriptor).st_size
+        at = min(request.offset, size)
+        at = context.send_file(descriptor, at, min(request.offset + request.most, size))
+    finally:
+        os.close(descriptor)
+    return messages.LogEnd(offset=at, size=size, state=found)

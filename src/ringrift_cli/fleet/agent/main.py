@@ -1,0 +1,149 @@
+"""The loop of the agent: requests in, replies out, until the other end closes.
+
+Requests may be sent ahead of the replies, up to 64 KiB of them: they are answered in order, and
+replies are written out when no more requests are waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import sys
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from ringrift_cli.errors import RingriftError
+from ringrift_cli.fleet import messages
+from ringrift_cli.fleet.agent.context import Context, Gone, Refusal, failure
+from ringrift_cli.fleet.wire import AT_ONCE, GREETING, Buffer, Wire, WireError
+from ringrift_cli.version import __version__
+
+IDLE = 3600.0  # s without a request after which the other end is taken for dead
+# Modules are loaded when they are asked for: most connections want one thing, and soon.
+HANDLERS: dict[type, tuple[str, str]] = {
+    messages.AskFacts: ("facts", "facts"),
+    messages.Start: ("jobs", "start"),
+    messages.Jobs: ("jobs", "jobs"),
+    messages.Stop: ("jobs", "stop"),
+    messages.ReadLog: ("jobs", "log"),
+    messages.Shards: ("shards", "shards"),
+    messages.Entries: ("shards", "entries"),
+    messages.Enter: ("shards", "enter"),
+    messages.Files: ("files", "files"),
+    messages.Hash: ("files", "hash_files"),
+    messages.Send: ("files", "send"),
+    messages.Remove: ("files", "remove"),
+    messages.Put: ("put", "put"),
+}
+
+
+class Pipes:
+    """Standard input and output; replies are held back while more requests are waiting."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source = source
+        self.sink = sink
+        self.held: list[bytes] = []
+        self.size = 0
+
+    def read(self, most: int) -> bytes:
+        """Up to so many bytes; b"" when the other end has closed, or was silent for an hour."""
+        self.flush()
+        ready, _, _ = select.select([self.source], [], [], IDLE)
+        return os.read(self.source, most) if ready else b""
+
+    def write(self, data: Buffer) -> None:
+        if len(data) >= AT_ONCE:
+            self.flush()
+            self._out(data)
+            return
+        self.held.append(bytes(data))
+        self.size += len(data)
+        if self.size >= AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        held, self.held, self.size = self.held, [], 0
+        if held:
+            self._out(b"".join(held))
+
+    def _out(self, data: Buffer) -> None:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self.sink, left) :]
+        except OSError as error:
+            raise Gone from error
+
+
+def main() -> int:
+    """Serves standard input and output in the working folder; an exit code.
+
+    `sys.argv[1]` is the folder of the code, which is named by its hash.
+    """
+    sink = os.dup(1)
+    os.dup2(2, 1)  # a stray print must not end up among the frames
+    pipes = Pipes(0, sink)
+    context = Context(os.path.realpath("."), Wire(pipes.read, pipes.write), pipes.flush)
+    sys.excepthook = functools.partial(_broken, context)
+    pipes.write(GREETING)
+    context.send(messages.Hello(version=__version__, code=sys.argv[1].rpartition("-")[2]))
+    try:
+        while _answer_one(context):
+            pass
+        pipes.flush()
+    except Gone:
+        return 0
+    except WireError as error:
+        context.send(messages.Failed(kind="wire", sentence=f"{error}."))
+        pipes.flush()
+        return 1
+    return 0
+
+
+def _answer_one(context: Context) -> bool:
+    """Answers the next request; False if there are no more."""
+    text = context.wire.receive()
+    if text is None:
+        return False
+    if not isinstance(text, msgspec.Raw):
+        raise WireError("bytes came where a request was expected")
+    try:
+        last = _act(context, text)
+    except (Refusal, RingriftError, OSError) as error:
+        last = failure(error, context.work)
+    if last is not None:
+        context.send(last)
+    return True
+
+
+def _act(context: Context, text: msgspec.Raw) -> messages.Record | None:
+    """Carries out a request; the last frame of the reply, None if that was sent."""
+    try:
+        request = messages.request_decoder().decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Refusal("usage", f"The request makes no sense: {error}.") from error
+    module, function = HANDLERS[type(request)]
+    handler: Any = getattr(import_module(f"ringrift_cli.fleet.agent.{module}"), function)
+    last: messages.Record | None = handler(context, request)
+    return last
+
+
+def _broken(
+    context: Context, kind: type, error: BaseException, trace: TracebackType | None
+) -> None:
+    """Tells the other end, too, of a mistake in the agent, before it ends the agent."""
+    import traceback
+
+    sys.__excepthook__(kind, error, trace)
+    last = traceback.extract_tb(trace)[-1]
+    place = f"{os.path.basename(last.filename)}, line {last.lineno}"
+    sentence = f"The agent broke down in {place}: {kind.__name__}: {error}."
+    with contextlib.suppress(Gone):
+        context.send(messages.Failed(kind="bug", sentence=sentence))
+        context.flush()

@@ -1,0 +1,366 @@
+"""The messages between this machine and the agent of a host: schemas that both ends check against.
+
+A host that answers may still say anything; what does not fit its schema goes no further. A request
+has `op`, the last frame of its reply has `end` ("ok" or "error"), frames before that have neither.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from ringrift_cli.fleet.wire import MOST_BYTES
+from ringrift_cli.store.manifest import ShardEntry
+
+MOST = 1 << 53  # a float holds every integer below, and a date can be made of no larger one
+LEASE, GRACE = 90.0, 30.0  # seconds, of a job that names none
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MOST)]
+Whole: TypeAlias = Annotated[int, Meta(ge=-MOST, le=MOST)]
+Number: TypeAlias = Annotated[float, Meta(ge=-MOST, le=MOST)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=MOST)]
+Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Text: TypeAlias = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
+JOB_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+JobName: TypeAlias = Annotated[str, Meta(pattern=JOB_NAME.pattern)]
+Variable: TypeAlias = Annotated[str, Meta(pattern=r"^[^\0=]+\Z")]
+FileName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")]
+
+
+class Record(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Anything with fixed keys that goes over the wire."""
+
+    def document(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+
+
+class Reply(Record, tag_field="end", tag="ok"):
+    """The last frame of a reply to a request that was carried out."""
+
+
+class Done(Reply):
+    """That there is nothing more to say."""
+
+
+class Failed(Record, tag_field="end", tag="error"):
+    """The last frame of a reply to a request that was not; `kind` is for programs."""
+
+    kind: str
+    sentence: str
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class Request(Record, Generic[R], tag_field="op"):
+    """A request that is answered by R, after any number of frames of `part` and of bytes."""
+
+    part: ClassVar[type[Record] | None] = None
+
+
+# ---- jobs ----------------------------------------------------------------------------------------
+
+
+class JobMeta(Record, omit_defaults=True):
+    """What a job is for; hosts only keep it."""
+
+    gpus: list[Count] = []
+    host: str = ""
+    loop: str | None = None
+    campaign: str | None = None
+    retries: str | None = None  # the job that it repeats
+
+
+class Job(Record):
+    """A program to run on a host, with paths relative to the work folder."""
+
+    id: JobName
+    argv: Annotated[list[Text], Meta(min_length=1)]  # "ringrift" is the one that was deployed
+    env: dict[Variable, Text] = {}
+    cwd: Text = "."
+    out: Text | None = None  # whose manifest counts its games; jobs/ID/out without it
+    lease_s: Annotated[float, Meta(ge=1, le=MOST)] = LEASE  # without heartbeat before it is lost
+    grace_s: Seconds = GRACE  # between SIGTERM and SIGKILL
+    meta: JobMeta = field(default_factory=JobMeta)
+
+
+class JobState(Record):
+    """What a job is doing; times are unix seconds of the host's clock."""
+
+    id: JobName
+    state: Literal["starting", "running", "done", "failed", "stopped", "lost"] = "starting"
+    code: Whole | None = None
+    signal: Whole | None = None
+    started: Number | None = None
+    ended: Number | None = None
+    seconds: Number = 0.0  # of running
+    heartbeat_age_s: Number | None = None
+    over_s: Number | None = None  # since it was last alive; None while it is
+    pid: Whole | None = None
+    games: Count = 0
+    shards: Count = 0
+    bytes_log: Count = 0
+    meta: JobMeta = field(default_factory=JobMeta)
+    argv: list[str] = []
+    error: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ("starting", "running")
+
+
+class Started(Reply):
+    """`started` is false if the very same job was there."""
+
+    started: bool
+    state: JobState
+
+
+class Start(Request[Started], tag="start"):
+    """Starts a job once, however often it is asked."""
+
+    job: Job
+
+
+class JobStates(Reply):
+    jobs: list[JobState]
+
+
+class Jobs(Request[JobStates], tag="jobs"):
+    """The states of some jobs, or of all; unknown ones are left out."""
+
+    ids: list[JobName] | None = None
+
+
+class Stopping(Reply):
+    state: JobState
+
+
+class Stop(Request[Stopping], tag="stop"):
+    """Asks a job to end; it is killed after `grace_s`, or at once to insist."""
+
+    id: JobName
+    grace_s: Seconds | None = None
+    insist: bool = False
+
+
+class LogEnd(Reply):
+    offset: Count  # where the bytes that were sent end
+    size: Count
+    state: JobState  # as it was before the log was read
+
+
+class ReadLog(Request[LogEnd], tag="log"):
+    """The bytes of a job's log from `offset` on, at most `most` of them."""
+
+    id: JobName
+    offset: Count = 0
+    most: Count = MOST_BYTES
+
+
+# ---- the host ------------------------------------------------------------------------------------
+
+
+class Gpu(Record):
+    """A GPU as nvidia-smi shows it; None for what it does not show."""
+
+    index: Count
+    name: str
+    use_percent: Whole | None
+    memory_used_mb: Whole | None
+    memory_total_mb: Whole | None
+    temperature_c: Whole | None
+
+
+class Champion(Record):
+    champion: str
+    sha256: Sha256  # of the file that names it
+
+
+class Facts(Reply):
+    """What a host is and has; sizes in bytes."""
+
+    hostname: str
+    time: Number
+    uptime_s: Number
+    cores: Count
+    load: Annotated[list[Number], Meta(min_length=3, max_length=3)]
+    ram_total: Count
+    ram_available: Count
+    disk_total: Count
+    disk_free: Count
+    gpus: list[Gpu] | None = None  # None if they could not be asked
+    gpus_error: str | None = None
+    python: str | None = None  # what would make the environment, of a host without one
+    version: str | None = None  # of the ringrift there; None without one of our code
+    models: dict[str, Champion] = {}  # by pool
+    jobs: list[JobState] = []
+    jobs_error: str | None = None
+    idle_s: Number | None = None  # since the last job ended; None while one runs
+
+
+class AskFacts(Request[Facts], tag="facts"):
+    deadline_s: Seconds = 2.5
+
+
+class Hello(Record):
+    """What an agent sends after its greeting."""
+
+    version: str
+    code: Sha256
+
+
+# ---- shards --------------------------------------------------------------------------------------
+
+
+class ShardRow(Record, array_like=True):
+    file: FileName
+    size: Annotated[int, Meta(gt=0, le=1 << 36)]
+    sha256: Sha256
+
+
+class ShardRows(Record):
+    """Shards of one folder. Rows are checked one by one, so that a wrong one hides no other."""
+
+    folder: str
+    shards: list[msgspec.Raw]
+
+
+class DamagedLine(Record):
+    folder: str
+    line: Count  # 0: the manifest as a whole
+    why: str
+
+
+class ShardsEnd(Reply):
+    damaged: list[DamagedLine] = []
+
+
+class Shards(Request[ShardsEnd], tag="shards"):
+    """The shards of all manifests below `roots` whose files are there."""
+
+    part = ShardRows
+    roots: list[Text]
+
+
+class EntryLine(Record):
+    entry: dict[str, Any]  # what a manifest holds is for whoever asks for it
+
+
+class Entries(Request[Done], tag="lines"):
+    """The manifest entries of some shards of a folder; unknown ones are left out."""
+
+    part = EntryLine
+    folder: Text
+    sha256s: list[Sha256]
+
+
+class Enter(Request[Done], tag="enter"):
+    """Adds entries to the manifest of a folder if their files are there and have their hashes."""
+
+    folder: Text
+    entries: list[ShardEntry]
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+class FileRow(Record, array_like=True):
+    path: str
+    size: Annotated[int, Meta(ge=0, le=1 << 36)]
+    sha256: Sha256 | None
+
+
+class FileRows(Record):
+    files: list[msgspec.Raw]
+
+
+class Files(Request[Done], tag="files"):
+    """The plain files below a folder, with their hashes if asked."""
+
+    part = FileRows
+    root: Text
+    hash: bool = True
+
+
+class Hashes(Reply):
+    sha256: dict[str, Sha256 | None]
+
+
+class Hash(Request[Hashes], tag="hash"):
+    """SHA-256 of files as they are on the disk now; None for what is no plain file."""
+
+    paths: list[Text]
+
+
+class Size(Record):
+    size: Count
+
+
+class SentBytes(Reply):
+    sent: Count
+
+
+class Send(Request[SentBytes], tag="send"):
+    """A file from `offset` on: its size, then its bytes."""
+
+    part = Size
+    path: Text
+    offset: Count = 0
+
+
+class Have(Record, omit_defaults=True):
+    """How much of a file an earlier connection left; `same` if all of it is in place."""
+
+    have: Count
+    same: bool = False
+
+
+class Stored(Reply):
+    sha256: Sha256  # of what is on the disk there
+
+
+class Put(Request[Stored], tag="put"):
+    """Takes in a file: answers `Have`, then bytes follow, and an empty frame ends them."""
+
+    part = Have
+    path: Text
+    size: Count
+    sha256: Sha256
+    replace: bool = False
+
+
+class Remove(Request[Done], tag="remove"):
+    """Removes what jobs have made; what is gone already is no error."""
+
+    paths: list[Text]
+
+
+# ---- decoding ------------------------------------------------------------------------------------
+
+ANY_REQUEST: Any = (
+    Start | Jobs | Stop | ReadLog | AskFacts | Shards | Entries | Enter | Files | Hash | Send | Put
+    | Remove
+)  # fmt: skip
+request_decoder = functools.cache(lambda: msgspec.json.Decoder(ANY_REQUEST))
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decode_reply(request: Request[R], text: msgspec.Raw) -> Record | R | Failed:
+    """A frame of the reply to a request; `msgspec.MsgspecError` for anything else."""
+    if bytes(memoryview(text)[:7]) == b'{"end":':
+        (reply,) = get_args(type(request).__orig_bases__[0])  # type: ignore[attr-defined]
+        return _decoder(reply | Failed).decode(text)  # type: ignore[no-any-return]
+    if request.part is None:
+        raise msgspec.ValidationError("Expected the end of the reply")
+    return _decoder(request.part).decode(text)  # type: ignore[no-any-return]
