@@ -20,7 +20,7 @@ import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.evaluate.evaluate import ANCHOR, new_match, play_match
-from ringrift_cli.evaluate.gate import MatchEvidence
+from ringrift_cli.evaluate.evidence import MatchEvidence
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.loop import cycle

@@ -7,12 +7,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 from ringrift_cli.evaluate import gate as promote
 from ringrift_cli.evaluate.results import Results
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.checkpoint import Checkpoint
+from ringrift_cli.nn.export import Exported
 from ringrift_cli.nn.registry import Registry
 from tests.conftest import Ringrift, Run
 from tests.nn.networks import network
@@ -222,21 +223,35 @@ def test_models_are_where_the_file_says(
     assert "ringrift.yaml:1: " in run.err
 
 
-def test_export_writes_a_checked_file(
-    ringrift: Ringrift, registry: Registry, made: dict[int, Path], tmp_path: Path
+def test_export_is_of_the_model_that_was_named(
+    ringrift: Ringrift,
+    registry: Registry,
+    made: dict[int, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    exported: list[Checkpoint] = []
+
+    def export_onnx(found: Checkpoint, path: Path) -> Exported:
+        exported.append(found)
+        return Exported(path, 2_000_000, "0" * 64, 64, 3e-6)
+
+    monkeypatch.setattr(
+        "ringrift_cli.nn.export.export_onnx", export_onnx
+    )  # tests/nn/test_export.py
     out = tmp_path / "model.onnx"
-    run = ringrift("models", "export", made[0], "--out", out, "--json")
-    assert run.code == 0, run.err
-    told = document(run)
-    assert told["model"] == made[0].stem
-    assert told["greatest_difference"] < 1e-4
-    assert out.stat().st_size == told["bytes"]
-    onnx.checker.check_model(onnx.load(out))
-    wrong = ringrift("models", "export", made[0], "--players", 3, "--out", tmp_path / "no.onnx")
+    told = document(ringrift("models", "export", made[0], "--out", out, "--json"))
+    assert (told["model"], told["file"], told["bytes"]) == (made[0].stem, str(out), 2_000_000)
+    assert (told["checked_positions"], told["greatest_difference"]) == (64, 3e-6)
+    assert [one.identity for one in exported] == [made[0].stem]
+    text = ringrift("models", "export", made[0], "--out", out).out
+    assert text.startswith(
+        f"{out}: 2.0 MB, {made[0].stem}; onnxruntime and torch differ by at most"
+    )
+    wrong = ringrift("models", "export", made[0], "--players", 3, "--out", out)
     assert wrong.code == 2
     assert "a network for hex8 with 2 players" in wrong.err
-    assert not (tmp_path / "no.onnx").exists()
+    assert len(exported) == 2
 
 
 def test_another_board_is_refused_before_any_game(

@@ -15,17 +15,15 @@ from ringrift_cli.errors import PlayerError, RecordError, RingriftError, UsageEr
 from ringrift_cli.evaluate import gate as promote
 from ringrift_cli.evaluate import match as matches
 from ringrift_cli.evaluate.evaluate import ANCHOR, identity, new_match, play_match
-from ringrift_cli.evaluate.evidence import greatest_difference, recorded_match
-from ringrift_cli.evaluate.gate import (
+from ringrift_cli.evaluate.evidence import (
     Contender,
     Evidence,
     GateSetting,
     MatchEvidence,
-    fresh_seed,
-    gate,
-    gate_model,
-    model_spec,
+    greatest_difference,
+    recorded_match,
 )
+from ringrift_cli.evaluate.gate import fresh_seed, gate, gate_model, model_spec
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game import playout
 from ringrift_cli.game.version import rules_hash
@@ -41,7 +39,15 @@ SETTING = GateSetting(seed=1, max_games=160, random_games=30, heuristic_games=30
 
 @pytest.fixture
 def results(tmp_path: Path) -> Iterator[Results]:
+    """A file of its own."""
     with Results(tmp_path / "results.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    """A file of all tests that do not count what is played: equal matches are played once."""
+    with Results(tmp_path_factory.mktemp("gate") / "results.sqlite") as opened:
         yield opened
 
 
@@ -63,11 +69,11 @@ def names(evidence: Evidence) -> list[tuple[str, bool]]:
 @pytest.mark.parametrize(
     "pool", [HEX, Pool("square8", 3), Pool("hex8", 4), Pool("square8", 2, pie_rule=True)]
 )
-def test_who_is_stronger_passes(pool: Pool, results: Results) -> None:
-    first = gate(pool, MIDDLE, None, results, SETTING)
+def test_who_is_stronger_passes(pool: Pool, shared: Results) -> None:
+    first = gate(pool, MIDDLE, None, shared, SETTING)
     assert first.verdict == "accepted"
     assert names(first) == [("random", True), ("heuristic", True)]
-    second = gate(pool, STRONG, MIDDLE, results, SETTING, earlier=[WEAK], recorded=first.document())
+    second = gate(pool, STRONG, MIDDLE, shared, SETTING, earlier=[WEAK], recorded=first.document())
     assert second.verdict == "accepted"
     assert names(second) == [
         ("random", True),
@@ -87,8 +93,8 @@ def test_who_is_stronger_passes(pool: Pool, results: Results) -> None:
     check_evidence(second.document(), name, STRONG.model)
 
 
-def test_who_is_weaker_does_not(results: Results) -> None:
-    found = gate(HEX, MIDDLE, STRONG, results, SETTING)
+def test_who_is_weaker_does_not(shared: Results) -> None:
+    found = gate(HEX, MIDDLE, STRONG, shared, SETTING)
     assert found.verdict == "rejected"
     assert names(found) == [("random", True), ("champion", False)]  # and no more is played
     assert "accepts that it is 0 Elo stronger rather than 35" in found.reasons[-1]
@@ -96,16 +102,16 @@ def test_who_is_weaker_does_not(results: Results) -> None:
         check_evidence(found.document(), "hex8-2p", MIDDLE.model)
 
 
-def test_who_does_not_beat_random_does_not(results: Results) -> None:
-    found = gate(HEX, careless(1.0), None, results, SETTING)
+def test_who_does_not_beat_random_does_not(shared: Results) -> None:
+    found = gate(HEX, careless(1.0), None, shared, SETTING)
     assert found.verdict == "rejected"
     assert names(found) == [("random", False)]
     assert "must be above the fair 50.0 %" in found.reasons[0]
 
 
-def test_who_is_as_strong_is_not_promoted(results: Results) -> None:
+def test_who_is_as_strong_is_not_promoted(shared: Results) -> None:
     setting = GateSetting(seed=3, max_games=40, random_games=30, heuristic_games=30)
-    found = gate(HEX, careless(0.5), careless(0.50001), results, setting)
+    found = gate(HEX, careless(0.5), careless(0.50001), shared, setting)
     assert found.verdict == "inconclusive"
     assert not found.stopped
     assert "undecided between 0 and 35 Elo after all its games" in found.reasons[-1]
@@ -113,30 +119,30 @@ def test_who_is_as_strong_is_not_promoted(results: Results) -> None:
         check_evidence(found.document(), "hex8-2p", careless(0.5).model)
 
 
-def test_who_beats_the_champion_but_falls_against_the_heuristic_does_not(results: Results) -> None:
-    document = gate(HEX, MIDDLE, None, results, SETTING).document()
+def test_who_beats_the_champion_but_falls_against_the_heuristic_does_not(shared: Results) -> None:
+    document = gate(HEX, MIDDLE, None, shared, SETTING).document()
     document["checks"][1]["match"]["counts"] = [0, 0, 15]  # as if it had won them all
     document["checks"][1]["match"]["score"] = 1.0
-    found = gate(HEX, STRONG, MIDDLE, results, SETTING, recorded=document)
+    found = gate(HEX, STRONG, MIDDLE, shared, SETTING, recorded=document)
     assert found.verdict == "rejected"
     assert names(found)[-1] == ("heuristic", False)
     assert "the champion 100.0 % of 30" in found.reasons[-1]
     assert "must not be below 0" in found.reasons[-1]
 
 
-def test_who_loses_to_a_champion_of_old_does_not(results: Results) -> None:
+def test_who_loses_to_a_champion_of_old_does_not(shared: Results) -> None:
     old = [WEAK, careless(0.0)]
-    found = gate(HEX, MIDDLE, WEAK, results, SETTING, earlier=old[1:])
+    found = gate(HEX, MIDDLE, WEAK, shared, SETTING, earlier=old[1:])
     assert found.verdict == "rejected"
     assert names(found)[-1] == ("earlier", False)
     assert f"Against earlier champion {old[1].model}" in found.reasons[-1]
     fewer = GateSetting(seed=1, max_games=160, random_games=30, heuristic_games=30, earlier=0)
-    assert gate(HEX, MIDDLE, WEAK, results, fewer, earlier=old).verdict == "accepted"
+    assert gate(HEX, MIDDLE, WEAK, shared, fewer, earlier=old).verdict == "accepted"
 
 
-def test_a_champion_that_played_otherwise_is_measured_anew(results: Results) -> None:
-    recorded = gate(HEX, WEAK, None, results, SETTING).document()  # of another player than MIDDLE
-    found = gate(HEX, STRONG, MIDDLE, results, SETTING, recorded=recorded)
+def test_a_champion_that_played_otherwise_is_measured_anew(shared: Results) -> None:
+    recorded = gate(HEX, WEAK, None, shared, SETTING).document()  # of another player than MIDDLE
+    found = gate(HEX, STRONG, MIDDLE, shared, SETTING, recorded=recorded)
     against = found.checks[2].against
     assert against is not None
     assert against.identities == (identity(HEX, MIDDLE.spec), identity(HEX, ANCHOR))
@@ -160,10 +166,9 @@ def repeat_every_block(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
 
 
 def test_repeated_games_are_no_evidence(
-    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: Results, shared: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Results(tmp_path / "other.sqlite") as other:
-        expected = gate(HEX, STRONG, MIDDLE, other, SETTING)
+    expected = gate(HEX, STRONG, MIDDLE, shared, SETTING)
     assert expected.verdict == "accepted"
     repeat_every_block(monkeypatch, 3)
     found = gate(HEX, STRONG, MIDDLE, results, SETTING)
@@ -186,8 +191,8 @@ def test_one_game_over_and_over_is_no_evidence(
         gate(HEX, STRONG, None, results, SETTING)
 
 
-def test_the_document_holds_every_match(results: Results) -> None:
-    found = gate(HEX, STRONG, WEAK, results, SETTING)
+def test_the_document_holds_every_match(shared: Results) -> None:
+    found = gate(HEX, STRONG, WEAK, shared, SETTING)
     document = found.document()
     assert json.loads(json.dumps(document)) == document
     assert document["pool"] == "hex8-2p"
@@ -196,7 +201,7 @@ def test_the_document_holds_every_match(results: Results) -> None:
     assert document["setting"]["seed"] == 1
     for check in document["checks"]:
         match = check["match"]
-        recorded = results.blocks(match["match"], 2)
+        recorded = shared.blocks(match["match"], 2)
         assert len(recorded.numbers) == match["blocks"] == sum(match["counts"])
         assert match["games"] == 2 * match["blocks"]
         won = sum(wins * count for wins, count in enumerate(match["counts"]))
@@ -211,9 +216,9 @@ def test_the_document_holds_every_match(results: Results) -> None:
         recorded_match({"checks": [{"name": "heuristic", "match": {"games": 3}}]}, "heuristic")
 
 
-def test_all_won_is_valid_json(results: Results) -> None:
+def test_all_won_is_valid_json(shared: Results) -> None:
     setting = GateSetting(seed=1, max_games=4, random_games=4, heuristic_games=2)
-    document = gate(HEX, careless(0.0), None, results, setting).document()
+    document = gate(HEX, careless(0.0), None, shared, setting).document()
     match = document["checks"][0]["match"]
     assert (match["score"], match["elo"], match["elo_95"][1]) == (1.0, None, None)
     assert "+infinite Elo" in document["reasons"][0]
@@ -250,7 +255,7 @@ def test_a_player_is_not_tested_against_itself(results: Results) -> None:
         gate(HEX, MIDDLE, Contender("1" * 16, MIDDLE.spec), results, SETTING)
 
 
-def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, tmp_path: Path) -> None:
+def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, shared: Results) -> None:
     patience = 0
 
     def stop_soon() -> bool:
@@ -276,8 +281,7 @@ def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, tmp_path: Pa
         earlier=[WEAK],
         advance=lambda games, note: told.append(games),
     )
-    with Results(tmp_path / "other.sqlite") as other:
-        whole = gate(HEX, STRONG, MIDDLE, other, SETTING, earlier=[WEAK])
+    whole = gate(HEX, STRONG, MIDDLE, shared, SETTING, earlier=[WEAK])
     assert found.checks == whole.checks
     assert found.verdict == whole.verdict == "accepted"
     assert sum(told) >= found.games  # what was there is told as well

@@ -208,6 +208,6 @@ def test_a_match_needs_the_right_number(players: int, count: int, sentence: str)
 
 def test_seats_win_about_alike_between_equals() -> None:
     pool = Pool("hex8", 2)
-    match = Match(pool, entrants(pool, "random", "heuristic:default,blunder=1"))
+    match = Match(pool, entrants(pool, "random", "heuristic:default,width=0,blunder=1"))
     wins = Counter(game.entrant for game in played(match, 400, concurrent=800))
     assert abs(wins[0] - 400) < 3 * np.sqrt(800) / 2 * 1.2

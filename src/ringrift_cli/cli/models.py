@@ -213,7 +213,8 @@ def promote(
     entry = registry.find(pool, name)
     out.compile_players()
     out.compile_network()
-    from ringrift_cli.evaluate.gate import GateSetting, fresh_seed, gate_model
+    from ringrift_cli.evaluate.evidence import GateSetting
+    from ringrift_cli.evaluate.gate import fresh_seed, gate_model
     from ringrift_cli.evaluate.results import Pool
 
     champion = registry.champion(pool)

@@ -1,29 +1,37 @@
-"""The gate: the matches that a candidate has to pass before it may be called champion.
+"""The gate: the matches that a candidate must pass to become champion.
 
-1. `random`: it wins more than its fair share, beyond doubt.
-2. `champion`: a sequential test accepts that it is `elo1` stronger than the champion, not `elo0`.
-   One that is still undecided after all games is not promoted, so that a candidate who is no
-   stronger is accepted with a probability of at most `alpha`.
-3. `heuristic`: it does not do worse against the default heuristic than the champion did.
-4. `earlier`: it does not lose to a champion of old.
+1. `random`: the lower bound of its share is above the fair share.
+2. `champion`: a sequential test accepts that it is `elo1` stronger than the champion rather than
+   `elo0`. A test that is undecided after all its games does not promote, so that a candidate that
+   is no stronger is accepted with a probability of at most `alpha`.
+3. `heuristic`: it is no worse against the default heuristic than the champion was.
+4. `earlier`: it does not lose to an earlier champion.
 
-The first model of a pool has no champion to beat; it passes 1 and is measured by 3. After the first
-check that fails nothing more is played. What comes out is a document that holds every match; the
-registry (nn/registry.py) believes no other. Games are read back from the results file, so a gate
-that was stopped or killed goes on behind the games that are recorded.
+The first model of a pool has no champion to beat; it must pass 1 and is measured by 3. The first
+check that fails ends the gate. The result is a document with every match, which the registry
+(nn/registry.py) demands for a promotion. Games are read back from the results file, so a gate that
+was stopped or killed continues after the recorded games.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ringrift_cli.errors import RingriftError, UsageError
-from ringrift_cli.evaluate.evaluate import ANCHOR, identity, new_match, play_match, play_sprt
+from ringrift_cli.evaluate.evaluate import (
+    ANCHOR,
+    Advance,
+    StopCheck,
+    identity,
+    new_match,
+    play_match,
+    play_sprt,
+)
 from ringrift_cli.evaluate.evidence import (
     Check,
     Contender,
@@ -42,24 +50,9 @@ from ringrift_cli.settings import SEPARATORS
 from ringrift_cli.stats.elo import fair_share
 from ringrift_cli.stats.sprt import Decision, Sprt
 
-__all__ = [
-    "Check",
-    "Contender",
-    "Evidence",
-    "GateSetting",
-    "MatchEvidence",
-    "fresh_seed",
-    "gate",
-    "gate_model",
-    "model_spec",
-]
-
-Advance = Callable[[int, str], None]
-Asked = Callable[[], bool]
-
 
 class _Stopped(Exception):
-    """A match was not played to its end, on request."""
+    """A match was stopped on request."""
 
 
 def gate(
@@ -72,20 +65,19 @@ def gate(
     earlier: Sequence[Contender] = (),
     recorded: dict[str, Any] | None = None,
     advance: Advance = lambda games, note: None,
-    should_stop: Asked = lambda: False,
+    should_stop: StopCheck = lambda: False,
 ) -> Evidence:
-    """Plays what it takes to accept or reject a candidate.
+    """Plays the matches that decide on a candidate; errors as `play_match`.
 
-    `earlier` are champions of old, the latest first. `recorded` is the evidence on which the
-    champion became one: its match with the heuristic is taken from there if it played just as
-    `champion` does, and else played now. `advance` is told of games and whom they are against.
-    Whatever fails in a match is raised; after `should_stop` the evidence says that it is `stopped`.
+    `earlier` are earlier champions, the latest first. `recorded` is the evidence of the champion's
+    promotion: its match with the heuristic is taken from there if its player was the same, and
+    otherwise played now. After `should_stop` the evidence is `stopped`.
     """
-    table = _Table(pool, candidate, results, setting, advance, should_stop)
+    series = _Series(pool, candidate, results, setting, advance, should_stop)
     checks: list[Check] = []
     stopped = False
     try:
-        for check in _checks(table, champion, earlier[: setting.earlier], recorded):
+        for check in _checks(series, champion, earlier[: setting.earlier], recorded):
             checks.append(check)
             if not check.passed:
                 break
@@ -117,43 +109,38 @@ def _verdict(checks: Sequence[Check], *, stopped: bool) -> tuple[VerdictName, tu
 
 
 def _checks(
-    table: _Table,
+    series: _Series,
     champion: Contender | None,
     earlier: Sequence[Contender],
     recorded: dict[str, Any] | None,
 ) -> Iterator[Check]:
-    yield table.against_random()
+    yield series.against_random()
     if champion is None:
-        yield table.against_heuristic(None)
+        yield series.against_heuristic(None)
         return
-    yield table.against_champion(champion)
-    yield table.against_heuristic(table.champions_share(champion, recorded))
+    yield series.against_champion(champion)
+    yield series.against_heuristic(series.champions_share(champion, recorded))
     for old in earlier:
-        yield table.against_earlier(old)
+        yield series.against_earlier(old)
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Where the matches of a gate are played."""
+class _Series:
+    """The matches of a candidate."""
 
     pool: Pool
     candidate: Contender
     results: Results
     setting: GateSetting
     advance: Advance
-    should_stop: Asked
+    should_stop: StopCheck
 
-    @contextmanager
-    def _match(self, spec: str, opponent: str) -> Iterator[Match]:
-        match = new_match(self.pool, (spec, opponent), seed=self.setting.seed)
-        try:
-            yield match
-        finally:
-            match.close()
+    def _match(self, spec: str, opponent: str) -> Match:
+        return new_match(self.pool, (spec, opponent), seed=self.setting.seed)
 
     def _play(self, spec: str, opponent: str, games: int) -> MatchEvidence:
-        """`_Stopped` if not all of it was played."""
-        with self._match(spec, opponent) as match:
+        """`_Stopped` if not all games were played."""
+        with closing(self._match(spec, opponent)) as match:
             report = play_match(
                 match,
                 self.results,
@@ -178,7 +165,7 @@ class _Table:
     def against_champion(self, champion: Contender) -> Check:
         s = self.setting
         test = Sprt(s.elo0, s.elo1, s.alpha, s.beta, self.pool.players)
-        with self._match(self.candidate.spec, champion.spec) as match:
+        with closing(self._match(self.candidate.spec, champion.spec)) as match:
             verdict = play_sprt(
                 match,
                 self.results,
@@ -208,7 +195,7 @@ class _Table:
     def champions_share(
         self, champion: Contender, recorded: dict[str, Any] | None
     ) -> MatchEvidence:
-        """What the champion did against the heuristic: as recorded, or played now."""
+        """The champion's match with the heuristic: as recorded, or played now."""
         plays_as = identity(self.pool, champion.spec)
         known = recorded_match(recorded, "heuristic")
         if known is not None and known.identities == (plays_as, identity(self.pool, ANCHOR)):
@@ -216,7 +203,7 @@ class _Table:
         return self._play(champion.spec, ANCHOR, self.setting.heuristic_games)
 
     def against_heuristic(self, before: MatchEvidence | None) -> Check:
-        """No worse than the champion, as far as can be told; a first model is only measured."""
+        """Not worse than the champion, with 95 %; the first model is only measured."""
         found = self._play(self.candidate.spec, ANCHOR, self.setting.heuristic_games)
         reason = f"Against {ANCHOR} it won {found.text}"
         if before is None:
@@ -245,13 +232,13 @@ class _Table:
 
 
 def model_spec(entry: Entry, sims: int) -> str:
-    """The player that a model is with so many simulations; 0 is its policy alone."""
+    """The spec of a model with `sims` simulations; 0: its policy alone."""
     check_nameable(entry.path)
     return f"model:{entry.path.resolve()},sims={sims}"
 
 
 def check_nameable(path: Path) -> None:
-    """`UsageError` if no player can be named by this file, or by those below this folder."""
+    """`UsageError` for a path, or a folder of files, that cannot be part of a player's spec."""
     whole = str(path.resolve())
     if set(whole) & set(SEPARATORS):
         raise UsageError(
@@ -261,7 +248,7 @@ def check_nameable(path: Path) -> None:
 
 
 def fresh_seed(candidate: str, champion: str | None) -> int:
-    """A seed of openings for this pair of models, 48 bits."""
+    """A seed of openings for a pair of models, 48 bits."""
     text = f"{candidate}/{champion}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
@@ -275,7 +262,7 @@ def gate_model(
     sims: int,
     *,
     advance: Advance = lambda games, note: None,
-    should_stop: Asked = lambda: False,
+    should_stop: StopCheck = lambda: False,
 ) -> Evidence:
     """The gate for a checkpoint against the champion and the earlier champions of the registry."""
     name = pool.name

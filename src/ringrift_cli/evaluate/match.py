@@ -1,12 +1,12 @@
-"""Matches: games between players, many at once, in blocks that are fair to all.
+"""Matches: many concurrent games between players, in blocks with every seating.
 
-A block is one random legal opening, played with every seating: entrant i sits in seat i in the
-first game, and each further game moves everybody one seat on. Two players play two games of a
-block, A against B and B against A; four entrants play four. With fewer entrants than seats the last
-one takes the seats that are left.
+A block is one random legal opening, played with every seating: entrant i takes seat i in the first
+game, and each further game moves all of them one seat on. Two players play two games per block, A
+against B and B against A; four entrants play four. With fewer entrants than seats the last one
+takes the remaining seats.
 
-What a match plays is decided by its setting alone: game r of block b has its own opening and its
-own random numbers, whatever else is played at the same time, and wherever it was interrupted.
+The games of a match are determined by its setting alone: game r of block b has its own opening and
+its own random numbers, whatever is played at the same time and wherever it was interrupted.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Decisions, Player
 from ringrift_cli.selfplay.openings import play_openings
 
-OPENING_SALT = 0x6F70656E696E67  # openings and play draw from different numbers
+OPENING_SALT = 0x6F70656E696E67  # separates the random numbers of openings from those of play
 CONCURRENT = 256
 
 
 @dataclass(frozen=True)
 class Match:
-    """Who plays whom, and how: two entrants or more, for a board and number of players."""
+    """A match of two or more entrants in a pool; `UsageError` for an impossible one."""
 
     pool: Pool
     entrants: tuple[Player, ...]
@@ -54,8 +54,8 @@ class Match:
         for entrant in self.entrants:
             if entrant.identity in seen:
                 raise UsageError(
-                    f"{seen[entrant.identity]!r} and {entrant.spec!r} are one player: they play"
-                    " alike, and a match of the two would measure nothing."
+                    f"{seen[entrant.identity]!r} and {entrant.spec!r} are one player: a match of"
+                    " the two would measure nothing."
                 )
             seen[entrant.identity] = entrant.spec
 
@@ -68,11 +68,11 @@ class Match:
 
     @property
     def rotations(self) -> int:
-        """Games of a block."""
+        """Games per block."""
         return self.pool.players
 
     def seating(self, rotation: int) -> tuple[int, ...]:
-        """Entrant of each seat."""
+        """Entrant of each seat, [players]."""
         n, last = self.pool.players, len(self.entrants) - 1
         return tuple(min((seat - rotation) % n, last) for seat in range(n))
 
@@ -99,7 +99,7 @@ class Match:
         return match_id(self.setting())
 
     def enter(self, results: Results) -> str:
-        """Enters the match in the results, if it is new; its id."""
+        """Enters the match in the results if it is new; its id."""
         specs = {entrant.identity: entrant.spec for entrant in self.entrants}
         return results.begin(self.setting(), specs)
 
@@ -110,7 +110,7 @@ class Match:
 
 @dataclass
 class _Table:
-    """The games being played."""
+    """The games in progress."""
 
     rows: IntArray  # [C, row size]
     seeds: playout.Seeds  # [C]
@@ -119,7 +119,7 @@ class _Table:
     history: list[list[int]] = field(default_factory=list)  # [C] actions so far
 
     def keep(self, slots: list[int]) -> None:
-        """Forgets all other games."""
+        """Drops all other games."""
         self.rows, self.seeds = self.rows[slots], self.seeds[slots]
         self.entrant = self.entrant[slots]
         self.task = [self.task[i] for i in slots]
@@ -140,16 +140,16 @@ def play(
     concurrent: int = CONCURRENT,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[PlayedGame]]:
-    """Plays games (block, rotation) of a match; yields finished ones as they come, some at a time.
+    """Plays games (block, rotation) of a match; yields batches of finished ones.
 
-    After `should_stop` no game is begun or played on. `PlayerError` if a player fails: then the
-    game it failed in has no result, and neither has anything that was not yielded before.
+    After `should_stop` no game is begun or continued. `PlayerError` if a player fails: that game
+    has no result, nor has any that was not yielded before.
     """
     waiting = iter(tasks)
     table = _begin(match, _take(waiting, concurrent))
     while table.task and not should_stop():
         _decide(match, table, should_stop)
-        if should_stop():  # a search may have been cut short: such a decision must not count
+        if should_stop():  # a search may have been cut short: its decision must not count
             return
         over = np.flatnonzero(table.rows[:, L.PHASE] == L.OVER).tolist()
         if over:
@@ -170,26 +170,25 @@ def _take(tasks: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:
 
 
 def _begin(match: Match, tasks: list[tuple[int, int]]) -> _Table:
-    """Sets up games behind their openings."""
+    """New games after their openings."""
     pool = match.pool
     blocks = sorted({block for block, _ in tasks})
-    seeds = np.zeros(len(blocks), np.uint64)
-    for i, block in enumerate(blocks):
-        seeds[i] = playout.game_seeds(match.seed ^ OPENING_SALT, block, 1)[0]
+    seeds = np.array(
+        [playout.game_seeds(match.seed ^ OPENING_SALT, block, 1)[0] for block in blocks], np.uint64
+    )
     starts, actions = play_openings(
         pool.board, pool.players, seeds, match.turns, pie_rule=pool.pie_rule
     )
     at = [blocks.index(block) for block, _ in tasks]
-    own = np.zeros(len(tasks), np.uint64)
-    entrant = np.zeros((len(tasks), pool.players), np.int32)
-    for i, (block, rotation) in enumerate(tasks):
-        own[i] = playout.game_seeds(match.seed, block * pool.players + rotation, 1)[0]
-        entrant[i] = match.seating(rotation)
+    games = [block * pool.players + rotation for block, rotation in tasks]
+    own = np.array([playout.game_seeds(match.seed, game, 1)[0] for game in games], np.uint64)
+    seatings = [match.seating(rotation) for _, rotation in tasks]
+    entrant = np.array(seatings, np.int32).reshape(len(tasks), pool.players)
     return _Table(starts[at], own, entrant, list(tasks), [list(actions[i]) for i in at])
 
 
 def _decide(match: Match, table: _Table, should_stop: Callable[[], bool]) -> None:
-    """One decision in every game: each entrant is shown all of its positions at once."""
+    """One decision in every game; each entrant gets all of its positions at once."""
     pool = match.pool
     T = tables(pool.board, pool.players)
     to_move = table.entrant[np.arange(len(table.rows)), table.rows[:, L.SEAT]]

@@ -7,7 +7,8 @@ from typing import Any
 
 from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
-from ringrift_cli.evaluate.gate import GateSetting, check_nameable, gate_model
+from ringrift_cli.evaluate.evidence import GateSetting
+from ringrift_cli.evaluate.gate import check_nameable, gate_model
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop.protocol import (
     GateWork,
