@@ -138,7 +138,7 @@ def _run(args: list[str]) -> int:
 
 
 class Failure(NamedTuple):
-    """What the user is told of an exception."""
+    """Exit code, sentence and hint of an exception."""
 
     code: int
     sentence: str

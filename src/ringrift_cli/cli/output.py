@@ -259,7 +259,7 @@ class Output:
         typer.confirm(question, abort=True, err=True)
 
     def compile_rules(self) -> None:
-        """Compiles the rules unless this machine has done so; says so on stderr."""
+        """Compiles the rules unless this machine has done so, with notes on stderr."""
         if not self._compiled("game", "rules"):
             from ringrift_cli.game.warm import compile_rules
 

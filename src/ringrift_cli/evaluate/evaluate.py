@@ -30,7 +30,7 @@ from ringrift_cli.text import elo_interval, finite
 ANCHOR = "heuristic:default"
 ANCHOR_RATING = 1200.0
 BASELINES = ("random", ANCHOR, "mcts:sims=32,profile=default")
-MAX_REPEATS = 4  # a match fails when only one block in so many counts
+MAX_REPEATS = 4  # a match fails when at most one block in this many counts
 MIN_SPRT_BLOCKS = 10  # of a test, before it may fail for its repeats
 SPRT_CONCURRENT = 128  # games begun before a test may stop
 SPRT_LOOKS = 100  # a test of n games is evaluated again after every n / SPRT_LOOKS games

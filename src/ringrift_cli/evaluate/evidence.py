@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ringrift_cli.errors import RecordError, RingriftError
-from ringrift_cli.evaluate.evaluate import MatchResult
-from ringrift_cli.evaluate.match import Match
-from ringrift_cli.evaluate.results import Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT
 from ringrift_cli.settings import Gate
@@ -21,6 +18,11 @@ from ringrift_cli.stats.elo import bounds_of_mean
 from ringrift_cli.stats.multinomial import FloatArray
 from ringrift_cli.stats.sprt import Decision, Sprt
 from ringrift_cli.text import elo, now
+
+if TYPE_CHECKING:
+    from ringrift_cli.evaluate.evaluate import MatchResult
+    from ringrift_cli.evaluate.match import Match
+    from ringrift_cli.evaluate.results import Results
 
 VerdictName = Literal["accepted", "rejected", "inconclusive"]
 
@@ -172,7 +174,7 @@ def _interval(counts: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray
     weights = np.asarray(counts, np.float64)
     blocks = weights.sum(-1)
     shares, values = weights / blocks[..., None], np.linspace(0, 1, weights.shape[-1])
-    strictness = Z95_ONE_SIDED**2 / np.maximum(blocks - 1, 1e-9)  # a single block says nothing
+    strictness = Z95_ONE_SIDED**2 / np.maximum(blocks - 1, 1e-9)  # no bound from a single block
     return shares @ values, *bounds_of_mean(shares, values, strictness)
 
 
