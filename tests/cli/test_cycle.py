@@ -101,8 +101,8 @@ def test_what_would_be_done(ringrift: Ringrift, config: Config, quick: Callable[
     quick()
     run = ringrift("cycle", "--dry-run", "-q")
     assert run.code == 0
-    assert "  next       selfplay" in run.out
-    assert "8 games of 8 by a new network" in run.out
+    assert "next       selfplay" in run.out
+    assert "8 games of 8 by an untrained network" in run.out
     assert not config.folder.exists()
     assert not Path(config.run.models).exists()
     assert ringrift("cycle", "--cycles", 1, "-q").code == 0

@@ -229,19 +229,22 @@ def _preview(out: Output, config: Config, steps: Steps) -> None:
     from ringrift_cli.loop.preview import preview
 
     found = preview(config, steps)
-    model = found["model"] or "a new network, which has learned nothing"
-    shards = f"{counted(found['shards'], 'shard')}, {found['window']} in the window"
-    lines = [
-        f"cycle {found['cycle']} of {found['folder']}",
-        f"  done       {', '.join(found['done']) or 'nothing yet'}",
-        f"  next       {found['next']}",
-        f"  self-play  {counted(found['games_missing'], 'game')} of {found['games']:,} by {model}",
-        f"  data       {shards}, {found['surplus']} to delete",
-        f"  champion   {found['champion'] or 'none'}",
-        f"  disk       {found['free_gb']:.1f} GB free, {config.cycle.min_free_gb:g} GB needed",
-    ]
-    if found["free_gb"] < config.cycle.min_free_gb:
-        lines.append("  The disk is too full: no step but the last would be begun.")
-    if found["working"]:
-        lines.append(f"  {found['working']} works on it: nothing would be done.")
-    out.result(found, "\n".join(lines))
+    model = found.model or "an untrained network"
+    missing = counted(found.games_missing, "game")
+    out.text(f"cycle {found.cycle} of {found.folder}")
+    out.fields(
+        {
+            "done": ", ".join(found.done) or "nothing yet",
+            "next": found.next,
+            "self-play": f"{missing} of {found.games:,} by {model}",
+            "data": f"{counted(found.shards, 'shard')}, {found.window} in the window,"
+            f" {found.surplus} to delete",
+            "champion": found.champion or "none",
+            "disk": f"{found.free_gb:.1f} GB free, {config.cycle.min_free_gb:g} GB needed",
+        }
+    )
+    if found.free_gb < config.cycle.min_free_gb:
+        out.text("The disk is too full: no step but the last would begin.")
+    if found.working:
+        out.text(f"{found.working} works on this run: nothing would be done.")
+    out.result(found)

@@ -1,9 +1,11 @@
-"""What `ringrift cycle` would do next; nothing is written."""
+"""The next steps of `ringrift cycle`; nothing is written."""
 
 from __future__ import annotations
 
 import shutil
 from typing import Any
+
+import msgspec
 
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.loop import journal as cycle_journal
@@ -14,8 +16,27 @@ from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
 
 
-def preview(config: Config, steps: Steps) -> dict[str, Any]:
-    """The next cycle, or the one under way, JSON. The run need not be there yet."""
+class Preview(msgspec.Struct, frozen=True):
+    """The next cycle, or the one in progress."""
+
+    cycle: int
+    folder: str
+    done: list[str]  # steps
+    next: str
+    model: str | None  # that plays; None: a new network
+    champion: str | None
+    games: int  # per cycle
+    games_missing: int
+    shards: int
+    window: int  # shards in the training window
+    surplus: int  # shards to delete
+    free_gb: float
+    working: str | None  # process at work
+    settings: dict[str, dict[str, Any]]
+
+
+def preview(config: Config, steps: Steps) -> Preview:
+    """The next steps of a run, which need not exist yet."""
     folders = Folders(config.folder)
     journal = cycle_journal.read(folders.run)
     cycle = journal.current
@@ -25,26 +46,23 @@ def preview(config: Config, steps: Steps) -> dict[str, Any]:
     passed = gate is None or gate["verdict"] == ACCEPTED
     begun = journal.find(cycle, CYCLE, BEGUN)
     champion = steps.champion()
-    model = champion.identity if champion else None
-    if begun is not None:
-        model = begun["plan"]["model"]["identity"]
+    identity = champion.identity if champion else None
     played = cycle_data.games_of(cycle_data.of_cycle(folders.data, cycle))
-    window = steps.window(folders.data)
-    there = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
-    wanted = config.selfplay.games_per_cycle
-    return {
-        "cycle": cycle,
-        "folder": str(folders.run),
-        "done": done,
-        "next": next(name for name in STEPS if name not in done and (passed or name != PROMOTE)),
-        "model": model,
-        "champion": champion.identity if champion else None,
-        "games": wanted,
-        "games_missing": max(wanted - played, 0),
-        "shards": len(searched(folders.data)),
-        "window": len(window),
-        "surplus": len(surplus(config, steps, folders.data).names),
-        "free_gb": round(shutil.disk_usage(there).free / cycle_data.GB, 3),
-        "working": cycle_journal.at_work(folders.run),
-        "settings": config.document(),
-    }
+    disk = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
+    games = config.selfplay.games_per_cycle
+    return Preview(
+        cycle=cycle,
+        folder=str(folders.run),
+        done=done,
+        next=next(name for name in STEPS if name not in done and (passed or name != PROMOTE)),
+        model=begun["plan"]["model"]["identity"] if begun else identity,
+        champion=identity,
+        games=games,
+        games_missing=max(games - played, 0),
+        shards=len(searched(folders.data)),
+        window=len(steps.window(folders.data)),
+        surplus=len(surplus(config, steps, folders.data).names),
+        free_gb=round(shutil.disk_usage(disk).free / cycle_data.GB, 3),
+        working=cycle_journal.at_work(folders.run),
+        settings=config.document(),
+    )
