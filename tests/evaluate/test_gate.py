@@ -255,7 +255,7 @@ def test_a_player_is_not_tested_against_itself(results: Results) -> None:
         gate(HEX, MIDDLE, Contender("1" * 16, MIDDLE.spec), results, SETTING)
 
 
-def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, shared: Results) -> None:
+def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, tmp_path: Path) -> None:
     patience = 0
 
     def stop_soon() -> bool:
@@ -281,7 +281,8 @@ def test_a_stopped_gate_goes_on_and_ends_the_same(results: Results, shared: Resu
         earlier=[WEAK],
         advance=lambda games, note: told.append(games),
     )
-    whole = gate(HEX, STRONG, MIDDLE, shared, SETTING, earlier=[WEAK])
+    with Results(tmp_path / "other.sqlite") as other:
+        whole = gate(HEX, STRONG, MIDDLE, other, SETTING, earlier=[WEAK])
     assert found.checks == whole.checks
     assert found.verdict == whole.verdict == "accepted"
     assert sum(told) >= found.games  # what was there is told as well
