@@ -201,6 +201,22 @@ def test_someone_at_a_terminal_is_told_what_to_do() -> None:
     assert "rri identifies the player, quit ends" in err
 
 
+def test_the_session_of_the_document() -> None:
+    session = re.search(r"```\n(> rri\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert session is not None
+    process = Process("--player", "heuristic:default")
+    try:
+        for part in re.split(r"^> ", session[1], flags=re.MULTILINE)[1:]:
+            line, *answers = part.rstrip("\n").split("\n")
+            process.say(line)
+            for expected in answers:
+                answer = process.hear(expected.split()[0], STARTING)
+                assert re.fullmatch(".*".join(map(re.escape, expected.split("…"))), answer)
+        assert process.end() == (0, "")
+    finally:
+        process.close()
+
+
 def test_the_client_of_the_document(tmp_path: Path) -> None:
     code = re.search(r"```python\n(import json\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert code is not None
