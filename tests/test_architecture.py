@@ -37,9 +37,9 @@ for room in ("loop", "cli"):
 BUDGET = {
     "": 760,
     "bench": 1950,
-    "cli": 6700,
+    "cli": 6650,
     "data": 1490,
-    "evaluate": 1750,
+    "evaluate": 1725,
     "fleet": 8100,
     "game": 6900,
     "loop": 3000,
