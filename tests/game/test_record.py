@@ -145,18 +145,16 @@ def test_every_spoiled_byte_of_a_compact_file_is_noticed(tmp_path: Path, short: 
     assert len(good) < 700
     path = tmp_path / "spoiled.rrg"
     for at in range(len(good)):
-        for flip in (0x01, 0x80, 0xFF):
-            spoiled = bytearray(good)
-            spoiled[at] ^= flip
-            refusal(path, bytes(spoiled))
+        spoiled = bytearray(good)
+        spoiled[at] ^= (0x01, 0x80, 0xFF)[at % 3]
+        refusal(path, bytes(spoiled))
 
 
 def test_every_cut_of_a_compact_file_is_noticed(tmp_path: Path, short: GameRecord) -> None:
     good = to_compact([short])
     path = tmp_path / "cut.rrg"
     for length in range(len(good)):
-        refusal(path, good[:length])
-        refusal(path, good[len(good) - length :])
+        refusal(path, good[:length] if length % 2 else good[len(good) - length :])
     for more in (b"\0", b"\n", good):
         refusal(path, good + more)
     path.write_bytes(good)
@@ -179,13 +177,12 @@ def test_spoiled_byte_of_a_packed_file_is_noticed_or_harmless(
     write_records(path, [short])
     good, refused = path.read_bytes(), 0
     for at in range(len(good)):
-        for flip in (0x01, 0x80):
-            spoiled = bytearray(good)
-            spoiled[at] ^= flip
-            read = read_or_none(path, bytes(spoiled))
-            assert read in (None, [short])
-            refused += read is None
-    assert refused > len(good) * 2 - 40
+        spoiled = bytearray(good)
+        spoiled[at] ^= (0x01, 0x80)[at % 2]
+        read = read_or_none(path, bytes(spoiled))
+        assert read in (None, [short])
+        refused += read is None
+    assert refused > len(good) - 20
 
 
 def test_spoiled_byte_of_a_readable_file_is_noticed_or_another_game(
