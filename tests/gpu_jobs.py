@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numba import cuda
 
-from ringrift_cli.bench import gpu_agreement, gpu_check
+from ringrift_cli.bench import gpu, gpu_agreement, gpu_check
 from ringrift_cli.bench import search as search_bench
 from ringrift_cli.bench.gpu_agreement import Extent
-from ringrift_cli.bench.gpu_check import Effort
+from ringrift_cli.bench.gpu_check import GpuMeasurements
 from ringrift_cli.game import turn
 from ringrift_cli.game.cuda import kernels as game_kernels
 from ringrift_cli.game.jit import pointer
@@ -28,7 +28,7 @@ TINY = Extent(
     games=(2, 1), log=12, positions=3, heuristic_games=(2, 2), heuristic_plies=2, searches=(2, 1),
     decisions=1, simulations=3,
 )  # fmt: skip
-QUICK = Effort(
+QUICK = GpuMeasurements(
     boards=("hex8",), rows=2, games_a_row=1, positions=2, repeats=1, size="tiny", batches=(2,),
     sims=(2,), games=2, seconds=0.2, memory_board="square8", memory_games=2, memory_walks=2,
     memory_steps=2,
@@ -46,7 +46,7 @@ def check(_given: Arrays) -> Arrays:
 def search(given: Arrays) -> Arrays:
     """Searches without a network in device memory: simulations and decisions a second."""
     board, players, play = "hex8", 2, SelfPlay(sims=4, considered=4)
-    forest = search_bench.free_on_gpu(board, players, play, len(given["rows"]), "cpu")
+    forest = gpu.free_forest(board, players, play, len(given["rows"]), "cpu")
     searching = search_bench.Searching(forest, given["rows"], play)
     while searching.decisions < len(given["rows"]):
         searching.step()
@@ -95,9 +95,5 @@ def broken(_given: Arrays) -> Arrays:
         told = check({})
     return {
         **told,
-        "games": np.array(found[0].games_differing),
-        "masks": np.array(found[0].masks_differing),
-        "features": np.array(found[0].features_differing),
-        "heuristic": np.array(found[0].heuristic_differing),
-        "searches": np.array(found[0].searches_differing),
+        **{name: np.array(count) for name, count in found[0].differing.items()},
     }

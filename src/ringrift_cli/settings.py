@@ -247,6 +247,20 @@ class Cycle(Section):
 
 
 @dataclass(frozen=True)
+class Tune(Section):
+    """Tuning of the heuristic's weights (ringrift cmaes)."""
+
+    population: int = key(64, "Candidates per generation.", ge=6)  # ranks of fewer say nothing
+    games: int = key(
+        8, "Initial games per candidate and generation; whole openings, more under noise.", ge=1
+    )
+    sigma: float = key(0.8, "Initial step size, relative to the default weights.", gt=0, le=10)
+    elo0: float = key(0.0, "Elo difference to the start under H0 of the final test.", ge=0)
+    elo1: float = key(20.0, "Elo difference to the start under H1 of the final test.")
+    test_games: int = key(20_000, "Maximum games of the final test.", ge=1)
+
+
+@dataclass(frozen=True)
 class Declaration:
     """A declared setting."""
 
@@ -323,6 +337,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": Train,
     "gate": Gate,
     "cycle": Cycle,
+    "tune": Tune,
 }
 DECLARED: dict[str, Declaration] = {  # by label, in order
     f"{section}.{one.name}": Declaration(section, one.name, getattr(kind, one.name), **one.metadata)

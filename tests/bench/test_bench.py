@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from ringrift_cli.bench import bench
-from ringrift_cli.bench import selfplay as selfplay_bench
-from ringrift_cli.bench.bench import Effort, Rung, Verdict, climb, discover, pick
-from ringrift_cli.bench.subject import Measured, Setting, Subject
+from ringrift_cli.bench import discover as bench
+from ringrift_cli.bench import measure as measuring
+from ringrift_cli.bench.discover import Discovery, ProfileCheck, Rung, climb, discover, pick
+from ringrift_cli.bench.measure import BenchSetting, BenchSubject, Measurement, MeasureTime, measure
+from ringrift_cli.bench.plot import plot_ladders
 from ringrift_cli.errors import RingriftError, UsageError
-from ringrift_cli.evaluate import plots
 from ringrift_cli.runtime.machine import TooLittleMemory
 from tests.bench.profiled import entry
 
 MB = 10**6
-QUICK = Effort(seconds=0.05, rounds=2)
+QUICK = MeasureTime(seconds=0.05, rounds=2)
 
 
 class Faked:
@@ -27,28 +27,28 @@ class Faked:
 
     def __init__(
         self,
-        rate: Callable[[Setting], float],
-        memory: Callable[[Setting], int] = lambda setting: 100 * MB + setting.batch * MB,
+        rate: Callable[[BenchSetting], float],
+        memory: Callable[[BenchSetting], int] = lambda setting: 100 * MB + setting.batch * MB,
         most: int = 1 << 60,
     ) -> None:
         self.rate, self.memory, self.most = rate, memory, most
-        self.asked: list[Setting] = []
+        self.asked: list[BenchSetting] = []
 
-    def __call__(self, setting: Setting) -> Measured:
+    def __call__(self, setting: BenchSetting) -> Measurement:
         self.asked.append(setting)
         if self.memory(setting) > self.most:
             raise TooLittleMemory(f"cuda:0 is out of memory with {setting}.")
         rate = self.rate(setting)
         rounds = tuple({"decisions": rate * x} for x in (0.9, 1.0, 1.2))
-        return Measured(setting, rounds, self.memory(setting), 100 * MB)
+        return Measurement(setting, rounds, self.memory(setting), 100 * MB)
 
 
 def batches(rungs: list[Rung]) -> list[tuple[int, bool]]:
     return [(rung.setting.batch, rung.measured is not None) for rung in rungs]
 
 
-def settings(*sizes: int) -> list[Setting]:
-    return [Setting(size) for size in sizes]
+def settings(*sizes: int) -> list[BenchSetting]:
+    return [BenchSetting(size) for size in sizes]
 
 
 def test_the_smallest_that_is_nearly_the_best() -> None:
@@ -107,21 +107,21 @@ def test_out_of_memory_at_once_halves() -> None:
         "cuda:0 is out of memory with batch 400. Trying 200.",
     ]
     with pytest.raises(TooLittleMemory, match="with batch 1"):
-        bench.measured_or_halved(Faked(lambda _: 1.0, most=1), Setting(4), told.append)
+        measuring.measured_or_halved(Faked(lambda _: 1.0, most=1), BenchSetting(4), told.append)
 
 
 def test_the_ladder_is_around_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bench.ladder(Subject("selfplay", "hex8", 2)) == [16, 32, 64, 128, 256, 512, 1024]
-    assert bench.ladder(Subject("search", "hex8", 2, "cuda:0"))[0] == 256
-    assert bench.ladder(Subject("engine", "hex8", 2))[-1] == 32_768
-    assert bench.ladder(Subject("engine", "hex8", 2, "cuda:0"))[3] == 65_536
+    assert bench.ladder(BenchSubject("selfplay", "hex8", 2)) == [16, 32, 64, 128, 256, 512, 1024]
+    assert bench.ladder(BenchSubject("search", "hex8", 2, "cuda:0"))[0] == 256
+    assert bench.ladder(BenchSubject("engine", "hex8", 2))[-1] == 32_768
+    assert bench.ladder(BenchSubject("engine", "hex8", 2, "cuda:0"))[3] == 65_536
     monkeypatch.setattr(bench, "available_threads", lambda: 6)
-    training = Subject("train", "hex8", 2)
+    training = BenchSubject("train", "hex8", 2)
     assert bench.ladder(training) == [64, 128, 256, 512, 1024]
     tried = bench.variants(training)
     assert [s.threads for s in tried if s.precision == "float32"] == [1, 2, 4, 6]
     assert {s.batch for s in tried} == {256}
-    assert bench.settings_of(training) == 8 + 4
+    assert bench.max_settings(training) == 8 + 4
 
 
 def test_training_chooses_threads_and_precision_at_its_own_batch(
@@ -129,10 +129,10 @@ def test_training_chooses_threads_and_precision_at_its_own_batch(
 ) -> None:
     monkeypatch.setattr(bench, "available_threads", lambda: 2)
     fake = Faked(lambda s: s.batch * (2.0 if s.threads == 1 else 1.0))
-    found = discover(Subject("train", "hex8", 2), fake, 1 << 40, pytest.fail)
-    assert found.chosen.setting == Setting(256, 1, "float32")
+    found = discover(BenchSubject("train", "hex8", 2), fake, 1 << 40, pytest.fail)
+    assert found.chosen.setting == BenchSetting(256, 1, "float32")
     others = [rung.setting for rung in found.rungs[4:]]
-    assert others == [Setting(batch, 1, "float32") for batch in (64, 128, 512, 1024)]
+    assert others == [BenchSetting(batch, 1, "float32") for batch in (64, 128, 512, 1024)]
 
 
 def test_passes_go_up_and_down_and_are_joined() -> None:
@@ -156,18 +156,18 @@ def test_a_later_pass_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_word_of_a_profile() -> None:
     fake = Faked(lambda _: 900.0)
-    holds = Verdict(entry(), fake(Setting(24)), 0.15)
+    holds = ProfileCheck(entry(), fake(BenchSetting(24)), 0.15)
     assert holds.holds
-    slower = Verdict(entry(throughput=9000.0), fake(Setting(24)), 0.15)
+    slower = ProfileCheck(entry(throughput=9000.0), fake(BenchSetting(24)), 0.15)
     assert not slower.holds
     assert slower.sentence() == (
         "selfplay on hex8 with 2 players, network tiny reaches 900 evaluations/s, 90% below the"
         " 9,000 of the profile from 2026-11-21 (tolerance 15%)."
     )
-    subject = Subject("selfplay", "hex8", 2, size="tiny")
-    saved = bench.entry_of(subject, fake(Setting(24)), Effort(1.0, 3))
+    subject = BenchSubject("selfplay", "hex8", 2, size="tiny")
+    saved = bench.entry_of(subject, fake(BenchSetting(24)), MeasureTime(1.0, 3))
     assert (saved.key, saved.throughput, saved.memory) == (entry().key, 900.0, 124 * MB)
-    assert bench.setting_of(saved) == Setting(24)
+    assert (saved.batch, saved.threads, saved.precision) == (24, None, None)
 
 
 # ---- measurements -------------------------------------------------------------------------------
@@ -176,24 +176,30 @@ def test_the_word_of_a_profile() -> None:
 @pytest.mark.parametrize(
     ("subject", "setting", "names"),
     [
-        (Subject("engine", "hex8", 2), Setting(64), ["decisions", "games"]),
+        (BenchSubject("engine", "hex8", 2), BenchSetting(64), ["decisions", "games"]),
         (
-            Subject("search", "hex8", 2, size="tiny"),
-            Setting(8),
+            BenchSubject("search", "hex8", 2, size="tiny"),
+            BenchSetting(8),
             ["simulations", "decisions", "free_simulations", "free_decisions"],
         ),
-        (Subject("train", "hex8", 2, size="tiny"), Setting(16, 1, "bfloat16"), ["samples"]),
         (
-            Subject("selfplay", "hex8", 2, size="tiny"),
-            Setting(4),
+            BenchSubject("train", "hex8", 2, size="tiny"),
+            BenchSetting(16, 1, "bfloat16"),
+            ["samples"],
+        ),
+        (
+            BenchSubject("selfplay", "hex8", 2, size="tiny"),
+            BenchSetting(4),
             ["evaluations"],
         ),
     ],
-    ids=lambda one: one.kind if isinstance(one, Subject) else "",
+    ids=lambda one: one.kind if isinstance(one, BenchSubject) else "",
 )
-def test_a_setting_is_measured(subject: Subject, setting: Setting, names: list[str]) -> None:
+def test_a_setting_is_measured(
+    subject: BenchSubject, setting: BenchSetting, names: list[str]
+) -> None:
     rounds: list[None] = []
-    found = bench.measured(subject, setting, QUICK, lambda: rounds.append(None))
+    found = measure(subject, setting, QUICK, lambda: rounds.append(None))
     assert len(rounds) == len(found.rounds) == 2
     assert list(found.rounds[0]) == names
     assert found.throughput > 0
@@ -206,44 +212,32 @@ def test_a_setting_is_measured(subject: Subject, setting: Setting, names: list[s
 
 def test_what_cannot_be_measured() -> None:
     with pytest.raises(UsageError, match="a round or more"):
-        bench.measured(Subject("engine", "hex8", 2), Setting(1), Effort(rounds=0))
+        measure(BenchSubject("engine", "hex8", 2), BenchSetting(1), MeasureTime(rounds=0))
     with pytest.raises(UsageError, match="huge"):
-        bench.measured(Subject("train", "hex8", 2, size="giant"), Setting(8), QUICK)
+        measure(BenchSubject("train", "hex8", 2, size="giant"), BenchSetting(8), QUICK)
 
 
-def told_by(subject: Subject, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Any:
+def told_by(subject: BenchSubject, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Any:
     """What a process of a measurement tells in which an error comes up."""
 
-    def prepared(_subject: Subject, _setting: Setting) -> None:
+    def prepared(_job: object) -> None:
         raise error
 
-    monkeypatch.setattr(bench, "_prepared", lambda _kind: prepared)
-    receiving, sending = multiprocessing.Pipe(duplex=False)
-    bench._work(subject, Setting(8), QUICK, sending)  # noqa: SLF001
-    return receiving.recv()
+    monkeypatch.setattr(f"ringrift_cli.bench.{subject.kind}.prepared", prepared)
+    context = multiprocessing.get_context("spawn")
+    inbox, outbox = context.Pipe(duplex=False)
+    measuring.work(subject, BenchSetting(8), QUICK, 0, context.Barrier(1), outbox)
+    return inbox.recv()
 
 
-def test_a_gpu_out_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = Subject("search", "hex8", 2, "cuda:0")
+@pytest.mark.parametrize("kind", ["search", "selfplay"])
+def test_a_gpu_out_of_memory_is_told(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    subject = BenchSubject(kind, "hex8", 2, "cuda:0")
     told = told_by(subject, monkeypatch, torch.OutOfMemoryError())
     assert isinstance(told, TooLittleMemory)
     assert told.message == "cuda:0 is out of memory with batch 8."
     told = told_by(subject, monkeypatch, RingriftError("no"))
     assert told.message == "no"
-
-
-def test_self_play_out_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(*_: object) -> None:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(selfplay_bench, "_measure", measure)
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    setting = selfplay_bench.BenchSetting("hex8", 2, ("cuda:0",), concurrent=4096)
-    selfplay_bench.work(setting, "cuda:0", 0, context.Barrier(1), sending)
-    told = receiving.recv()
-    assert isinstance(told, TooLittleMemory)
-    assert told.message == "cuda:0 is out of memory with 4,096 games at once."
 
 
 @pytest.mark.parametrize(("code", "kind"), [(-9, TooLittleMemory), (3, RingriftError)])
@@ -254,14 +248,16 @@ def test_a_process_that_ends_early(code: int, kind: type[RingriftError]) -> None
         def join(self, _seconds: float) -> None:
             pass
 
-    assert type(selfplay_bench.ended_early(Ended())) is kind  # type: ignore[arg-type]
+    assert type(measuring.ended_early(Ended())) is kind  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("form", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_a_picture_of_a_ladder(form: str, begins: bytes) -> None:
-    steps = [
-        plots.Step(16, 100.0, 90.0, 120.0, 10**8),
-        plots.Step(32, 150.0, 140.0, 155.0, 2 * 10**8, chosen=True),
-    ]
-    series = {"1 thread": steps, "2 threads": steps[:1]}
-    assert plots.plot_ladder("selfplay", "evaluations/s", series, form).startswith(begins)
+    def one(batch: int, threads: int, rate: float) -> Measurement:
+        rounds = tuple({"evaluations": rate * x} for x in (0.9, 1.0, 1.2))
+        return Measurement(BenchSetting(batch, threads), rounds, batch * 10**7, 0)
+
+    measured = [one(16, 1, 100.0), one(32, 1, 150.0), one(16, 2, 100.0)]
+    rungs = [Rung(m.setting, m) for m in measured] + [Rung(BenchSetting(64), None, "too large")]
+    found = {"a core": Discovery(tuple(rungs), measured[1])}
+    assert plot_ladders(BenchSubject("selfplay", "hex8", 2), found, form).startswith(begins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import torch
 
 from ringrift_cli.bench import gpu_check
 from ringrift_cli.bench.gpu_agreement import Agreement, Extent, sample
-from ringrift_cli.bench.gpu_check import Effort, Figure, table
+from ringrift_cli.bench.gpu_check import Figure, GpuMeasurements, table
 from ringrift_cli.game import layout as L
 from tests import gpu_jobs
 from tests.simulated import simulate
 
-SAME = Agreement("hex8", 2, 10_000, 0, 0, 0, 0, 0, 1e-6, 1e-7, 1e-2, 1e-3)
+KINDS = ("games", "masks", "features", "heuristic", "search")
+SAME = Agreement("hex8", 2, 10_000, dict.fromkeys(KINDS, 0), (1e-6, 1e-7), (1e-2, 1e-3))
 
 
 def test_positions_are_of_all_depths() -> None:
@@ -46,24 +48,21 @@ def test_what_differs_is_found_and_fails(tmp_path: Path) -> None:
     told = simulate(gpu_jobs.broken, {}, tmp_path, quiet=False)
     assert int(told["code"]) == 1
     assert "DIFFERENT" in str(told["text"])
-    assert int(told["features"]) > 0
-    assert int(told["masks"]) > 0
-    assert int(told["heuristic"]) > 0
-    assert int(told["searches"]) > 0
-    assert int(told["games"]) > 0
+    assert all(int(told[kind]) > 0 for kind in KINDS)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"games_differing": 1}, {"masks_differing": 1}, {"features_differing": 1},
-        {"heuristic_differing": 1}, {"searches_differing": 1}, {"logits": 2e-3},
-        {"chances": 2e-3}, {"logits": float("nan")},
+        *({"differing": {**SAME.differing, kind: 1}} for kind in KINDS),
+        {"exact": (2e-3, 0.0)},
+        {"exact": (0.0, 2e-3)},
+        {"exact": (float("nan"), 0.0)},
     ],
-)  # fmt: skip
-def test_one_difference_is_enough(wrong: dict[str, float]) -> None:
+)
+def test_one_difference_is_enough(wrong: dict[str, Any]) -> None:
     assert SAME.holds
-    worse = replace(SAME, **wrong)  # type: ignore[arg-type]
+    worse = replace(SAME, **wrong)
     assert not worse.holds
     lines = table("a GPU", [SAME, worse], [Figure("playouts", "9 games/s", ">= 10", False)], 1.0)
     assert sum("DIFFERENT" in line for line in lines) == 1
@@ -72,7 +71,7 @@ def test_one_difference_is_enough(wrong: dict[str, float]) -> None:
 
 
 def test_its_extent_is_what_was_promised() -> None:
-    extent, effort = Extent(), Effort()
+    extent, effort = Extent(), GpuMeasurements()
     assert extent.games == (10_000, 500)
     assert effort.positions == 8192
     assert (effort.memory_board, effort.memory_games, effort.memory_walks) == (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from typing import Any
 
@@ -11,10 +10,19 @@ import pytest
 import torch
 
 from ringrift_cli.bench import selfplay as bench
+from ringrift_cli.bench.measure import (
+    BenchJob,
+    BenchSetting,
+    BenchSubject,
+    Measurement,
+    MeasureTime,
+)
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
+from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
+from ringrift_cli.selfplay.forests import on_cpu
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -27,6 +35,7 @@ class Noting:
     def __init__(self) -> None:
         self.threads: set[int] = set()
         self.most = 0
+        self.network = self
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, _offsets: LongArray
@@ -43,7 +52,7 @@ def test_lines_as_in_self_play(
     made: list[Noting] = []
     seeds: list[int] = []
 
-    def evaluator(*_: Any) -> Noting:
+    def evaluator(_subject: BenchSubject) -> Noting:
         made.append(Noting())
         return made[-1]
 
@@ -51,21 +60,34 @@ def test_lines_as_in_self_play(
         seeds.append(seed)
         return Actor(*args, seed=seed)
 
-    line = bench._Line  # noqa: SLF001
-    monkeypatch.setattr(bench, "_GpuLine", lambda *of: line(*of[:-1]))  # here is none
+    def forest(board: str, players: int, play: Any, network: Any, games: int, _: str) -> Searches:
+        return on_cpu(board, players, play, network, games)
+
+    if device != "cpu":  # here is none
+        monkeypatch.setattr(bench, "on_gpu", forest)
+        monkeypatch.setattr(bench, "_alone", lambda *_: lambda _seconds: 1.0)
     monkeypatch.setattr(bench, "evaluator_for", evaluator)
     monkeypatch.setattr(bench, "Actor", actor)
     monkeypatch.setattr(bench, "WARM_STEPS", 3)
     monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    setting = bench.BenchSetting("hex8", 2, (device,), concurrent=7, seconds=0.1, rounds=1)
-    bench.work(setting, device, 3, context.Barrier(1), sending)
-    told = receiving.recv()
-    assert list(told.alone) == [share, 2 * share, 4 * share]
-    assert min(told.selfplay, *told.alone.values()) > 0
+    subject = BenchSubject("selfplay", "hex8", 2, device)
+    time = MeasureTime(rounds=1, evaluator_alone=True)
+    waits: list[None] = []
+    job = BenchJob(subject, BenchSetting(7), time, 3, lambda: waits.append(None))
+    with bench.prepared(job) as workload:
+        assert workload.precision == "float32"
+        rates = workload.run(0.1)
+    names = [f"alone_{factor * share}" for factor in (1, 2, 4)]
+    assert list(rates) == ["evaluations", "games", "decisions", *names]
+    assert len(waits) == 3
+    assert min(rates["evaluations"], *(rates[name] for name in names)) > 0
     assert seeds == [3 * lines + line for line in range(lines)]
     assert len(made) == lines
     assert [len(one.threads) for one in made] == [1] * lines
     assert len(set.union(*(one.threads for one in made))) == lines
-    assert all(one.most == 4 * share for one in made)
+    assert all(one.most == (4 if device == "cpu" else 1) * share for one in made)
+    found = Measurement(BenchSetting(7), (rates,), 10**6, 10, "float32")
+    document = bench.report(subject, [device], found)
+    assert list(document["evaluator_evals_per_s"]) == [str(factor * share) for factor in (1, 2, 4)]
+    best = max(document["evaluator_evals_per_s"].values())
+    assert document["ratio"] == pytest.approx(document["selfplay_evals_per_s"] / best)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.bench import bench
-from ringrift_cli.bench.bench import Effort
-from ringrift_cli.bench.subject import Measured, Rates, Setting, Subject
+from ringrift_cli.bench import discover as bench
+from ringrift_cli.bench.measure import (
+    BenchSetting,
+    BenchSubject,
+    Measurement,
+    MeasureTime,
+    Rates,
+)
 from ringrift_cli.nn.checkpoint import save as save_model
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.runtime.machine import device_name
@@ -33,24 +38,24 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def faked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Subject, Setting, Effort]]:
+def faked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[BenchSubject, BenchSetting, MeasureTime]]:
     """No clock: a batch of n makes 1000 n / (n + 1) a second, and takes 100 + n MB."""
     asked = []
 
     def measured(
-        subject: Subject, setting: Setting, effort: Effort, advance: Callable[[], None]
-    ) -> Measured:
-        asked.append((subject, setting, effort))
+        subject: BenchSubject, setting: BenchSetting, time: MeasureTime, advance: Callable[[], None]
+    ) -> Measurement:
+        asked.append((subject, setting, time))
         rate = 1000.0 * setting.batch / (setting.batch + 1)
-        rates: Rates = {subject.counted: rate, "decisions": rate / 10}
+        rates: Rates = {subject.unit.removesuffix("/s"): rate, "decisions": rate / 10}
         if subject.kind == "search":
             rates["free_simulations"] = 5 * rate
-        for _ in range(effort.rounds):
+        for _ in range(time.rounds):
             advance()
         memory = (100 + setting.batch) * MB
-        return Measured(setting, (rates,) * effort.rounds, memory, 100 * MB)
+        return Measurement(setting, (rates,) * time.rounds, memory, 100 * MB)
 
-    monkeypatch.setattr(bench, "measured", measured)
+    monkeypatch.setattr("ringrift_cli.bench.measure.measure", measured)
     return asked
 
 
@@ -88,7 +93,7 @@ def test_self_play_uses_what_was_discovered(
 def test_a_ladder_as_a_table(ringrift: Ringrift, faked: list[object]) -> None:
     run = ringrift("bench", "search", *TINY, "--discover", "--memory", 1, "--rounds", 2)
     assert run.code == 0
-    what, device, _, head, *rungs, _, saved = run.out.splitlines()
+    what, device, head, *rungs, saved = run.out.splitlines()
     assert what == "search on hex8 with 2 players, network tiny"
     assert device == f"{DEVICE}; 1.0 GB at most"
     assert head.split()[:2] == ["batch", "simulations/s"]
@@ -118,7 +123,7 @@ def test_what_does_not_fit_is_told(ringrift: Ringrift, faked: list[object]) -> N
     run = ringrift("bench", "engine", "--discover", "--memory", 3)
     assert run.code == 0
     assert "batch 4,096 would take about 4.2 GB of 3.0: skipped." in run.err
-    assert "   would take about 4.2 GB of 3.0" in run.out
+    assert "  would take about 4.2 GB of 3.0\n" in run.out
     run = ringrift("bench", "engine", "--discover", "--memory", 1)
     assert run.code == 1
     assert "No setting fits in 1.0 GB" in run.err
@@ -151,19 +156,21 @@ def test_of_training_threads_and_precision_are_saved(
 # ---- one setting --------------------------------------------------------------------------------
 
 
-def test_one_setting(ringrift: Ringrift, faked: list[tuple[Subject, Setting, Effort]]) -> None:
+def test_one_setting(
+    ringrift: Ringrift, faked: list[tuple[BenchSubject, BenchSetting, MeasureTime]]
+) -> None:
     run = ringrift("bench", "search", *TINY, "--batch", 9, "--seconds", 7, "--json")
     [one] = json.loads(run.out)["devices"]
     assert (one["batch"], one["simulations_per_s"], one["free_to_network"]) == (9, 900.0, 5.0)
-    assert faked[0][1:] == (Setting(9), Effort(7.0, 3))
+    assert faked[0][1:] == (BenchSetting(9), MeasureTime(7.0, 3))
     run = ringrift("bench", "search", *TINY, "--batch", 9)
-    assert "900.0 simulations/s" in run.out
-    assert "4,500.0 simulations/s, with a judge that costs nothing" in run.out
-    assert "5.0 times as many" in run.out
+    assert "900.0  simulations/s" in run.out
+    assert "4,500.0  simulations/s, with an evaluator that costs nothing" in run.out
+    assert "5.0  times as many" in run.out
 
 
 def test_by_itself_it_takes_what_a_profile_says(
-    ringrift: Ringrift, faked: list[tuple[Subject, Setting, Effort]]
+    ringrift: Ringrift, faked: list[tuple[BenchSubject, BenchSetting, MeasureTime]]
 ) -> None:
     run = ringrift("bench", "train", *TINY, "-v")
     assert f"Threads and precision: no profile of {DEVICE}." in run.err
@@ -172,7 +179,7 @@ def test_by_itself_it_takes_what_a_profile_says(
     save(DEVICE, entry(kind="search"))
     assert ringrift("bench", "search", *TINY).code == 0
     assert [setting for _, setting, _ in faked] == [
-        Setting(256), Setting(256, 1, "bfloat16"), Setting(24),
+        BenchSetting(256), BenchSetting(256, 1, "bfloat16"), BenchSetting(24),
     ]  # fmt: skip
 
 
@@ -180,13 +187,13 @@ def test_by_itself_it_takes_what_a_profile_says(
 
 
 def test_a_profile_that_holds(
-    ringrift: Ringrift, faked: list[tuple[Subject, Setting, Effort]]
+    ringrift: Ringrift, faked: list[tuple[BenchSubject, BenchSetting, MeasureTime]]
 ) -> None:
     save(DEVICE, entry(throughput=980.0))
     run = ringrift("bench", "selfplay", *TINY, "--validate")
     assert run.code == 0
     assert run.out.startswith("selfplay on hex8 with 2 players, network tiny reaches 960 eval")
-    assert faked[0][1:] == (Setting(24), Effort(2.0, 5))
+    assert faked[0][1:] == (BenchSetting(24), MeasureTime(2.0, 5))
     told = json.loads(ringrift("bench", "selfplay", *TINY, "--validate", "--json").out)
     assert told["holds"]
     assert told["devices"][0]["ratio"] == pytest.approx(960 / 980)
@@ -248,7 +255,7 @@ def test_a_damaged_profile_is_told_before_anything_is_measured(
         ("engine --all --discover", "--all is for cores alone"),
         ("engine --rounds 3", "--rounds is for --batch, --discover and --validate"),
         ("search --batch 0", "'0' is not a whole number of 1 or more"),
-        ("train --size giant --gpus none", "Unknown network size 'giant'"),
+        ("train --size giant --gpus none", "network.size is 'giant', expected one of tiny"),
         ("search --model missing.json --gpus none", "There is no file missing.json"),
     ],
 )

@@ -13,7 +13,7 @@ from ringrift_cli.players.player import Decisions
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.tune.games import Round, Stopped, derived, opening_rows, play_out
+from ringrift_cli.tune.games import GameRound, TuningStopped, derived, opening_rows, play_out
 
 
 def default_weights(board: str = "hex8", players: int = 2) -> FloatArray:
@@ -29,7 +29,7 @@ def some_weights(number: int, seed: int) -> FloatArray:
 def test_identical_candidates_win_identical_games() -> None:
     """Common random numbers: what differs between two candidates is their weights alone."""
     one, other = some_weights(2, seed=1)
-    round_ = Round("hex8", 2, 7, some_weights(3, seed=2), np.array([0, 1, 2, 0]))
+    round_ = GameRound("hex8", 2, 7, some_weights(3, seed=2), np.array([0, 1, 2, 0]))
     won = round_.play(np.array([one, other, one]))
     assert won.shape == (3, 4, 2)
     assert (won[0] == won[2]).all()
@@ -40,16 +40,16 @@ def test_identical_candidates_win_identical_games() -> None:
 
 def test_other_seeds_are_other_games() -> None:
     weights, meets = some_weights(2, seed=1), np.zeros(8, np.int64)
-    won = [Round("hex8", 2, seed, weights[1:], meets).play(weights[:1]) for seed in (1, 1, 2)]
+    won = [GameRound("hex8", 2, seed, weights[1:], meets).play(weights[:1]) for seed in (1, 1, 2)]
     assert (won[0] == won[1]).all()
     assert (won[0] != won[2]).any()
 
 
 def test_a_round_goes_on_where_another_ends() -> None:
     weights, meets = some_weights(2, seed=3), np.zeros(6, np.int64)
-    whole = Round("hex8", 2, 5, weights[1:], meets).play(weights[:1])
+    whole = GameRound("hex8", 2, 5, weights[1:], meets).play(weights[:1])
     parts = [
-        Round("hex8", 2, 5, weights[1:], meets[:count], first).play(weights[:1])
+        GameRound("hex8", 2, 5, weights[1:], meets[:count], first).play(weights[:1])
         for first, count in ((0, 4), (4, 2))
     ]
     assert (np.concatenate(parts, axis=1) == whole).all()
@@ -80,8 +80,8 @@ def test_the_candidate_takes_every_seat_once(players: int) -> None:
     """Weights that only want to be blocked lose in every seat, and their mirror image wins."""
     good = default_weights("square8", players)
     meets = np.zeros(6, np.int64)
-    weak = Round("square8", players, 1, good[None], meets).play(-good[None])
-    strong = Round("square8", players, 1, -good[None], meets).play(good[None])
+    weak = GameRound("square8", players, 1, good[None], meets).play(-good[None])
+    strong = GameRound("square8", players, 1, -good[None], meets).play(good[None])
     assert weak.shape == strong.shape == (1, 6, players)
     assert weak.mean() < 0.5 / players
     assert (strong.mean(axis=(0, 1)) > 1 / players).all()
@@ -109,8 +109,8 @@ def test_stopping_voids_the_games_in_hand() -> None:
         return len(asked) > 3
 
     weights = some_weights(2, seed=1)
-    with pytest.raises(Stopped):
-        Round("hex8", 2, 0, weights[1:], np.zeros(2, np.int64)).play(weights[:1], after_three)
+    with pytest.raises(TuningStopped):
+        GameRound("hex8", 2, 0, weights[1:], np.zeros(2, np.int64)).play(weights[:1], after_three)
     assert len(asked) == 4
 
 

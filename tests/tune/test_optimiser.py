@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -54,3 +58,17 @@ def test_a_fitness_that_is_no_number_is_refused() -> None:
     optimiser.ask()
     with pytest.raises(ValueError, match="not finite"):
         optimiser.tell([float("nan")] * 20, [0.0] * 3)
+
+
+@pytest.mark.parametrize("backend", ["module://no_such_package.backend", "no_such_backend"])
+def test_a_backend_of_matplotlib_that_does_not_exist_changes_nothing(backend: str) -> None:
+    """pycma imports pyplot; pictures are drawn without it."""
+    program = (
+        "from ringrift_cli.tune.optimiser import Optimiser; Optimiser(3, 0.3, 6, 1).ask()\n"
+        "from ringrift_cli.plotting import new_figure, picture\n"
+        "figure = new_figure(1, 1); figure.subplots()\n"
+        "assert picture(figure, 'png').startswith(b'\\x89PNG')\n"
+        "assert picture(figure, 'svg').startswith(b'<?xml')\n"
+    )
+    environment = {**os.environ, "MPLBACKEND": backend}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=120)

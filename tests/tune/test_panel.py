@@ -7,15 +7,15 @@ import pytest
 
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.tune.panel import MOST_WINNERS, Winner, panel
-from ringrift_cli.tune.settings import Setting
+from ringrift_cli.tune.setup import TuningSetup
 
 DEFAULT = profile_named("default", "hex8", 2)
 
 
-def setting(start_factor: float = 1.0) -> Setting:
-    plain = Setting("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 0)
+def setting(start_factor: float = 1.0) -> TuningSetup:
+    plain = TuningSetup("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 0)
     start = plain.profile("start", DEFAULT.array * start_factor)
-    return Setting("hex8", 2, start, DEFAULT, 6, 2, 0.3, 0)
+    return TuningSetup("hex8", 2, start, DEFAULT, 6, 2, 0.3, 0)
 
 
 def winners(count: int) -> list[Winner]:

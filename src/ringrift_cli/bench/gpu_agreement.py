@@ -1,6 +1,6 @@
 """Whether a GPU and the CPU agree: on games, features, evaluations, searches and the heuristic.
 
-What the rules decide must be equal, word for word. What a network says must be near.
+What the rules decide must be equal, bit for bit; the outputs of a network must be close.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ringrift_cli.search.cuda.forest import DeviceForest
 from ringrift_cli.search.forest import Forest
 
 LARGE = 100  # cells
-MOST_DIFFERENCE = 1e-3  # of float32; tf32 is off
+MAX_DIFFERENCE = 1e-3  # of float32; tf32 is off
 SHARPER = 30.0
 SEED = 2026
 Batch = tuple[IntArray, IntArray, LongArray]
@@ -59,49 +59,40 @@ class Agreement:
     board: str
     players: int
     games: int  # compared
-    games_differing: int
-    masks_differing: int  # positions
-    features_differing: int  # positions
-    heuristic_differing: int  # games
-    searches_differing: int  # games
-    logits: float  # greatest difference, float32
-    chances: float
-    half_logits: float  # the same in half precision
-    half_chances: float
+    differing: dict[str, int]  # games, masks, features, heuristic games, searches
+    exact: tuple[float, float]  # greatest difference of a logit and of a chance, in float32
+    half: tuple[float, float]  # the same in half precision
 
     @property
     def holds(self) -> bool:
-        counts = (
-            self.games_differing, self.masks_differing, self.features_differing,
-            self.heuristic_differing, self.searches_differing,
-        )  # fmt: skip
-        near = self.logits < MOST_DIFFERENCE and self.chances < MOST_DIFFERENCE  # no NaN is
-        return sum(counts) == 0 and near
+        near = all(difference < MAX_DIFFERENCE for difference in self.exact)  # NaN is not
+        return near and not any(self.differing.values())
 
 
 def agreement(board: str, players: int, device: str, extent: Extent) -> Agreement:
     """Compares one configuration."""
     there, large = Device(device), len(board_named(board).cells) > LARGE
-    rows, actions, offsets = sample(board, players, extent.positions)
+    asked = rows, _, offsets = sample(board, players, extent.positions)
     choice = rows[np.diff(offsets) > 1]
     searched = choice[:: -(-len(choice) // extent.searches[large])]
     batch = DeviceBatch(board, players, len(rows), there)
     batch.rows.copy_(there.moved(rows))
-    exact = evaluations(board, players, batch, (rows, actions, offsets), "float32")
-    half = evaluations(board, players, batch, (rows, actions, offsets), half_precision(device))
+    games, heuristic_games = extent.games[large], extent.heuristic_games[large]
     return Agreement(
         board,
         players,
-        extent.games[large],
-        games_differing(board, players, there, extent.games[large], extent.log),
-        masks_differing(batch, board, players, rows),
-        features_differing(batch, board, players, rows),
-        heuristic_differing(
-            board, players, there, extent.heuristic_games[large], extent.heuristic_plies
-        ),
-        searches_differing(board, players, there, searched, extent),
-        *exact,
-        *half,
+        games,
+        {
+            "games": games_differing(board, players, there, games, extent.log),
+            "masks": masks_differing(batch, board, players, rows),
+            "features": features_differing(batch, board, players, rows),
+            "heuristic": heuristic_differing(
+                board, players, there, heuristic_games, extent.heuristic_plies
+            ),
+            "search": searches_differing(board, players, there, searched, extent),
+        },
+        evaluation_differences(board, players, batch, asked, "float32"),
+        evaluation_differences(board, players, batch, asked, half_precision(device)),
     )
 
 
@@ -186,19 +177,19 @@ def half_precision(device: str) -> str:
     return "bfloat16"
 
 
-def evaluations(
+def evaluation_differences(
     board: str, players: int, batch: DeviceBatch, asked: Batch, precision: str
 ) -> tuple[float, float]:
     """Greatest difference of a logit and of a chance to the network on the CPU in float32.
 
-    Of the two ways in which a network on a GPU is asked: by a search of the CPU (nn/folded.py), and
-    by one on the GPU (nn/cuda/evaluator.py). `asked` are the positions of the batch.
+    Both for searches on the CPU (nn/folded.py) and on the GPU (nn/cuda/evaluator.py). `asked` are
+    the positions of the batch.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
     network = Network(architecture("small", board, players)).eval()
-    with torch.no_grad():  # a new network is near uniform: say something
+    with torch.no_grad():  # a new network is near uniform: sharpen it
         for last in (network.policy_here, network.policy_there, network.value.weight):
             last.mul_(SHARPER)
     rows, actions, offsets = asked

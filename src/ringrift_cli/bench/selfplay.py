@@ -1,36 +1,34 @@
-"""How much of its evaluator self-play uses: both measured in turn, in the same processes.
+"""Self-play as it is in earnest, and how much of its evaluator's own speed it keeps.
 
-Each process plays in as many lines as in real self-play (generate_worker.py), each in a thread of
-its own, and keeps what its searches asked for. Then it alternates: a round of self-play, a round in
-which the evaluators answer kept questions and nothing else happens, in batches of several sizes. On
-a GPU no question comes back to be asked again: there the network is measured alone (gpu_bench.py).
-All processes are in the same kind of round at the same time, so both are measured on a machine that
-is equally busy.
+Each process plays in as many lines as real self-play (selfplay/worker.py), each in a thread of its
+own. With `MeasureTime.evaluator_alone` rounds alternate: self-play, then the evaluators answer kept
+queries and nothing else happens, in batches of several sizes. On a GPU no query comes back to be
+repeated: there the network is measured alone (gpu.py). All processes are in the same part of a
+round at the same time, so both are measured on a machine that is equally busy.
 """
 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import signal
 import statistics
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from multiprocessing.synchronize import Barrier
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.bench.measure import (
+    BenchJob,
+    BenchSubject,
+    Measurement,
+    Rates,
+    Workload,
+)
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.runtime.machine import TooLittleMemory, peak_bytes
-from ringrift_cli.runtime.processes import SOON, ProcessGroup
 from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
@@ -39,164 +37,24 @@ from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.selfplay.worker import lines_on
 from ringrift_cli.settings import SelfPlay
 
-if TYPE_CHECKING:
-    from ringrift_cli.bench.gpu import NetworkAlone
-
-KEPT = 64  # batches that the evaluator is asked again
-FACTORS = (1, 2, 4)  # of the batch that a line of self-play makes, for the evaluator alone
+KEPT = 64  # batches that the evaluator answers again
+FACTORS = (1, 2, 4)  # of the batch of a line, for the evaluator alone
 WARM_STEPS = 80  # searches of all depths are under way then
-PATIENCE = 300.0  # seconds for a process to begin or end a round
+ALONE = "alone_"  # and a batch size: the rate of the evaluator alone
 
 Batch = tuple[IntArray, IntArray, LongArray]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class BenchSetting:
-    """What is measured. Without a `model` the network is a new one of `size`."""
-
-    board: str
-    players: int
-    devices: tuple[str, ...]
-    size: str = "small"
-    model: str | None = None
-    concurrent: int = 128  # games at a time in each process
-    seconds: float = 4.0  # of a round
-    rounds: int = 3
-    factors: tuple[int, ...] = FACTORS  # none: the evaluator is not measured alone
-
-
-@dataclass(frozen=True)
-class SelfPlaySpeed:
-    """Evaluations a second over all processes, in the best round of each."""
-
-    setting: BenchSetting
-    precision: str
-    games: float  # a second
-    decisions: float  # a second
-    selfplay: float
-    alone: dict[int, float]  # by batch size
-    ratio: float | None  # the median over the rounds; None if nothing was measured alone
-    rounds: tuple[float, ...]  # evaluations a second of self-play in each round
-    memory: int  # bytes that the processes held at most, all together
-    before: int  # bytes of these that they held before there were games
-
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "board": self.setting.board,
-            "players": self.setting.players,
-            "devices": list(self.setting.devices),
-            "network": self.setting.model or self.setting.size,
-            "precision": self.precision,
-            "concurrent": self.setting.concurrent,
-            "games_per_s": self.games,
-            "decisions_per_s": self.decisions,
-            "selfplay_evals_per_s": self.selfplay,
-            "evaluator_evals_per_s": {str(size): rate for size, rate in self.alone.items()},
-            "ratio": self.ratio,
-            "memory_bytes": self.memory,
-        }
-
-
-@dataclass(frozen=True)
-class _Round:
-    """What one process did in one round of each kind."""
-
-    games: float
-    decisions: float
-    selfplay: float
-    alone: dict[int, float]
-    precision: str
-    memory: int  # bytes that the process held at most
-    before: int  # bytes of these that it held before there were games
-
-
-def measure(setting: BenchSetting, advance: Callable[[], None] = lambda: None) -> SelfPlaySpeed:
-    """Runs the rounds; `advance` is told of each.
-
-    `TooLittleMemory` if the games do not fit, another `RingriftError` if a process fails.
-    """
-    if setting.rounds < 1 or setting.seconds <= 0:
-        raise UsageError("A measurement takes a round or more, and a time above 0.")
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(setting.devices))
-    receivers = []
-    with ProcessGroup(context, len(setting.devices)) as group:
-        for number, device in enumerate(setting.devices):
-            receiving, sending = context.Pipe(duplex=False)
-            name = f"ringrift-bench-{number}"
-            group.start(work, setting, device, number, barrier, sending, name=name)
-            sending.close()
-            receivers.append(receiving)
-        rounds = []
-        for _ in range(setting.rounds):
-            rounds.append(_heard(receivers, group.processes))
-            advance()
-        return _speed(setting, rounds)
-
-
-def _heard(receivers: list[Connection], processes: list[SpawnProcess]) -> list[_Round]:
-    """What all processes did in a round; the error of the first that says one."""
-    told: list[_Round] = []
-    errors: list[RingriftError] = []
-    ended: list[SpawnProcess] = []
-    for receiving, process in zip(receivers, processes, strict=True):
-        try:
-            heard = receiving.recv()
-        except EOFError:
-            ended.append(process)
-            continue
-        (errors if isinstance(heard, RingriftError) else told).append(heard)
-    if errors:
-        raise errors[0]
-    if ended:
-        raise ended_early(ended[0])
-    return told
-
-
-def ended_early(process: SpawnProcess) -> RingriftError:
-    """Why a process of a measurement told nothing more."""
-    process.join(SOON)
-    if process.exitcode == -signal.SIGKILL:
-        return TooLittleMemory("A process of the measurement was killed, as for lack of memory.")
-    return RingriftError(
-        f"A process of the measurement ended with exit code {process.exitcode} before it was done."
-    )
-
-
-def _speed(setting: BenchSetting, rounds: list[list[_Round]]) -> SelfPlaySpeed:
-    sizes = rounds[0][0].alone
-
-    def rates(of: Callable[[_Round], float]) -> list[float]:
-        return [sum(of(each) for each in together) for together in rounds]
-
-    alone = {size: rates(lambda r, size=size: r.alone[size]) for size in sizes}  # type: ignore[misc]
-    played = rates(lambda r: r.selfplay)
-    ratio = None
-    if sizes:
-        saturated = [max(alone[size][i] for size in sizes) for i in range(len(rounds))]
-        ratio = statistics.median(a / b for a, b in zip(played, saturated, strict=True))
-    return SelfPlaySpeed(
-        setting,
-        rounds[0][0].precision,
-        max(rates(lambda r: r.games)),
-        max(rates(lambda r: r.decisions)),
-        max(played),
-        {size: max(found) for size, found in alone.items()},
-        ratio,
-        tuple(played),
-        sum(one.memory for one in rounds[-1]),
-        sum(one.before for one in rounds[-1]),
-    )
-
-
 class _Keeping:
-    """An evaluator that keeps its last questions."""
+    """An evaluator that keeps its first queries."""
 
     def __init__(self, evaluator: Any) -> None:
         self.evaluator = evaluator
         self.kept: list[Batch] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.evaluator, name)
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
@@ -207,90 +65,42 @@ class _Keeping:
         return found
 
 
-class _Line:
-    """A line of games, and what it kept for its evaluator to be asked again."""
+class PlayLine:
+    """Concurrent games of self-play on a device, one for each tree of `forest`."""
 
     def __init__(
-        self, setting: BenchSetting, evaluator: Any, share: int, seed: int, device: str = "cpu"
+        self,
+        subject: BenchSubject,
+        play: SelfPlay,
+        forest: Searches,
+        seed: int,
+        rows: IntArray | None = None,
     ) -> None:
-        self.evaluator = evaluator
-        self._keeping = _Keeping(evaluator)
-        self._questions: list[Batch] = []
-        play, tickets = SelfPlay(), itertools.count()
-        forest: Searches
-        if device == "cpu":
-            forest = on_cpu(setting.board, setting.players, play, self._keeping, share)
-        else:
-            network = evaluator.network
-            forest = on_gpu(setting.board, setting.players, play, network, share, device)
+        """`rows`, [N, row size], are the positions that the games begin with."""
+        tickets = itertools.count()
         self._actor = Actor(
-            setting.board, setting.players, play, forest, lambda: next(tickets), seed=seed
+            subject.board, subject.players, play, forest, lambda: next(tickets), seed=seed
         )
-        rows = positions_under_way(setting.board, setting.players, share, seed)
-        for slot, row in enumerate(rows):
+        for slot, row in enumerate(() if rows is None else rows):
             self._actor.resume(slot, row, slot)
 
-    def warm_up(self) -> None:
-        for _ in range(WARM_STEPS):
+    def warm_up(self, steps: int) -> None:
+        for _ in range(steps):
             self._actor.step()
-        self._keeping.kept.clear()
 
-    def play(self, seconds: float) -> tuple[float, float, float]:
-        """Games, decisions and evaluations a second."""
-        counts = self._actor.counts
-        before = counts.games, counts.decisions, counts.evaluations
+    def play(self, seconds: float) -> Rates:
+        """Evaluations, games and decisions per second."""
+        names = ("evaluations", "games", "decisions")
+        before = [getattr(self._actor.counts, name) for name in names]
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
             self._actor.step()
         spent = time.perf_counter() - start
-        return (
-            (counts.games - before[0]) / spent,
-            (counts.decisions - before[1]) / spent,
-            (counts.evaluations - before[2]) / spent,
-        )
-
-    def join(self, factor: int) -> None:
-        """Makes the questions of `ask` of what was kept, `factor` batches in one."""
-        kept = self._keeping.kept
-        groups = [kept[i : i + factor] for i in range(0, len(kept), factor)]
-        self._questions = [joined(group) for group in groups if len(group) == factor]
-
-    def ask(self, seconds: float) -> float:
-        """Evaluations a second, of the evaluator alone."""
-        done, start = 0, time.perf_counter()
-        for batch in itertools.cycle(self._questions):
-            self.evaluator.evaluate(*batch)
-            done += len(batch[0])
-            if time.perf_counter() - start >= seconds:
-                break
-        return done / (time.perf_counter() - start)
+        counts = [getattr(self._actor.counts, name) for name in names]
+        return {n: (c - b) / spent for n, c, b in zip(names, counts, before, strict=True)}
 
 
-class _GpuLine(_Line):
-    """A line of games whose network is on the GPU with them."""
-
-    def __init__(
-        self, setting: BenchSetting, evaluator: Any, share: int, seed: int, device: str
-    ) -> None:
-        super().__init__(setting, evaluator, share, seed, device)
-        self._setting, self._share, self._device = setting, share, device
-        self._alone: NetworkAlone | None = None
-
-    def join(self, factor: int) -> None:
-        from ringrift_cli.bench.gpu import NetworkAlone
-        from ringrift_cli.game.cuda.device import Device
-
-        self._alone = NetworkAlone(
-            self.evaluator.network, self._setting.board, self._setting.players,
-            factor * self._share, Device(self._device),
-        )  # fmt: skip
-
-    def ask(self, seconds: float) -> float:
-        assert self._alone is not None
-        return self._alone.rate(seconds)
-
-
-def joined(batches: list[Batch]) -> Batch:
+def joined(batches: Sequence[Batch]) -> Batch:
     """One batch of several."""
     ends = np.cumsum([0, *(len(actions) for _, actions, _ in batches)])
     offsets = [offsets[:-1] + end for (_, _, offsets), end in zip(batches, ends, strict=False)]
@@ -301,78 +111,120 @@ def joined(batches: list[Batch]) -> Batch:
     )
 
 
-def work(
-    setting: BenchSetting, device: str, number: int, barrier: Barrier, outbox: Connection
-) -> None:
-    """The main function of a process."""
+@contextmanager
+def in_threads(count: int) -> Iterator[Callable[[Sequence[Callable[[], T]]], list[T]]]:
+    """A function that calls `count` others at the same time, the first in this thread."""
+    with ThreadPoolExecutor(max(1, count - 1)) as pool:
+
+        def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+            others = [pool.submit(call) for call in calls[1:]]
+            return [calls[0](), *(other.result() for other in others)]
+
+        yield together
+
+
+def summed(rates: Sequence[Rates]) -> Rates:
+    """The rates of several lines or processes together."""
+    return {name: sum(one[name] for one in rates) for name in rates[0]}
+
+
+@contextmanager
+def prepared(job: BenchJob) -> Iterator[Workload]:
+    """See `SubjectModule`."""
     import torch
 
-    try:
-        _measure(setting, device, number, barrier, outbox)
-    except RingriftError as error:
-        barrier.abort()
-        outbox.send(error)
-    except torch.OutOfMemoryError:
-        barrier.abort()
-        outbox.send(out_of_memory(device, f"{setting.concurrent:,} games at once"))
-    except threading.BrokenBarrierError:
-        pass  # another process says why
-
-
-def out_of_memory(device: str, what: str) -> TooLittleMemory:
-    """The error of a measurement that does not fit."""
-    return TooLittleMemory(f"{device} is out of memory with {what}.")
-
-
-def _measure(
-    setting: BenchSetting, device: str, number: int, barrier: Barrier, outbox: Connection
-) -> None:
-    import torch
-
+    subject, play = job.subject, SelfPlay()
+    board, players, device = subject.board, subject.players, subject.device
     if device == "cpu":
         torch.set_num_threads(1)
-    before = peak_bytes(device) if device == "cpu" else 0
     count = lines_on(device)
-    share = -(-setting.concurrent // count)
-    seeds = [number * count + i for i in range(count)]
-    kind = _Line if device == "cpu" else _GpuLine
-    part = setting.seconds / max(1, len(setting.factors))
-    network = (setting.board, setting.players, setting.size, setting.model, device)
-    lines = [kind(setting, evaluator_for(*network), share, seed, device) for seed in seeds]
-    with ThreadPoolExecutor(max(1, count - 1)) as pool:
-        _each(pool, lines, _Line.warm_up)
-        for _ in range(setting.rounds):
-            barrier.wait(PATIENCE)
-            played = _each(pool, lines, lambda line: line.play(setting.seconds))
-            alone = {}
-            for factor in setting.factors:
-                for line in lines:
-                    line.join(factor)
-                barrier.wait(PATIENCE)
-                rates = _each(pool, lines, lambda line: line.ask(part))
-                alone[factor * share] = sum(rates)
-            games, decisions, evaluations = (sum(rates) for rates in zip(*played, strict=True))
-            precision = lines[0].evaluator.precision
-            memory = peak_bytes(device)
-            outbox.send(_Round(games, decisions, evaluations, alone, precision, memory, before))
+    share = -(-job.setting.batch // count)
+    lines, evaluators = [], []
+    for seed in range(job.process * count, (job.process + 1) * count):
+        evaluators.append(_Keeping(evaluator_for(subject)))
+        forest: Searches
+        if device == "cpu":
+            forest = on_cpu(board, players, play, evaluators[-1], share)
+        else:
+            forest = on_gpu(board, players, play, evaluators[-1].network, share, device)
+        rows = positions_under_way(board, players, share, seed)
+        lines.append(PlayLine(subject, play, forest, seed, rows))
+    with in_threads(count) as together:
+        together([partial(line.warm_up, WARM_STEPS) for line in lines])
+        for evaluator in evaluators:
+            evaluator.kept.clear()
+
+        def run(seconds: float) -> Rates:
+            played = summed(together([partial(line.play, seconds) for line in lines]))
+            if not job.time.evaluator_alone:  # games end too seldom for short rounds
+                return {"evaluations": played["evaluations"]}
+            for factor in FACTORS:
+                alone = [_alone(subject, evaluator, factor, share) for evaluator in evaluators]
+                job.wait()
+                rates = together([partial(rate, seconds / len(FACTORS)) for rate in alone])
+                played[f"{ALONE}{factor * share}"] = sum(rates)
+            return played
+
+        yield Workload(run, evaluators[0].precision)
 
 
-def _each(pool: ThreadPoolExecutor, lines: list[_Line], work: Callable[[_Line], T]) -> list[T]:
-    """What `work` says of each line, all at the same time; the first one is this thread's."""
-    others = [pool.submit(work, line) for line in lines[1:]]
-    return [work(lines[0]), *(other.result() for other in others)]
+def _alone(
+    subject: BenchSubject, evaluator: _Keeping, factor: int, share: int
+) -> Callable[[float], float]:
+    """Prepares batches of `factor` shares; the function measures evaluations per second."""
+    if subject.device != "cpu":
+        from ringrift_cli.bench.gpu import NetworkAlone
+
+        return NetworkAlone(subject, evaluator.network, factor * share).rate
+    kept = evaluator.kept
+    groups = [kept[i : i + factor] for i in range(0, len(kept), factor)]
+    queries = [joined(group) for group in groups if len(group) == factor]
+
+    def rate(seconds: float) -> float:
+        done, start = 0, time.perf_counter()
+        for batch in itertools.cycle(queries):
+            evaluator.evaluator.evaluate(*batch)
+            done += len(batch[0])
+            if time.perf_counter() - start >= seconds:
+                break
+        return done / (time.perf_counter() - start)
+
+    return rate
 
 
-def evaluator_for(board: str, players: int, size: str, model: str | None, device: str) -> Any:
-    """The evaluator of a model, or of a new network of a size; `UsageError` if there is none."""
+def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) -> dict[str, Any]:
+    """The best rates of self-play and of its evaluator alone, for JSON."""
+    rounds = found.rounds
+    best = {name: max(rates[name] for rates in rounds) for name in rounds[0]}
+    alone = [name for name in best if name.startswith(ALONE)]
+    ratios = [rates["evaluations"] / max(rates[name] for name in alone) for rates in rounds]
+    return {
+        "board": subject.board,
+        "players": subject.players,
+        "devices": list(devices),
+        "network": subject.model or subject.size,
+        "precision": found.precision,
+        "concurrent": found.setting.batch,
+        "games_per_s": best["games"],
+        "decisions_per_s": best["decisions"],
+        "selfplay_evals_per_s": best["evaluations"],
+        "evaluator_evals_per_s": {name.removeprefix(ALONE): best[name] for name in alone},
+        "ratio": statistics.median(ratios),
+        "memory_bytes": found.memory,
+    }
+
+
+def evaluator_for(subject: BenchSubject) -> Any:
+    """The evaluator of a model, or of a new network; `UsageError` if there is none."""
     import torch
 
     from ringrift_cli.nn.evaluator import NetworkEvaluator
     from ringrift_cli.nn.network import Network, architecture
     from ringrift_cli.players.model import checkpoint_named, network_evaluator
 
-    if model is not None:
-        path, _ = checkpoint_named(model, board, players)
+    board, players, device = subject.board, subject.players, subject.device
+    if subject.model is not None:
+        path, _ = checkpoint_named(subject.model, board, players)
         return network_evaluator(path, board, players, device, "auto")
     torch.manual_seed(0)
-    return NetworkEvaluator(Network(architecture(size, board, players)).eval(), device)
+    return NetworkEvaluator(Network(architecture(subject.size, board, players)).eval(), device)

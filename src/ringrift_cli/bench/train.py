@@ -1,4 +1,4 @@
-"""How fast a network trains: loader, both passes, optimiser, on positions of random games."""
+"""Training steps on positions of random games: loader, both passes, optimiser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ringrift_cli.bench.subject import Rates, Round, Setting, Subject
+from ringrift_cli.bench.measure import BenchJob, Rates, Workload
 from ringrift_cli.data.shard import SearchedGame, read_searched, write_searched
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
@@ -75,8 +75,9 @@ def random_data(board: str, players: int, games: int = GAMES) -> TrainData:
 
 
 @contextmanager
-def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
-    """A round of so many seconds; torch.OutOfMemoryError if a GPU has too little memory."""
+def prepared(job: BenchJob) -> Iterator[Workload]:
+    """See `SubjectModule`."""
+    subject, setting = job.subject, job.setting
     if setting.threads is not None:
         torch.set_num_threads(setting.threads)
     options = Train(batch=setting.batch, precision=setting.precision or Train.precision)
@@ -102,4 +103,4 @@ def prepared(subject: Subject, setting: Setting) -> Iterator[Round]:
             return {"samples": done * options.batch / (time.perf_counter() - start)}
 
         steps(0.0, WARM_STEPS)
-        yield steps
+        yield Workload(steps)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,18 +17,20 @@ from ringrift_cli.cli.options import (
     SeedOption,
     VerboseOption,
     check_picture,
+    file_path,
+    setting,
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run
+from ringrift_cli.settings import Run, Tune
 from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
-    from ringrift_cli.tune.journal import Generation, Journal
-    from ringrift_cli.tune.search import Search
-    from ringrift_cli.tune.settings import Setting
-    from ringrift_cli.tune.verdict import Verdict
+    from ringrift_cli.tune.final_test import TuningVerdict
+    from ringrift_cli.tune.journal import Generation, TuningJournal
+    from ringrift_cli.tune.run import TuningRun
+    from ringrift_cli.tune.setup import TuningSetup
 
 GENERATIONS = 80
 PROFILE = "profile.yaml"
@@ -51,7 +52,7 @@ StartOption = Annotated[
     typer.Option(
         "--start",
         metavar="PROFILE",
-        help="Weights to begin with, and to beat: default, tuned or a YAML file.",
+        help="Weights to start from and to beat: default, tuned or a YAML file.",
     ),
 ]
 GenerationsOption = Annotated[
@@ -60,7 +61,7 @@ GenerationsOption = Annotated[
         "--generations",
         parser=whole_number(1),
         metavar="N",
-        help="Generations in all.",
+        help="Total number of generations.",
         show_default=str(GENERATIONS),
     ),
 ]
@@ -70,82 +71,47 @@ MinutesOption = Annotated[
         "--minutes",
         parser=_minutes,
         metavar="M",
-        help="Time for generations in all, instead of their number.",
+        help="Total time of the generations, instead of their number.",
     ),
 ]
-PopulationOption = Annotated[
-    int,
-    typer.Option(
-        "--population", parser=whole_number(6), metavar="K", help="Candidates of a generation."
-    ),
-]
-GamesOption = Annotated[
-    int,
-    typer.Option(
-        "--games",
-        parser=whole_number(1),
-        metavar="G",
-        help="Games of a candidate in a generation at first; whole openings, more under noise.",
-    ),
-]
-SigmaOption = Annotated[
-    float,
-    typer.Option("--sigma", metavar="S", help="First step size, in shares of default weights."),
-]
+PopulationOption = Annotated[int, setting("tune.population", "--population", metavar="K")]
+GamesOption = Annotated[int, setting("tune.games", "--games", metavar="G")]
+SigmaOption = Annotated[float, setting("tune.sigma", "--sigma", metavar="S")]
+Elo0Option = Annotated[float, setting("tune.elo0", "--elo0", metavar="ELO")]
+Elo1Option = Annotated[float, setting("tune.elo1", "--elo1", metavar="ELO")]
+TestGamesOption = Annotated[int, setting("tune.test_games", "--test-games")]
 OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        parser=file_path,
         metavar="FOLDER",
-        help="Where the run is kept.",
+        help="Folder of the run.",
         show_default="runs/cmaes/BOARD-Np",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
+    bool, typer.Option("--resume", help="Continue the run in --out, if there is one.")
 ]
 WriteOption = Annotated[
     Path | None,
     typer.Option(
         "--write",
+        parser=file_path,
         metavar="FILE.yaml",
-        help="Where an accepted profile goes.",
+        help="File for an accepted profile.",
         show_default=f"{PROFILE} in --out",
     ),
 ]
 PlotOption = Annotated[
     Path | None,
     typer.Option(
-        "--plot", metavar="FILE", help="Draw fitness, step size and weights: .png or .svg."
+        "--plot",
+        parser=file_path,
+        metavar="FILE",
+        help="Picture of fitness, step size and weights: .png or .svg.",
     ),
 ]
-Elo0Option = Annotated[
-    float, typer.Option("--elo0", metavar="ELO", help="Final test, H0: so much stronger.")
-]
-Elo1Option = Annotated[
-    float, typer.Option("--elo1", metavar="ELO", help="Final test, H1: so much stronger.")
-]
-TestGamesOption = Annotated[
-    int,
-    typer.Option(
-        "--test-games",
-        parser=whole_number(1),
-        metavar="N",
-        help="Give the final test up after so many games.",
-    ),
-]
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What is asked of a run besides its setting."""
-
-    folder: Path
-    generations: int | None
-    minutes: float | None
-    resume: bool
-    write: Path
-    plot: Path | None
 
 
 def cmaes(
@@ -154,17 +120,17 @@ def cmaes(
     start: StartOption = "default",
     generations: GenerationsOption = None,
     minutes: MinutesOption = None,
-    population: PopulationOption = 64,
-    games: GamesOption = 8,
-    sigma: SigmaOption = 0.8,
+    population: PopulationOption = Tune.population,
+    games: GamesOption = Tune.games,
+    sigma: SigmaOption = Tune.sigma,
     seed: SeedOption = Run.seed,
     out_folder: OutOption = None,
     resume: ResumeOption = False,
     write: WriteOption = None,
     plot: PlotOption = None,
-    elo0: Elo0Option = 0,
-    elo1: Elo1Option = 20,
-    test_games: TestGamesOption = 20_000,
+    elo0: Elo0Option = Tune.elo0,
+    elo1: Elo1Option = Tune.elo1,
+    test_games: TestGamesOption = Tune.test_games,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -193,12 +159,13 @@ def cmaes(
     if minutes is None and generations is None:
         generations = GENERATIONS
     folder = out_folder or Path("runs/cmaes") / f"{board}-{players}p"
-    wanted = _Wanted(folder, generations, minutes, resume, write or folder / PROFILE, plot)
+    profile = write or folder / PROFILE
     out.compile_players()
     from ringrift_cli.players.profiles import profile_named
-    from ringrift_cli.tune.settings import Setting
+    from ringrift_cli.tune.journal import opened
+    from ringrift_cli.tune.setup import TuningSetup
 
-    setting = Setting(
+    setup = TuningSetup(
         board,
         players,
         profile_named(start, board, players),
@@ -211,72 +178,79 @@ def cmaes(
         elo1,
         test_games,
     )
-    _work(out, setting, wanted)
+    with opened(folder, setup.document(), resume=resume) as journal:
+        _work(out, setup, journal, generations, minutes, profile, plot)
 
 
-def _work(out: Output, setting: Setting, wanted: _Wanted) -> None:
-    """Searches, judges, writes and tells."""
+def _work(
+    out: Output,
+    setup: TuningSetup,
+    journal: TuningJournal,
+    generations: int | None,
+    minutes: float | None,
+    profile: Path,
+    plot: Path | None,
+) -> None:
+    """Searches, tests, writes and reports; `typer.Exit` unless a profile was accepted."""
     from ringrift_cli.players.profiles import write_profile
-    from ringrift_cli.tune import journal as tune_journal
-    from ringrift_cli.tune import search as tune
-    from ringrift_cli.tune import verdict as tune_verdict
-    from ringrift_cli.tune.games import Stopped
+    from ringrift_cli.tune.final_test import accepted_profile
+    from ringrift_cli.tune.games import TuningStopped
+    from ringrift_cli.tune.run import restore
 
-    verdict: Verdict | None = None
-    with tune_journal.opened(wanted.folder, setting.document(), resume=wanted.resume) as journal:
-        search = tune.bring_back(setting, journal)
-        if wanted.resume and search.generations:
-            out.note(f"Going on behind generation {search.generations} in {wanted.folder}.")
-        with stop_requested() as signalled:
-            try:
-                _search(out, search, journal, wanted, lambda: bool(signalled()))
-                verdict = _judge(out, search, journal, lambda: bool(signalled()))
-            except Stopped:
-                out.detail("The games in hand are void; they will be played again.")
-            signal = signalled()
-        if wanted.plot and journal.entries:
-            from ringrift_cli.tune.plot import draw
+    verdict: TuningVerdict | None = None
+    run = restore(setup, journal)
+    if run.generations:
+        out.note(f"Going on behind generation {run.generations} in {journal.folder}.")
+    with stop_requested() as signalled:
+        try:
+            _tune(out, run, journal, generations, minutes, lambda: bool(signalled()))
+            verdict = _final_test(out, run, journal, lambda: bool(signalled()))
+        except TuningStopped:
+            out.detail("The games in hand are void; they will be played again.")
+        signal = signalled()
+    if plot and journal.entries:
+        from ringrift_cli.tune.plot import draw
 
-            title = f"{setting.board}, {setting.players} players, seed {setting.seed}"
-            form = wanted.plot.suffix[1:]
-            write_whole(wanted.plot, draw(journal, search.optimiser.mean, title, form))
-        if verdict is not None and verdict.accepted:
-            write_profile(wanted.write, tune_verdict.accepted_profile(setting, verdict))
-        _report(out, setting, search, journal, verdict, wanted)
+        title = f"{setup.board}, {setup.players} players, seed {setup.seed}"
+        write_whole(plot, draw(journal, run.optimiser.mean, title, plot.suffix[1:]))
+    if verdict is not None and verdict.accepted:
+        write_profile(profile, accepted_profile(setup, verdict))
+    _report(out, run, journal, verdict, profile)
     if verdict is None:
         out.note(
-            f"Stopped after {counted(search.generations, 'generation')}:"
+            f"Stopped after {counted(run.generations, 'generation')}:"
             " the same command with --resume goes on there."
         )
         raise stopped(signal)
     if not verdict.accepted:
-        if wanted.write.exists():
-            out.note(f"{wanted.write} is what an earlier test accepted; it stays as it is.")
+        if profile.exists():
+            out.note(f"{profile} is what an earlier test accepted; it stays as it is.")
         out.error(
             "Nothing better was found; no profile was written.",
-            hint=f"--generations {2 * search.generations} --resume, more --games or another --seed",
+            hint=f"--generations {2 * run.generations} --resume, more --games or another --seed",
         )
         raise typer.Exit(1)
 
 
-def _search(
+def _tune(
     out: Output,
-    search: Search,
-    journal: Journal,
-    wanted: _Wanted,
+    run: TuningRun,
+    journal: TuningJournal,
+    generations: int | None,
+    minutes: float | None,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Plays the generations that are missing, and tells how far it is."""
-    from ringrift_cli.tune import search as tune
+    """Plays the generations that are missing, and shows the progress."""
+    from ringrift_cli.tune.run import advance
 
-    seconds = None if wanted.minutes is None else 60 * wanted.minutes
-    total = wanted.generations or int(seconds or 0)
-    began, known, games = time.monotonic(), search.generations, journal.games
-    with out.progress(f"Tuning {search.setting.board} {search.setting.players}p", total) as bar:
+    seconds = None if minutes is None else 60 * minutes
+    total = generations or int(seconds or 0)
+    began, known, games = time.monotonic(), run.generations, journal.games
+    with out.progress(f"Tuning {run.setup.board} {run.setup.players}p", total) as bar:
         shown = min(known if seconds is None else int(journal.seconds), total)
         bar.advance(shown)
 
-        def advance(entry: Generation) -> None:
+        def show(entry: Generation) -> None:
             nonlocal shown
             spent = time.monotonic() - began
             if seconds is None:
@@ -294,78 +268,70 @@ def _search(
             )
             shown = done
 
-        tune.run(
-            search,
+        advance(
+            run,
             journal,
-            generations=wanted.generations,
+            generations=generations,
             seconds=seconds,
-            advance=advance,
+            on_generation=show,
             should_stop=should_stop,
         )
 
 
-def _judge(
-    out: Output, search: Search, journal: Journal, should_stop: Callable[[], bool]
-) -> Verdict:
-    """The verdict; tells how the test stands."""
-    from ringrift_cli.tune import verdict as tune_verdict
+def _final_test(
+    out: Output, run: TuningRun, journal: TuningJournal, should_stop: Callable[[], bool]
+) -> TuningVerdict:
+    """Runs the final test, and shows the progress."""
+    from ringrift_cli.tune.final_test import reach
 
-    with out.progress("Final test", search.setting.test_games) as bar:
+    with out.progress("Final test", run.setup.test_games) as bar:
 
-        def advance(games: int, llr: float) -> None:
-            sprt = search.setting.sprt
+        def show(games: int, llr: float) -> None:
+            sprt = run.setup.sprt
             bar.advance(games, f"llr {llr:+.2f} of {sprt.lower:.2f} and {sprt.upper:.2f}")
 
-        return tune_verdict.reach(search, journal, advance=advance, should_stop=should_stop)
+        return reach(run, journal, advance=show, should_stop=should_stop)
 
 
 def _report(
     out: Output,
-    setting: Setting,
-    search: Search,
-    journal: Journal,
-    verdict: Verdict | None,
-    wanted: _Wanted,
+    run: TuningRun,
+    journal: TuningJournal,
+    verdict: TuningVerdict | None,
+    profile: Path,
 ) -> None:
-    """Prints what a run came to."""
-    rate = journal.games / max(journal.seconds, 1e-9)
+    """Prints the outcome of a run."""
+    setup, rate = run.setup, journal.games / max(journal.seconds, 1e-9)
     accepted = verdict is not None and verdict.accepted
-    document: dict[str, Any] = {
-        "board": setting.board,
-        "players": setting.players,
-        "start": setting.start.name,
-        "seed": setting.seed,
-        "generations": search.generations,
-        "games": journal.games,
-        "seconds": round(journal.seconds, 3),
-        "games_per_second": round(rate, 1),
-        "sigma": search.optimiser.sigma,
-        "out": str(wanted.folder),
-        "stopped": verdict is None,
-        "accepted": accepted,
-        "profile": str(wanted.write) if accepted else None,
-        "verdict": verdict.document() if verdict else None,
-    }
-    done = f"{counted(search.generations, 'generation')}, {counted(journal.games, 'game')}"
-    lines = [f"{done} in {journal.seconds:.0f} s ({rate:,.0f} games/s), kept in {wanted.folder}"]
+    out.text(
+        f"{counted(run.generations, 'generation')}, {counted(journal.games, 'game')} in"
+        f" {journal.seconds:.0f} s ({rate:,.0f} games/s), kept in {journal.folder}"
+    )
     if verdict is not None:
-        lines += [
-            f"  re-test  {name:<10} won {share:6.1%} of {verdict.retest_games} games against a new"
-            " panel"
+        games = f"of {verdict.retest_games} games against a new panel"
+        rows = [
+            ("re-test", name, f"won {share:.1%} {games}")
             for name, share in verdict.entrants.items()
         ]
-        lines.append(
-            f"  test     {verdict.chosen:<10} {verdict.elo_text} against"
-            f" heuristic:{verdict.against} in {verdict.games} games; {_decision(verdict)}"
-        )
+        test = f"{verdict.elo_text} against heuristic:{verdict.against} in {verdict.games} games"
+        out.table([*rows, ("test", verdict.chosen, f"{test}; {verdict.decision_text}")], ("",) * 3)
     if accepted:
-        lines.append(f"Accepted: {wanted.write}")
-    out.result(document, "\n".join(lines))
-
-
-def _decision(verdict: Verdict) -> str:
-    llr = f"llr {verdict.llr:+.2f}"
-    if verdict.decision is None:
-        return f"undecided, {llr}"
-    elo = verdict.elo1 if verdict.decision == "H1" else verdict.elo0
-    return f"{verdict.decision} accepted: {elo:g} Elo, {llr}"
+        out.text(f"Accepted: {profile}")
+    out.result(
+        {
+            "board": setup.board,
+            "players": setup.players,
+            "start": setup.start.name,
+            "seed": setup.seed,
+            "generations": run.generations,
+            "games": journal.games,
+            "seconds": round(journal.seconds, 3),
+            "games_per_second": round(rate, 1),
+            "sigma": run.optimiser.sigma,
+            "out": str(journal.folder),
+            "stopped": verdict is None,
+            "accepted": accepted,
+            "profile": str(profile) if accepted else None,
+            "verdict": verdict.document() if verdict else None,
+        }
+    )

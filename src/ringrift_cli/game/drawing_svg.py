@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from math import sqrt
+from pathlib import Path
+
+import yaml
 
 from ringrift_cli.game.drawing_text import territory_counts, turn_text
 from ringrift_cli.game.notation import PositionText
@@ -50,80 +54,7 @@ SIGN_CORNERS = (
     ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
 )
 
-# Glyphs: advance width, and a path of relative steps from the left end of the base line. Small
-# letters are 5 high, capitals and digits 7.
-GLYPHS: dict[str, tuple[float, str]] = {
-    "0": (4, "m0-2v-3a2 2 0 0 1 4 0v3a2 2 0 0 1-4 0z"),
-    "1": (2.2, "m0-5.4l2.2-1.6v7"),
-    "2": (4, "m.1-5.1a1.95 1.9 0 0 1 3.9 0q0 1.1-.9 2.1l-3 3h3.9"),
-    "3": (4, "m.2-7h3.6l-2.2 2.8a2.15 2.15 0 1 1-1.6 3.3"),
-    "4": (4.2, "m3.1 0v-7l-3.1 5h4.2"),
-    "5": (4, "m3.6-7h-3l-.4 3.4a2.3 2.25 0 1 1-.2 2.7"),
-    "6": (4, "m3-7q-3 2-3 4.9a2 2.1 0 1 0 4 0a2 2.1 0 1 0-4 0"),
-    "7": (4, "m0-7h4l-2.7 7"),
-    "8": (4, "m2-3.8a1.65 1.6 0 1 1 .01 0zm0 0a2 1.9 0 1 0 .01 0z"),
-    "9": (4, "m1 0q3-2 3-4.9a2 2.1 0 1 0-4 0a2 2.1 0 1 0 4 0"),
-    "a": (4, "m4-5v5m0-2.5a2 2.5 0 1 0-4 0a2 2.5 0 1 0 4 0"),
-    "b": (4, "m0-7v7m0-2.5a2 2.5 0 1 1 4 0a2 2.5 0 1 1-4 0"),
-    "c": (3.6, "m3.6-4.2a2.1 2.5 0 1 0 0 3.4"),
-    "d": (4, "m4-7v7m0-2.5a2 2.5 0 1 0-4 0a2 2.5 0 1 0 4 0"),
-    "e": (4, "m0-2.6h4a2 2.5 0 1 0-.6 1.8"),
-    "f": (2.6, "m2.7-6.9q-1.7-.4-1.7 1.5v5.4m-1-5h2.6"),
-    "g": (4, "m4-5v5a2 2 0 0 1-3.6 1.1m3.6-3.6a2 2.5 0 1 0-4 0a2 2.5 0 1 0 4 0"),
-    "h": (4, "m0-7v7m0-3a2 2 0 0 1 4 0v3"),
-    "i": (0, "m0-5v5m0-7v.1"),
-    "j": (1.2, "m1.2-5v5q0 1.8-1.4 1.8m1.4-8.8v.1"),
-    "k": (3.6, "m0-7v7m3.4-5l-3.4 3m1.2-1.05l2.4 3.05"),
-    "l": (0, "m0-7v7"),
-    "m": (6.4, "m0-5v5m0-3.2a1.6 1.8 0 0 1 3.2 0v3.2m0-3.2a1.6 1.8 0 0 1 3.2 0v3.2"),
-    "n": (4, "m0-5v5m0-3a2 2 0 0 1 4 0v3"),
-    "o": (4, "m0-2.5a2 2.5 0 1 1 4 0a2 2.5 0 1 1-4 0"),
-    "p": (4, "m0-5v7m0-4.5a2 2.5 0 1 1 4 0a2 2.5 0 1 1-4 0"),
-    "q": (4, "m4-5v7m0-4.5a2 2.5 0 1 0-4 0a2 2.5 0 1 0 4 0"),
-    "r": (2.4, "m0-5v5m0-3q.3-2 2.4-2"),
-    "s": (3.3, "m3.1-4.3q-.6-.7-1.6-.7t-1.4 1.2q0 1 1.6 1.3t1.7 1.4q0 1.1-1.7 1.1-1.2 0-1.7-.8"),
-    "t": (2.6, "m1-6.6v5q0 1.6 1.6 1.6m-2.6-5h2.6"),
-    "u": (4, "m0-5v3a2 2 0 0 0 4 0v-3m0 0v5"),
-    "v": (4, "m0-5l2 5 2-5"),
-    "w": (6, "m0-5l1.5 5 1.5-5 1.5 5 1.5-5"),
-    "x": (3.6, "m0-5l3.6 5m0-5l-3.6 5"),
-    "y": (4, "m0-5l2 5m2-5l-2.7 7"),
-    "z": (3.6, "m0-5h3.6l-3.6 5h3.6"),
-    "A": (5, "m0 0l2.5-7 2.5 7m-.9-2.4h-3.2"),
-    "B": (4.2, "m0 0v-7h2.2a1.75 1.75 0 0 1 0 3.5h-2.2m2.2 0a1.9 1.75 0 0 1 0 3.5h-2.2"),
-    "C": (4.6, "m4.6-5.9a2.7 3.5 0 1 0 0 4.8"),
-    "D": (4.6, "m0 0v-7h1.6a3 3.5 0 0 1 0 7z"),
-    "E": (3.6, "m3.6-7h-3.6v7h3.6m-3.6-3.5h3"),
-    "F": (3.6, "m3.6-7h-3.6v7m0-3.5h3"),
-    "G": (4.9, "m4.6-5.9a2.7 3.5 0 1 0 .2 4.4v-1.6h-2.2"),
-    "H": (4.4, "m0 0v-7m4.4 0v7m-4.4-3.5h4.4"),
-    "I": (0, "m0 0v-7"),
-    "J": (2.6, "m2.6-7v5q0 2-1.7 2-.6 0-.9-.3"),
-    "K": (4.2, "m0 0v-7m4 0l-4 4.3m1.4-1.5l2.8 4.2"),
-    "L": (3.4, "m0-7v7h3.4"),
-    "M": (5.4, "m0 0v-7l2.7 4.6 2.7-4.6v7"),
-    "N": (4.4, "m0 0v-7l4.4 7v-7"),
-    "O": (5.4, "m0-3.5a2.7 3.5 0 1 1 5.4 0a2.7 3.5 0 1 1-5.4 0"),
-    "P": (4.2, "m0 0v-7h2.3a1.9 1.9 0 0 1 0 3.8h-2.3"),
-    "Q": (5.4, "m0-3.5a2.7 3.5 0 1 1 5.4 0a2.7 3.5 0 1 1-5.4 0m3.3 1.7l1.9 1.8"),
-    "R": (4.2, "m0 0v-7h2.3a1.9 1.9 0 0 1 0 3.8h-2.3m2.1 0l2 3.2"),
-    "S": (4, "m3.8-5.8q-.7-1.2-2-1.2-1.8 0-1.8 1.7 0 1.4 2 1.8t2 1.9q0 1.6-2 1.6-1.5 0-2.1-1.2"),
-    "T": (4.6, "m2.3 0v-7m-2.3 0h4.6"),
-    "U": (4.4, "m0-7v4.7a2.2 2.3 0 0 0 4.4 0v-4.7"),
-    "V": (5, "m0-7l2.5 7 2.5-7"),
-    "W": (7.2, "m0-7l1.8 7 1.8-6.4 1.8 6.4 1.8-7"),
-    "X": (4.4, "m0-7l4.4 7m0-7l-4.4 7"),
-    "Y": (4.6, "m0-7l2.3 3.6 2.3-3.6m-2.3 3.6v3.4"),
-    "Z": (4.2, "m0-7h4.2l-4.2 7h4.2"),
-    "-": (2.6, "m0-2.8h2.6"),
-    "+": (3.6, "m0-3.5h3.6m-1.8-1.8v3.6"),
-    "*": (3.4, "m1.7-5.5v4m-1.7-3l3.4 2m0-2l-3.4 2"),
-    ":": (0, "m0-4v.1m0 3.3v.1"),
-    "<": (3, "m3-6l-3 2.5 3 2.5"),
-    ">": (3, "m0-6l3 2.5-3 2.5"),
-    "!": (0, "m0-7v4.8m0 2v.1"),
-    "?": (3.4, "m0-5.4a1.75 1.7 0 1 1 2.6 1.5q-.9.6-.9 1.8m0 2v.1"),
-}
+GLYPHS = Path(__file__).with_name("glyphs.yaml")
 GLYPH_GAP = 1.75
 GLYPH_SPACE = 3.6
 UNKNOWN_GLYPH = (3.6, "m0 0v-6h3.6v6z")
@@ -374,6 +305,13 @@ def _caption(board: Board, position: PositionText, top: float) -> list[str]:
     return parts
 
 
+@cache
+def _glyphs() -> dict[str, tuple[float, str]]:
+    """Advance width and path of each letter."""
+    found: dict[str, tuple[float, str]] = yaml.load(GLYPHS.read_text(), yaml.CSafeLoader)
+    return found
+
+
 def _label(
     text: str,
     x: float,
@@ -393,7 +331,7 @@ def _label(
         if letter == " ":
             pen += GLYPH_SPACE
             continue
-        advance, glyph = GLYPHS.get(letter, UNKNOWN_GLYPH)
+        advance, glyph = _glyphs().get(letter, UNKNOWN_GLYPH)
         path += f"M{_n(pen)} 0{glyph}"
         pen += advance + GLYPH_GAP
     scale = height / DIGIT_HEIGHT

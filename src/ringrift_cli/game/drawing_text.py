@@ -83,7 +83,7 @@ def draw_parts(
 ) -> BoardText:
     """The parts of `draw_text`, for another arrangement; `names` of the players, by seat."""
     board = BOARDS[position.board]
-    paint = _ansi if colour else _plain
+    paint = _painter(colour=colour)
     grid = _hex_rows if board.hexagonal else _square_rows
     seats = range(1, position.players + 1)
     return BoardText(
@@ -178,6 +178,10 @@ def _hex_rows(board: Board, position: PositionText, marks: Mapping[int, str]) ->
     return rows[::-1]
 
 
+def _painter(*, colour: bool) -> Paint:
+    return lambda text, style: f"\x1b[{style}m{text}\x1b[0m" if colour else text
+
+
 def _row_text(pieces: list[Piece], paint: Paint) -> str:
     line, width = "", 0
     for column, text, style in pieces:
@@ -186,15 +190,7 @@ def _row_text(pieces: list[Piece], paint: Paint) -> str:
     return line
 
 
-def _plain(text: str, style: str) -> str:
-    return text
-
-
-def _ansi(text: str, style: str) -> str:
-    return f"\x1b[{style}m{text}\x1b[0m"
-
-
-# ---- what stands below it -----------------------------------------------------------------------
+# ---- below the grid -----------------------------------------------------------------------------
 
 
 def _legend(position: PositionText, marked: bool) -> list[str]:

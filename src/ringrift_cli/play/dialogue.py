@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ringrift_cli.errors import OutputError, RingriftError
 from ringrift_cli.play.choices import Choice
-from ringrift_cli.play.help import COMMANDS, INPUT_FORMS
+from ringrift_cli.play.help import COMMANDS, TEXTS
 from ringrift_cli.play.prompt import MovePrompt
 from ringrift_cli.play.screen import Screen, shortened
 from ringrift_cli.play.session import RECORD_ENDINGS, Seat, Session
@@ -224,7 +224,7 @@ class Dialogue:
 
     def _help(self) -> None:
         self._screen.write("A choice is entered as")
-        self._screen.table(INPUT_FORMS)
+        self._screen.table(TEXTS["input_forms"])
         self._screen.write("Commands")
         self._screen.table(COMMANDS)
 

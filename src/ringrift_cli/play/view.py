@@ -18,7 +18,7 @@ from ringrift_cli.play.choices import (
     narration,
     question,
 )
-from ringrift_cli.play.help import goal, rules_summary
+from ringrift_cli.play.help import TEXTS, rules_summary
 from ringrift_cli.play.screen import UNBROKEN, Screen
 from ringrift_cli.play.session import Players, Session
 from ringrift_cli.text import counted, listed
@@ -33,16 +33,6 @@ LEGEND = (
     "A52  stack of A, height 5, cap 2",
     "A+2  height 10 or more",
 )
-WON_BY = {
-    "ring_elimination": "by ring elimination: {eliminated} eliminated rings, where {rings_needed} "
-    "were needed",
-    "territory_control": "by territory: {territory} cells, where {cells_needed} were needed and "
-    "more than all others have together",
-    "last_player_standing": "as the last player standing: nobody else could place, move or capture "
-    "any more",
-    "stalemate": "the stalemate: no stack is on the board and nobody can place; the most territory "
-    "decided, then eliminated rings, then markers",
-}
 
 
 class GameView:
@@ -158,14 +148,9 @@ class GameView:
         names = [players.name(seat) for seat in range(1, setup.players + 1)]
         self.screen.heading(f"RingRift on {setup.board}, {setup.players} players{pie}")
         self.screen.paragraph(f"{listed(names)} play.")
-        self.screen.paragraph(goal(question(self.session.position), setup.players))
+        self.screen.paragraph(self._rules()["Goal"])
         self.screen.write()
-        self.screen.paragraph(
-            "Your rings stand in stacks on the board. A stack that moves leaves a trail of "
-            "markers; rows of markers become territory, and what gets cut off can be taken. Every "
-            "step explains what you can do. `rules` explains the game, `help` the commands, and "
-            "`hint` names a good move."
-        )
+        self.screen.paragraph(TEXTS["introduction"])
 
     def resumption(self) -> None:
         """Where a saved game continues, and what happened last."""
@@ -183,8 +168,11 @@ class GameView:
 
     def rules(self) -> None:
         """The rules in short."""
+        self.screen.table(self._rules())
+
+    def _rules(self) -> dict[str, str]:
         position = self.session.position
-        self.screen.table(rules_summary(question(position), position.players))
+        return rules_summary(question(position), position)
 
     def ending(self) -> None:
         """How the game ended."""
@@ -243,7 +231,7 @@ def _meanings(signs: set[str]) -> str:
 
 def result_sentence(position: Position, result: Result, players: Players, asked: Question) -> str:
     """Who won and why."""
-    why = WON_BY[result.reason].format(
+    why = TEXTS["won_by"][result.reason].format(
         eliminated=position.eliminated[result.winner - 1],
         territory=position.territory[result.winner - 1],
         rings_needed=asked.rings_to_win,

@@ -21,18 +21,16 @@ from ringrift_cli.players.heuristic import WIDTH
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
 
-OPENING, PLAY = 0, 1  # what the random numbers of a round are for
+OPENING, PLAY = 0, 1  # purposes of the random numbers of a round
+StopCheck = Callable[[], bool]
 
 
-Asked = Callable[[], bool]
-
-
-class Stopped(Exception):
-    """Somebody asked to stop; the games in hand are void."""
+class TuningStopped(Exception):
+    """A stop was requested; the games in hand are void."""
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """A `StopCheck` that never stops."""
     return False
 
 
@@ -57,15 +55,15 @@ def play_out(
     seats: LongArray,
     weights: FloatArray,
     seeds: Seeds,
-    should_stop: Asked = never,
+    should_stop: StopCheck = never,
     watch: Callable[[IntArray], None] = lambda rows: None,
 ) -> LongArray:
     """Plays games to their end, all at once; the seats that won, [N].
 
-    `rows`, [N, row size], are where they begin, `seats`, [N, players], says with which of the
-    `weights`, [K, features], each seat plays, and `seeds`, [N], draw between equal actions. None of
-    them is changed. `watch` is shown the rows before every decision. `Stopped` if `should_stop`
-    says so.
+    `rows`, [N, row size], are where they begin, `seats`, [N, players], holds which of the
+    `weights`, [K, features], each seat plays with, and `seeds`, [N], draw between equal
+    actions. None of them is changed. `watch` gets the rows before every decision. `TuningStopped`
+    if `should_stop` is true.
     """
     T = tables(board, players)
     rows, seeds = rows.copy(), seeds.copy()
@@ -73,7 +71,7 @@ def play_out(
     games = np.arange(len(rows))
     while len(games):
         if should_stop():
-            raise Stopped
+            raise TuningStopped
         watch(rows)
         which = seats[games, rows[:, L.SEAT]]
         actions, offsets = playout.list_all(T, rows)
@@ -89,7 +87,7 @@ def play_out(
 
 
 @dataclass(frozen=True)
-class Round:
+class GameRound:
     """Openings and who is met there: what all candidates have in common."""
 
     board: str
@@ -99,7 +97,7 @@ class Round:
     meets: LongArray  # [J] opponent of each opening
     first: int = 0  # number of the first opening
 
-    def play(self, candidates: FloatArray, should_stop: Asked = never) -> BoolArray:
+    def play(self, candidates: FloatArray, should_stop: StopCheck = never) -> BoolArray:
         """Which games each candidate, [K, features], won: [K, J, seats]."""
         n, J, K = self.players, len(self.meets), len(candidates)
         starts = opening_rows(self.board, n, self.seed, self.first, J)

@@ -1,14 +1,14 @@
-"""The files of a run, written so that kill -9 at any moment loses no more than a generation.
+"""The files of a tuning run, written so that kill -9 at any moment loses at most a generation.
 
     settings.json   what decides the run; written first, never changed
-    journal.jsonl   a line for each generation: every fitness the optimiser was told, and a hash of
-                    the state it had then
-    log.csv         the same for people and spreadsheets; made anew when a run goes on
+    journal.jsonl   a line for each generation: the fitness of every candidate, and a hash of the
+                    optimiser's state
+    log.csv         the same for people and spreadsheets; rewritten when a run is resumed
     verdict.json    the final test, and whether the result was accepted
-    profile.yaml    the accepted weights, unless they were to go elsewhere
+    profile.yaml    the accepted weights, unless --write names another file
 
-The optimiser is a function of the settings and of what it is told, so settings and journal are its
-full state: telling a new one the same again brings it back bit for bit.
+The optimiser is a function of the settings and of the fitness it is given, so settings and journal
+are its full state: replaying them into a new one restores it bit for bit.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ COLUMNS = (
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A generation's line in the journal."""
+    """A line of the journal."""
 
     generation: int  # from 1
     fitness: list[float]  # [population] fair share less the share of the games won
     again: list[int]  # candidates evaluated a second time
-    second: list[float]  # and their fitness then
+    second: list[float]  # their second fitness
     games: int
     seconds: float
     against: dict[str, float]  # share that the population won, by kind of opponent
-    sigma: float  # of the optimiser, when it had been told
+    sigma: float  # of the optimiser after the generation
     effort: float
     noise: float
     digest: str
@@ -63,20 +63,39 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Fitness of the population."""
         return sum(self.fitness) / len(self.fitness)
 
+    def csv(self, games: int, fair: float) -> bytes:
+        """The line of the log; `games` are those of the whole run so far."""
+        shares = (min(self.fitness), self.mean, max(self.fitness))
+        values = [
+            self.generation,
+            games,
+            *(f"{fair - value:.4f}" for value in shares),
+            f"{self.sigma:.6g}",
+            f"{self.effort:.4g}",
+            f"{self.noise:.4g}",
+            len(self.again),
+            *(f"{self.against[kind]:.4f}" if kind in self.against else "" for kind in KINDS),
+        ]
+        return (",".join(map(str, values)) + "\n").encode()
+
 
 @dataclass
-class Journal:
+class TuningJournal:
     """The folder of a run that is being worked on; `opened` makes one."""
 
     folder: Path
     fair: float  # share of the games that equal players win
     entries: list[Generation] = field(default_factory=list)
 
+    @property
+    def file(self) -> JournalFile[Generation]:
+        return JournalFile(self.folder / JOURNAL, Generation, "another --out")
+
     def add(self, entry: Generation) -> None:
-        """Enters a generation; it is on the disk when this returns."""
-        _file(self.folder).append(entry)
+        """Enters a generation durably."""
+        self.file.append(entry)
         self.entries.append(entry)
-        append(self.folder / LOG, _csv_line(entry, self.games, self.fair))
+        append(self.folder / LOG, entry.csv(self.games, self.fair))
 
     @property
     def games(self) -> int:
@@ -86,22 +105,22 @@ class Journal:
     def seconds(self) -> float:
         return sum(entry.seconds for entry in self.entries)
 
-    def write_verdict(self, verdict: dict[str, Any]) -> None:
-        write_json(self.folder / VERDICT, verdict)
-
-    def verdict(self) -> dict[str, Any] | None:
-        """The last verdict, finished or not; None if there is none."""
-        path = self.folder / VERDICT
-        return _document(path) if path.exists() else None
+    def write_log(self) -> None:
+        """Writes the log of all entries."""
+        lines, games = [(",".join(COLUMNS) + "\n").encode()], 0
+        for entry in self.entries:
+            games += entry.games
+            lines.append(entry.csv(games, self.fair))
+        write_whole(self.folder / LOG, b"".join(lines))
 
 
 @contextmanager
-def opened(folder: Path, setting: dict[str, Any], *, resume: bool) -> Iterator[Journal]:
-    """The journal of the run in a folder, begun if there is none; nobody else works on it then.
+def opened(folder: Path, settings: dict[str, Any], *, resume: bool) -> Iterator[TuningJournal]:
+    """The journal of the run in a folder, created if there is none, for this process alone.
 
-    `UsageError` for a run that is there without `resume`, or that was begun with another `setting`;
-    `RecordError` for a damaged file. A line that was cut off while it was written is dropped: that
-    generation is played again.
+    `UsageError` for an existing run without `resume`, or with other `settings`; `RecordError` for a
+    damaged file. A line that was cut off while it was written is dropped: that generation is played
+    again.
     """
     path = folder / SETTINGS
     known = sorted(name for name in (SETTINGS, JOURNAL, LOG, VERDICT) if (folder / name).exists())
@@ -110,81 +129,45 @@ def opened(folder: Path, setting: dict[str, Any], *, resume: bool) -> Iterator[J
             f"{folder} holds a run already ({', '.join(known)}).",
             hint="--resume to go on with it, or another --out",
         )
-
-    def busy() -> RingriftError:
-        return RingriftError(
-            f"Another process works on {folder}.", hint="wait for it, or another --out"
-        )
-
-    with locked(folder / ".lock", busy=busy):
+    busy = RingriftError(
+        f"Another process works on {folder}.", hint="wait for it, or another --out"
+    )
+    with locked(folder / ".lock", busy=lambda: busy):
         if path.exists():
-            _check_same(folder, _document(path), setting)
+            _check_same(folder, path, settings)
         elif set(known) & {JOURNAL, VERDICT}:
             raise RecordError(f"{folder} has a run but no {SETTINGS}.", hint="another --out")
         else:
-            write_json(path, setting)
-        journal = Journal(folder, 1 / setting["players"], _entries(folder))
-        write_whole(folder / LOG, _csv(journal))
+            write_json(path, settings)
+        journal = TuningJournal(folder, 1 / settings["players"])
+        journal.entries = journal.file.recover()
+        for number, entry in enumerate(journal.entries, 1):
+            if entry.generation != number:
+                raise RecordError(
+                    f"{folder / JOURNAL}, line {number}: generation {entry.generation}, expected"
+                    f" {number}.",
+                    hint="another --out",
+                )
+        journal.write_log()
         yield journal
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _check_same(folder: Path, path: Path, settings: dict[str, Any]) -> None:
+    """`UsageError` unless the run was begun with the same settings."""
     try:
-        document = json.loads(path.read_bytes())
+        before = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is no JSON ({error}).") from error
-    if not isinstance(document, dict):
+    if not isinstance(before, dict):
         raise RecordError(f"{path} is no JSON object.")
-    return document
-
-
-def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in [*now, *sorted(set(before) - set(now))]:
-        old, new = before.get(name), now.get(name)
+    for name in [*settings, *sorted(set(before) - set(settings))]:
+        old, new = before.get(name), settings.get(name)
         if old == new:
             continue
-        what = name.replace("_", " ")
-        said = "other" if isinstance(old, dict) or isinstance(new, dict) else f"{old!r} as"
-        rest = "" if isinstance(old, dict) or isinstance(new, dict) else f", not {new!r}"
+        change = f"{old!r} as {name}, not {new!r}"
+        if isinstance(old, dict) or isinstance(new, dict):
+            change = f"other {name}"
         raise UsageError(
-            f"The run in {folder} was begun with {said} {what}{rest}.",
+            f"The run in {folder} was begun with {change.replace('_', ' ')}.",
             hint="the options it was begun with, or another --out",
         )
-
-
-def _file(folder: Path) -> JournalFile[Generation]:
-    return JournalFile(folder / JOURNAL, Generation)
-
-
-def _entries(folder: Path) -> list[Generation]:
-    """The generations of a run, in order; `RecordError` if one is missing or damaged."""
-    entries = _file(folder).recover()
-    for number, entry in enumerate(entries, 1):
-        if entry.generation != number:
-            raise RecordError(
-                f"{folder / JOURNAL}, line {number} is generation {entry.generation}, expected"
-                f" {number}."
-            )
-    return entries
-
-
-def _csv(journal: Journal) -> bytes:
-    lines, games = [(",".join(COLUMNS) + "\n").encode()], 0
-    for entry in journal.entries:
-        games += entry.games
-        lines.append(_csv_line(entry, games, journal.fair))
-    return b"".join(lines)
-
-
-def _csv_line(entry: Generation, games: int, fair: float) -> bytes:
-    values = [
-        entry.generation,
-        games,
-        *(f"{fair - value:.4f}" for value in (min(entry.fitness), entry.mean, max(entry.fitness))),
-        f"{entry.sigma:.6g}",
-        f"{entry.effort:.4g}",
-        f"{entry.noise:.4g}",
-        len(entry.again),
-        *(f"{entry.against[kind]:.4f}" if kind in entry.against else "" for kind in KINDS),
-    ]
-    return (",".join(map(str, values)) + "\n").encode()

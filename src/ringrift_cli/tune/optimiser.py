@@ -1,4 +1,4 @@
-"""The optimiser: CMA-ES with noise handling, as a function of its seed and of what it is told.
+"""The optimiser: CMA-ES with noise handling, a function of its seed and the fitness it is given.
 
 Source: N. Hansen, The CMA Evolution Strategy: A Tutorial, arXiv:1604.00772, by pycma; noise after
 N. Hansen, A. S. P. Niederberger, L. Guzzella, P. Koumoutsakos, A Method for Handling Uncertainty in
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ringrift_cli.players.scoring import FloatArray
+from ringrift_cli.plotting import no_backend
 
 MOST_EFFORT = 4.0  # times the games of a candidate at the start
 
@@ -25,7 +26,8 @@ class Optimiser:
     """Minimises over `dimensions` numbers from 0, with standard deviation `sigma` at first."""
 
     def __init__(self, dimensions: int, sigma: float, population: int, seed: int) -> None:
-        import cma
+        with no_backend():  # pycma imports pyplot
+            import cma
 
         # pycma draws from numpy's global state, which others may use too, unless it is handed this.
         self._random = np.random.Generator(np.random.PCG64(seed))

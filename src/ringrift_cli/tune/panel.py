@@ -20,7 +20,7 @@ import numpy as np
 
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.tune.settings import Setting
+from ringrift_cli.tune.setup import TuningSetup
 
 WINNER_EVERY = 10  # generations
 MOST_WINNERS = 4
@@ -62,11 +62,11 @@ class Panel:
         return self.names[opponent].partition("-")[0]
 
 
-def panel(setting: Setting, winners: Sequence[Winner], personas: int, seed: int) -> Panel:
+def panel(setup: TuningSetup, winners: Sequence[Winner], personas: int, seed: int) -> Panel:
     """The panel with the newest winners and `personas` personas, which `seed` decides."""
-    default = setting.default.array
+    default = setup.default.array
     members = [
-        ("start", setting.start.array, ANCHOR_SHARE),
+        ("start", setup.start.array, ANCHOR_SHARE),
         ("default", default, ANCHOR_SHARE),
         *((f"winner-{w.generation}", w.weights, GUEST_SHARE) for w in winners[-MOST_WINNERS:]),
     ]
@@ -74,7 +74,7 @@ def panel(setting: Setting, winners: Sequence[Winner], personas: int, seed: int)
         PERSONA_SPREAD * np.random.default_rng(seed).standard_normal((personas, len(default)))
     )
     members += [(f"persona-{i + 1}", default * f, GUEST_SHARE) for i, f in enumerate(factors)]
-    if np.array_equal(setting.start.array, default):
+    if np.array_equal(setup.start.array, default):
         members[:2] = [("default", default, 2 * ANCHOR_SHARE)]
     shares = np.array([share for *_, share in members], np.float64)
     return Panel(

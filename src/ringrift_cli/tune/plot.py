@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 
 from ringrift_cli.players.features import NAMES
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.tune.journal import Journal
+from ringrift_cli.plotting import new_figure, picture
+from ringrift_cli.tune.journal import TuningJournal
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart by the colour-blind
 
 
-def draw(journal: Journal, change: FloatArray, title: str, form: str) -> bytes:
+def draw(journal: TuningJournal, change: FloatArray, title: str, form: str) -> bytes:
     """A picture, `png` or `svg`: fitness and step size by generation, and what became of weights.
 
     `change`, [features], is the optimiser's x: the weight less the start's, in scales.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 8)
     figure.suptitle(title)
     halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
     left, right = halves
@@ -47,6 +43,4 @@ def draw(journal: Journal, change: FloatArray, title: str, form: str) -> bytes:
     weights.invert_yaxis()
     weights.axvline(0, color=GREY, linewidth=0.8)
     weights.set_xlabel("last mean less start, in scales")
-    data = io.BytesIO()
-    figure.savefig(data, format=form, dpi=100, metadata={"Date": None} if form == "svg" else None)
-    return data.getvalue()
+    return picture(figure, form)

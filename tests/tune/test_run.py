@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,29 +17,29 @@ from ringrift_cli.errors import RecordError, RingriftError, UsageError
 from ringrift_cli.players.features import N
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.tune import games as tune_games
-from ringrift_cli.tune import search as tune
-from ringrift_cli.tune.games import Stopped, never
+from ringrift_cli.tune import run as tune
+from ringrift_cli.tune.games import TuningStopped, never
 from ringrift_cli.tune.journal import JOURNAL, LOG, SETTINGS, Generation, opened
 from ringrift_cli.tune.panel import WINNER_EVERY
-from ringrift_cli.tune.search import Search
-from ringrift_cli.tune.settings import LEAST_SCALE, Setting
+from ringrift_cli.tune.run import TuningRun
+from ringrift_cli.tune.setup import LEAST_SCALE, TuningSetup
 
 DEFAULT = profile_named("default", "hex8", 2)
-SETTING = Setting("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 4)
+SETTING = TuningSetup("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 4)
 
 
 def go(
     folder: Path,
     generations: int,
     *,
-    setting: Setting = SETTING,
+    setting: TuningSetup = SETTING,
     resume: bool = True,
     should_stop: Callable[[], bool] = never,
-) -> Search:
+) -> TuningRun:
     """Goes on with the run in a folder, or begins it, up to so many generations."""
     with opened(folder, setting.document(), resume=resume) as journal:
-        search = tune.bring_back(setting, journal)
-        tune.run(search, journal, generations=generations, should_stop=should_stop)
+        search = tune.restore(setting, journal)
+        tune.advance(search, journal, generations=generations, should_stop=should_stop)
     return search
 
 
@@ -48,11 +49,11 @@ def entries(folder: Path) -> list[Generation]:
 
 def timeless(folder: Path) -> list[Generation]:
     """The journal without the time that generations took."""
-    return [replace(entry, seconds=0.0) for entry in entries(folder)]
+    return [msgspec.structs.replace(entry, seconds=0.0) for entry in entries(folder)]
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Search]:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TuningRun]:
     """Six generations without a break."""
     folder = tmp_path_factory.mktemp("straight")
     return folder, go(folder, 6, resume=False)
@@ -62,7 +63,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Search]:
 
 
 def test_three_generations_and_three_more_are_six(
-    straight: tuple[Path, Search], tmp_path: Path
+    straight: tuple[Path, TuningRun], tmp_path: Path
 ) -> None:
     go(tmp_path, 3)
     np.random.seed(99)  # noqa: NPY002 - what others draw from numpy's own state changes nothing
@@ -72,13 +73,13 @@ def test_three_generations_and_three_more_are_six(
     assert (tmp_path / LOG).read_bytes() == (folder / LOG).read_bytes()
     assert search.optimiser.digest() == whole.optimiser.digest()
     assert np.array_equal(search.means, whole.means)
-    assert [(s.generation, s.lead) for s in search.seen] == [
-        (s.generation, s.lead) for s in whole.seen
+    assert [(s.generation, s.lead) for s in search.best] == [
+        (s.generation, s.lead) for s in whole.best
     ]
 
 
 def test_stopping_loses_only_the_generation_in_hand(
-    straight: tuple[Path, Search], tmp_path: Path
+    straight: tuple[Path, TuningRun], tmp_path: Path
 ) -> None:
     folder, _ = straight
     stops = 0
@@ -92,7 +93,7 @@ def test_stopping_loses_only_the_generation_in_hand(
 
         try:
             go(tmp_path, 6, should_stop=should_stop)
-        except Stopped:
+        except TuningStopped:
             stops += 1
         assert stops < 50
     assert stops > 1
@@ -101,7 +102,7 @@ def test_stopping_loses_only_the_generation_in_hand(
 
 @pytest.mark.parametrize("cut", [1, 40, -1])
 def test_a_line_that_was_cut_off_is_played_again(
-    straight: tuple[Path, Search], tmp_path: Path, cut: int
+    straight: tuple[Path, TuningRun], tmp_path: Path, cut: int
 ) -> None:
     """What kill -9 leaves of a line; the log may be as short."""
     folder, _ = straight
@@ -117,7 +118,7 @@ def test_a_line_that_was_cut_off_is_played_again(
     assert (tmp_path / LOG).read_text().splitlines() == lines[:3]
 
 
-def test_generations_have_games_of_their_own(straight: tuple[Path, Search]) -> None:
+def test_generations_have_games_of_their_own(straight: tuple[Path, TuningRun]) -> None:
     folder, _ = straight
     assert len({tuple(entry.fitness) for entry in entries(folder)}) == 6
     assert len({entry.digest for entry in entries(folder)}) == 6
@@ -127,7 +128,7 @@ def test_generations_have_games_of_their_own(straight: tuple[Path, Search]) -> N
 
 
 def test_every_game_is_counted_second_evaluations_too(
-    straight: tuple[Path, Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    straight: tuple[Path, TuningRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = straight
     played: list[int] = []
@@ -161,7 +162,7 @@ def test_noise_asks_for_more_games(tmp_path: Path) -> None:
     assert "winner" not in {kind for entry in found[:WINNER_EVERY] for kind in entry.against}
 
 
-def test_the_log_says_what_the_journal_says(straight: tuple[Path, Search]) -> None:
+def test_the_log_says_what_the_journal_says(straight: tuple[Path, TuningRun]) -> None:
     folder, search = straight
     with (folder / LOG).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -180,7 +181,7 @@ def test_the_log_says_what_the_journal_says(straight: tuple[Path, Search]) -> No
 def test_fitness_is_the_share_short_of_the_fair_one(tmp_path: Path) -> None:
     """Three players: one candidate's seat of three, so 1/3 is fair."""
     trio = profile_named("default", "square8", 3)
-    go(tmp_path, 1, setting=Setting("square8", 3, trio, trio, 6, 3, 0.3, 0))
+    go(tmp_path, 1, setting=TuningSetup("square8", 3, trio, trio, 6, 3, 0.3, 0))
     (entry,) = entries(tmp_path)
     assert entry.games == (6 + 2) * 3
     shares = [round(3 * (1 / 3 - value), 9) for value in entry.fitness]
@@ -190,12 +191,12 @@ def test_fitness_is_the_share_short_of_the_fair_one(tmp_path: Path) -> None:
 
 def test_a_budget_of_time_counts_what_was_spent_before(tmp_path: Path) -> None:
     with opened(tmp_path, SETTING.document(), resume=True) as journal:
-        search = tune.bring_back(SETTING, journal)
-        tune.run(search, journal, seconds=1e-6)
+        search = tune.restore(SETTING, journal)
+        tune.advance(search, journal, seconds=1e-6)
         assert search.generations == 1
-        tune.run(search, journal, seconds=journal.seconds)
+        tune.advance(search, journal, seconds=journal.seconds)
         assert search.generations == 1
-        tune.run(search, journal, seconds=journal.seconds + 1e-6)
+        tune.advance(search, journal, seconds=journal.seconds + 1e-6)
         assert search.generations == 2
 
 
@@ -216,10 +217,10 @@ def test_weights_and_the_optimisers_numbers() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"population": 5}, "A population of 5 is too small: the least is 6"),
-        ({"games": 0}, "at least 1 game"),
-        ({"sigma": 0.0}, "sigma is 0, expected a number above 0"),
-        ({"sigma": float("nan")}, "sigma is nan"),
+        ({"population": 5}, "tune.population is 5, expected an integer, at least 6"),
+        ({"games": 0}, "tune.games is 0, expected an integer, at least 1"),
+        ({"sigma": 0.0}, "tune.sigma is 0.0, expected a number, above 0"),
+        ({"sigma": float("nan")}, "tune.sigma is nan"),
         ({"elo0": 30.0}, "elo0 must be less than elo1"),
     ],
 )
@@ -232,7 +233,7 @@ def test_impossible_settings_are_refused(change: dict[str, float], said: str) ->
 
 
 def test_a_run_that_is_there_is_not_begun_again(
-    straight: tuple[Path, Search], tmp_path: Path
+    straight: tuple[Path, TuningRun], tmp_path: Path
 ) -> None:
     folder, _ = straight
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -256,7 +257,7 @@ def test_a_run_that_is_there_is_not_begun_again(
     ],
 )
 def test_a_run_does_not_go_on_with_other_settings(
-    straight: tuple[Path, Search], change: dict[str, object], said: str
+    straight: tuple[Path, TuningRun], change: dict[str, object], said: str
 ) -> None:
     folder, _ = straight
     before = (folder / JOURNAL).read_bytes()
@@ -266,7 +267,7 @@ def test_a_run_does_not_go_on_with_other_settings(
 
 
 def test_a_run_does_not_go_on_with_another_pycma(
-    straight: tuple[Path, Search], tmp_path: Path
+    straight: tuple[Path, TuningRun], tmp_path: Path
 ) -> None:
     go(tmp_path, 1)
     document = json.loads((tmp_path / SETTINGS).read_text())
@@ -276,7 +277,7 @@ def test_a_run_does_not_go_on_with_another_pycma(
 
 
 def test_a_state_that_does_not_come_back_is_refused(
-    straight: tuple[Path, Search], tmp_path: Path
+    straight: tuple[Path, TuningRun], tmp_path: Path
 ) -> None:
     folder, _ = straight
     go(tmp_path, 1)
@@ -300,7 +301,9 @@ def test_a_state_that_does_not_come_back_is_refused(
         '{"generation": 2}',
     ],
 )
-def test_a_damaged_line_is_named(straight: tuple[Path, Search], tmp_path: Path, line: str) -> None:
+def test_a_damaged_line_is_named(
+    straight: tuple[Path, TuningRun], tmp_path: Path, line: str
+) -> None:
     go(tmp_path, 1)
     with (tmp_path / JOURNAL).open("a") as file:
         file.write(line + "\n")
@@ -308,12 +311,14 @@ def test_a_damaged_line_is_named(straight: tuple[Path, Search], tmp_path: Path, 
         go(tmp_path, 2)
 
 
-def test_lines_that_are_missing_are_noticed(straight: tuple[Path, Search], tmp_path: Path) -> None:
+def test_lines_that_are_missing_are_noticed(
+    straight: tuple[Path, TuningRun], tmp_path: Path
+) -> None:
     folder, _ = straight
     go(tmp_path, 1)
     lines = (folder / JOURNAL).read_text().splitlines(keepends=True)
     (tmp_path / JOURNAL).write_text(lines[0] + lines[2])
-    with pytest.raises(RecordError, match=r"line 2 is generation 3, expected 2"):
+    with pytest.raises(RecordError, match=r"line 2: generation 3, expected 2"):
         go(tmp_path, 3)
 
 

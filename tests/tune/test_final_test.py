@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from ringrift_cli.players.features import NAMES, N
 from ringrift_cli.players.profiles import profile_named, write_profile
-from ringrift_cli.tune import search as tune
-from ringrift_cli.tune import verdict as tune_verdict
-from ringrift_cli.tune.games import Asked, Stopped, never, opening_rows
-from ringrift_cli.tune.journal import VERDICT, Journal, opened
-from ringrift_cli.tune.search import Search
-from ringrift_cli.tune.settings import Setting
-from ringrift_cli.tune.verdict import Verdict, accepted_profile, presentable, reach
+from ringrift_cli.tune import final_test as tune_verdict
+from ringrift_cli.tune import run as tune
+from ringrift_cli.tune.final_test import TuningVerdict, accepted_profile, presentable, reach
+from ringrift_cli.tune.games import StopCheck, TuningStopped, never, opening_rows
+from ringrift_cli.tune.journal import VERDICT, opened
+from ringrift_cli.tune.run import TuningRun
+from ringrift_cli.tune.setup import TuningSetup
 
 DEFAULT = profile_named("default", "hex8", 2)
-PLAIN = Setting("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 4)
+PLAIN = TuningSetup("hex8", 2, DEFAULT, DEFAULT, 6, 2, 0.3, 4)
 REVERSED = PLAIN.profile("reversed", -DEFAULT.array)
 BAD = replace(PLAIN, start=REVERSED, population=12, games=4, sigma=1.0, elo1=150.0, test_games=70)
 HOPELESS = replace(PLAIN, sigma=1e-9, test_games=30)
 
 
 def judged(
-    setting: Setting, folder: Path, generations: int, should_stop: Asked = never
-) -> tuple[Search, Verdict]:
+    setting: TuningSetup, folder: Path, generations: int, should_stop: StopCheck = never
+) -> tuple[TuningRun, TuningVerdict]:
     """A run up to so many generations, and its verdict."""
     with opened(folder, setting.document(), resume=True) as journal:
-        search = tune.bring_back(setting, journal)
-        tune.run(search, journal, generations=generations)
+        search = tune.restore(setting, journal)
+        tune.advance(search, journal, generations=generations)
         return search, reach(search, journal, should_stop=should_stop)
 
 
 @pytest.fixture(scope="module")
-def improved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Verdict]:
+def improved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TuningVerdict]:
     """A run from weights that want the opposite of what they should."""
     folder = tmp_path_factory.mktemp("improved")
     return folder, judged(BAD, folder, 6)[1]
 
 
-def test_a_bad_start_is_improved_and_the_result_accepted(improved: tuple[Path, Verdict]) -> None:
+def test_a_bad_start_is_improved_and_the_result_accepted(
+    improved: tuple[Path, TuningVerdict],
+) -> None:
     _, verdict = improved
     assert verdict.accepted
     assert (verdict.decision, verdict.finished) == ("H1", True)
@@ -58,14 +61,16 @@ def test_a_bad_start_is_improved_and_the_result_accepted(improved: tuple[Path, V
     )
 
 
-def test_the_file_holds_the_verdict(improved: tuple[Path, Verdict]) -> None:
+def test_the_file_holds_the_verdict(improved: tuple[Path, TuningVerdict]) -> None:
     folder, verdict = improved
     document = json.loads((folder / VERDICT).read_text())
-    assert document == {**asdict(verdict), "accepted": True}
+    assert document == {**msgspec.structs.asdict(verdict), "accepted": True}
     assert judged(BAD, folder, 6)[1] == verdict  # and nothing is played again
 
 
-def test_what_is_written_is_what_was_tested(improved: tuple[Path, Verdict], tmp_path: Path) -> None:
+def test_what_is_written_is_what_was_tested(
+    improved: tuple[Path, TuningVerdict], tmp_path: Path
+) -> None:
     _, verdict = improved
     path = tmp_path / "profile.yaml"
     write_profile(path, accepted_profile(BAD, verdict))
@@ -92,9 +97,9 @@ def test_nothing_better_is_not_accepted(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_test_goes_on(
-    improved: tuple[Path, Verdict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    improved: tuple[Path, TuningVerdict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the re-test, before the test, and twice within it."""
+    """TuningStopped in the re-test, before the test, and twice within it."""
     monkeypatch.setattr(tune_verdict, "BLOCKS", 4)
     _, whole = judged(HOPELESS, tmp_path / "whole", 1)
     folder = tmp_path / "parts"
@@ -111,14 +116,14 @@ def test_an_interrupted_test_goes_on(
         return asked > 20
 
     with opened(folder, HOPELESS.document(), resume=True) as journal:
-        search = tune.bring_back(HOPELESS, journal)
-        tune.run(search, journal, generations=1)
-        with pytest.raises(Stopped):
+        search = tune.restore(HOPELESS, journal)
+        tune.advance(search, journal, generations=1)
+        with pytest.raises(TuningStopped):
             reach(search, journal, should_stop=in_the_retest)
     assert tested() is None
     for blocks in (0, 4, 8):
         before = tested()
-        with pytest.raises(Stopped):
+        with pytest.raises(TuningStopped):
             judged(HOPELESS, folder, 1, lambda before=before: tested() != before)  # type: ignore[misc]
         assert tested() == blocks
     assert judged(HOPELESS, folder, 1)[1] == whole
@@ -150,7 +155,7 @@ def test_openings_that_are_there_twice_do_not_count(
 def test_training_test_and_retest_share_no_opening() -> None:
     """By construction: their seeds are derived along different paths."""
     from ringrift_cli.tune.games import derived
-    from ringrift_cli.tune.settings import AGAIN, HELD_OUT, TEST, TRAINING
+    from ringrift_cli.tune.setup import AGAIN, HELD_OUT, TEST, TRAINING
 
     paths = [(kind, number) for kind in (TRAINING, AGAIN, HELD_OUT, TEST) for number in (1, 2)]
     keys = [
@@ -176,7 +181,7 @@ def test_only_the_scale_of_all_weights_is_made_presentable() -> None:
 def test_a_verdict_of_another_form_is_reached_again(tmp_path: Path) -> None:
     _, before = judged(HOPELESS, tmp_path, 1)
     (tmp_path / VERDICT).write_text('{"generations": 1}')
-    assert tune_verdict.read(Journal(tmp_path, 0.5)) is None
+    assert tune_verdict.read(tmp_path) is None
     assert judged(HOPELESS, tmp_path, 1)[1] == before
 
 
@@ -190,7 +195,7 @@ def test_a_verdict_of_another_form_is_reached_again(tmp_path: Path) -> None:
     ],
 )
 def test_elo_in_words(
-    improved: tuple[Path, Verdict],
+    improved: tuple[Path, TuningVerdict],
     elo: float | None,
     low: float | None,
     high: float | None,
@@ -198,13 +203,16 @@ def test_elo_in_words(
     text: str,
 ) -> None:
     _, verdict = improved
-    assert replace(verdict, elo=elo, elo_low=low, elo_high=high, share=share).elo_text == text
+    assert (
+        msgspec.structs.replace(verdict, elo=elo, elo_low=low, elo_high=high, share=share).elo_text
+        == text
+    )
 
 
 @pytest.mark.long
 def test_the_default_is_beaten_in_a_few_minutes(tmp_path: Path) -> None:
     """With the settings of the command, and a third of its generations."""
-    setting = Setting("hex8", 2, DEFAULT, DEFAULT, 64, 8, 0.8, 1)
+    setting = TuningSetup("hex8", 2, DEFAULT, DEFAULT, 64, 8, 0.8, 1)
     _, verdict = judged(setting, tmp_path, 25)
     assert verdict.accepted
     assert verdict.elo_low is not None

@@ -1,4 +1,4 @@
-"""Whether a tuned profile is better than what the run began with: tested on games it never saw.
+"""The final test: whether a tuned profile is stronger than the start, in games it never saw.
 
 1. *Re-test.* The last mean, the average of the means of the last third, and the candidates that led
    their generation by most play a panel with new personas. All of them play the same openings. The
@@ -12,11 +12,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from ringrift_cli.errors import RecordError
 from ringrift_cli.game import playout
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players.features import NAMES
@@ -24,11 +26,12 @@ from ringrift_cli.players.profiles import TUNED, Profile
 from ringrift_cli.players.scoring import FloatArray, count_all
 from ringrift_cli.stats.elo import estimate
 from ringrift_cli.stats.sprt import Decision
+from ringrift_cli.store.files import write_json
 from ringrift_cli.tune import panel as tune_panel
-from ringrift_cli.tune.games import Asked, Round, derived, never, opening_rows, play_out
-from ringrift_cli.tune.journal import Journal
-from ringrift_cli.tune.search import Search
-from ringrift_cli.tune.settings import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, Setting
+from ringrift_cli.tune.games import GameRound, StopCheck, derived, never, opening_rows, play_out
+from ringrift_cli.tune.journal import VERDICT, TuningJournal
+from ringrift_cli.tune.run import TuningRun
+from ringrift_cli.tune.setup import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, TuningSetup
 
 RETEST_GAMES = 400  # of each entrant, or the games of the test if these are fewer
 BEST_SEEN = 2
@@ -39,9 +42,8 @@ SCALE_GAMES = 32
 Advance = Callable[[int, float], None]
 
 
-@dataclass
-class Verdict:
-    """How far the test is, and what it found: verdict.json."""
+class TuningVerdict(msgspec.Struct):
+    """State and outcome of the final test: verdict.json."""
 
     generations: int  # of the search when it was tested
     training_games: int
@@ -80,117 +82,131 @@ class Verdict:
         return f"{elo} Elo, 95 % from {low} to {high}"
 
     @property
+    def decision_text(self) -> str:
+        """`H1 accepted: 20 Elo, llr +2.95`."""
+        llr = f"llr {self.llr:+.2f}"
+        if self.decision is None:
+            return f"undecided, {llr}"
+        elo = self.elo1 if self.decision == "H1" else self.elo0
+        return f"{self.decision} accepted: {elo:g} Elo, {llr}"
+
+    @property
     def array(self) -> FloatArray:
         """The weights in the order of the features, [features]."""
         return np.array([self.weights[name] for name in NAMES])
 
     def document(self) -> dict[str, Any]:
         """As JSON, with the weights last."""
-        document = {**asdict(self), "accepted": self.accepted}
+        document = {**msgspec.structs.asdict(self), "accepted": self.accepted}
         return {**document, "weights": document.pop("weights")}
 
 
-def read(journal: Journal) -> Verdict | None:
+def read(folder: Path) -> TuningVerdict | None:
     """The verdict in a run's folder, finished or not; None if there is none, or of another form."""
-    document = journal.verdict()
-    if document is None:
+    path = folder / VERDICT
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=TuningVerdict)
+    except (FileNotFoundError, msgspec.ValidationError):
         return None
-    names = {field.name for field in fields(Verdict)}
-    document.pop("accepted", None)
-    return Verdict(**document) if set(document) == names else None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RecordError(f"{path} is no JSON ({error}).") from error
+
+
+def _write(folder: Path, verdict: TuningVerdict) -> None:
+    write_json(folder / VERDICT, verdict.document())
 
 
 def reach(
-    search: Search,
-    journal: Journal,
+    run: TuningRun,
+    journal: TuningJournal,
     *,
     advance: Advance = lambda games, llr: None,
-    should_stop: Asked = never,
-) -> Verdict:
+    should_stop: StopCheck = never,
+) -> TuningVerdict:
     """The verdict on a run as it stands; goes on with an unfinished one.
 
-    `advance` is told of games of the test and of its log-likelihood ratio. `Stopped` if
-    `should_stop` says so: what the test has counted stays.
+    `advance` gets the new games of the test and its log-likelihood ratio. `TuningStopped` if
+    `should_stop` is true: what the test has counted stays.
     """
-    setting = search.setting
-    verdict = read(journal)
-    if verdict is None or verdict.generations != search.generations:
-        verdict = _retest(search, journal, should_stop)
-        journal.write_verdict(verdict.document())
-    advance(verdict.blocks * setting.players, verdict.llr)
-    seen = set(_keys(setting, search.generations, 0, verdict.blocks))
+    setup = run.setup
+    verdict = read(journal.folder)
+    if verdict is None or verdict.generations != run.generations:
+        verdict = _retest(run, journal, should_stop)
+        _write(journal.folder, verdict)
+    advance(verdict.blocks * setup.players, verdict.llr)
+    seen = set(_keys(setup, run.generations, 0, verdict.blocks))
     while not verdict.finished:
         before = verdict.blocks
-        _test(setting, verdict, seen, should_stop)
-        journal.write_verdict(verdict.document())
-        advance((verdict.blocks - before) * setting.players, verdict.llr)
+        _test(setup, verdict, seen, should_stop)
+        _write(journal.folder, verdict)
+        advance((verdict.blocks - before) * setup.players, verdict.llr)
     return verdict
 
 
-def _retest(search: Search, journal: Journal, should_stop: Asked) -> Verdict:
+def _retest(run: TuningRun, journal: TuningJournal, should_stop: StopCheck) -> TuningVerdict:
     """A verdict before the test: who is to take it."""
-    setting, number = search.setting, search.generations
-    found = entrants(search)
-    personas = derived(setting.seed, HELD_OUT_PERSONAS, number)
-    met = tune_panel.panel(setting, [], tune_panel.HELD_OUT_PERSONAS_EACH, personas)
-    games = min(RETEST_GAMES, setting.test_games)
-    meets = met.deal(-(-games // setting.players), 0.5)
-    seed = derived(setting.seed, HELD_OUT, number)
-    held_out = Round(setting.board, setting.players, seed, met.weights * setting.units, meets)
-    won = held_out.play(np.array(list(found.values())) * setting.units, should_stop)
+    setup, number = run.setup, run.generations
+    found = entrants(run)
+    personas = derived(setup.seed, HELD_OUT_PERSONAS, number)
+    met = tune_panel.panel(setup, [], tune_panel.HELD_OUT_PERSONAS_EACH, personas)
+    games = min(RETEST_GAMES, setup.test_games)
+    meets = met.deal(-(-games // setup.players), 0.5)
+    seed = derived(setup.seed, HELD_OUT, number)
+    held_out = GameRound(setup.board, setup.players, seed, met.weights * setup.units, meets)
+    won = held_out.play(np.array(list(found.values())) * setup.units, should_stop)
     shares: list[float] = won.mean(axis=(1, 2)).tolist()
     best = list(found)[int(np.argmax(shares))]
-    return Verdict(
+    return TuningVerdict(
         generations=number,
         training_games=journal.games,
         retest_games=won[0].size,
         entrants=dict(zip(found, shares, strict=True)),
         chosen=best,
         weights=dict(zip(NAMES, found[best].tolist(), strict=True)),
-        against=setting.start.name,
-        elo0=setting.elo0,
-        elo1=setting.elo1,
-        counts=[0] * (setting.players + 1),
-        lower=setting.sprt.lower,
-        upper=setting.sprt.upper,
+        against=setup.start.name,
+        elo0=setup.elo0,
+        elo1=setup.elo1,
+        counts=[0] * (setup.players + 1),
+        lower=setup.sprt.lower,
+        upper=setup.sprt.upper,
     )
 
 
-def entrants(search: Search) -> dict[str, FloatArray]:
+def entrants(run: TuningRun) -> dict[str, FloatArray]:
     """Who is re-tested, with their weights, [features], as they would be written."""
-    last = search.generations
+    last = run.generations
     tail = max(1, last // 3)
-    average = np.mean(search.means[-tail:], axis=0)
-    late = search.seen[last // 2 :]
-    best = sorted(late, key=lambda seen: seen.lead, reverse=True)[:BEST_SEEN]
-    found = {"mean": search.means[-1], "average": average}
-    found |= {f"best-{seen.generation}": seen.weights for seen in best}
-    weights = presentable(search.setting, np.array(list(found.values())))
+    average = np.mean(run.means[-tail:], axis=0)
+    late = run.best[last // 2 :]
+    best = sorted(late, key=lambda one: one.lead, reverse=True)[:BEST_SEEN]
+    found = {"mean": run.means[-1], "average": average}
+    found |= {f"best-{one.generation}": one.weights for one in best}
+    weights = presentable(run.setup, np.array(list(found.values())))
     return dict(zip(found, weights, strict=True))
 
 
-def presentable(setting: Setting, many: FloatArray) -> FloatArray:
+def presentable(setup: TuningSetup, many: FloatArray) -> FloatArray:
     """Weights, [K, features], on the scale of the default weights each, and rounded.
 
     Play does not depend on the scale of all weights together, but noise, priors and chances to win
     do, and were made for that of the default: for how far apart the seats' sums are in its games.
     """
-    board, n = setting.board, setting.players
-    seed = derived(setting.seed, SCALE)
+    board, n = setup.board, setup.players
+    seed = derived(setup.seed, SCALE)
     starts = opening_rows(board, n, seed, 0, SCALE_GAMES)
     seeds = playout.game_seeds(seed, 0, SCALE_GAMES)
-    default = setting.default.array
+    default = setup.default.array
     parts: list[IntArray] = []
     play_out(
         board,
         n,
         starts,
         np.zeros((SCALE_GAMES, n), np.int64),
-        (default * setting.units)[None],
+        (default * setup.units)[None],
         seeds,
         watch=lambda rows: parts.append(rows.copy()),
     )
-    counts = count_all(tables(board, n), np.concatenate(parts)) * setting.units
+    counts = count_all(tables(board, n), np.concatenate(parts)) * setup.units
 
     def spread(weights: FloatArray) -> float:
         sums = counts @ weights
@@ -201,52 +217,54 @@ def presentable(setting: Setting, many: FloatArray) -> FloatArray:
     return np.array([[float(f"{weight:.{DIGITS}g}") for weight in w.tolist()] for w in scaled])
 
 
-def _test(setting: Setting, verdict: Verdict, seen: set[bytes], should_stop: Asked) -> None:
+def _test(
+    setup: TuningSetup, verdict: TuningVerdict, seen: set[bytes], should_stop: StopCheck
+) -> None:
     """Plays more blocks of the test, and decides if they do."""
-    first, n = verdict.blocks, setting.players
-    weights = np.array([verdict.array, setting.start.array]) * setting.units
-    seed = derived(setting.seed, TEST, verdict.generations)
-    more = min(BLOCKS, -(-setting.test_games // n) - first)
+    first, n = verdict.blocks, setup.players
+    weights = np.array([verdict.array, setup.start.array]) * setup.units
+    seed = derived(setup.seed, TEST, verdict.generations)
+    more = min(BLOCKS, -(-setup.test_games // n) - first)
     meets = np.zeros(more, np.int64)
-    blocks = Round(setting.board, n, seed, weights[1:], meets, first)
+    blocks = GameRound(setup.board, n, seed, weights[1:], meets, first)
     wins = blocks.play(weights[:1], should_stop)[0].sum(axis=1).tolist()
-    for key, won in zip(_keys(setting, verdict.generations, first, more), wins, strict=True):
+    for key, won in zip(_keys(setup, verdict.generations, first, more), wins, strict=True):
         if key in seen:
             verdict.duplicates += 1
         else:
             verdict.counts[won] += 1
         seen.add(key)
     verdict.blocks += more
-    verdict.llr = setting.sprt.llr(verdict.counts)
-    verdict.decision = setting.sprt.decision(verdict.counts)
+    verdict.llr = setup.sprt.llr(verdict.counts)
+    verdict.decision = setup.sprt.decision(verdict.counts)
     found = estimate(np.arange(n + 1) / n, verdict.counts, players=n)
     verdict.games, verdict.share = found.games, found.score
     verdict.elo, verdict.elo_low, verdict.elo_high = (
         value if math.isfinite(value) else None
         for value in (found.elo, found.elo_low, found.elo_high)
     )
-    verdict.finished = verdict.decision is not None or verdict.blocks * n >= setting.test_games
+    verdict.finished = verdict.decision is not None or verdict.blocks * n >= setup.test_games
     if verdict.finished:
         verdict.date = dt.datetime.now(dt.UTC).date().isoformat()
 
 
-def _keys(setting: Setting, generations: int, first: int, count: int) -> list[bytes]:
+def _keys(setup: TuningSetup, generations: int, first: int, count: int) -> list[bytes]:
     """The positions that blocks of the test begin with.
 
     Blocks that begin with the same one would be the same games.
     """
-    seed = derived(setting.seed, TEST, generations)
-    rows = opening_rows(setting.board, setting.players, seed, first, count)
+    seed = derived(setup.seed, TEST, generations)
+    rows = opening_rows(setup.board, setup.players, seed, first, count)
     return [row.tobytes() for row in rows]
 
 
-def accepted_profile(setting: Setting, verdict: Verdict) -> Profile:
+def accepted_profile(setup: TuningSetup, verdict: TuningVerdict) -> Profile:
     """The profile of an accepted verdict, with the evidence."""
     about = (
-        f"{verdict.date}, ringrift cmaes --board {setting.board} --players {setting.players}"
-        f" --seed {setting.seed} --start {setting.start.name}: {verdict.chosen} of"
+        f"{verdict.date}, ringrift cmaes --board {setup.board} --players {setup.players}"
+        f" --seed {setup.seed} --start {setup.start.name}: {verdict.chosen} of"
         f" {verdict.generations} generations, {verdict.training_games} games;"
-        f" {verdict.elo_text} against heuristic:{setting.start.name} in {verdict.games} games"
-        f" with other seeds (SPRT of {setting.elo0:g} and {setting.elo1:g} Elo accepted)"
+        f" {verdict.elo_text} against heuristic:{setup.start.name} in {verdict.games} games"
+        f" with other seeds (SPRT of {setup.elo0:g} and {setup.elo1:g} Elo accepted)"
     )
-    return setting.profile(TUNED, verdict.array, about)
+    return setup.profile(TUNED, verdict.array, about)

@@ -13,18 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.errors import UsageError
 from ringrift_cli.game.topology import tables
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.features import NAMES, units
 from ringrift_cli.players.heuristic import WIDTH
 from ringrift_cli.players.profiles import FEATURES_VERSION, Profile
 from ringrift_cli.players.scoring import FloatArray
+from ringrift_cli.settings import Tune
 from ringrift_cli.stats.sprt import Sprt
 
 FORMAT = 1
 LEAST_SCALE = 0.02  # the least weight that the default uses; so a weight of 0 is not stuck there
-LEAST_POPULATION = 6  # below, ranks of re-evaluations say nothing (pycma, NoiseHandler)
 
 # What random numbers are for: each kind has a path of its own from the seed of the run, so that
 # no opening or game of one is that of another.
@@ -32,7 +31,7 @@ SAMPLES, TRAINING, AGAIN, PERSONAS, HELD_OUT, HELD_OUT_PERSONAS, TEST, SCALE = r
 
 
 @dataclass(frozen=True)
-class Setting:
+class TuningSetup:
     """A run of the optimiser and the test that follows; equal settings give equal runs."""
 
     board: str
@@ -43,28 +42,14 @@ class Setting:
     games: int  # of a candidate in a generation, before the noise handler asks for more
     sigma: float  # standard deviation of x at the start
     seed: int
-    elo0: float = 0.0
-    elo1: float = 20.0
-    test_games: int = 20_000  # at most, of the final test
+    elo0: float = Tune.elo0
+    elo1: float = Tune.elo1
+    test_games: int = Tune.test_games  # maximum
 
     def __post_init__(self) -> None:
-        if self.population < LEAST_POPULATION:
-            raise UsageError(
-                f"A population of {self.population} is too small: the least is {LEAST_POPULATION}."
-            )
-        if self.games < 1 or self.test_games < 1:
-            raise UsageError("A candidate plays at least 1 game.")
-        if not 0 < self.sigma <= 10:
-            raise UsageError(
-                f"sigma is {self.sigma:g}, expected a number above 0, at most 10.",
-                hint="0.3 lets every weight change by about a third at first",
-            )
-        if self.elo0 < 0:
-            raise UsageError(
-                f"elo0 is {self.elo0:g}: accepted would be what is no stronger than the start.",
-                hint="--elo0 0 --elo1 20",
-            )
-        Sprt(self.elo0, self.elo1, players=self.players)  # refuses impossible bounds
+        """`UsageError` for impossible numbers."""
+        Tune(self.population, self.games, self.sigma, self.elo0, self.elo1, self.test_games)
+        Sprt(self.elo0, self.elo1, players=self.players)
 
     @property
     def sprt(self) -> Sprt:
