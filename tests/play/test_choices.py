@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ringrift_cli.game.position import Position
 from ringrift_cli.play.choices import (
     SIGNS,
-    Choice,
+    MoveChoice,
     Selection,
     choices,
     content,
@@ -112,12 +112,12 @@ def test_marks_stand_where_choices_are() -> None:
 
 
 def test_a_start_is_shared_only_by_choices_that_have_one() -> None:
-    skip = Choice(1, 0, "skip_placement")
-    move, other = Choice(2, 1, "move 0,0 0,1"), Choice(3, 2, "move 1,0 1,1")
+    skip = MoveChoice(1, 0, "skip_placement")
+    move, other = MoveChoice(2, 1, "move 0,0 0,1"), MoveChoice(3, 2, "move 1,0 1,1")
     assert shared_start([move, skip]) == "0,0"
     assert shared_start([move, other]) is None
     assert shared_start([skip]) is None
-    assert shared_start([Choice(1, 0, "line 0,0;1,0;2,0 all")]) is None
+    assert shared_start([MoveChoice(1, 0, "line 0,0;1,0;2,0 all")]) is None
 
 
 # ---- questions and effects ----------------------------------------------------------------------

@@ -46,7 +46,7 @@ PHASE_QUESTIONS = {
 
 
 @dataclass(frozen=True)
-class Choice:
+class MoveChoice:
     """One legal decision. `number` counts the choices of its question, from 1."""
 
     number: int
@@ -92,7 +92,7 @@ class Question:
 
     kind: str
     seat: int
-    choices: tuple[Choice, ...]
+    choices: tuple[MoveChoice, ...]
     hand: int
     focus: str | None  # the cell of the stack that has to go on
     stack: str  # its rings from bottom to top
@@ -139,29 +139,29 @@ def _question_kind(position: Position) -> str:
     return "move" if row[L.STACKS + position.seat - 1] > 0 else "recover"
 
 
-def choices(position: Position) -> tuple[Choice, ...]:
+def choices(position: Position) -> tuple[MoveChoice, ...]:
     """All choices, cell by cell, those without a cell last."""
     cells = len(board_named(position.board_name).cells)
 
-    def order(choice: Choice) -> tuple[bool, int, int]:
+    def order(choice: MoveChoice) -> tuple[bool, int, int]:
         start = choice.action % cells if choice.kind in STARTING else 0
         return not choice.cells, start, choice.action
 
     pairs = zip(position.legal_actions().tolist(), position.legal_moves(), strict=True)
-    ordered = sorted((Choice(0, *pair) for pair in pairs), key=order)
-    return tuple(Choice(n, choice.action, choice.text) for n, choice in enumerate(ordered, 1))
+    ordered = sorted((MoveChoice(0, *pair) for pair in pairs), key=order)
+    return tuple(MoveChoice(n, choice.action, choice.text) for n, choice in enumerate(ordered, 1))
 
 
 # ---- naming a choice by cells -------------------------------------------------------------------
 
 
-def shared_start(among: Sequence[Choice]) -> str | None:
+def shared_start(among: Sequence[MoveChoice]) -> str | None:
     """The cell where all choices start; None if they differ, or there is none."""
     starts = {choice.start for choice in among if choice.cells}
     return starts.pop() if len(starts) == 1 else None
 
 
-def _choices_at(among: Sequence[Choice], cell: str) -> tuple[Choice, ...]:
+def _choices_at(among: Sequence[MoveChoice], cell: str) -> tuple[MoveChoice, ...]:
     """The choices that a cell may mean: that start there, or else end there, or else take it."""
     for matches in (
         lambda choice: choice.start == cell,
@@ -179,8 +179,8 @@ def _choices_at(among: Sequence[Choice], cell: str) -> tuple[Choice, ...]:
 class Selection:
     """The cells of `path` leave the choices `left` of `every` one; `decided` if they decide it."""
 
-    every: tuple[Choice, ...]
-    left: tuple[Choice, ...]
+    every: tuple[MoveChoice, ...]
+    left: tuple[MoveChoice, ...]
     path: tuple[str, ...] = ()
     decided: bool = False
 
@@ -202,7 +202,7 @@ class Selection:
         return None
 
     @property
-    def labels(self) -> dict[int, Choice]:
+    def labels(self) -> dict[int, MoveChoice]:
         """The numbers by which the choices are picked.
 
         All choices of a question have their own numbers. Once a cell is chosen they count from 1;
@@ -220,7 +220,7 @@ def sign_of(number: int) -> str:
     return SIGNS[number - 1] if number <= len(SIGNS) else "*"
 
 
-def marks(position: Position, labels: Mapping[int, Choice]) -> dict[str, str]:
+def marks(position: Position, labels: Mapping[int, MoveChoice]) -> dict[str, str]:
     """The signs to draw before cells, so that choices can be seen on the board.
 
     `*` where a choice starts, or several share a cell; the sign of the choice where it ends, if all
@@ -274,7 +274,7 @@ class Effects:
     result: Result | None
 
 
-def effects(before: Position, choice: Choice, after: Position) -> Effects:
+def effects(before: Position, choice: MoveChoice, after: Position) -> Effects:
     """What a choice did between two positions."""
     seat = before.seat
     old, new = before.text.cells, after.text.cells
@@ -333,7 +333,7 @@ def ring_letters(rings: str) -> str:
     return "".join(LETTERS[int(ring) - 1] for ring in rings)
 
 
-def consequence(choice: Choice, done: Effects) -> str:
+def consequence(choice: MoveChoice, done: Effects) -> str:
     """What a choice means beyond its text, and what it does; may be empty."""
     prospect = FOLLOWS.get(done.follow or "", "")
     if done.result is not None:
@@ -341,13 +341,13 @@ def consequence(choice: Choice, done: Effects) -> str:
     return ", ".join(filter(None, (_meaning(choice, done), *_changes(done, "your own"), prospect)))
 
 
-def narration(choice: Choice, done: Effects) -> str:
+def narration(choice: MoveChoice, done: Effects) -> str:
     """A decision that was taken: the rest of a sentence that begins with who took it."""
     more = ", ".join(_changes(done, "its own"))
     return f"{_deed(choice, done)} ({more})" if more else _deed(choice, done)
 
 
-def _meaning(choice: Choice, done: Effects) -> str:
+def _meaning(choice: MoveChoice, done: Effects) -> str:
     start = done.was.get(choice.start or "", "")[1:]
     match choice.kind:
         case "swap":
@@ -372,7 +372,7 @@ def _meaning(choice: Choice, done: Effects) -> str:
     return SKIPS[choice.kind][0] if choice.kind in SKIPS else ""
 
 
-def _area(choice: Choice, done: Effects) -> str:
+def _area(choice: MoveChoice, done: Effects) -> str:
     size, cells = counted(len(choice.cells), "cell"), " ".join(choice.cells[:MAX_LISTED_CELLS])
     if len(choice.cells) > MAX_LISTED_CELLS:
         cells += " …"
@@ -407,7 +407,7 @@ def _changes(done: Effects, own: str) -> list[str]:
     return parts
 
 
-def _deed(choice: Choice, done: Effects) -> str:
+def _deed(choice: MoveChoice, done: Effects) -> str:
     cells = choice.cells
     stack = done.was.get(choice.start or "", "")
     symbol = stack_symbol(stack[1:]) if stack.startswith("s") else ""

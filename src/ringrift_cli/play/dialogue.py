@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringrift_cli.errors import OutputError, RingriftError
-from ringrift_cli.play.choices import Choice
+from ringrift_cli.play.choices import MoveChoice
 from ringrift_cli.play.help import COMMANDS, TEXTS
 from ringrift_cli.play.prompt import MovePrompt
 from ringrift_cli.play.screen import Screen, shortened
@@ -48,7 +48,7 @@ class Dialogue:
         self._brief = brief
         self._view = GameView(session, screen)
         self._prompt: MovePrompt | None = None  # None when the game is over
-        self._hinted: Choice | None = None
+        self._hinted: MoveChoice | None = None
         self._left = False
         self._written: set[Path] = set()  # copies that may be written over
 
@@ -131,7 +131,7 @@ class Dialogue:
             if error.hint:
                 self._screen.paragraph(f"Try: {error.hint}")
 
-    def _play(self, choice: Choice) -> None:
+    def _play(self, choice: MoveChoice) -> None:
         ply = self._session.position.ply
         self._session.play(choice.action)
         self._keep()

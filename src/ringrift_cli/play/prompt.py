@@ -17,7 +17,7 @@ from ringrift_cli.game.notation import GLOBAL_NAMES
 from ringrift_cli.game.parsing import SHAPES
 from ringrift_cli.game.topology import board_named
 from ringrift_cli.play.choices import (
-    Choice,
+    MoveChoice,
     Selection,
     cell_index,
     content,
@@ -52,7 +52,8 @@ class MovePrompt:
         self.asked = question(self._position)
         self._every = Selection(self.asked.choices, self.asked.choices)
         self._narrow(self._every)
-        self.offered: Choice | None = None  # what Enter takes: a choice that was not on the screen
+        # What Enter takes: a choice that was not on the screen
+        self.offered: MoveChoice | None = None
 
     def _narrow(self, selection: Selection) -> None:
         self._selection, self._listed = selection, 0  # `_listed` choices have been shown
@@ -61,7 +62,7 @@ class MovePrompt:
     def prompt(self) -> str:
         return " ".join([LETTERS[self.asked.seat - 1], *self._selection.path]) + " > "
 
-    def by_action(self, action: int) -> Choice:
+    def by_action(self, action: int) -> MoveChoice:
         """The choice of a legal action."""
         return next(choice for choice in self.asked.choices if choice.action == action)
 
@@ -162,7 +163,7 @@ class MovePrompt:
 
     # ---- answers ---------------------------------------------------------------------------------
 
-    def answer(self, text: str) -> Choice | None:
+    def answer(self, text: str) -> MoveChoice | None:
         """The choice that a line names; None if it names none yet, and the screen has said why.
 
         `NotationError` or `IllegalMove` for a move text that is malformed or not allowed.
@@ -195,7 +196,7 @@ class MovePrompt:
         )
         return None
 
-    def _enter(self) -> Choice | None:
+    def _enter(self) -> MoveChoice | None:
         left = self._selection.left
         if 0 < self._listed < len(left):
             self.list_more()
@@ -208,7 +209,7 @@ class MovePrompt:
             )
         return None
 
-    def _number(self, text: str, *, after_cell: bool = False) -> Choice | None:
+    def _number(self, text: str, *, after_cell: bool = False) -> MoveChoice | None:
         """The choice of a number; one that was neither listed nor marked is only offered."""
         labels, path = self._selection.labels, self._selection.path
         number = int(text[:MAX_DIGITS])
@@ -229,7 +230,7 @@ class MovePrompt:
         self._screen.paragraph(f"Choice {number} is {self._view.sentence(choice)}: Enter takes it.")
         return None
 
-    def _follow(self, cells: Sequence[str]) -> Choice | None:
+    def _follow(self, cells: Sequence[str]) -> MoveChoice | None:
         """Follows cells, and a number behind them, to a choice or to a shorter list."""
         for cell in cells:
             if "," not in cell:

@@ -9,7 +9,7 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result
 from ringrift_cli.play.choices import (
     AREAS,
-    Choice,
+    MoveChoice,
     Question,
     cell_index,
     consequence,
@@ -87,7 +87,7 @@ class GameView:
             person = session.mover(before).is_person
             if person and at < end - 1:
                 break
-            choice = Choice(0, 0, session.moves[at])
+            choice = MoveChoice(0, 0, session.moves[at])
             if choice.cells and choice.kind not in AREAS and before.turn not in turns:
                 cell = choice.cells[-1]
                 if at == end - 1 or content(session.position, cell).startswith("s"):
@@ -99,19 +99,19 @@ class GameView:
 
     # ---- choices and decisions -------------------------------------------------------------------
 
-    def consequence(self, choice: Choice) -> str:
+    def consequence(self, choice: MoveChoice) -> str:
         """What a choice does."""
         position = self.session.position
         return consequence(choice, effects(position, choice, position.play(choice.action)))
 
-    def option(self, label: str, choice: Choice) -> None:
+    def option(self, label: str, choice: MoveChoice) -> None:
         """A choice in a list: its text, if that is short, and what it does."""
         text = self.consequence(choice)
         if len(choice.text) <= OPTION_WIDTH:
             text = f"{choice.text:<{OPTION_WIDTH}}  {text}".rstrip()
         self.screen.paragraph(text, f"{label}  ", " " * (len(label) + 4))
 
-    def sentence(self, choice: Choice) -> str:
+    def sentence(self, choice: MoveChoice) -> str:
         """A choice in a sentence: its text, and what it does."""
         text = self.consequence(choice)
         return f"{choice.text} ({text})" if text else choice.text
@@ -121,7 +121,7 @@ class GameView:
         session = self.session
         before, after = session.positions[ply : ply + 2]
         players, move = self.players(before), session.moves[ply]
-        choice = Choice(0, session.actions[ply], move)
+        choice = MoveChoice(0, session.actions[ply], move)
         deed = narration(choice, effects(before, choice, after))
         if len(move) > MAX_MOVE_TEXT:
             move = move[:MAX_MOVE_TEXT].rpartition(";")[0] + ";…"
