@@ -14,7 +14,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.mirror import HELD, bring_folder, send_folder
 from ringrift_cli.fleet.transfer import Meter, Stopped
 from ringrift_cli.fleet.wire import Wire
-from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.hashes import sha256, sha256_of_file
 from tests.fleet.goods import Liar, Message, says, sends
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import opened
@@ -277,4 +277,4 @@ def test_a_host_that_takes_nothing(tmp_path: Path) -> None:
     source = fill(tmp_path / "source")
     with Liar(put=refuse).link() as client, pytest.raises(RemoteError, match="The disk has"):
         send_folder(client, source, THERE, LAST, Meter())
-    assert transfer.hash_of(source / LAST) == sha256(FILES[LAST])
+    assert sha256_of_file(source / LAST) == sha256(FILES[LAST])

@@ -17,12 +17,11 @@ from ringrift_cli.fleet.transfer import (
     Waiting,
     Wanted,
     fetch,
-    hash_of,
     move_in,
     put,
 )
 from ringrift_cli.fleet.wire import Wire
-from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.hashes import sha256, sha256_of_file
 from tests.fleet.goods import Liar, Message, contents, sends
 from tests.fleet.servers import local_link
 
@@ -153,18 +152,20 @@ def test_a_file_moves_to_another_disk_whole_or_not_at_all(
 
     monkeypatch.setattr(Path, "replace", replace)
     with monkeypatch.context() as patch:
-        patch.setattr(transfer, "hash_of", lambda path: path.name)  # the copy is not the same
+        patch.setattr(
+            transfer, "sha256_of_file", lambda path: path.name
+        )  # the copy is not the same
         with pytest.raises(OutputError, match="Cannot write"):
             move_in(source, target)
     assert source.read_bytes() == DATA
     assert list(target.parent.iterdir()) == []
     move_in(source, target)
-    assert (hash_of(target), source.exists()) == (SHA, False)
+    assert (sha256_of_file(target), source.exists()) == (SHA, False)
     assert [path.name for path in target.parent.iterdir()] == ["x"]
 
 
 def test_what_cannot_be_read_or_moved_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Cannot read"):
-        hash_of(tmp_path / "nothing")
+        sha256_of_file(tmp_path / "nothing")
     with pytest.raises(OutputError, match="Cannot write"):
         move_in(tmp_path / "nothing", tmp_path / "y")

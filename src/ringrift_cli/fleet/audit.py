@@ -19,7 +19,8 @@ from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.push import MODELS, Sent
 from ringrift_cli.fleet.quarantine import kept_out
 from ringrift_cli.fleet.sync import plan
-from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of
+from ringrift_cli.fleet.transfer import Meter, Stopped
+from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import read_manifest, removed_from_manifest
 
 
@@ -44,7 +45,7 @@ class Here:
         with self._lock:
             if sha256 not in self._wrong:
                 try:
-                    found = hash_of(path)
+                    found = sha256_of_file(path)
                     same = found == sha256
                     self._wrong[sha256] = None if same else f"is damaged here: {path} is {found}"
                 except OutputError as error:
@@ -144,7 +145,7 @@ def _models(client: Client, models: Sequence[Sent], found: Verified) -> None:
         digest = theirs[sent.path]
         if digest is None:
             found.differences.append(f"{sent.path} is not there")
-        elif digest != hash_of(sent.source):
+        elif digest != sha256_of_file(sent.source):
             found.differences.append(f"{sent.path} is another file there: it is {digest}")
         found.files += 1
         found.bytes += sent.source.stat().st_size
@@ -181,7 +182,7 @@ def standing(
     """Asks a host how far apart it and this machine are; nothing is moved or read anew."""
     found = plan(client, state, destination)
     there = {path: digest for path, _, digest in listing.files(client, MODELS, hashed=True)}
-    behind = [sent.path for sent in models if there.get(sent.path) != hash_of(sent.source)]
+    behind = [sent.path for sent in models if there.get(sent.path) != sha256_of_file(sent.source)]
     return Standing(
         client.host,
         found.listed,

@@ -6,7 +6,6 @@ what it is, so that a job can be found, stopped, or begun again elsewhere when i
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -23,6 +22,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.messages import Job, JobState
 from ringrift_cli.fleet.plan import Placed
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.locks import locked
 
 FOLDER = "jobs"
 ENDED = "ended.json"
@@ -99,7 +99,7 @@ def settle(state: Path, found: Sequence[JobState]) -> None:
     known = ended(state)
     if all(identity in known or not is_remembered(state, identity) for identity in over):
         return
-    with _alone(state, ENDED):
+    with locked(state / f".{ENDED}.lock"):
         known = ended(state)
         known |= {name: job for name, job in over.items() if is_remembered(state, name)}
         write_whole(state / ENDED, msgspec.json.encode(known) + b"\n")
@@ -121,15 +121,7 @@ def placing(state: Path, hosts: Iterable[str]) -> Iterator[None]:
     """The only one here to look whether these hosts are free, and to start jobs on them."""
     with ExitStack() as held:
         for name in sorted(hosts):  # in one order, so that nobody waits for whoever waits for him
-            held.enter_context(_alone(state, f"{PLACING}-{name}"))
-        yield
-
-
-@contextmanager
-def _alone(state: Path, what: str) -> Iterator[None]:
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / f".{what}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+            held.enter_context(locked(state / f".{PLACING}-{name}.lock"))
         yield
 
 
@@ -226,7 +218,7 @@ def drained(state: Path) -> dict[str, float]:
 
 def drain(state: Path, host: str, *, undo: bool = False) -> None:
     """Lets a host have no more work, or have it again."""
-    with _alone(state, DRAINED):
+    with locked(state / f".{DRAINED}.lock"):
         known = drained(state)
         if undo:
             known.pop(host, None)

@@ -21,11 +21,11 @@ from ringrift_cli.fleet.transfer import (
     Waiting,
     Wanted,
     fetch,
-    hash_of,
     move_in,
     put,
-    sync_folder,
 )
+from ringrift_cli.store.files import sync_folder
+from ringrift_cli.store.hashes import sha256_of_file
 
 HELD = ".incoming"  # in a folder that is brought: what has come of it
 MOST_TRIES = 3  # of a file that does not come as it was
@@ -55,7 +55,7 @@ def send_folder(
         if should_stop():
             raise Stopped
         name = f"{there}/{path.relative_to(folder).as_posix()}"
-        sent += bool(put(client, path, name, hash_of(path), meter, replace=True))
+        sent += bool(put(client, path, name, sha256_of_file(path), meter, replace=True))
     return sent
 
 
@@ -79,7 +79,7 @@ def bring_folder(
         if path == there or _is_hidden(path[len(there) + 1 :]):
             raise BadOutput(f"{client.host} lists the file {path!r:.120}, which cannot be.")
         target = folder / PurePosixPath(path).relative_to(there)
-        if not (target.is_file() and hash_of(target) == digest):
+        if not (target.is_file() and sha256_of_file(target) == digest):
             wanted.append(Wanted(path, size, digest))
             targets[path] = target
     _fetch_all(client, wanted, held, meter, should_stop)
@@ -122,7 +122,7 @@ def _fetch_all(
         for got in fetch(client, Waiting(left), held, meter, should_stop):
             if got.wrong is not None:
                 wrong[got.wanted] = got.wrong
-            elif hash_of(got.part) != got.wanted.sha256:
+            elif sha256_of_file(got.part) != got.wanted.sha256:
                 wrong[got.wanted] = "it hashes to something else"
                 got.part.unlink()
         if should_stop():

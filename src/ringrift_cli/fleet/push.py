@@ -17,7 +17,8 @@ from ringrift_cli.fleet import listing, messages, synced
 from ringrift_cli.fleet.attempts import Opener, ShouldStop, carried_out, never
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import log_event
-from ringrift_cli.fleet.transfer import Meter, Stopped, hash_of, put
+from ringrift_cli.fleet.transfer import Meter, Stopped, put
+from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import ShardEntry, read_manifest
 
 MODELS = "models"  # the folder there
@@ -117,7 +118,7 @@ def push_bundle(
 ) -> None:
     """The same, adding to what was pushed already."""
     there = {path: digest for path, _, digest in listing.files(client, MODELS, hashed=True)}
-    ours = {sent: hash_of(sent.source) for sent in bundle.files}
+    ours = {sent: sha256_of_file(sent.source) for sent in bundle.files}
     missing = [sent for sent, digest in ours.items() if there.get(sent.path) != digest]
     meter.remain(sum(sent.source.stat().st_size for sent in missing))
     for sent in missing:
@@ -125,7 +126,7 @@ def push_bundle(
             raise Stopped
         _put(client, sent, ours[sent], pushed, meter)
     if bundle.pointer is not None:
-        ours[bundle.pointer] = digest = hash_of(bundle.pointer.source)
+        ours[bundle.pointer] = digest = sha256_of_file(bundle.pointer.source)
         if there.get(bundle.pointer.path) not in (None, digest):
             _check_pointer(client, bundle)
         if there.get(bundle.pointer.path) != digest:
@@ -196,7 +197,7 @@ def push_games(
         try:
             pushed.bytes += put(client, path, f"{there}/{path.name}", digest, meter)
         except RemoteError as error:
-            if error.kind == "hash" and hash_of(path) != digest:
+            if error.kind == "hash" and sha256_of_file(path) != digest:
                 raise OutputError(
                     f"{path} is damaged: it does not hash to {digest}, as its manifest says.",
                     hint="ringrift sync verify",

@@ -35,10 +35,10 @@ from ringrift_cli.fleet.transfer import (
     Stopped,
     Waiting,
     fetch,
-    hash_of,
     move_in,
-    sync_folder,
 )
+from ringrift_cli.store.files import sync_folder
+from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import ShardEntry, add_to_manifest
 
 INCOMING = "incoming"
@@ -320,7 +320,7 @@ class _Pull:
         if held.wrong is not None:
             self._incomplete(line, held)
             return None
-        found = hash_of(held.part)
+        found = sha256_of_file(held.part)
         if found != line.sha256:
             return found
         if self.destination.holds(line.sha256) or not self.destination.claim(line.sha256):

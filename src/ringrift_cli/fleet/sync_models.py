@@ -15,7 +15,8 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health, log_event
 from ringrift_cli.fleet.quarantine import Bad, kept_out, put_away
 from ringrift_cli.fleet.sync import INCOMING, Pulled
-from ringrift_cli.fleet.transfer import Meter, Stopped, Waiting, Wanted, fetch, hash_of
+from ringrift_cli.fleet.transfer import Meter, Stopped, Waiting, Wanted, fetch
+from ringrift_cli.store.hashes import sha256_of_file
 
 FOLDER = "models"  # within incoming/HOST
 TRIES = 3
@@ -102,7 +103,7 @@ def _fetched(
             if held.wrong is not None and not held.again:
                 pulled.notes.append(f"{wanted.path}: {held.wrong}")
                 return False
-            found = hash_of(held.part)
+            found = sha256_of_file(held.part)
             if held.wrong is None and found == wanted.sha256:
                 held.part.replace(folder / Path(wanted.path).name)
                 arrived.add(wanted.path)

@@ -7,7 +7,6 @@ behind it. Nobody's word is taken for a file: the verdict is a hash of what is h
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from ringrift_cli.errors import BadOutput, OutputError, RemoteError
 from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.client import Client
+from ringrift_cli.store.hashes import sha256_of_file
 
 FRAME = 1 << 20  # bytes
 AHEAD_FILES = 64  # asked for, and not here yet: what hides the latency of many small files
@@ -236,15 +236,6 @@ class Stopped(Exception):
     """The transfer was asked to stop; what has come is kept."""
 
 
-def hash_of(path: Path) -> str:
-    """SHA-256 of what a file holds, read now; `OutputError` if it cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise OutputError(f"Cannot read {path}: {error.strerror}.") from error
-
-
 def move_in(path: Path, target: Path) -> None:
     """Moves a file that is right to its place, so that it is there whole after any crash.
 
@@ -273,21 +264,12 @@ def _move_across(path: Path, target: Path) -> None:
         shutil.copyfile(path, copy)
         with copy.open("rb") as file:
             os.fsync(file.fileno())
-        if hash_of(copy) != hash_of(path):
+        if sha256_of_file(copy) != sha256_of_file(path):
             raise OSError(errno.EIO, "what was written there is not what was copied")
         copy.replace(target)
     finally:
         copy.unlink(missing_ok=True)
     path.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder last over a crash."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- to a host ----------------------------------------------------------------------------------

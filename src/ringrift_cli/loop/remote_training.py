@@ -25,10 +25,11 @@ from ringrift_cli.fleet.messages import JobState
 from ringrift_cli.fleet.mirror import bring_folder, send_folder
 from ringrift_cli.fleet.plan import GRACE, Placed, job_of, retried
 from ringrift_cli.fleet.push import Pushed, push_games
-from ringrift_cli.fleet.transfer import Meter, hash_of, put
+from ringrift_cli.fleet.transfer import Meter, put
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, TrainWork, Watch
 from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
 from ringrift_cli.settings import Config, Train
+from ringrift_cli.store.hashes import sha256_of_file
 
 T = TypeVar("T")
 POLL = 2.0  # seconds between two looks
@@ -184,14 +185,15 @@ class RemoteTraining:
         games = f"runs/{pool}/selfplay"
         push_games(client, work.data, games, ENDINGS, Pushed(client.host), meter, self._should_stop)
         for path in (work.parent.path.with_suffix(".safetensors"), work.parent.path):
-            put(client, path, f"models/{pool}/{path.name}", hash_of(path), meter, replace=True)
+            digest = sha256_of_file(path)
+            put(client, path, f"models/{pool}/{path.name}", digest, meter, replace=True)
         if work.previous is not None and (work.previous / STATE).exists():
             there = f"{self._folder}/{work.previous.name}"
             send_folder(client, work.previous, there, STATE, meter, self._should_stop)
         with tempfile.TemporaryDirectory() as folder:
             names = Path(folder) / "shards"
             names.write_text("".join(f"{name}\n" for name in self._shards))
-            put(client, names, self._names, hash_of(names), meter, replace=True)
+            put(client, names, self._names, sha256_of_file(names), meter, replace=True)
 
     def _start(self, client: Client, known: set[str]) -> str:
 
