@@ -58,51 +58,7 @@ Board: TypeAlias = Annotated[str, Meta(pattern=BOARD)]
 Amount: TypeAlias = Annotated[float, Meta(ge=0, lt=1e12)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, lt=1e9)]
 
-EXAMPLE = """\
-# The machines that may run `ringrift` for you. Every host below is commented out, so that nothing
-# is contacted until you take the marks away and fill in your own. `ringrift fleet status` says
-# what became of it.
-
-# These hold for all hosts; a host may have its own.
-work: ~/ringrift      # the folder there for jobs, games, models and the virtual environment
-python: python3       # what makes that environment; 3.11 or later
-deadline: 2.5         # seconds in which a host must answer
-lease: 90             # seconds without a sign of life after which a job counts as lost
-# known_hosts: ~/.ssh/known_hosts
-
-# In dollars; 0 is no limit. Beyond it no work is started.
-budget:
-  per_day: 0
-  total: 0
-
-hosts:
-#  - name: desk                        # a-z, 0-9 and -: names folders, appears in every report
-#    addresses: [localhost]            # or a Host of ~/.ssh/config, with its User, Port, ProxyJump
-#    roles: [selfplay, eval]           # of selfplay, train, eval; all if left out
-#    gpus: 0                           # how many to use; 0 plays on the processor alone
-#    memory: 32                        # GB of RAM
-#
-#  - name: rented-4090
-#    addresses:                        # in order of preference; the first that answers is used
-#      - gpu-box.tailnet.ts.net
-#      - 100.64.1.7
-#      - "203.0.113.17:40022"          # IPv6 with a port: "[2001:db8::1]:40022"
-#    port: 22                          # of addresses without one
-#    user: root
-#    key: ~/.ssh/id_ed25519            # without it: ssh-agent, ~/.ssh/config, then ~/.ssh/id_*
-#    work: /workspace/ringrift
-#    python: /usr/bin/python3.11
-#    gpus: 1
-#    gpu_memory: 24                    # GB of each
-#    memory: 64
-#    roles: [selfplay, train, eval]
-#    boards: [hex8, square8]           # all if left out
-#    board_memory: {square19: 16}      # GB that a board needs here: of the GPU, or RAM without one
-#    price: 0.42                       # dollars an hour while it is up
-#    provider: vast
-#    labels: [rented, fast]            # for --label
-#    enabled: true                     # false: never contacted
-"""
+EXAMPLE = Path(__file__).with_name("example.yaml").read_text(encoding="utf-8")
 
 
 class Address(NamedTuple):

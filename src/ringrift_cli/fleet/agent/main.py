@@ -11,6 +11,7 @@ import functools
 import os
 import select
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -47,9 +48,7 @@ class Pipes:
 
     def __init__(self, source: int, sink: int) -> None:
         self.source = source
-        self.sink = sink
-        self.held: list[bytes] = []
-        self.size = 0
+        self.sink = os.fdopen(sink, "wb", AT_ONCE)
 
     def read(self, most: int) -> bytes:
         """Up to so many bytes; b"" when the other end has closed, or was silent for an hour."""
@@ -58,27 +57,20 @@ class Pipes:
         return os.read(self.source, most) if ready else b""
 
     def write(self, data: Buffer) -> None:
-        if len(data) >= AT_ONCE:
-            self.flush()
-            self._out(data)
-            return
-        self.held.append(bytes(data))
-        self.size += len(data)
-        if self.size >= AT_ONCE:
-            self.flush()
+        with _or_gone():
+            self.sink.write(data)
 
     def flush(self) -> None:
-        held, self.held, self.size = self.held, [], 0
-        if held:
-            self._out(b"".join(held))
+        with _or_gone():
+            self.sink.flush()
 
-    def _out(self, data: Buffer) -> None:
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[os.write(self.sink, left) :]
-        except OSError as error:
-            raise Gone from error
+
+@contextlib.contextmanager
+def _or_gone() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Gone from error
 
 
 def main() -> int:
