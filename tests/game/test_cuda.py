@@ -49,9 +49,9 @@ def test_the_rules_compile_for_words_of_all_games_side_by_side(
 ) -> None:
     device = PtxDevice(target, monkeypatch)
     batch = DeviceBatch("hex8", 2, 4, device, by_word=True)
-    batch.play_many(device.zeros(9).long())
-    assert device.kernels() == ["play_many_kernel", "start_kernel"]
-    ([_, rows, *_], *_) = [types for name, types in device.ptx if name == "play_many_kernel"]
+    batch.legal()
+    assert device.kernels() == ["legal_kernel", "start_kernel"]
+    ([_, rows, *_], *_) = [types for name, types in device.ptx if name == "legal_kernel"]
     assert rows.layout == "F"
 
 
