@@ -49,7 +49,8 @@ class Simulator:
         answer = process.stdout.readline() if ready else "too late"
         self._errors.seek(0)
         errors = self._errors.read()
-        self._errors.truncate(0)
+        self._errors.seek(0)  # the process writes where this file stands
+        self._errors.truncate()
         assert answer == "done\n", errors or answer
         return arrays_of(told), errors
 
