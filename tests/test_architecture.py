@@ -41,7 +41,7 @@ BUDGET = {
     "data": 1490,
     "evaluate": 1725,
     "fleet": 8100,
-    "game": 6900,
+    "game": 6850,
     "loop": 3000,
     "nn": 2950,
     "play": 1955,

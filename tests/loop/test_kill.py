@@ -104,7 +104,7 @@ def check_whole(folder: Path, cycles: int, games: int) -> None:
         held = [entries[name] for name in record["selfplay"]["shards"] if name in entries]
         assert {entry.made["generation"] for entry in held} <= {record["cycle"]}
         if len(held) == len(record["selfplay"]["shards"]):
-            assert sum(entry.games for entry in held) == record["selfplay"].games
+            assert sum(entry.games for entry in held) == record["selfplay"]["games"]
     for entry in entries.values():
         shard = read_searched(run / "selfplay" / entry.file, entry.sha256)
         assert len(shard.games) == entry.games
