@@ -102,7 +102,6 @@ UNDER_WAY = {
     "bench/subject.py Subject.size",
     *(f"cli/bench.py {name}.size" for name in ("search", "selfplay", "train")),
     *(f"cli/cmaes.py cmaes.{name}" for name in ("elo0", "elo1")),
-    *(f"cli/eval.py sprt.{name}" for name in ("alpha", "beta", "elo0", "elo1")),
     *(f"tune/settings.py Setting.{name}" for name in ("elo0", "elo1")),
 }
 

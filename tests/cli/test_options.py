@@ -12,6 +12,7 @@ import typer
 
 from ringrift_cli import settings
 from ringrift_cli.cli.app import app
+from ringrift_cli.cli.options import file_path
 from tests.conftest import Ringrift
 
 
@@ -95,3 +96,20 @@ def test_an_option_that_follows_a_setting_has_its_default(name: str) -> None:
         declared = settings.VARIABLES.get(str(parameter.envvar))
         if declared is not None and parameter.default is not None:
             assert parameter.default == declared.default, parameter.name
+
+
+@pytest.mark.parametrize("name", [n for n in EVERY if not n.startswith(("bench", "cmaes"))])
+def test_a_path_of_the_home_folder_can_be_given_everywhere(name: str) -> None:
+    for parameter in EVERY[name].params:
+        kind = parameter.type_descriptor
+        if "Path" in str(kind.annotation):
+            assert kind.parameter_info.parser is file_path, parameter.name
+
+
+def test_the_home_folder(ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    assert ringrift("init", "--out", "~/other.yaml", "--set", "run.folder=~/all").code == 0
+    assert settings.load(Path("other.yaml"), environment={}).run.folder == f"{Path.cwd()}/all"
+    assert ringrift("status", "--config", "~/other.yaml").code == 0
+    monkeypatch.setenv("RINGRIFT_FOLDER", "~/runs")
+    assert settings.load().folder == Path.cwd() / "runs" / "hex8-2p"

@@ -24,7 +24,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run
+from ringrift_cli.settings import Gate, Run
 from ringrift_cli.text import elo
 
 if TYPE_CHECKING:
@@ -172,16 +172,16 @@ def sprt(
     players: PlayersOption = Run.players,
     elo0: Annotated[
         float, typer.Option("--elo0", metavar="ELO", help="Elo difference under H0.")
-    ] = 0,
+    ] = Gate.elo0,
     elo1: Annotated[
         float, typer.Option("--elo1", metavar="ELO", help="Elo difference under H1.")
-    ] = 30,
+    ] = Gate.elo1,
     alpha: Annotated[
         float, typer.Option("--alpha", metavar="P", help="Probability of accepting H1 under H0.")
-    ] = 0.05,
+    ] = Gate.alpha,
     beta: Annotated[
         float, typer.Option("--beta", metavar="P", help="Probability of accepting H0 under H1.")
-    ] = 0.05,
+    ] = Gate.beta,
     games: Annotated[
         int,
         typer.Option(

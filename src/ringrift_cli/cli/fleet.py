@@ -20,7 +20,7 @@ from ringrift_cli.cli.fleet_options import (
     failed,
     fleet_context,
 )
-from ringrift_cli.cli.options import JsonOption, QuietOption
+from ringrift_cli.cli.options import JsonOption, QuietOption, file_path
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.store.files import write_whole
@@ -51,7 +51,9 @@ def fleet(context: typer.Context) -> None:
     need_subcommand(context)
 
 
-OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it is written.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", parser=file_path, metavar="FILE", help="File to write.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Replace a file without asking.")]
 
 

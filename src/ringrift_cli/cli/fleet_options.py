@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ringrift_cli import settings
+from ringrift_cli.cli.options import file_path
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
@@ -18,6 +19,7 @@ HostsOption = Annotated[
     Path | None,
     typer.Option(
         "--hosts",
+        parser=file_path,
         metavar="FILE",
         help="The hosts.",
         envvar="RINGRIFT_HOSTS",

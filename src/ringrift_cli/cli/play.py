@@ -20,6 +20,7 @@ from ringrift_cli.cli.options import (
     PieOption,
     PlayersOption,
     check_pie,
+    file_path,
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, discard_stdout, stopped, was_typed
@@ -86,18 +87,23 @@ SaveOption = Annotated[
     Path | None,
     typer.Option(
         "--save",
+        parser=file_path,
         metavar="FILE",
         help="File of the game, written after every decision.",
         show_default="a new file in runs/play",
     ),
 ]
 ResumeOption = Annotated[
-    Path | None, typer.Option("--resume", metavar="FILE", help="Saved game to continue.")
+    Path | None,
+    typer.Option("--resume", parser=file_path, metavar="FILE", help="Saved game to continue."),
 ]
 RecordOption = Annotated[
     Path | None,
     typer.Option(
-        "--record", metavar="FILE", help="File for the record of the finished game (.jsonl, .rrg)."
+        "--record",
+        parser=file_path,
+        metavar="FILE",
+        help="File for the record of the finished game (.jsonl, .rrg).",
     ),
 ]
 HintOption = Annotated[

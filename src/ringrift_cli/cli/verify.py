@@ -15,6 +15,7 @@ from ringrift_cli.cli.options import (
     QuietOption,
     VerboseOption,
     available_cores,
+    file_path,
 )
 from ringrift_cli.cli.output import Output, counted
 
@@ -28,7 +29,9 @@ LISTED_MOVES = 20  # of those only one side has; --json has them all
 def verify(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Games: JSON lines, gzip or not, or .rrg."),
+        typer.Argument(
+            parser=file_path, metavar="FILE", help="Games: JSON lines, gzip or not, or .rrg."
+        ),
     ],
     jobs: JobsOption = None,
     as_json: JsonOption = False,

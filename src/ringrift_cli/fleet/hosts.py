@@ -201,7 +201,7 @@ def load(path: Path | None = None) -> Fleet:
 
     `UsageError` for what cannot be read, is not known or cannot be; it says where that stands.
     """
-    path = path or Path(os.environ.get(VARIABLE) or FILE)
+    path = path or Path(os.environ.get(VARIABLE) or FILE).expanduser()
     source = _Source(path)
     top = source.tree
     if isinstance(top, dict) and top.get("hosts", 0) is None:  # all of them are commented out

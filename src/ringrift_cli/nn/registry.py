@@ -167,7 +167,7 @@ class Registry:
         is no such model, or more than one.
         """
         if "/" in name or name.endswith((".json", ".safetensors")):
-            return self._entry(pool, Path(name).with_suffix(".json"))
+            return self._entry(pool, Path(name).expanduser().with_suffix(".json"))
         line = _line(self.history(pool))
         if name in ("champion", "previous"):
             back = 1 if name == "champion" else 2

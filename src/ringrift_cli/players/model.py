@@ -43,7 +43,7 @@ def checkpoint_named(
 
     `UsageError` if there is neither.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.suffix in (".json", ".safetensors"):
         if not path.is_file():
             raise UsageError(f"There is no file {name}.", hint="champion")

@@ -69,7 +69,7 @@ def profile_named(name: str, board: str, players: int) -> Profile:
             hint=f"heuristic:default, or ringrift cmaes --board {board} --players {players}",
         )
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(
