@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ringrift_cli.errors import FleetError
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.quarantine import of_host
-from ringrift_cli.loop import on_fleet
 from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import JOURNAL
@@ -306,16 +305,12 @@ def test_a_host_that_may_not_train_now(fleet: Ground) -> None:
 
 
 def test_every_setting_of_self_play_goes_along(fleet: Ground, ringrift: Ringrift) -> None:
-    """What a job is told means to a host what it means here."""
     section = SelfPlay(sims=20, full_share=0.4, random_opening_share=0.0, resign_below=0.1)
     fleet.config = replace(
         fleet.config, selfplay=replace(section, games_per_cycle=4, teacher="none")
     )
     fleet.cycle()
     ((_, job),) = jobs_of(fleet.one).items()
-    given = [job.argv[at + 1] for at, word in enumerate(job.argv) if word == "--set"]
-    found = load(environment={}, flags=dict(one.split("=", 1) for one in given)).selfplay
-    for one in fields(SelfPlay):
-        if one.name not in on_fleet.LOOP_ONLY:
-            assert getattr(found, one.name) == getattr(section, one.name), one.name
+    file = job.argv[job.argv.index("--config") + 1]
+    assert load(fleet.one.work / file, environment={}) == fleet.config
     assert job.argv[job.argv.index("--generation") + 1] == "1"

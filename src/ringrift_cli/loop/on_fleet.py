@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from ringrift_cli.data.retention import games_of, of_cycle
@@ -32,15 +31,14 @@ from ringrift_cli.loop.protocol import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.loop.remote_training import RemoteTraining
+from ringrift_cli.loop.remote_training import RemoteTraining, send_settings, settings_path
 from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
-from ringrift_cli.settings import Config, SelfPlay
+from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry
 from ringrift_cli.text import counted
 
 MOST_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
-LOOP_ONLY = ("games_per_cycle", "teacher")  # of the section selfplay
 HEURISTIC = "heuristic"
 LEAST_DEADLINE = 5.0  # seconds to look at the hosts: there is no hurry
 LAST_PULL = 10.0  # seconds that a transfer may take on, once all is to stop
@@ -101,15 +99,11 @@ class FleetMachines:
         """The command line of a job; its seed and its folder follow from its name."""
         run = self._config.run
         model = HEURISTIC if teacher else f"models/{self._config.pool}/{work.model.path.name}"
-        argv = ["selfplay", "--board", run.board, "--players", str(run.players)]
-        argv += ["--pie"] if run.pie_rule else []
-        argv += ["--model", model, "--generation", str(work.cycle), "--hours", str(MOST_HOURS)]
-        own, default = self._config.selfplay, SelfPlay()
-        for one in fields(SelfPlay):
-            value = getattr(own, one.name)
-            if one.name not in LOOP_ONLY and value != getattr(default, one.name):
-                argv += ["--set", f"selfplay.{one.name}={value}"]
-        return argv
+        argv = ["selfplay", "--config", settings_path(self._config), "--board", run.board]
+        return [
+            *argv,
+            *("--model", model, "--generation", str(work.cycle), "--hours", str(MOST_HOURS)),
+        ]
 
     def _hosts(self, argv: list[str]) -> tuple[list[Host], dict[str, str]]:
         """Hosts that may have such jobs and can be given some; of the others why not.
@@ -141,12 +135,13 @@ class FleetMachines:
         return found, absent
 
     def _preparation(self, model: Path | None) -> Callable[[Host, Client], None]:
-        """What a host needs before it plays: the checkpoint, wherever it lies here."""
+        """What a host needs before it plays: the settings, and the checkpoint, wherever it lies."""
         files = () if model is None else (model.with_suffix(".safetensors"), model)
         there = f"models/{self._config.pool}"
         bundle = Bundle(tuple(Sent(file, f"{there}/{file.name}") for file in files), None)
 
         def prepare(_host: Host, client: Client) -> None:
+            send_settings(client, self._config)
             if files:
                 push_model(client, self._context.state, bundle)
 

@@ -11,7 +11,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +27,8 @@ from ringrift_cli.fleet.push import Pushed, push_games
 from ringrift_cli.fleet.transfer import Meter, put
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, TrainWork, Watch
 from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
-from ringrift_cli.settings import Config, Train
-from ringrift_cli.store.hashes import sha256_of_file
+from ringrift_cli.settings import Config, commented
+from ringrift_cli.store.hashes import sha256, sha256_of_file
 
 T = TypeVar("T")
 POLL = 2.0  # seconds between two looks
@@ -38,12 +37,6 @@ TICK = 0.2
 MOST_LOST = 3  # times that the host may go down with the job
 MOST_STATE = 64 << 20  # bytes of a state without its tensors
 STATE = "state.json"
-OPTIONS = {  # keys of the section train that have an option of their own
-    "samples_per_position": "--samples-per-position",
-    "surprise_weight": "--surprise-weight",
-    "window": "--window",
-    "checkpoint_minutes": "--checkpoint-minutes",
-}
 JUDGED_HERE = ("--max-age", "--max-generations-behind")  # before it begins, by this clock
 NO_LIMIT = "1000000"
 
@@ -194,6 +187,7 @@ class RemoteTraining:
             names = Path(folder) / "shards"
             names.write_text("".join(f"{name}\n" for name in self._shards))
             put(client, names, self._names, sha256_of_file(names), meter, replace=True)
+        send_settings(client, self._config)
 
     def _start(self, client: Client, known: set[str]) -> str:
 
@@ -210,8 +204,7 @@ class RemoteTraining:
     def _argv(self) -> list[str]:
         """The command line that trains exactly as the step would here."""
         run, pool, work = self._config.run, self._config.pool, self._work
-        argv = ["train", "--board", run.board, "--players", str(run.players)]
-        argv += ["--pie"] if run.pie_rule else []
+        argv = ["train", "--config", settings_path(self._config), "--board", run.board]
         argv += ["--data", f"runs/{pool}/selfplay", "--out", self._out]
         argv += ["--resume", "--size", self._config.network.size, "--seed", str(work.seed)]
         argv += ["--generation", str(work.cycle), "--shards", self._names]
@@ -222,12 +215,6 @@ class RemoteTraining:
             argv += ["--init", f"models/{pool}/{work.parent.path.name}"]
         if work.previous is not None:
             argv += ["--continue", f"{self._folder}/{work.previous.name}"]
-        for one in fields(Train):
-            value = str(getattr(self._config.train, one.name))
-            if one.name in OPTIONS:
-                argv += [OPTIONS[one.name], value]
-            elif not one.name.startswith("max_"):
-                argv += ["--set", f"train.{one.name}={value}"]
         return argv
 
     # ---- after ----------------------------------------------------------------------------------
@@ -281,3 +268,16 @@ def _wait(seconds: float, should_stop: ShouldStop) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and not should_stop():
         time.sleep(min(TICK, seconds))
+
+
+def settings_path(config: Config) -> str:
+    """Where a host has the settings of a run, named by their content."""
+    return f"runs/{config.pool}/settings-{sha256(commented(config).encode())[:16]}.yaml"
+
+
+def send_settings(client: Client, config: Config) -> None:
+    """Sends the settings of a run to a host, for the `--config` of its jobs."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "settings.yaml"
+        file.write_text(commented(config))
+        put(client, file, settings_path(config), sha256_of_file(file), Meter(), replace=True)
