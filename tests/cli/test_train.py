@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from ringrift_cli.nn import checkpoint
 from ringrift_cli.settings import Train
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import state as train_state
-from tests.children import RINGRIFT, child
+from ringrift_cli.train.learner import Learner
 from tests.conftest import Ringrift
 from tests.searched import searched_games
 
@@ -134,22 +133,25 @@ def test_progress_tells_how_it_goes(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_go_on(
-    ringrift: Ringrift, tmp_path: Path, shards: Path, number: int
+    ringrift: Ringrift,
+    tmp_path: Path,
+    shards: Path,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
     line = [*("train", "--data", shards, "--out", out), *SMALL, "--set=train.patience=0", "--json"]
-    line += ["--checkpoint-minutes", 0]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with child(*RINGRIFT, *line, "--steps", 1000000, env=environment) as process:
-        end = time.monotonic() + 120
-        while not (train_state.has_state(out) and train_state.read_state(out).step > 2):
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        process.send_signal(number)
-        said, err = process.communicate(timeout=60)
-    document = json.loads(said)
-    assert process.returncode == 128 + number
+    step_once = Learner.step
+
+    def step_and_signal(self: Learner, *args: Any) -> torch.Tensor:
+        signal.raise_signal(number)
+        return step_once(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", step_and_signal)
+        run = ringrift(*line, "--steps", 1000000)
+    document, err = json.loads(run.out), run.err
+    assert run.code == 128 + number
     assert (document["stopped"], document["checkpoint"]) == (True, None)
     step = document["steps"]
     assert step == train_state.read_state(out).step
