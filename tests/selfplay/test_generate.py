@@ -253,9 +253,8 @@ def test_a_line_that_fails_fails_its_process(
     tickets, limit = context.Value("q", 0), context.RawValue("q", 9)
     stop = generate_worker.Flag(context)
     _, outbox = context.Pipe(duplex=False)
-    worker = generate_worker.Worker(
-        setting, tmp_path, "a GPU", 1, tickets, limit, stop, outbox, os.getppid()
-    )
+    shared = generate_worker.Shared(tickets, limit, stop, outbox, os.getppid())
+    worker = generate_worker.Worker(setting, tmp_path, "a GPU", 1, shared)
     with pytest.raises(MemoryError):
         worker.run()
     assert stop.is_set()

@@ -79,6 +79,17 @@ class Flag:
         self._value.value = True
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What a process of self-play shares with the others, and with the one that started it."""
+
+    tickets: Synchronized[int]  # games that were begun
+    limit: ctypes.c_longlong  # games to begin at most
+    stop: Flag
+    outbox: Connection
+    parent: int  # process id
+
+
 @dataclass(eq=False)
 class _Playing:
     """An actor, and what became of its games."""
@@ -192,42 +203,32 @@ class Worker:
     """What the lines of games of a process share."""
 
     def __init__(
-        self,
-        setting: GenerateSetting,
-        folder: Path,
-        device: str,
-        seed: int,
-        tickets: Synchronized[int],
-        limit: ctypes.c_longlong,
-        stop: Flag,
-        outbox: Connection,
-        parent: int,
+        self, setting: GenerateSetting, folder: Path, device: str, seed: int, shared: Shared
     ) -> None:
-        self.setting, self.folder, self.seed = setting, folder, seed
-        self.device, self._tickets, self._limit = device, tickets, limit
-        self._stop, self._outbox = stop, outbox
-        self._parent = parent
+        self.setting, self.folder, self.device, self.seed = setting, folder, device, seed
+        self._shared = shared
         self._lock = threading.Lock()
 
     def orphaned(self) -> bool:
         """Whether the process that waits for this one is gone: then nobody counts what it does."""
-        return os.getppid() != self._parent
+        return os.getppid() != self._shared.parent
 
     def must_stop(self) -> bool:
-        return self._stop.is_set() or self.orphaned()
+        return self._shared.stop.is_set() or self.orphaned()
 
     def next_number(self) -> int | None:
         """The number of the next game; None when there are no more."""
-        with self._tickets.get_lock():
-            number = self._tickets.value
-            if number >= self._limit.value:
+        tickets = self._shared.tickets
+        with tickets.get_lock():
+            number = tickets.value
+            if number >= self._shared.limit.value:
                 return None
-            self._tickets.value = number + 1
+            tickets.value = number + 1
             return number
 
     def tell(self, told: Told) -> None:
         with self._lock:
-            self._outbox.send(told)
+            self._shared.outbox.send(told)
 
     def evaluator(self, path: Path | None) -> Any:
         setting = self.setting
@@ -248,7 +249,7 @@ class Worker:
             try:
                 Line(self, share).run()
             except BaseException:
-                self._stop.set()
+                self._shared.stop.set()
                 raise
 
         with ThreadPoolExecutor(max(1, lines - 1)) as pool:
@@ -258,17 +259,7 @@ class Worker:
                 other.result()  # a line that failed fails the process, whatever the reason
 
 
-def work(
-    setting: GenerateSetting,
-    folder: Path,
-    device: str,
-    seed: int,
-    tickets: Synchronized[int],
-    limit: ctypes.c_longlong,
-    stop: Flag,
-    outbox: Connection,
-    parent: int,
-) -> None:
+def work(setting: GenerateSetting, folder: Path, device: str, seed: int, shared: Shared) -> None:
     """The main function of the process, which the process that started it stops, no signal."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they may go to all processes of a group
         signal.signal(number, signal.SIG_IGN)
@@ -276,7 +267,7 @@ def work(
         import torch
 
         torch.set_num_threads(1)
-    worker = Worker(setting, folder, device, seed, tickets, limit, stop, outbox, parent)
+    worker = Worker(setting, folder, device, seed, shared)
     try:
         worker.run()
         worker.tell(Told(Counts(), ended=True))
