@@ -204,7 +204,7 @@ def test_what_else_the_loop_left_there_gives_way(place: Place) -> None:
 
 def test_training_that_fails(place: Place) -> None:
     """What the job said stays where it was, and the hint leads there."""
-    place.config = changed(place.config, "network", size="nonsense")
+    place.config = changed(place.config, "train", validation_share=0.9999)  # nothing to train on
     with pytest.raises(RemoteError) as caught:
         place.train()
     assert caught.value.message == "host: training ended as failed."
