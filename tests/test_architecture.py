@@ -48,10 +48,10 @@ BUDGET = {
     "players": 2850,
     "runtime": 370,
     "search": 1900,
-    "selfplay": 1250,
+    "selfplay": 1210,
     "stats": 940,
     "store": 400,
-    "train": 1650,
+    "train": 1620,
     "tune": 1070,
 }
 # The rules proper, which CUDA kernels call too: they know neither texts nor files nor screens.

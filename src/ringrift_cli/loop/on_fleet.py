@@ -100,10 +100,8 @@ class FleetMachines:
         run = self._config.run
         model = HEURISTIC if teacher else f"models/{self._config.pool}/{work.model.path.name}"
         argv = ["selfplay", "--config", settings_path(self._config), "--board", run.board]
-        return [
-            *argv,
-            *("--model", model, "--generation", str(work.cycle), "--hours", str(MOST_HOURS)),
-        ]
+        argv += ["--model", model, "--generation", str(work.cycle), "--hours", str(MOST_HOURS)]
+        return argv
 
     def _hosts(self, argv: list[str]) -> tuple[list[Host], dict[str, str]]:
         """Hosts that may have such jobs and can be given some; of the others why not.
