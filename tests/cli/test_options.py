@@ -98,7 +98,7 @@ def test_an_option_that_follows_a_setting_has_its_default(name: str) -> None:
             assert parameter.default == declared.default, parameter.name
 
 
-@pytest.mark.parametrize("name", [n for n in EVERY if not n.startswith(("bench", "cmaes"))])
+@pytest.mark.parametrize("name", EVERY)
 def test_a_path_of_the_home_folder_can_be_given_everywhere(name: str) -> None:
     for parameter in EVERY[name].params:
         kind = parameter.type_descriptor

@@ -25,6 +25,7 @@ from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import TooLittleMemory, peak_bytes
 from ringrift_cli.runtime.processes import SOON, ProcessGroup
 from ringrift_cli.runtime.profiles import NO_NETWORK, Key, network_named
+from ringrift_cli.settings import NetworkSection
 
 PATIENCE = 300.0  # seconds for a process to begin or end a round
 FREE = "free_simulations"  # with an evaluator that costs nothing
@@ -48,7 +49,7 @@ class BenchSubject:
     board: str
     players: int
     device: str = "cpu"  # runtime/machine.py
-    size: str = "small"
+    size: str = NetworkSection.size
     model: str | None = None  # of the registry, or a file
 
     @property
