@@ -357,6 +357,7 @@ class Config:
     train: Train = field(default_factory=Train)
     gate: Gate = field(default_factory=Gate)
     cycle: Cycle = field(default_factory=Cycle)
+    tune: Tune = field(default_factory=Tune)
 
     def __post_init__(self) -> None:
         if self.run.pie_rule and self.run.players != 2:
