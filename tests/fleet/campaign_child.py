@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ringrift_cli.fleet import campaign
 from ringrift_cli.fleet.hosts import load
+from ringrift_cli.fleet.pull import pull_over
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.sync import pull_over
 from tests.fleet import goods
 from tests.fleet.campaigning import LOOP
 

@@ -16,8 +16,8 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import Job, JobMeta, JobState
 from ringrift_cli.fleet.plan import Placed
+from ringrift_cli.fleet.pull import pull_over
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.game import jit
 from ringrift_cli.store.manifest import read_manifest
 from tests.fleet import goods

@@ -136,6 +136,15 @@ def end(_message: Message, wire: Wire) -> None:
     wire.send({"end": "ok"})
 
 
+def ends(**fields: Any) -> Answer:
+    """A reply of one frame."""
+
+    def answer(_message: Message, wire: Wire) -> None:
+        wire.send({"end": "ok", **fields})
+
+    return answer
+
+
 def says(*frames: Message) -> Answer:
     """These frames, and the end."""
 

@@ -302,12 +302,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_minute_of_chaos(farm: Farm, small_disk: Path, place: Path, ringrift: Ringrift) -> None:
-    chaos(farm, small_disk, place, ringrift, 60)
-
-
-@pytest.mark.long
-def test_ten_minutes_of_chaos(
-    farm: Farm, small_disk: Path, place: Path, ringrift: Ringrift
-) -> None:
-    chaos(farm, small_disk, place, ringrift, 600)
+@pytest.mark.parametrize(
+    "seconds",
+    [20, pytest.param(60, marks=pytest.mark.long), pytest.param(600, marks=pytest.mark.long)],
+)
+def test_chaos(farm: Farm, small_disk: Path, place: Path, ringrift: Ringrift, seconds: int) -> None:
+    chaos(farm, small_disk, place, ringrift, seconds)

@@ -55,7 +55,7 @@ def test_init_writes_what_can_be_filled_in(here: Station, ringrift: Ringrift) ->
     here.hosts.write_text("hosts: []\n")
     run = ringrift("fleet", "init")
     assert run.code == 2
-    assert "hosts.yaml is there already" in run.err
+    assert "Replace hosts.yaml? There is no terminal to ask." in run.err
     assert here.hosts.read_text() == "hosts: []\n"
     assert ringrift("fleet", "init", "--yes").code == 0
     assert here.hosts.read_text() == EXAMPLE
@@ -191,10 +191,10 @@ def test_a_drained_host_may_be_given_back(farm: Farm, here: Station, ringrift: R
     hashes = offer(server, "jobs/n-desk/out")
     run = ringrift("fleet", "drain", "desk")
     assert run.code == 2
-    assert "desk runs 1 job." in run.err
-    assert "--yes to stop them" in run.err
+    assert "Stop 1 job on desk? There is no terminal to ask." in run.err
+    assert "try: --yes" in run.err
     run = ringrift("fleet", "drain", "desk", "--dry-run")
-    assert (run.code, run.out) == (0, "desk: 1 job would be stopped, all games pulled\n")
+    assert (run.code, run.out) == (0, "desk: 1 job would be stopped, all games transferred\n")
     assert ringrift("fleet", "jobs").code == 0
     run = ringrift("fleet", "drain", "desk", "--yes", "--json")
     assert run.code == 0, run.err
@@ -210,7 +210,7 @@ def test_a_drained_host_may_be_given_back(farm: Farm, here: Station, ringrift: R
     status = ringrift("fleet", "status")
     assert "note: drained, it gets no work: ringrift fleet drain --undo desk" in status.out
     text = ringrift("fleet", "drain", "desk").out  # again, which brings nothing new
-    assert text.startswith("desk: 0 jobs stopped, 0 files pulled; all it reported is here.")
+    assert text.startswith("desk: 0 jobs stopped, 0 files transferred; all it reported is here.")
     assert ringrift("fleet", "drain", "desk", "--undo").out == "desk may have work again\n"
     assert ringrift("fleet", "run", "--name", "m", "--", "selfplay").code == 0
 

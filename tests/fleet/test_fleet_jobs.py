@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.fleet import cost
+from ringrift_cli.fleet.jobs import remembered
 from tests.conftest import Ringrift, Run
 from tests.fleet.opening import at
 from tests.fleet.servers import Farm, Server
@@ -219,7 +220,7 @@ def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringr
     drained = ringrift("fleet", "drain", "host-4", "--json")
     assert drained.code == 0, drained
     words = ("--board", "hex8", *LONG)
-    before = sorted((here.state / "jobs").iterdir())
+    before = remembered(here.state)
     run = play(ringrift, "n", *words, options=("--dry-run",))
     assert run.code == 0
     document = told(run)
@@ -235,7 +236,7 @@ def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringr
         "host-4": "it is drained: ringrift fleet drain --undo host-4",
         "host-6": "it has another ringrift: ringrift fleet deploy host-6",
     }
-    assert sorted((here.state / "jobs").iterdir()) == before
+    assert remembered(here.state) == before
     assert not (servers[5].work / "jobs").exists()
     run = play(ringrift, "n", *words, options=("--on", "host-0,host-3"))
     assert run.code == 1

@@ -11,7 +11,8 @@ import pytest
 
 from ringrift_cli.errors import OutputError
 from ringrift_cli.fleet import health as stage
-from ringrift_cli.fleet.health import HEALTH, Health, log_event
+from ringrift_cli.fleet.health import HEALTH, Health
+from ringrift_cli.fleet.state import log_event
 
 
 class Clock:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringrift_cli.errors import BadOutput, HostUnreachable, OutputError, RemoteError
-from ringrift_cli.fleet import mirror, transfer
+from ringrift_cli.fleet import mirror, pull, transfer
 from ringrift_cli.fleet.client import Client
-from ringrift_cli.fleet.mirror import HELD, bring_folder, send_folder
+from ringrift_cli.fleet.exchange import Exchange
+from ringrift_cli.fleet.mirror import HELD, fetch_folder, send_folder
 from ringrift_cli.fleet.transfer import Meter, Stopped
 from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256, sha256_of_file
-from tests.fleet.goods import Liar, Message, says, sends
+from tests.fleet.goods import Liar, Message, ends, says, sends
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import opened
 from tests.fleet.servers import Farm, local_link
@@ -29,6 +31,11 @@ FILES = {
     "models/0123456789abcdef.safetensors": b"weights" * 5000,  # the same content
     "log.csv": b"step,loss\n1,2\n",
 }
+
+
+def exchange(**options: Any) -> Exchange:
+    """What a transfer with an open client needs."""
+    return Exchange("host", lambda: pytest.fail("it is open"), Path("none"), **options)
 
 
 def fill(folder: Path, files: dict[str, bytes] = FILES) -> Path:
@@ -60,21 +67,21 @@ def there(tmp_path: Path) -> Path:
 def test_there_and_back(client: Client, tmp_path: Path, there: Path) -> None:
     source = fill(tmp_path / "source")
     (source / ".lock").write_bytes(b"")
-    assert send_folder(client, source, THERE, LAST, Meter()) == len(FILES)
+    assert send_folder(client, exchange(), source, THERE, LAST) == len(FILES)
     assert held_by(there) == FILES
-    assert send_folder(client, source, THERE, LAST, Meter()) == 0
+    assert send_folder(client, exchange(), source, THERE, LAST) == 0
     here = tmp_path / "here"
-    assert bring_folder(client, THERE, here, LAST, Meter()) == len(FILES)
+    assert fetch_folder(client, exchange(), THERE, here, LAST) == len(FILES)
     assert held_by(here) == FILES
-    assert bring_folder(client, THERE, here, LAST, Meter()) == 0
+    assert fetch_folder(client, exchange(), THERE, here, LAST) == 0
     (there / LAST).write_bytes(b"newer")
     (there / ".lock").write_bytes(b"theirs")
-    assert bring_folder(client, THERE, here, LAST, Meter()) == 1
+    assert fetch_folder(client, exchange(), THERE, here, LAST) == 1
     assert held_by(here) == {**FILES, LAST: b"newer"}
 
 
 def test_a_folder_that_is_not_there(client: Client, tmp_path: Path) -> None:
-    assert bring_folder(client, THERE, tmp_path / "here", LAST, Meter()) == 0
+    assert fetch_folder(client, exchange(), THERE, tmp_path / "here", LAST) == 0
     assert held_by(tmp_path / "here") == {}
 
 
@@ -95,7 +102,7 @@ def test_the_file_that_tells_goes_last(
 
     monkeypatch.setattr(mirror, "put", sent)
     monkeypatch.setattr(mirror, "move_in", came)
-    send_folder(client, fill(tmp_path / "source"), THERE, LAST, Meter())
+    send_folder(client, exchange(), fill(tmp_path / "source"), THERE, LAST)
     assert order[-1] == LAST
     assert sorted(order) == sorted(FILES)
     order.clear()
@@ -108,11 +115,11 @@ def test_the_file_that_tells_goes_last(
     here = fill(tmp_path / "here", {LAST: b"older", "state-0.safetensors": b"older"})
     monkeypatch.setattr(mirror, "move_in", breaks)
     with pytest.raises(OutputError):
-        bring_folder(client, THERE, here, LAST, Meter())
+        fetch_folder(client, exchange(), THERE, here, LAST)
     assert (here / LAST).read_bytes() == b"older"
     assert (here / "state-0.safetensors").exists()
     monkeypatch.setattr(mirror, "move_in", came)
-    bring_folder(client, THERE, here, LAST, Meter())
+    fetch_folder(client, exchange(), THERE, here, LAST)
     assert order[-1] == LAST
     assert held_by(here) == {**FILES, "state-0.safetensors": b"older"}
 
@@ -120,10 +127,10 @@ def test_the_file_that_tells_goes_last(
 def test_asked_to_stop(client: Client, tmp_path: Path, there: Path) -> None:
     fill(there)
     with pytest.raises(Stopped):
-        bring_folder(client, THERE, tmp_path / "here", LAST, Meter(), lambda: True)
+        fetch_folder(client, exchange(should_stop=lambda: True), THERE, tmp_path / "here", LAST)
     assert not (tmp_path / "here" / LAST).exists()
     with pytest.raises(Stopped):
-        send_folder(client, there, "runs/other", LAST, Meter(), lambda: True)
+        send_folder(client, exchange(should_stop=lambda: True), there, "runs/other", LAST)
     assert not (tmp_path / "work" / "runs" / "other").exists()
 
 
@@ -134,7 +141,7 @@ def test_no_room_here(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=50_000_000))
     with pytest.raises(OutputError, match=r"0\.05 GB are free") as caught:
-        bring_folder(client, THERE, tmp_path / "here", LAST, Meter())
+        fetch_folder(client, exchange(), THERE, tmp_path / "here", LAST)
     assert caught.value.hint is not None
 
 
@@ -153,7 +160,7 @@ def test_a_transfer_that_is_cut_goes_on(
         meter = Meter()
         try:
             with opened(host) as client:
-                bring_folder(client, THERE, here, LAST, meter)
+                fetch_folder(client, exchange(meter=meter), THERE, here, LAST)
             break
         except HostUnreachable:
             came += meter.done
@@ -170,7 +177,7 @@ def test_a_transfer_that_is_cut_goes_on(
 
 def from_liar(liar: Liar, here: Path) -> int:
     with liar.link() as client:
-        return bring_folder(client, THERE, here, LAST, Meter())
+        return fetch_folder(client, exchange(), THERE, here, LAST)
 
 
 def row(path: str, data: bytes = b"x") -> list[object]:
@@ -220,19 +227,25 @@ def test_a_file_that_changes_on_the_way_comes_again(tmp_path: Path) -> None:
     def send(message: Message, wire: Wire) -> None:
         sends(sent.pop(0))(message, wire)
 
-    liar = Liar(files=says({"files": [row(f"{THERE}/{LAST}", data)]}), send=send)
+    theirs = {"sha256": {f"{THERE}/{LAST}": sha256(data)}}
+    liar = Liar(
+        files=says({"files": [row(f"{THERE}/{LAST}", data)]}), send=send, hash=ends(**theirs)
+    )
     assert from_liar(liar, tmp_path / "here") == 1
     assert held_by(tmp_path / "here") == {LAST: data}
 
 
 def test_a_file_that_is_never_what_it_is_said_to_be(tmp_path: Path) -> None:
+    theirs = {"sha256": {f"{THERE}/{LAST}": sha256(b"y" * 1000)}}
     liar = Liar(
-        files=says({"files": [row(f"{THERE}/{LAST}", b"y" * 1000)]}), send=sends(b"z" * 1000)
+        files=says({"files": [row(f"{THERE}/{LAST}", b"y" * 1000)]}),
+        send=sends(b"z" * 1000),
+        hash=ends(**theirs),
     )
     here = fill(tmp_path / "here", {LAST: b"older"})
-    with pytest.raises(BadOutput, match="it hashes to something else"):
+    with pytest.raises(BadOutput, match="did not come whole: it hashes to "):
         from_liar(liar, here)
-    assert [asked["op"] for asked in liar.asked].count("send") == mirror.MOST_TRIES
+    assert [asked["op"] for asked in liar.asked].count("send") == pull.TRIES
     assert (here / LAST).read_bytes() == b"older"
 
 
@@ -276,5 +289,5 @@ def test_a_host_that_takes_nothing(tmp_path: Path) -> None:
 
     source = fill(tmp_path / "source")
     with Liar(put=refuse).link() as client, pytest.raises(RemoteError, match="The disk has"):
-        send_folder(client, source, THERE, LAST, Meter())
+        send_folder(client, exchange(), source, THERE, LAST)
     assert sha256_of_file(source / LAST) == sha256(FILES[LAST])

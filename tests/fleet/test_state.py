@@ -16,8 +16,8 @@ import pytest
 
 from ringrift_cli.errors import RecordError
 from ringrift_cli.fleet import cost, quarantine, synced
-from ringrift_cli.fleet.health import EVENTS, HEALTH, Health, HostHealth, log_event
-from ringrift_cli.fleet.state import FILE
+from ringrift_cli.fleet.health import HEALTH, Health, HostHealth
+from ringrift_cli.fleet.state import EVENTS, FILE, log_event
 
 KILLED = """
 import sys

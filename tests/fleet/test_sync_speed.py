@@ -17,8 +17,8 @@ import pytest
 
 from ringrift_cli.data.game_index import GameIndex
 from ringrift_cli.fleet.destination import Destination
+from ringrift_cli.fleet.pull import pull_over
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.fleet.transfer import Meter, put
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, add_to_manifest
 from tests.fleet.goods import destination, entry_of, offer

@@ -11,13 +11,13 @@ import pytest
 
 from ringrift_cli.errors import BadOutput, HostUnreachable, OutputError, RemoteError
 from ringrift_cli.fleet import messages, transfer
-from ringrift_cli.fleet.attempts import never
 from ringrift_cli.fleet.transfer import (
     Meter,
     Waiting,
     Wanted,
     fetch,
     move_in,
+    never,
     put,
 )
 from ringrift_cli.fleet.wire import Wire

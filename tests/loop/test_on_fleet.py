@@ -305,12 +305,13 @@ def test_a_host_that_may_not_train_now(fleet: Ground) -> None:
 
 
 def test_every_setting_of_self_play_goes_along(fleet: Ground, ringrift: Ringrift) -> None:
+    """What a job is told means to a host what it means here."""
     section = SelfPlay(sims=20, full_share=0.4, random_opening_share=0.0, resign_below=0.1)
     fleet.config = replace(
         fleet.config, selfplay=replace(section, games_per_cycle=4, teacher="none")
     )
     fleet.cycle()
     ((_, job),) = jobs_of(fleet.one).items()
-    file = job.argv[job.argv.index("--config") + 1]
-    assert load(fleet.one.work / file, environment={}) == fleet.config
+    path = fleet.one.work / job.argv[job.argv.index("--config") + 1]
+    assert load(path, environment={}) == fleet.config
     assert job.argv[job.argv.index("--generation") + 1] == "1"

@@ -1,22 +1,20 @@
-"""`ringrift fleet`: the machines that play and learn for us, and the truth about them."""
+"""`ringrift fleet`: jobs on other machines over SSH, their state, and their cost."""
 
 from __future__ import annotations
 
-import sys
+import codecs
+import shlex
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringrift_cli.cli import fleet_hosts, fleet_jobs, fleet_text
 from ringrift_cli.cli.fleet_options import (
-    AllOption,
-    DeadlineOption,
+    DryRunOption,
     HostsOption,
-    LabelOption,
-    OnOption,
-    chosen_hosts,
     failed,
     fleet_context,
 )
@@ -24,22 +22,66 @@ from ringrift_cli.cli.options import JsonOption, QuietOption, file_path
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.text import ago, counted, duration, printable
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
     from ringrift_cli.loop.fleet_context import FleetContext
 
 app = typer.Typer(name="fleet", rich_markup_mode=None)
-EVERY = 10.0  # seconds between two looks of --watch
+Row = Mapping[str, Any]
+EVERY = 10.0  # seconds between two updates of --watch
 CLEAR = "\x1b[2J\x1b[H"
+GB = 1e9
+MAX_COMMAND = 70  # characters of a command line in a table
+MAX_POOLS = 2  # that are shown with their champion
+MAX_DAYS = 7  # of which the costs are shown
+TAIL = 20_000  # bytes of a log that are shown without --whole
+BAD_STATES = ("failed", "lost", "unknown")
+
+
+def _seconds(text: str | float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 3600:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds from 0 to 3600.")
+    return number
+
+
+OnOption = Annotated[
+    str | None,
+    typer.Option("--on", metavar="NAMES", help="Host names separated by commas, as desk,rented."),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="LABEL", help="Hosts with this label; may be repeated."),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="All enabled hosts, the default without --on and --label.")
+]
+DeadlineOption = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        parser=_seconds,
+        metavar="SECONDS",
+        help="Timeout for the answer of a host.",
+        show_default="deadline of hosts.yaml",
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job.")]
+HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="Name of the host.")]
 
 
 @app.callback(invoke_without_command=True)
 def fleet(context: typer.Context) -> None:
     """Run ringrift on other machines over SSH: jobs, their state, and what they cost.
 
-    The machines stand in hosts.yaml; `ringrift fleet init` writes one to fill in. `ringrift sync`
-    moves what they made, and `ringrift cycle --fleet` uses them all.
+    The machines are listed in hosts.yaml; `ringrift fleet init` writes a template. `ringrift sync`
+    transfers games and models, and `ringrift cycle --fleet` uses all hosts.
 
     \b
     Examples:
@@ -54,7 +96,6 @@ def fleet(context: typer.Context) -> None:
 OutOption = Annotated[
     Path, typer.Option("--out", parser=file_path, metavar="FILE", help="File to write.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Replace a file without asking.")]
 
 
 @app.command()
@@ -70,19 +111,25 @@ def init(
     """
     from ringrift_cli.fleet.hosts import EXAMPLE
 
-    if out_file.exists() and not yes:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError(f"{out_file} is there already.", hint="--yes to replace it")
-        typer.confirm(f"Replace {out_file}?", abort=True, err=True)
-    write_whole(out_file, EXAMPLE.encode())
     out = Output(as_json=as_json)
+    if out_file.exists():
+        out.confirm(f"Replace {out_file}?", yes=yes)
+    write_whole(out_file, EXAMPLE.encode())
     out.result({"file": str(out_file)}, str(out_file))
     out.note("Fill in your hosts, then: ringrift fleet status")
 
 
-WatchOption = Annotated[
-    bool, typer.Option("--watch", "-w", help="Look again every 10 s until Ctrl-C.")
-]
+def _chosen(
+    context: FleetContext, on: str | None, labels: list[str] | None, everything: bool
+) -> list[Host]:
+    """The enabled hosts that the options name; without any, all."""
+    names = [name.strip() for name in on.split(",")] if on else []
+    return context.fleet.choose(names, labels or [], every=everything)
+
+
+# ---- hosts ---------------------------------------------------------------------------------------
+
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Update every 10 s until Ctrl-C.")]
 
 
 @app.command()
@@ -95,11 +142,11 @@ def status(
     hosts_file: HostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every host as it is now: reached or not, GPUs, disk, jobs, games, money, trouble.
+    """Show the present state of every host: connection, GPUs, disk, jobs, games, cost, problems.
 
-    All are asked at once, and each must answer within the deadline. Exit code 1 if an enabled host
-    is in trouble: unreachable, without this ringrift, out of disk, with failed or lost jobs, or
-    idle for half an hour at a price.
+    All hosts are asked at once, each with the same timeout. Exit code 1 if an enabled host is in
+    trouble: unreachable, without this version of ringrift, out of disk, with failed or lost jobs,
+    or idle for half an hour at a price.
 
     \b
     Examples:
@@ -109,15 +156,14 @@ def status(
     """
     if watch and as_json:
         raise UsageError("--watch is for people: expected it without --json.")
-    out = Output(as_json=as_json)
-    base = fleet_context(hosts_file)
-    hosts = chosen_hosts(base, on, label, everything)
+    out, context = Output(as_json=as_json), fleet_context(hosts_file)
+    hosts = _chosen(context, on, label, everything)
     if not watch:
-        failed(_look(out, base, hosts, deadline, clear=False))
+        failed(_look(out, context, hosts, deadline))
         return
     with stop_requested() as stop:
         while not stop():
-            _look(out, base, hosts, deadline, clear=out.colour)
+            _look(out, context, hosts, deadline, clear=out.colour)
             until = time.monotonic() + EVERY
             while time.monotonic() < until and not stop():
                 time.sleep(0.1)
@@ -125,26 +171,91 @@ def status(
 
 
 def _look(
-    out: Output, base: FleetContext, hosts: list[Host], deadline: float | None, *, clear: bool
+    out: Output,
+    context: FleetContext,
+    hosts: list[Host],
+    deadline: float | None,
+    *,
+    clear: bool = False,
 ) -> bool:
-    """Prints how the hosts are; whether one is in trouble."""
-    from ringrift_cli.fleet import cost
-    from ringrift_cli.fleet import status as stage
+    """Prints the state of the hosts; whether one is in trouble."""
+    from ringrift_cli.fleet import cost, status
 
-    seen = base.look(hosts, deadline)
-    now = time.time()
-    ledger, synced = cost.read(base.state), stage.last_synced(base.state)
-    found = stage.document(base.fleet, seen, ledger, synced, now)
-    text = "" if out.as_json else fleet_text.status(found, colour=out.colour)
-    out.result(found, (CLEAR if clear else "") + text)
-    return bool(found["totals"]["in_trouble"]) or found["over_budget"] is not None
+    seen = context.look(hosts, deadline)
+    ledger, synced = cost.read(context.state), status.last_synced(context.state)
+    found = status.document(context.fleet, seen, ledger, synced, time.time())
+    rows, totals = found["hosts"], found["totals"]
+    if clear:
+        out.data(CLEAR)
+    columns = (
+        "host", "address", "ms", "gpu", "load", "ram", "disk", "ringrift", "model", "jobs", "games",
+        "games/h", "synced", "$/h", "today", "$",
+    )  # fmt: skip
+    out.table(map(_host_cells, rows), columns, red=[bool(row["trouble"]) for row in rows])
+    for row in rows:
+        notes = [*row["trouble"], *(f"note: {note}" for note in row["notes"])]
+        out.text("\n".join(f"  {row['name']}: {printable(note)}" for note in notes))
+    out.text(
+        f"{totals['reached']} of {counted(totals['hosts'], 'host')} reached,"
+        f" {totals['in_trouble']} in trouble; {counted(totals['jobs'], 'job')} running,"
+        f" {counted(totals['games'], 'game')}, {totals['games_per_hour']:,.0f} games/h;"
+        f" ${totals['price']:.2f}/h, ${totals['spent_today']:.2f} today,"
+        f" ${totals['spent']:.2f} in all"
+    )
+    if found["over_budget"]:
+        out.text(f"Over budget: {found['over_budget']}; no new work begins.")
+    out.result(found)
+    return bool(totals["in_trouble"]) or found["over_budget"] is not None
+
+
+def _host_cells(row: Row) -> tuple[str | None, ...]:
+    price = f"{row['price']:.2f}" if row["price"] else None
+    money = (price, f"{row['spent_today']:.2f}", f"{row['spent']:.2f}")
+    synced = ago(row["last_verified_sync"])
+    if not row["reached"]:
+        return (row["name"], None, *[""] * 10, synced, *money)
+    running = [job for job in row["jobs"] if job["state"] in ("starting", "running")]
+    jobs = str(len(running)) if running else "none"
+    if not running and row["idle_s"] is not None:
+        jobs = f"idle {duration(row['idle_s'])}"
+    champions = [f"{pool} {one['champion'][:8]}" for pool, one in sorted(row["models"].items())]
+    more = ["…"] if champions[MAX_POOLS:] else []
+    return (
+        row["name"],
+        row["address"] or "",
+        f"{row['latency_ms']:.{0 if row['latency_ms'] >= 10 else 1}f}",
+        _gpus(row["gpus"] or []),
+        f"{row['load'][0]:.1f}/{row['cores']}",
+        f"{(row['ram_total'] - row['ram_available']) / GB:.0f}/{row['ram_total'] / GB:.0f}G",
+        f"{row['disk_free'] / GB:.0f}G",
+        row["version"] or "none",
+        ", ".join([*champions[:MAX_POOLS], *more]) or None,
+        jobs,
+        f"{sum(job['games'] for job in row['jobs']):,}",
+        f"{row['games_per_hour']:,.0f}" if running else None,
+        synced,
+        *money,
+    )
+
+
+def _gpus(found: Sequence[Row]) -> str | None:
+    """`2x H200 97 % 31/139G 61°`: number, name, highest use, memory and temperature."""
+    if not found:
+        return None
+    name = str(found[0]["name"]).removeprefix("NVIDIA ").removeprefix("GeForce ")
+    use = max((gpu["use_percent"] or 0) for gpu in found)
+    used = sum((gpu["memory_used_mb"] or 0) for gpu in found) / 1024
+    whole = sum((gpu["memory_total_mb"] or 0) for gpu in found) / 1024
+    hot = max((gpu["temperature_c"] or 0) for gpu in found)
+    several = f"{len(found)}x " if len(found) > 1 else ""
+    return f"{several}{name} {use} % {used:.0f}/{whole:.0f}G {hot}°"
 
 
 @app.command()
 def cost(
     hosts_file: HostsOption = None, as_json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
-    """Show what the hosts cost: today, in all, a game, and ahead.
+    """Show the cost of the hosts: today, in total, per game, and projected.
 
     Hours count for every enabled host of hosts.yaml from its first answer on, whether it works,
     idles or is silent: set `enabled: false` when you have given a machine back.
@@ -154,53 +265,467 @@ def cost(
       ringrift fleet cost
       ringrift fleet cost --json
     """
+    from ringrift_cli.loop.fleet_operations import costs
+
     out = Output(as_json=as_json, quiet=quiet)
-    base = fleet_context(hosts_file)
-    found = _costs(base)
-    out.result(found, fleet_text.costs(found))
+    found = costs(fleet_context(hosts_file))
+    days: dict[str, float] = {}
+    rows = []
+    for row in found["hosts"]:
+        dollars = [f"{row[key]:.2f}" for key in ("price", "today", "total")]
+        each = row["per_1000_games"]
+        rows.append((row["name"], *dollars, row["games"], each and f"${each:.3f}"))
+        for day, paid in row["days"].items():
+            days[day] = days.get(day, 0.0) + paid
+    out.table(rows, ("host", "$/h", "today", "$", "games", "per 1,000 games"))
+    if days:
+        shown = [f"{day} ${paid:.2f}" for day, paid in sorted(days.items())[-MAX_DAYS:]]
+        out.text(f"by day: {', '.join(shown)}")
+    out.result(
+        found,
+        f"${found['today']:.2f} today, ${found['total']:.2f} in all;"
+        f" at ${found['per_hour']:.2f}/h it will be ${found['projected_day']:.2f} a day,"
+        f" ${found['projected_30_days']:.2f} in 30 days",
+    )
     if found["over_budget"]:
-        out.error(f"{found['over_budget']}.", "more `budget:` in hosts.yaml, or fleet drain")
+        out.error(f"{found['over_budget']}.", "a higher `budget:` in hosts.yaml, or fleet drain")
     failed(found["over_budget"] is not None)
 
 
-def _costs(base: FleetContext) -> dict[str, Any]:
-    from ringrift_cli.fleet import cost as money
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[HOST]…", help="Names of hosts.", show_default="all enabled hosts"),
+]
 
-    hosts = base.fleet.choose()
-    seen = {one.host.name: one for one in base.look(hosts)}
-    now, ledger = time.time(), money.read(base.state)
+
+@app.command()
+def deploy(
+    names: NamesArgument = None,
+    label: LabelOption = None,
+    hosts_file: HostsOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Install this ringrift on hosts, in a virtual environment in the work folder of each.
+
+    The packages that it needs get the versions that are installed here, except torch and CUDA,
+    which a host's image often has for its driver. Running jobs keep the version that they began
+    with. It succeeds when the host's own ringrift has shown that its code, rules and actions are
+    the same as here.
+
+    \b
+    Examples:
+      ringrift fleet deploy
+      ringrift fleet deploy rented-4090
+    """
+    from ringrift_cli.fleet.agent.layout import VENV
+    from ringrift_cli.loop.fleet_operations import deploy_to
+    from ringrift_cli.version import __version__
+
+    out, context = Output(as_json=as_json, quiet=quiet), fleet_context(hosts_file)
+    hosts = context.fleet.choose(names or [], label or [])
+    if dry_run:
+        rows = [{"name": host.name, "work": host.work, "python": host.python} for host in hosts]
+        text = "\n".join(f"{host.name}: {host.work}/{VENV}" for host in hosts)
+        out.result({"version": __version__, "hosts": rows, "dry_run": True}, text)
+        return
+    rows = deploy_to(context, hosts, out.note)
+    good = [row for row in rows if "error" not in row]
+    for row in good:
+        version = f"ringrift {row['version']}, code {row['code'][:16]}, rules {row['rules']}"
+        out.text(f"{row['name']}: {version}")
+    out.result({"version": __version__, "hosts": rows}, "" if good else "no host has it now")
+    for row in rows:
+        if "error" in row:
+            out.error(row["error"], row["hint"])
+    failed(len(good) < len(rows))
+
+
+ShellArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="-- COMMAND…", help="Command and arguments, or one shell line."),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Timeout of the command.")
+]
+
+
+@app.command("exec")
+def execute(
+    command: ShellArgument,
+    on: OnOption = None,
+    label: LabelOption = None,
+    everything: AllOption = False,
+    timeout: TimeoutOption = 60.0,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a command on hosts; print the output and the exit code of each.
+
+    Several words reach the program as they are; a single one is a line for the shell there. Exit
+    code 1 if it failed anywhere.
+
+    \b
+    Examples:
+      ringrift fleet exec -- nvidia-smi
+      ringrift fleet exec --on desk -- 'du -sh ~/ringrift/*'
+    """
+    from ringrift_cli.fleet.group import gather
+
+    out, context = Output(as_json=as_json), fleet_context(hosts_file)
+    line = command[0] if len(command) == 1 else shlex.join(command)
+
+    def work(host: Host) -> dict[str, Any]:
+        with context.open(host, agent=False) as client:
+            code, *texts = client.run(line, timeout_s=timeout)
+        stdout, stderr = (text.decode(errors="replace") for text in texts)
+        return {"code": code, "stdout": stdout, "stderr": stderr}
+
     rows = []
-    for name in dict.fromkeys([*(host.name for host in base.fleet.hosts), *ledger]):
-        account = ledger.get(name, money.Account())
-        known = seen.get(name)
-        price = known.host.price if known else 0.0
-        games = sum(job.games for job in known.jobs) if known and known.facts else None
-        rate = known.games_per_hour if known else 0.0
-        rows.append(
-            {
-                "name": name,
-                "price": price,
-                "since": account.since,
-                "today": round(account.days.get(money.day_of(now), 0.0), 4),
-                "total": round(account.total, 4),
-                "days": {day: round(dollars, 4) for day, dollars in sorted(account.days.items())},
-                "games": games,
-                "per_1000_games": round(1000 * account.total / games, 4) if games else None,
-                "per_1000_games_now": round(1000 * price / rate, 4) if rate else None,
-            }
-        )
-    total = money.all_spent(ledger, base.fleet.hosts, now)
-    return {
-        "hosts": rows,
-        "today": round(total.today, 4),
-        "total": round(total.total, 4),
-        "per_hour": total.per_hour,
-        "projected_day": round(24 * total.per_hour, 2),
-        "projected_30_days": round(30 * 24 * total.per_hour, 2),
-        "budget": {"per_day": base.fleet.budget.per_day, "total": base.fleet.budget.total},
-        "over_budget": money.over_budget(base.fleet, ledger, now),
-    }
+    for answer in gather(_chosen(context, on, label, everything), work):
+        row = answer.value or {"error": answer.error.message if answer.error else ""}
+        rows.append({"name": answer.host.name, **row})
+        out.text(f"{answer.host.name}: {row.get('error') or 'exit ' + str(row['code'])}")
+        printed = row.get("stdout", "") + row.get("stderr", "")
+        out.text("\n".join(f"  {printable(one)}" for one in printed.splitlines()))
+    out.result({"command": line, "hosts": rows})
+    failed(any(row.get("code") != 0 for row in rows))
 
 
-fleet_hosts.add_to(app)
-fleet_jobs.add_to(app)
+UndoOption = Annotated[bool, typer.Option("--undo", help="Allow new work again.")]
+
+
+@app.command()
+def drain(
+    host: HostArgument,
+    undo: UndoOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Empty a host before it is given back: stop its jobs, allow no new ones, fetch all its games.
+
+    When this succeeds the host may be given back: every shard that it reported is here under its
+    hash.
+
+    \b
+    Examples:
+      ringrift fleet drain rented-4090
+      ringrift fleet drain rented-4090 --undo
+    """
+    from ringrift_cli.fleet import jobs
+    from ringrift_cli.loop.fleet_operations import drain as drain_host
+    from ringrift_cli.loop.sync_session import SyncSession
+
+    out, context = Output(as_json=as_json, quiet=quiet), fleet_context(hosts_file)
+    one = context.fleet.choose([host])[0]
+    if undo:
+        if not dry_run:
+            jobs.drain(context.state, one.name, undo=True)
+        out.result({"name": one.name, "drained": False}, f"{one.name} may have work again")
+        return
+
+    def agree(count: int) -> None:
+        if count:
+            out.confirm(f"Stop {counted(count, 'job')} on {one.name}?", yes=yes)
+
+    active = drain_host(context, one, dry_run=dry_run, agree=agree)
+    if dry_run:
+        text = f"{one.name}: {counted(len(active), 'job')} would be stopped, all games transferred"
+        out.result({"name": one.name, "jobs": active, "dry_run": True}, text)
+        return
+    session = SyncSession(context, out)
+    with stop_requested() as asked:
+        session.should_stop = lambda: asked() != 0
+        pulled = session.fetch_all([one])
+        if asked():
+            raise stopped(asked())
+    text = (
+        f"{one.name}: {counted(len(active), 'job')} stopped,"
+        f" {counted(pulled['files'], 'file')} transferred; all it reported is here."
+        " Set `enabled: false` in hosts.yaml once you have given it back."
+    )
+    out.result({"name": one.name, "drained": True, "jobs": len(active), **pulled}, text)
+
+
+RefetchOption = Annotated[
+    bool, typer.Option("--refetch", help="Fetch its files that are in quarantine again, too.")
+]
+
+
+@app.command()
+def forgive(
+    host: HostArgument,
+    refetch: RefetchOption = False,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Contact a host again that was set aside after failures or bad output.
+
+    \b
+    Examples:
+      ringrift fleet forgive rented-4090
+      ringrift fleet forgive rented-4090 --refetch
+    """
+    from ringrift_cli.fleet import quarantine
+    from ringrift_cli.fleet.health import Health
+
+    out, context = Output(as_json=as_json), fleet_context(hosts_file)
+    name = context.fleet.choose([host])[0].name
+    Health(context.state).forgive(name)
+    files = quarantine.forget(context.state, name) if refetch else 0
+    more = f"; {counted(files, 'file')} will be fetched again" if refetch else ""
+    out.result({"name": name, "forgiven": True, "refetch": files}, f"{name} is asked again{more}")
+
+
+# ---- jobs ----------------------------------------------------------------------------------------
+
+PerGpuOption = Annotated[
+    bool, typer.Option("--per-gpu", help="One job per free GPU instead of one per host.")
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Name of the jobs; the same name again starts nothing twice.",
+        show_default="command, board and time",
+    ),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        min=0.01,
+        metavar="DOLLARS",
+        help="Daily limit; above it nothing is started.",
+        show_default="budget of hosts.yaml",
+    ),
+]
+CommandArgument = Annotated[
+    list[str], typer.Argument(metavar="-- COMMAND…", help="Arguments of `ringrift` on the hosts.")
+]
+
+
+@app.command()
+def run(
+    command: CommandArgument,
+    on: OnOption = None,
+    label: LabelOption = None,
+    everything: AllOption = False,
+    per_gpu: PerGpuOption = False,
+    name: NameOption = None,
+    budget: BudgetOption = None,
+    hosts_file: HostsOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Start jobs on the hosts that may run them and are free; they go on without this machine.
+
+    Each job has a folder jobs/NAME on its host, with its log and output, and a seed of its own.
+    Exit code 1 if no job runs, or a host failed to start one.
+
+    \b
+    Examples:
+      ringrift fleet run -- selfplay --board hex8 --hours 8
+      ringrift fleet run --label fast --per-gpu --name night -- selfplay --board hex8 --hours 8
+      ringrift fleet run --on desk --dry-run -- selfplay --board square8 --games 500
+    """
+    from ringrift_cli.loop import fleet_operations as operations
+
+    out, context = Output(as_json=as_json, quiet=quiet), fleet_context(hosts_file)
+    if budget is not None:
+        limits = replace(context.fleet.budget, per_day=budget)
+        context = replace(context, fleet=replace(context.fleet, budget=limits))
+    hosts = _chosen(context, on, label, everything)
+    name = name or operations.default_name(command)
+    rows, refused = operations.run(context, hosts, command, name, per_gpu=per_gpu, dry_run=dry_run)
+    for row in rows:
+        gpus = ", ".join(map(str, row["gpus"]))
+        text = f"{row['host']}: {row['id']} on {f'GPU {gpus}' if gpus else 'the processor'}"
+        out.text(text + (f": {row['outcome']}" if "outcome" in row else ""))
+    out.text("\n".join(f"{host}: nothing, {why}" for host, why in refused.items()))
+    out.result({"name": name, "placed": rows, "refused": refused, "dry_run": dry_run})
+    if not rows:
+        out.error("No host can take this now.", "ringrift fleet status")
+    errors = [row["error"] for row in rows if "error" in row]
+    for error in errors:
+        out.error(error)
+    failed(not rows or bool(errors))
+
+
+EndedOption = Annotated[bool, typer.Option("--ended", help="Include jobs that have ended.")]
+
+
+@app.command()
+def jobs(
+    on: OnOption = None,
+    label: LabelOption = None,
+    everything: AllOption = False,
+    ended: EndedOption = False,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the jobs of the hosts: running, failed and lost ones; with --ended all.
+
+    A job is lost when its host has had no heartbeat of it for a whole lease. The state of a job
+    whose host cannot be reached is unknown. Exit code 1 if a host cannot be reached, or a job
+    failed, is lost or unknown.
+
+    \b
+    Examples:
+      ringrift fleet jobs
+      ringrift fleet jobs --ended --json
+    """
+    from ringrift_cli.loop.fleet_operations import all_jobs
+
+    out, context = Output(as_json=as_json), fleet_context(hosts_file)
+    seen = context.look(_chosen(context, on, label, everything))
+    rows = all_jobs(context, seen)
+    if not ended:
+        rows = [row for row in rows if row["state"] not in ("done", "stopped")]
+    silent = {one.host.name: "; ".join(one.trouble) for one in seen if one.facts is None}
+    bad = [row["state"] in BAD_STATES for row in rows]
+    columns = ("job", "host", "state", "gpu", "run", "beat", "games", "command")
+    if rows:
+        out.table(map(_job_cells, rows), columns, red=bad)
+    for row in rows:
+        if row["error"]:
+            out.text(f"  {row['id']}: {printable(row['error'])}")
+    out.result({"jobs": rows, "silent": silent}, "" if rows else "no jobs")
+    for name, why in silent.items():
+        out.note(f"{name} cannot be asked: {why}")
+    failed(bool(silent) or any(bad))
+
+
+def _job_cells(row: Row) -> tuple[str | int | None, ...]:
+    command = shlex.join(row["argv"][1:])
+    times = (row["seconds"], row["heartbeat_age_s"])
+    return (
+        row["id"],
+        row["host"],
+        row["state"] + (f" ({row['code']})" if row["code"] else ""),
+        ",".join(map(str, row["meta"].get("gpus", []))) or None,
+        *("" if one is None else duration(one) for one in times),
+        row["games"],
+        command if len(command) <= MAX_COMMAND else f"{command[: MAX_COMMAND - 1]}…",
+    )
+
+
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")]
+WholeOption = Annotated[bool, typer.Option("--whole", help="The whole log, not only its end.")]
+
+
+@app.command()
+def logs(
+    job: JobArgument,
+    follow: FollowOption = False,
+    whole: WholeOption = False,
+    hosts_file: HostsOption = None,
+) -> None:
+    """Print the log of a job from its host.
+
+    \b
+    Examples:
+      ringrift fleet logs night-desk
+      ringrift fleet logs night-desk -f
+    """
+    from ringrift_cli.fleet.jobs import log
+    from ringrift_cli.loop.fleet_operations import host_of
+
+    out, context = Output(), fleet_context(hosts_file)
+    host = host_of(context, job)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a letter
+    with stop_requested() as stop, context.open(host) as client:
+        tail = None if whole else TAIL
+        for part in log(client, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
+            out.data(decoder.decode(part))
+        code = stop()
+    if code:
+        raise stopped(code)
+
+
+JobsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[JOB]…", help="Names of jobs.", show_default=False),
+]
+AllJobsOption = Annotated[bool, typer.Option("--all", help="All running jobs of all hosts.")]
+GraceOption = Annotated[
+    float,
+    typer.Option("--grace", min=0, metavar="SECONDS", help="Time to write games before a kill."),
+]
+
+
+@app.command()
+def stop(
+    job: JobsArgument = None,
+    everything: AllJobsOption = False,
+    on: OnOption = None,
+    grace: GraceOption = 30.0,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Stop jobs: each is asked to write its games, and killed if it does not end.
+
+    \b
+    Examples:
+      ringrift fleet stop night-desk
+      ringrift fleet stop --all
+      ringrift fleet stop --on rented-4090 --grace 5
+    """
+    from ringrift_cli.loop import fleet_operations as operations
+
+    if not job and not everything and on is None:
+        raise UsageError("Which jobs?", hint="their names, --on HOST, or --all")
+    if job and (everything or on is not None):
+        raise UsageError("Job names, --on and --all exclude each other: expected one of them.")
+    out, context = Output(as_json=as_json, quiet=quiet), fleet_context(hosts_file)
+    rows: list[dict[str, Any]] = []
+    if job:
+        wanted = [(operations.host_of(context, name), name) for name in dict.fromkeys(job)]
+    else:
+        seen = context.look(_chosen(context, on, None, everything))
+        wanted = [(one.host, found.id) for one in seen for found in one.active]
+        silent = [one for one in seen if one.facts is None]
+        rows = [{"host": one.host.name, "error": "; ".join(one.trouble)} for one in silent]
+    hosts = {host.name for host, _ in wanted}
+    out.note(f"Stopping {counted(len(wanted), 'job')} on {counted(len(hosts), 'host')}.")
+    rows = [*operations.stop(context, wanted, grace), *rows]
+    for row in rows:
+        out.text(f"{row.get('id', row['host'])}: {row['error'] or row['state']}")
+    out.result({"jobs": rows}, "" if rows else "no jobs")
+    failed(any(row["error"] for row in rows))
+
+
+ElsewhereOption = Annotated[
+    str | None,
+    typer.Option("--on", metavar="HOST", help="Host for the repetition.", show_default="the same"),
+]
+
+
+@app.command()
+def retry(
+    job: JobArgument,
+    on: ElsewhereOption = None,
+    hosts_file: HostsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a job again that failed, was lost or stopped: the same command under a new name.
+
+    What the first attempt wrote stays and is transferred like the rest.
+
+    \b
+    Examples:
+      ringrift fleet retry night-desk
+      ringrift fleet retry night-desk --on rented-4090
+    """
+    from ringrift_cli.loop import fleet_operations as operations
+
+    row = operations.retry(fleet_context(hosts_file), job, on)
+    text = f"{row['host']}: {row['id']} {row['state']}; {job} was {row['was']}"
+    Output(as_json=as_json).result(row, text)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ringrift_cli.cli import sync_text
-from ringrift_cli.cli.fleet_options import (
-    DryRunOption,
-    HostsOption,
-    failed,
-    fleet_context,
-)
+from ringrift_cli.cli.fleet_options import DryRunOption, HostsOption, failed, fleet_context
 from ringrift_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -22,22 +17,66 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     whole_number,
 )
-from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
+from ringrift_cli.cli.output import Cell, Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import load
+from ringrift_cli.text import minute, size
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
-    from ringrift_cli.fleet.push import Bundle, Sent
-    from ringrift_cli.loop.fleet_context import FleetContext
     from ringrift_cli.loop.sync_session import SyncSession
 
 app = typer.Typer(name="sync", rich_markup_mode=None)
-
+Row = Mapping[str, Any]
+MAX_DETAILS = 20  # lines of one host
 PULLED, PUSHED = ("shards", "checkpoints", "all"), ("registry", "shards", "all")
 
 
-def _one_of(kinds: tuple[str, ...]) -> Callable[[str], str]:
+class View(NamedTuple):
+    """A table of hosts."""
+
+    columns: tuple[str, ...]
+    cells: Callable[[Row], tuple[Cell, ...]]
+
+
+def _pulled_cells(row: Row) -> tuple[Cell, ...]:
+    shards, checkpoints = row.get("shards"), row.get("checkpoints")
+    parts = [part for part in (shards, checkpoints) if part]
+    return (
+        f"{shards['files']:,} of {shards['listed']:,}" if shards else None,
+        checkpoints["files"] if checkpoints else None,
+        size(sum(part["bytes"] for part in parts)),
+    )
+
+
+PLANNED = View(
+    ("to transfer", "size", "files there"),
+    lambda row: (row["missing"], size(row["bytes"]), row["listed"]),
+)
+PULL = View(("new shards", "new checkpoints", "size"), _pulled_cells)
+PUSH = View(
+    ("sent", "size", "confirmed by hash"),
+    lambda row: (row["files"], size(row["bytes"]), len(row["confirmed"])),
+)
+VERIFY = View(
+    ("files compared", "size", "differences"),
+    lambda row: (row["files"], size(row["bytes"]), len(row["differences"])),
+)
+STATUS = View(
+    ("files there", "size", "not here", "size", "models behind", "quarantine", "in step"),
+    lambda row: (
+        row["listed"],
+        size(row["listed_bytes"]),
+        row["missing_here"],
+        size(row["missing_here_bytes"]),
+        len(row["models_behind"]),
+        row["kept_out"],
+        minute(row["in_step"]) or "never",
+    ),
+)
+
+
+def _kind(kinds: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in kinds:
             raise typer.BadParameter(f"{text!r} is not one of {', '.join(kinds)}.")
@@ -52,34 +91,31 @@ def _rate(text: str | float) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise typer.BadParameter(f"{text!r} is not a number of MB a second above 0.")
+        raise typer.BadParameter(f"{text!r} is not a number of MB/s above 0.")
     return number
 
 
 HostArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HOST]…", help="Of hosts.yaml; all that are enabled without."),
+    typer.Argument(metavar="[HOST]…", help="Names of hosts; all enabled ones by default."),
 ]
 PullKindOption = Annotated[
     str,
-    typer.Option(
-        "--kind", parser=_one_of(PULLED), metavar="KIND", help="shards, checkpoints or all."
-    ),
+    typer.Option("--kind", parser=_kind(PULLED), metavar="KIND", help="shards, checkpoints, all."),
 ]
 PushKindOption = Annotated[
-    str,
-    typer.Option("--kind", parser=_one_of(PUSHED), metavar="KIND", help="registry, shards or all."),
+    str, typer.Option("--kind", parser=_kind(PUSHED), metavar="KIND", help="registry, shards, all.")
 ]
 PoolOption = Annotated[
     str | None,
     typer.Option("--pool", metavar="POOL", help="As hex8-2p.", show_default="all with a champion"),
 ]
 ReplaceOption = Annotated[
-    bool, typer.Option("--replace", help="Also where the host has champions of its own.")
+    bool, typer.Option("--replace", help="Replace other champions that the host has.")
 ]
 LimitOption = Annotated[
     float | None,
-    typer.Option("--limit", parser=_rate, metavar="MB/S", help="Over all hosts together."),
+    typer.Option("--limit", parser=_rate, metavar="MB/S", help="Rate limit over all hosts."),
 ]
 StreamsOption = Annotated[
     int,
@@ -91,10 +127,10 @@ StreamsOption = Annotated[
 
 @app.callback(invoke_without_command=True)
 def sync(context: typer.Context) -> None:
-    """Move games and models between this machine and its hosts, and prove it.
+    """Transfer games and models between this machine and its hosts, proved by hashes.
 
-    Only what is missing moves. It counts when whoever receives it has hashed what it holds; what
-    fails a check is put away in runs/fleet/quarantine, with the reason and the host named.
+    Only what is missing is transferred. A transfer succeeds when the receiver has hashed what it
+    holds; files that fail a check go to runs/fleet/quarantine.
 
     \b
     Examples:
@@ -118,11 +154,11 @@ def pull(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Bring what hosts have made here: shards and records of games, or checkpoints.
+    """Fetch what hosts have made: shards and records of games, or checkpoints.
 
     Shards go to runs/POOL/selfplay and random games to runs/POOL/random, each checked and entered
-    in the manifest there. Stopped or cut off, the same command goes on behind what has come. Exit
-    code 1 if a host failed or something had to be put away.
+    in the manifest there. After an interruption the same command continues. Exit code 1 if a host
+    failed or a file went to quarantine.
 
     \b
     Examples:
@@ -130,18 +166,14 @@ def pull(
       ringrift sync pull rented-4090 --streams 4 --limit 20
       ringrift sync pull --kind all --dry-run --json
     """
-    from ringrift_cli.loop.sync_session import SyncSession
-
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    context = fleet_context(hosts_file, load(config_file))
-    session = SyncSession(context, out, limit)
-    chosen = _chosen(context, hosts)
+    session, chosen = _session(out, hosts_file, config_file, hosts, limit)
     if dry_run:
         act = partial(session.plan, kind=kind)
-        _on_each(out, session, "Look", chosen, act, sync_text.planned, dry_run=True)
-        return
-    act = partial(session.pull, kind=kind, streams=streams)
-    _on_each(out, session, "Pull", chosen, act, sync_text.pulled)
+        _on_each(out, session, "Look", chosen, act, PLANNED, dry_run=True)
+    else:
+        act = partial(session.pull, kind=kind, streams=streams)
+        _on_each(out, session, "Pull", chosen, act, PULL)
 
 
 @app.command()
@@ -158,9 +190,9 @@ def push(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Bring hosts the champion and those before it, or games to train on.
+    """Send hosts the champion and its predecessors, or games to train on.
 
-    The pointer to the champion goes last, and at the end the host reads all of it once more. Exit
+    The pointer to the champion goes last, and at the end the host reads all files once more. Exit
     code 1 if a host failed.
 
     \b
@@ -169,12 +201,8 @@ def push(
       ringrift sync push desk --pool hex8-2p --kind all
       ringrift sync push --dry-run
     """
-    from ringrift_cli.loop.sync_session import SyncSession
-
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    context = fleet_context(hosts_file, load(config_file))
-    session = SyncSession(context, out, limit)
-    chosen = _chosen(context, hosts)
+    session, chosen = _session(out, hosts_file, config_file, hosts, limit)
     bundles = session.bundles(pool, replace=replace) if kind != "shards" else []
     games = session.games(pool) if kind != "registry" else []
     if not bundles and not games:
@@ -183,12 +211,11 @@ def push(
             hint="ringrift models list",
         )
     if dry_run:
-        sent = [one for bundle in bundles for one in _files_of(bundle)]
-        act = partial(session.standing, sent=sent)
-        _on_each(out, session, "Look", chosen, act, sync_text.standing, dry_run=True)
-        return
-    act = partial(session.push, bundles=bundles, games=games)
-    _on_each(out, session, "Push", chosen, act, sync_text.pushed)
+        act = partial(session.standing, bundles=bundles)
+        _on_each(out, session, "Look", chosen, act, STATUS, dry_run=True)
+    else:
+        act = partial(session.push, bundles=bundles, games=games)
+        _on_each(out, session, "Push", chosen, act, PUSH)
 
 
 @app.command()
@@ -200,7 +227,7 @@ def status(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show how far hosts and this machine are apart, and when they were last in step.
+    """Show how hosts and this machine differ, and when they were last in step.
 
     By manifests and remembered hashes, which is quick; `verify` reads the files. Exit code 1 if a
     host could not be asked.
@@ -210,15 +237,10 @@ def status(
       ringrift sync status
       ringrift sync status desk --json
     """
-    from ringrift_cli.loop.sync_session import SyncSession
-
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    context = fleet_context(hosts_file, load(config_file))
-    session = SyncSession(context, out)
-    chosen = _chosen(context, hosts)
-    sent = [one for bundle in session.bundles(None) for one in _files_of(bundle)]
-    act = partial(session.standing, sent=sent)
-    _on_each(out, session, "Look", chosen, act, sync_text.standing)
+    session, chosen = _session(out, hosts_file, config_file, hosts)
+    act = partial(session.standing, bundles=session.bundles(None))
+    _on_each(out, session, "Look", chosen, act, STATUS)
 
 
 @app.command()
@@ -230,7 +252,7 @@ def verify(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Read every file at both ends anew and name every difference.
+    """Read every file at both ends again and name every difference.
 
     Exit code 1 if there is one, or a host could not be asked.
 
@@ -239,28 +261,32 @@ def verify(
       ringrift sync verify
       ringrift sync verify rented-4090 --json
     """
-    from ringrift_cli.fleet.audit import Here
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    session, chosen = _session(out, hosts_file, config_file, hosts)
+    act = partial(session.verify, here=session.here(), bundles=session.bundles(None))
+    _on_each(out, session, "Verify", chosen, act, VERIFY)
+
+
+def _session(
+    out: Output,
+    hosts_file: Path | None,
+    config_file: Path | None,
+    names: list[str] | None,
+    limit: float | None = None,
+) -> tuple[SyncSession, list[Host]]:
     from ringrift_cli.loop.sync_session import SyncSession
 
-    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     context = fleet_context(hosts_file, load(config_file))
-    session = SyncSession(context, out)
-    chosen = _chosen(context, hosts)
-    sent = [one for bundle in session.bundles(None) for one in _files_of(bundle)]
-    act = partial(session.verify, here=Here(session.destination), sent=sent)
-    _on_each(out, session, "Verify", chosen, act, sync_text.verified)
-
-
-# ---- output --------------------------------------------------------------------------------------
+    return SyncSession(context, out, limit), context.fleet.choose(names or [], every=not names)
 
 
 def _on_each(
     out: Output,
     session: SyncSession,
     title: str,
-    hosts: Sequence[Host],
+    hosts: list[Host],
     act: Callable[[Host], dict[str, Any]],
-    text: Callable[[Sequence[dict[str, Any]]], str],
+    view: View,
     *,
     dry_run: bool = False,
 ) -> None:
@@ -269,9 +295,15 @@ def _on_each(
         session.should_stop = lambda: asked() != 0
         rows = session.on_each(title, hosts, act)
         signal = asked()
+    cells = [(row["host"], *view.cells(row), _outcome(row)) for row in rows]
+    out.table(cells, ("host", *view.columns, ""), red=[not row["right"] for row in rows])
+    for row in rows:
+        details = list(_details(row))
+        out.text("\n".join(f"  {row['host']}: {detail}" for detail in details[:MAX_DETAILS]))
+        if len(details) > MAX_DETAILS:
+            out.text(f"  {row['host']}: {len(details) - MAX_DETAILS:,} more (--json)")
     right = all(row["right"] for row in rows)
-    document = {"hosts": rows, "right": right, "stopped": bool(signal), "dry_run": dry_run}
-    out.result(document, text(rows))
+    out.result({"hosts": rows, "right": right, "stopped": bool(signal), "dry_run": dry_run})
     for hint in dict.fromkeys(row.get("hint") for row in rows):
         if hint:
             out.note(f"  try: {hint}")
@@ -281,9 +313,14 @@ def _on_each(
     failed(not right)
 
 
-def _chosen(context: FleetContext, names: list[str] | None) -> list[Host]:
-    return context.fleet.choose(names or [], every=not names)
+def _outcome(row: Row) -> str:
+    return row.get("error") or ("stopped" if row.get("stopped") else "")
 
 
-def _files_of(bundle: Bundle) -> list[Sent]:
-    return [*bundle.files, *([bundle.pointer] if bundle.pointer is not None else [])]
+def _details(row: Row) -> Iterator[str]:
+    for part in (row, row.get("shards") or {}, row.get("checkpoints") or {}):
+        for bad in part.get("quarantined", ()):
+            outcome = "in quarantine" if bad["kept_out"] else "fetched again"
+            yield f"{outcome}: {bad['name']}: {bad['reason']}"
+        yield from part.get("differences", ())
+        yield from part.get("notes", ())

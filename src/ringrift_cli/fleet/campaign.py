@@ -24,12 +24,13 @@ from ringrift_cli.errors import (
     RemoteError,
 )
 from ringrift_cli.fleet import jobs
-from ringrift_cli.fleet.attempts import jittered
 from ringrift_cli.fleet.client import Client
-from ringrift_cli.fleet.health import Health, log_event
+from ringrift_cli.fleet.exchange import jittered
+from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import JobState
 from ringrift_cli.fleet.plan import GRACE, Placed, job_of, slots
+from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
 
 POLL = 2.0  # seconds between two looks at a host
@@ -300,7 +301,8 @@ class _Worker:
     def _next_name(self, gpus: tuple[int, ...], known: set[str]) -> str:
         slot = f"-gpu{gpus[0]}" if gpus and self.campaign.per_gpu else ""
         number, name = 1, ""
-        while not name or name in known or jobs.is_remembered(self._state, name):
+        known = known | jobs.remembered(self._state).keys()
+        while not name or name in known:
             end = slot if number == 1 else f"{slot}.{number}"
             name = f"{self.campaign.name}-{self.host.name}"[: LONGEST_NAME - len(end)] + end
             number += 1

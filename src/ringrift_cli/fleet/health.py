@@ -7,20 +7,14 @@ whose output fails its checks three times is set aside until it is forgiven.
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from ringrift_cli.errors import OutputError
-from ringrift_cli.fleet.state import Table
-from ringrift_cli.store.files import append
+from ringrift_cli.fleet.state import Table, log_event
 
-EVENTS = "events.jsonl"  # a log for people
-MAX_DETAIL = 2000  # characters of an event
 FAILURES = 3  # in a row
 STRIKES = 3
 SHORTEST_S = 60.0
@@ -102,14 +96,3 @@ class Health:
 def _waits(known: HostHealth, now: float) -> bool:
     """Whether it is set aside; not for longer than `LONGEST_S`: then a clock was changed."""
     return now < known.until <= now + LONGEST_S
-
-
-def log_event(state: Path, event: str, host: str | None = None, detail: str = "") -> None:
-    """Appends a line to the log of the fleet; `OutputError` if it cannot be written."""
-    time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line = {"time": time, "host": host, "event": event, "detail": detail[:MAX_DETAIL]}
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot write {state / EVENTS}: {error.strerror}.") from error
-    append(state / EVENTS, json.dumps(line).encode() + b"\n")

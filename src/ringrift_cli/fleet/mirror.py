@@ -1,73 +1,46 @@
-"""A folder of a host and one here made the same: what is missing comes, and is hashed on arrival.
+"""A folder of a host and one here made the same: what is missing moves, and is hashed on arrival.
 
 For a run that is worked on at one end at a time, as a training run is. The file that says what the
 others mean goes last, so that a folder whose transfer was cut off looks like the older one. What
-has come before that is held in a hidden folder, and the next attempt goes on behind it.
+has come before that is held in a hidden folder, and the next attempt continues there.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ringrift_cli.errors import BadOutput, OutputError
+from ringrift_cli.errors import BadOutput
 from ringrift_cli.fleet import listing
 from ringrift_cli.fleet.client import Client
-from ringrift_cli.fleet.transfer import (
-    Meter,
-    Stopped,
-    Waiting,
-    Wanted,
-    fetch,
-    move_in,
-    put,
-)
+from ringrift_cli.fleet.exchange import Exchange
+from ringrift_cli.fleet.pull import check_room, fetch_proved
+from ringrift_cli.fleet.transfer import Stopped, Waiting, Wanted, move_in, put
 from ringrift_cli.store.files import sync_folder
 from ringrift_cli.store.hashes import sha256_of_file
 
-HELD = ".incoming"  # in a folder that is brought: what has come of it
-MOST_TRIES = 3  # of a file that does not come as it was
-SPARE = 100_000_000  # bytes of the disk that stay free
+HELD = ".incoming"  # in a folder that is fetched: what has come of it
 
 
-def send_folder(
-    client: Client,
-    folder: Path,
-    there: str,
-    last: str,
-    meter: Meter,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> int:
-    """Brings the files of a folder to a host; how many went over. The host hashes each it holds.
+def send_folder(client: Client, exchange: Exchange, folder: Path, there: str, last: str) -> int:
+    """Sends the files of a folder to a host; how many went over. The host hashes each it holds.
 
     `Stopped` if it was asked to stop: between two files.
     """
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not _is_hidden(path.relative_to(folder).as_posix())
-    ]
-    paths.sort(key=lambda path: path == folder / last)
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    names = [name for name, path in paths.items() if path.is_file() and not _is_hidden(name)]
     sent = 0
-    for path in paths:
-        if should_stop():
+    for name in sorted(names, key=lambda name: name == last):
+        if exchange.should_stop():
             raise Stopped
-        name = f"{there}/{path.relative_to(folder).as_posix()}"
-        sent += bool(put(client, path, name, sha256_of_file(path), meter, replace=True))
+        digest, path = sha256_of_file(paths[name]), f"{there}/{name}"
+        sent += bool(put(client, paths[name], path, digest, exchange.meter, replace=True))
     return sent
 
 
-def bring_folder(
-    client: Client,
-    there: str,
-    folder: Path,
-    last: str,
-    meter: Meter,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> int:
-    """Brings the files of a host's folder here; how many were new.
+def fetch_folder(client: Client, exchange: Exchange, there: str, folder: Path, last: str) -> int:
+    """Fetches the files of a host's folder; how many were new.
 
     `BadOutput` if one of them has a name that cannot be, or does not hash to what the host says,
     however often it comes; `OutputError` if there is no room; `Stopped` if it was asked to stop.
@@ -82,7 +55,15 @@ def bring_folder(
         if not (target.is_file() and sha256_of_file(target) == digest):
             wanted.append(Wanted(path, size, digest))
             targets[path] = target
-    _fetch_all(client, wanted, held, meter, should_stop)
+    once = list({one.sha256: one for one in wanted}.values())
+    size = sum(one.size for one in once)
+    check_room(held, size, client.host)
+    exchange.meter.remain(size)
+    waiting = Waiting(once)
+    for got in fetch_proved(client, waiting, held, exchange.meter, exchange.should_stop, {}):
+        if got.verdict in ("absent", "bad"):
+            got.file.unlink(missing_ok=True)
+            raise BadOutput(f"{client.host}: {got.wanted.path} did not come whole: {got.reason}.")
     uses = Counter(one.sha256 for one in wanted)
     for one in sorted(wanted, key=lambda one: targets[one.path] == folder / last):
         part = one.part(held)
@@ -96,39 +77,5 @@ def bring_folder(
 
 
 def _is_hidden(path: str) -> bool:
-    """Whether a path within the folder is one that is never brought anywhere."""
+    """Whether a path within the folder is one that is never transferred."""
     return any(part.startswith(".") for part in path.split("/"))
-
-
-def _fetch_all(
-    client: Client,
-    wanted: list[Wanted],
-    held: Path,
-    meter: Meter,
-    should_stop: Callable[[], bool],
-) -> None:
-    """Fetches files, each until it hashes to what the host says of it."""
-    left = list({one.sha256: one for one in wanted}.values())
-    size, free = sum(one.size for one in left), shutil.disk_usage(held).free
-    if left and size + SPARE > free:
-        raise OutputError(
-            f"{size / 1e9:.2f} GB are to come from {client.host}, and {free / 1e9:.2f} GB are free"
-            f" at {held.parent}; nothing was fetched.",
-            hint="free some space, then the same command",
-        )
-    meter.remain(size)
-    for _ in range(MOST_TRIES):
-        wrong = {}
-        for got in fetch(client, Waiting(left), held, meter, should_stop):
-            if got.wrong is not None:
-                wrong[got.wanted] = got.wrong
-            elif sha256_of_file(got.part) != got.wanted.sha256:
-                wrong[got.wanted] = "it hashes to something else"
-                got.part.unlink()
-        if should_stop():
-            raise Stopped
-        if not wrong:
-            return
-        left = list(wrong)
-    one, why = next(iter(wrong.items()))
-    raise BadOutput(f"{client.host}: {one.path} did not come as it was said to be: {why}.")

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from ringrift_cli.errors import HostKeyError, HostUnreachable, RingriftError
 from ringrift_cli.fleet import known_hosts, package
-from ringrift_cli.fleet.attempts import jittered
 from ringrift_cli.fleet.client import Client
-from ringrift_cli.fleet.health import log_event
+from ringrift_cli.fleet.exchange import jittered
 from ringrift_cli.fleet.hosts import Address, Host
 from ringrift_cli.fleet.ssh_config import SshConfig, Target
 from ringrift_cli.fleet.ssh_keys import NotAdmitted, authenticate
+from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.transport import (
     PACKET,
     WINDOW,

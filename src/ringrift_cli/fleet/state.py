@@ -6,20 +6,25 @@ or not there at all, whatever is killed meanwhile. `events.jsonl` beside it is a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
 
 from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.store.files import append
 from ringrift_cli.store.locks import locked
 
 FILE = "fleet.db"
+EVENTS = "events.jsonl"  # a log for people
+MAX_DETAIL = 2000  # characters of an event
 VERSION = 1
 TABLES = ("health", "cost", "synced", "quarantine", "jobs", "ended", "drained")
 # Files of the first version, which are imported when the database is made.
@@ -124,20 +129,26 @@ def _create(state: Path, database: sqlite3.Connection) -> None:
 
 
 def _former(state: Path) -> Iterator[tuple[str, str, object]]:
-    """Table, key and record of all that files of the first version hold."""
-    files = [(table, state / name) for table, name in IMPORTED.items()]
-    files += [("jobs", path) for path in sorted(state.glob("jobs/*.json"))]
-    files += [("quarantine", path) for path in sorted(state.glob("quarantine/*/*.json"))]
-    for table, path in files:
-        if not path.exists() or path.with_name(f"{path.name}.json").exists():
-            continue  # the second is a bad file that is JSON itself
-        try:
+    """Table, key and record of the files of the first version; its jobs are found on hosts."""
+    for table, path in ((table, state / name) for table, name in IMPORTED.items()):
+        if path.exists():
+            try:
+                yield from ((table, *row) for row in json.loads(path.read_bytes()).items())
+            except (ValueError, AttributeError) as error:
+                raise RecordError(f"{path} is damaged: {error}.", hint=f"rm {path}") from error
+    for path in sorted(state.glob("quarantine/*/*.json")):
+        with contextlib.suppress(ValueError):  # a file in quarantine may be JSON, or damaged
             document = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise RecordError(f"{path} is damaged: {error}.", hint=f"rm {path}") from error
-        if table == "jobs":
-            yield table, path.stem, document
-        elif table == "quarantine":
-            yield table, f"{path.parent.name}/{path.stem}", document
-        else:
-            yield from ((table, key, value) for key, value in document.items())
+            if isinstance(document, dict) and "claimed" in document:
+                yield "quarantine", f"{path.parent.name}/{path.stem}", document
+
+
+def log_event(state: Path, event: str, host: str | None = None, detail: str = "") -> None:
+    """Appends a line to the log of the fleet; `OutputError` if it cannot be written."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"time": time, "host": host, "event": event, "detail": detail[:MAX_DETAIL]}
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write {state / EVENTS}: {error.strerror}.") from error
+    append(state / EVENTS, json.dumps(line).encode() + b"\n")

@@ -28,6 +28,13 @@ AHEAD_BYTES = 64 << 20
 BURST_S = 0.1  # of a limited rate that may come at once
 PART = ".part"
 
+ShouldStop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
 
 class Meter:
     """Counts the bytes of all streams, and holds them to a rate. Any thread may use it.
@@ -117,7 +124,7 @@ class Held:
 
 
 def fetch(
-    client: Client, waiting: Waiting, folder: Path, meter: Meter, should_stop: Callable[[], bool]
+    client: Client, waiting: Waiting, folder: Path, meter: Meter, should_stop: ShouldStop
 ) -> Iterator[Held]:
     """Fetches files until none waits, many at a time; each as soon as all of it is held.
 
@@ -171,7 +178,7 @@ def _receive(
     have: int,
     folder: Path,
     meter: Meter,
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
 ) -> Held:
     """Adds the bytes of one reply to what is held."""
     part = wanted.part(folder)
@@ -206,7 +213,7 @@ def _append(
     most: int,
     file: FileIO,
     meter: Meter,
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
 ) -> str:
     """Writes the bytes of a reply, at most `most`; why it ended early, if it did."""
     came = 0
@@ -270,6 +277,16 @@ def _move_across(path: Path, target: Path) -> None:
     finally:
         copy.unlink(missing_ok=True)
     path.unlink()
+
+
+def read_file(client: Client, path: str, limit: int) -> bytes:
+    """A small file of a host; `BadOutput` if it has more than `limit` bytes."""
+    data = b""
+    for frame in client.stream(messages.Send(path=path)):
+        data += frame if isinstance(frame, bytes) else b""
+        if len(data) > limit:
+            raise BadOutput(f"{client.host}: {path} is larger than {limit} bytes.")
+    return data
 
 
 # ---- to a host ----------------------------------------------------------------------------------

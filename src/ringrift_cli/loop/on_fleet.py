@@ -16,10 +16,10 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.group import gather
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.plan import Need, need_of, unsuitable
-from ringrift_cli.fleet.push import Bundle, Sent, push_model
+from ringrift_cli.fleet.plan import Need, unsuitable
+from ringrift_cli.fleet.pull import pull_over
+from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push, push_bundle
 from ringrift_cli.fleet.status import ready
-from ringrift_cli.fleet.sync import pull_over
 from ringrift_cli.loop import journal
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.protocol import (
@@ -31,14 +31,14 @@ from ringrift_cli.loop.protocol import (
     TrainWork,
     Watch,
 )
-from ringrift_cli.loop.remote_training import RemoteTraining, send_settings, settings_path
+from ringrift_cli.loop.remote_training import RemoteTraining
 from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
 from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry
 from ringrift_cli.text import counted
 
-MOST_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
+MAX_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
 HEURISTIC = "heuristic"
 LEAST_DEADLINE = 5.0  # seconds to look at the hosts: there is no hurry
 LAST_PULL = 10.0  # seconds that a transfer may take on, once all is to stop
@@ -66,15 +66,15 @@ class FleetMachines:
         self, work: SelfPlayWork, *, teacher: bool, meter: Meter, should_stop: ShouldStop
     ) -> Played:
         """See `Machines`."""
-        argv = self._argv(work, teacher=teacher)
-        hosts, absent = self._hosts(argv)
+        hosts, absent = self._hosts()
         players = _players(self._config.folder)
         arrived, begun = _Arrived(work, self._session, players, should_stop), time.monotonic()
+        settings = self._session.settings_file(self._config)
         campaign = Campaign(
             f"{self._config.pool}-c{work.cycle:05}",
             loop_name(self._config.folder),
-            argv,
-            self._preparation(None if teacher else work.model.path),
+            self._argv(work, settings, teacher=teacher),
+            self._preparation(settings, None if teacher else work.model.path),
             arrived.collect,
             lambda: arrived.games >= work.games,
             should_stop,
@@ -95,15 +95,13 @@ class FleetMachines:
         stopped = arrived.games < work.games
         return Played(arrived.games, None, round(spent, 3), stopped, absent)
 
-    def _argv(self, work: SelfPlayWork, *, teacher: bool) -> list[str]:
-        """The command line of a job; its seed and its folder follow from its name."""
-        run = self._config.run
+    def _argv(self, work: SelfPlayWork, settings: Sent, *, teacher: bool) -> list[str]:
+        """The command line of a job, without settings; its seed and folder follow from its name."""
         model = HEURISTIC if teacher else f"models/{self._config.pool}/{work.model.path.name}"
-        argv = ["selfplay", "--config", settings_path(self._config), "--board", run.board]
-        argv += ["--model", model, "--generation", str(work.cycle), "--hours", str(MOST_HOURS)]
-        return argv
+        argv = ["selfplay", "--config", settings.path, "--model", model]
+        return [*argv, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
-    def _hosts(self, argv: list[str]) -> tuple[list[Host], dict[str, str]]:
+    def _hosts(self) -> tuple[list[Host], dict[str, str]]:
         """Hosts that may have such jobs and can be given some; of the others why not.
 
         Hosts whose role or memory is not for such jobs are no part of it. `FleetError` if there is
@@ -113,7 +111,7 @@ class FleetMachines:
         over = _Permission(self._context).over_budget()
         if over is not None:
             raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
-        need, absent = need_of(argv), {}
+        need, absent = Need("selfplay", self._config.run.board), {}
         chosen = self._context.fleet.choose()
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
         drained = jobs.drained(self._context.state)
@@ -132,16 +130,15 @@ class FleetMachines:
             raise FleetError(f"No host can play {need.board}: {reasons}.", "ringrift fleet status")
         return found, absent
 
-    def _preparation(self, model: Path | None) -> Callable[[Host, Client], None]:
-        """What a host needs before it plays: the settings, and the checkpoint, wherever it lies."""
-        files = () if model is None else (model.with_suffix(".safetensors"), model)
+    def _preparation(self, settings: Sent, model: Path | None) -> Callable[[Host, Client], None]:
+        """Sends a host the settings of its jobs and the checkpoint that plays."""
         there = f"models/{self._config.pool}"
-        bundle = Bundle(tuple(Sent(file, f"{there}/{file.name}") for file in files), None)
+        files = () if model is None else (model.with_suffix(".safetensors"), model)
+        models = (Sent(file, f"{there}/{file.name}") for file in files)
+        bundle = Bundle((settings, *models), None)
 
-        def prepare(_host: Host, client: Client) -> None:
-            send_settings(client, self._config)
-            if files:
-                push_model(client, self._context.state, bundle)
+        def prepare(host: Host, client: Client) -> None:
+            push_bundle(client, self._session.exchange(host), bundle, Pushed(host.name))
 
         return prepare
 
@@ -150,17 +147,16 @@ class FleetMachines:
     def bring(self, pool: str) -> dict[str, str]:
         """See `Machines`."""
         bundles = self._session.bundles(pool)
-
-        def act(host: Host) -> None:
-            with self._session.open(host) as client:
-                for bundle in bundles:
-                    push_model(client, self._context.state, bundle)
-
-        answers = gather(self._context.fleet.choose(), act)
-        return {
-            answer.host.name: CONFIRMED if answer.error is None else answer.error.message
-            for answer in answers
-        }
+        answers = gather(
+            self._context.fleet.choose(),
+            lambda host: push(self._session.exchange(host, 1), bundles=bundles),
+        )
+        outcomes = {}
+        for answer in answers:
+            error = answer.error.message if answer.error else "it did not answer"
+            sent = answer.value
+            outcomes[answer.host.name] = error if sent is None else sent.error or CONFIRMED
+        return outcomes
 
     # ---- training -------------------------------------------------------------------------------
 

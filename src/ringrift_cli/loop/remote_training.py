@@ -11,34 +11,33 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ringrift_cli.errors import BadOutput, HostUnreachable, RemoteError
+from ringrift_cli.errors import HostUnreachable, RemoteError
 from ringrift_cli.fleet import jobs, listing, messages, transfer
 from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
 from ringrift_cli.fleet.client import Client
-from ringrift_cli.fleet.health import log_event
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import JobState
-from ringrift_cli.fleet.mirror import bring_folder, send_folder
+from ringrift_cli.fleet.mirror import fetch_folder, send_folder
 from ringrift_cli.fleet.plan import GRACE, Placed, job_of, retried
-from ringrift_cli.fleet.push import Pushed, push_games
-from ringrift_cli.fleet.transfer import Meter, put
+from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push_bundle, push_games
+from ringrift_cli.fleet.state import log_event
+from ringrift_cli.fleet.transfer import read_file
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, TrainWork, Watch
 from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
-from ringrift_cli.settings import Config, commented
-from ringrift_cli.store.hashes import sha256, sha256_of_file
+from ringrift_cli.settings import Config
 
 T = TypeVar("T")
 POLL = 2.0  # seconds between two looks
 SILENCE = 600.0  # seconds that the host may be out of reach before the step fails
 TICK = 0.2
-MOST_LOST = 3  # times that the host may go down with the job
-MOST_STATE = 64 << 20  # bytes of a state without its tensors
+MAX_LOST = 3  # times that the host may go down with the job
+MAX_STATE = 64 << 20  # bytes of a state without its tensors
 STATE = "state.json"
-JUDGED_HERE = ("--max-age", "--max-generations-behind")  # before it begins, by this clock
-NO_LIMIT = "1000000"
+NO_LIMIT = 1_000_000  # of the age of data, which is judged here, not by the clock of the host
 
 
 class RemoteTraining:
@@ -60,12 +59,13 @@ class RemoteTraining:
         self._folder = f"jobs/{config.pool}-train-{loop}"  # there; no other run trains in it
         self._out = f"{self._folder}/{work.out.name}"
         self._names = f"{self._out}.shards"
+        self._exchange = session.exchange(host)
 
     def run(self, watch: Watch) -> None:
         """Trains there; the run is here then. `Stopped` if asked to stop: it goes on there."""
         watch.note(f"Training on {self._host.name}.")
         try:
-            for _ in range(MOST_LOST):
+            for _ in range(MAX_LOST):
                 ended = self._once()
                 if ended == "done":
                     return
@@ -124,7 +124,7 @@ class RemoteTraining:
         mine = self._clear(client)
         if mine is not None:
             return mine
-        if self._exchange(client):
+        if self._agree(client):
             return None
         self._bring(client)
         return self._start(client, {job.id for job in jobs.states(client)})
@@ -145,7 +145,7 @@ class RemoteTraining:
             jobs.wait(client, job.id, GRACE + 5.0, self._should_stop)
         return None
 
-    def _exchange(self, client: Client) -> bool:
+    def _agree(self, client: Client) -> bool:
         """Makes both ends have what is done of the run; whether that is all of it."""
         own = self._work.out
         here = _progress((own / STATE).read_bytes()) if (own / STATE).exists() else None
@@ -157,7 +157,7 @@ class RemoteTraining:
             self._fetch(client)
             return there[0]
         if here is not None and (there is None or here > there):
-            send_folder(client, own, self._out, STATE, Meter(), self._should_stop)
+            send_folder(client, self._exchange, own, self._out, STATE)
         return here is not None and here[0]
 
     def _state_there(self, client: Client) -> bytes | None:
@@ -165,35 +165,30 @@ class RemoteTraining:
         path = f"{self._out}/{STATE}"
         if listing.hashes_there(client, [path])[path] is None:
             return None
-        data = b""
-        for frame in client.stream(messages.Send(path=path)):
-            data += frame if isinstance(frame, bytes) else b""
-            if len(data) > MOST_STATE:
-                raise BadOutput(f"{client.host}: {path} is larger than can be.")
-        return data
+        return read_file(client, path, MAX_STATE)
 
     def _bring(self, client: Client) -> None:
         """What the run begins with: shards and their names, the parent, the run before."""
-        work, pool, meter = self._work, self._config.pool, Meter()
-        games = f"runs/{pool}/selfplay"
-        push_games(client, work.data, games, ENDINGS, Pushed(client.host), meter, self._should_stop)
-        for path in (work.parent.path.with_suffix(".safetensors"), work.parent.path):
-            digest = sha256_of_file(path)
-            put(client, path, f"models/{pool}/{path.name}", digest, meter, replace=True)
-        if work.previous is not None and (work.previous / STATE).exists():
-            there = f"{self._folder}/{work.previous.name}"
-            send_folder(client, work.previous, there, STATE, meter, self._should_stop)
+        work, pool, exchange = self._work, self._config.pool, self._exchange
+        pushed, games = Pushed(client.host), f"runs/{pool}/selfplay"
+        push_games(client, exchange, work.data, games, ENDINGS, pushed)
         with tempfile.TemporaryDirectory() as folder:
             names = Path(folder) / "shards"
             names.write_text("".join(f"{name}\n" for name in self._shards))
-            put(client, names, self._names, sha256_of_file(names), meter, replace=True)
-        send_settings(client, self._config)
+            files = (work.parent.path.with_suffix(".safetensors"), work.parent.path)
+            sent = (Sent(path, f"models/{pool}/{path.name}") for path in files)
+            bundle = Bundle((self._settings_file(), Sent(names, self._names), *sent), None)
+            push_bundle(client, exchange, bundle, pushed)
+        if work.previous is not None and (work.previous / STATE).exists():
+            there = f"{self._folder}/{work.previous.name}"
+            send_folder(client, exchange, work.previous, there, STATE)
 
     def _start(self, client: Client, known: set[str]) -> str:
 
         state, identity = self._session.context.state, f"{self._name}-{self._host.name}"
-        if identity in known or jobs.is_remembered(state, identity):
-            identity = retried(identity, {*known, *jobs.remembered(state)})
+        known |= jobs.remembered(state).keys()
+        if identity in known:
+            identity = retried(identity, known)
         gpus = tuple(range(self._host.gpus))
         meta = {LOOP: self._loop, CAMPAIGN: self._name}
         job = job_of(self._argv(), identity, self._host, gpus, **meta)
@@ -201,16 +196,19 @@ class RemoteTraining:
             jobs.start(client, state, Placed(self._host.name, gpus, job))
         return identity
 
+    def _settings_file(self) -> Sent:
+        """The settings with which a host trains exactly as the step would here."""
+        config = self._config
+        train = replace(config.train, max_age=NO_LIMIT, max_generations_behind=NO_LIMIT)
+        return self._session.settings_file(replace(config, train=train))
+
     def _argv(self) -> list[str]:
-        """The command line that trains exactly as the step would here."""
-        run, pool, work = self._config.run, self._config.pool, self._work
-        argv = ["train", "--config", settings_path(self._config), "--board", run.board]
-        argv += ["--data", f"runs/{pool}/selfplay", "--out", self._out]
-        argv += ["--resume", "--size", self._config.network.size, "--seed", str(work.seed)]
-        argv += ["--generation", str(work.cycle), "--shards", self._names]
+        """The command line of the job: what is no setting."""
+        pool, work = self._config.pool, self._work
+        argv = ["train", "--config", self._settings_file().path, "--resume", "--out", self._out]
+        argv += ["--data", f"runs/{pool}/selfplay", "--shards", self._names]
+        argv += ["--generation", str(work.cycle), "--seed", str(work.seed)]
         argv += [] if self._host.gpus else ["--device", "cpu"]
-        for option in JUDGED_HERE:
-            argv += [option, NO_LIMIT]
         if not work.follows:
             argv += ["--init", f"models/{pool}/{work.parent.path.name}"]
         if work.previous is not None:
@@ -238,7 +236,7 @@ class RemoteTraining:
         """Brings what is done of the run, if it has kept anything yet."""
         data = self._state_there(client)
         if data is not None and _progress(data) is not None:
-            bring_folder(client, self._out, self._work.out, STATE, Meter())
+            fetch_folder(client, self._exchange, self._out, self._work.out, STATE)
 
     def _clear_up(self, client: Client) -> None:
         """Removes what earlier cycles have left there, but for what the next one follows."""
@@ -268,16 +266,3 @@ def _wait(seconds: float, should_stop: ShouldStop) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and not should_stop():
         time.sleep(min(TICK, seconds))
-
-
-def settings_path(config: Config) -> str:
-    """Where a host has the settings of a run, named by their content."""
-    return f"runs/{config.pool}/settings-{sha256(commented(config).encode())[:16]}.yaml"
-
-
-def send_settings(client: Client, config: Config) -> None:
-    """Sends the settings of a run to a host, for the `--config` of its jobs."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "settings.yaml"
-        file.write_text(commented(config))
-        put(client, file, settings_path(config), sha256_of_file(file), Meter(), replace=True)

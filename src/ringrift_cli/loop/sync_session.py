@@ -10,22 +10,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ringrift_cli.errors import FleetError, RingriftError, UsageError
+from ringrift_cli.errors import FleetError, UsageError
 from ringrift_cli.fleet import audit
-from ringrift_cli.fleet.attempts import ShouldStop, never
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
+from ringrift_cli.fleet.exchange import ATTEMPTS, Exchange, Outcome
 from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.pull import Pulled, missing_models, missing_shards, pull, pull_models
 from ringrift_cli.fleet.push import Bundle, Sent, push
-from ringrift_cli.fleet.sync import Pulled, plan, pull
-from ringrift_cli.fleet.sync_models import missing, pull_models
-from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.fleet.transfer import Meter, ShouldStop, never
 from ringrift_cli.fleet.transport import WINDOW
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.protocol import Watch
+from ringrift_cli.settings import Config, commented
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry
 from ringrift_cli.text import transfer_rate
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Row = dict[str, Any]  # the outcome for one host, for --json
 ENDINGS = (".shard", ".rrg", ".games.jsonl")  # of files of games
+SETTINGS = "settings"  # folder of settings files
 TICK = 0.2  # seconds between two updates of the progress
 STEPS = 1000  # of the progress
 LEAST_WINDOW = 1 << 20  # bytes
@@ -48,6 +52,16 @@ class Reporter(Watch, Protocol):
 
     def compile_network(self) -> None:
         """Compiles what networks need unless that is done."""
+
+
+@dataclass
+class Planned(Outcome):
+    """What a pull from one host would transfer."""
+
+    listed: int = 0  # files that the host has
+    missing: int = 0  # of them here
+    bytes: int = 0  # of these
+    notes: list[str] = field(default_factory=list)
 
 
 class SyncSession:
@@ -89,94 +103,72 @@ class SyncSession:
 
     # ---- per host -------------------------------------------------------------------------------
 
+    def exchange(self, host: Host, attempts: int = ATTEMPTS) -> Exchange:
+        """An exchange of files with a host, counted by the session."""
+        return Exchange(
+            host.name,
+            lambda: self.open(host),
+            self.context.state,
+            Meter(whole=self.meter),
+            self.should_stop,
+            attempts,
+        )
+
     def plan(self, host: Host, kind: str) -> Row:
         """What a pull would transfer; `kind` is shards, checkpoints or all."""
-        row: Row = {"host": host.name, "listed": 0, "missing": 0, "bytes": 0, "notes": []}
-        try:
-            with self.open(host) as client:
-                if kind != "checkpoints":
-                    found = plan(client, self.context.state, self.destination)
-                    new = {"missing": len(found.lines), "bytes": found.bytes}
-                    row |= {"listed": found.listed, **new}
-                    row["notes"] = [*found.notes, *(wrong.reason for wrong in found.wrong)]
-                if kind != "shards":
-                    models = missing(client, self.context.state, self.has_model)
-                    row["missing"] += 2 * len(models)
-                    row["listed"] += 2 * len(models)
-                    row["bytes"] += sum(one.size for m in models for one in m.files.values())
-        except RingriftError as error:
-            return {**row, "error": error.message, "hint": error.hint, "right": False}
-        return {**row, "error": None, "right": True}
+        exchange, planned = self.exchange(host, 1), Planned(host.name)
+
+        def work(client: Client) -> None:
+            if kind != "checkpoints":
+                found = missing_shards(client, exchange.state, self.destination)
+                planned.listed, planned.bytes = found.listed, found.bytes
+                planned.missing = len(found.lines)
+                planned.notes = [*found.notes, *(wrong.reason for wrong in found.wrong)]
+            if kind != "shards":
+                models = missing_models(client, exchange.state, self.has_model)
+                sizes = [one.size for model in models for one in model.files.values()]
+                planned.missing += len(sizes)
+                planned.listed += len(sizes)
+                planned.bytes += sum(sizes)
+
+        return exchange.carry_out(planned, work).document()
 
     def pull(self, host: Host, kind: str, streams: int = 1) -> Row:
         """Transfers what a host has and this machine lacks."""
+        exchange = self.exchange(host)
         parts: dict[str, Pulled] = {}
         if kind != "checkpoints":
-            parts["shards"] = pull(
-                host.name,
-                lambda: self.open(host),
-                self.context.state,
-                self.destination,
-                meter=self.meter,
-                streams=streams,
-                should_stop=self.should_stop,
-            )
+            parts["shards"] = pull(exchange, self.destination, streams=streams)
         if kind != "shards" and all(part.error is None for part in parts.values()):
-            parts["checkpoints"] = pull_models(
-                host.name,
-                lambda: self.open(host),
-                self.context.state,
-                self.has_model,
-                self.adopt,
-                meter=self.meter,
-                should_stop=self.should_stop,
-            )
-        errors = [part for part in parts.values() if part.error is not None]
+            parts["checkpoints"] = pull_models(exchange, self.has_model, self.adopt)
+        failed = next((part for part in parts.values() if part.error is not None), None)
         return {
             "host": host.name,
             **{name: part.document() for name, part in parts.items()},
-            "error": errors[0].error if errors else None,
-            "hint": errors[0].hint if errors else None,
+            "error": failed and failed.error,
+            "hint": failed and failed.hint,
             "stopped": any(part.stopped for part in parts.values()),
             "right": all(part.right for part in parts.values()),
         }
 
     def push(self, host: Host, bundles: Sequence[Bundle], games: Sequence[tuple[Path, str]]) -> Row:
         """Transfers models and folders of games to a host."""
-        found = push(
-            host.name,
-            lambda: self.open(host),
-            self.context.state,
-            bundles=bundles,
-            games=games,
-            endings=ENDINGS,
-            meter=self.meter,
-            should_stop=self.should_stop,
-        )
-        return {**found.document(), "right": found.right}
+        exchange = self.exchange(host)
+        return push(exchange, bundles=bundles, games=games, endings=ENDINGS).document()
 
-    def verify(self, host: Host, here: audit.Here, sent: Sequence[Sent]) -> Row:
+    def here(self) -> audit.Here:
+        """The games of this machine, for `verify`."""
+        return audit.Here(self.destination)
+
+    def verify(self, host: Host, here: audit.Here, bundles: Sequence[Bundle] = ()) -> Row:
         """Compares all files of both ends by hashes that are computed anew."""
-        found = audit.verify(
-            host.name,
-            lambda: self.open(host),
-            self.context.state,
-            self.destination,
-            here,
-            sent,
-            meter=self.meter,
-            should_stop=self.should_stop,
-        )
-        return {**found.document(), "right": found.right}
+        sent = [one for bundle in bundles for one in bundle.all_files]
+        return audit.verify(self.exchange(host), self.destination, here, sent).document()
 
-    def standing(self, host: Host, sent: Sequence[Sent]) -> Row:
+    def standing(self, host: Host, bundles: Sequence[Bundle]) -> Row:
         """Compares both ends by manifests and remembered hashes."""
-        try:
-            with self.open(host) as client:
-                found = audit.standing(client, self.context.state, self.destination, sent)
-        except RingriftError as error:
-            found = audit.Standing(host.name, error=error.message)
-        return {**found.document(), "right": found.right}
+        sent = [one for bundle in bundles for one in bundle.all_files]
+        return audit.standing(self.exchange(host, 1), self.destination, sent).document()
 
     def fetch_all(self, hosts: Sequence[Host]) -> dict[str, int]:
         """Transfers all that hosts have made and verifies it at both ends; how much came.
@@ -193,8 +185,8 @@ class SyncSession:
                 raise FleetError(f"{part['host']}: {bad['name']} is in quarantine: {bad['reason']}")
             if part["unsent"] or part["damaged"]:
                 raise FleetError(f"{part['host']}: {'; '.join(part['notes'])}")
-        here = audit.Here(self.destination)
-        verified = self.on_each("Verify", hosts, lambda host: self.verify(host, here, ()))
+        here = self.here()
+        verified = self.on_each("Verify", hosts, lambda host: self.verify(host, here))
         for row in verified:
             if not row["right"]:
                 why = row["error"] or "; ".join(row["differences"])
@@ -239,6 +231,17 @@ class SyncSession:
         if not (folder / MANIFEST).exists():
             raise UsageError(f"There are no games in {folder}.", hint="--pool POOL")
         return [(folder, f"runs/{name}/selfplay")]
+
+    # ---- settings -------------------------------------------------------------------------------
+
+    def settings_file(self, config: Config) -> Sent:
+        """The settings of jobs as a file, named by its content here and on hosts."""
+        text = commented(config).encode()
+        name = f"{sha256(text)[:16]}.yaml"
+        path = self.context.state / SETTINGS / name
+        if not path.exists():
+            write_whole(path, text)
+        return Sent(path, f"{SETTINGS}/{name}")
 
     # ---- models ---------------------------------------------------------------------------------
 

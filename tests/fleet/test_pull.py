@@ -7,18 +7,20 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringrift_cli.errors import FleetError, HostUnreachable, OutputError, RulesMismatch
-from ringrift_cli.fleet import attempts, package, sync, synced
-from ringrift_cli.fleet.attempts import alone
+from ringrift_cli.fleet import exchange, package, synced
+from ringrift_cli.fleet import pull as stage
 from ringrift_cli.fleet.client import Client
+from ringrift_cli.fleet.exchange import Exchange, alone
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.fleet.pull import Pulled, missing_shards, pull, pull_over
 from ringrift_cli.fleet.quarantine import forget, kept_out, of_host
-from ringrift_cli.fleet.sync import Pulled, plan, pull, pull_over
 from ringrift_cli.fleet.transfer import Meter
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, read_manifest, remove_from_manifest
@@ -28,7 +30,7 @@ from tests.fleet.servers import ProcessTransport, furnish, local_link
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "BACKOFF_S", (0.01, 0.01))
+    monkeypatch.setattr(exchange, "BACKOFF_S", (0.01, 0.01))
 
 
 class Ground:
@@ -43,8 +45,15 @@ class Ground:
     def link(self) -> Client:
         return local_link(self.work, host="far")
 
-    def pull(self, **options: Any) -> Pulled:
-        return pull("far", self.link, self.state, self.to, **options)
+    def pull(
+        self,
+        opener: Callable[[], Client] | None = None,
+        streams: int = 1,
+        host: str = "far",
+        **options: Any,
+    ) -> Pulled:
+        exchange = Exchange(host, opener or self.link, self.state, **options)
+        return pull(exchange, self.to, streams=streams)
 
     def held(self) -> dict[str, bytes]:
         """What counts as here: files by name, each listed once, with its hash."""
@@ -241,7 +250,7 @@ def test_a_link_that_breaks_again_and_again_loses_nothing(ground: Ground) -> Non
         return opened(Breaking, ground.work, 1_000_000)
 
     meter = Meter()
-    pulled = pull("far", opener, ground.state, ground.to, meter=meter)
+    pulled = ground.pull(opener, meter=meter)
     assert (pulled.error, pulled.files) == (None, 12)
     assert len(tries) > 4
     assert sorted(ground.held().values()) == sorted(files)
@@ -255,7 +264,7 @@ def test_a_link_that_never_works_ends_after_three_tries(ground: Ground) -> None:
         tries.append(1)
         raise HostUnreachable("far: nobody there.")
 
-    pulled = pull("far", opener, ground.state, ground.to)
+    pulled = ground.pull(opener)
     assert (pulled.error, len(tries)) == ("far: nobody there.", 3)
     assert not pulled.right
 
@@ -267,7 +276,7 @@ def test_a_byte_that_changes_on_the_way_is_noticed_and_the_file_comes_again(
     files = contents(1, 200_000)
     offer(ground.work / "runs" / "x", files)
     ground.link().close()
-    pulled = pull("far", lambda: opened(Flipping, ground.work), ground.state, ground.to)
+    pulled = ground.pull(lambda: opened(Flipping, ground.work))
     assert (pulled.files, len(pulled.quarantined), pulled.right) == (1, 1, True)
     assert [*ground.held().values()] == files
     assert not kept_out(ground.state, "far")
@@ -280,7 +289,7 @@ def test_killed_while_files_are_entered_it_enters_them_the_next_time(
     files = contents(5)
     offer(ground.work / "runs" / "x", files)
     calls = []
-    act = getattr(sync, when)
+    act = getattr(stage, when)
 
     def killed(*arguments: Any) -> None:
         calls.append(1)
@@ -288,7 +297,7 @@ def test_killed_while_files_are_entered_it_enters_them_the_next_time(
             raise KeyboardInterrupt
         act(*arguments)
 
-    monkeypatch.setattr(sync, when, killed)
+    monkeypatch.setattr(stage, when, killed)
     with pytest.raises(KeyboardInterrupt):
         ground.pull()
     monkeypatch.undo()
@@ -303,14 +312,14 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_lost(
 ) -> None:
     files = contents(3)
     offer(ground.work / "runs" / "x", files)
-    monkeypatch.setattr(sync, "SPARE", 1 << 60)
+    monkeypatch.setattr(stage, "SPARE", 1 << 60)
     assert "free at" in (ground.pull().error or "")
     monkeypatch.undo()
 
     def full(path: Path, target: Path) -> None:
         raise OutputError(f"Cannot write {target}: No space left on device.")
 
-    monkeypatch.setattr(sync, "move_in", full)
+    monkeypatch.setattr(stage, "move_in", full)
     assert "No space left" in (ground.pull().error or "")
     monkeypatch.undo()
     assert ground.pull().files == 3
@@ -330,7 +339,7 @@ def test_two_hosts_with_the_same_files_count_once(tmp_path: Path) -> None:
     def bring(number: int) -> None:
         ground = grounds[number]
         opener = lambda: local_link(ground.work, host=f"far-{number}")  # noqa: E731
-        results.append(pull(f"far-{number}", opener, ground.state, to))
+        results.append(pull(Exchange(f"far-{number}", opener, ground.state), to))
 
     threads = [threading.Thread(target=bring, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -353,7 +362,7 @@ def test_streams_share_the_files(ground: Ground) -> None:
             raise HostUnreachable("far: only so many.")
         return ground.link()
 
-    pulled = pull("far", opener, ground.state, ground.to, streams=4)
+    pulled = ground.pull(opener, 4)
     assert (pulled.error, pulled.files, len(links)) == (None, 30, 4)
     assert sorted(ground.held().values()) == sorted(files)
 
@@ -398,7 +407,7 @@ def test_over_a_link_that_is_open_errors_come_through(ground: Ground) -> None:
 def test_a_plan_changes_nothing(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", contents(3))
     with ground.link() as client:
-        found = plan(client, ground.state, ground.to)
+        found = missing_shards(client, ground.state, ground.to)
     assert (found.listed, found.bytes, len(found.lines)) == (3, 3000, 3)
     assert not ground.runs.exists()
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import HostUnreachable, RecordError
-from ringrift_cli.fleet import attempts, synced
+from ringrift_cli.fleet import exchange, synced
 from ringrift_cli.fleet.audit import Here, Verified, standing, verify
 from ringrift_cli.fleet.client import Client
+from ringrift_cli.fleet.exchange import Exchange
 from ringrift_cli.fleet.health import Health
-from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push, push_model
-from ringrift_cli.fleet.sync import Pulled, pull
-from ringrift_cli.fleet.sync_models import pull_models
+from ringrift_cli.fleet.pull import Pulled, pull, pull_models
+from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push
 from ringrift_cli.fleet.transfer import Meter
 from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256
@@ -52,16 +52,19 @@ class Ground:
         return Bundle(files, pointer, conflict or (lambda theirs, ours: None))
 
     def push(self, **options: Any) -> Pushed:
-        return push("far", self.link, self.state, endings=ENDINGS, **options)
+        return push(self.exchange(), endings=ENDINGS, **options)
+
+    def exchange(self, opener: Callable[[], Client] | None = None, **options: Any) -> Exchange:
+        return Exchange("far", opener or self.link, self.state, **options)
 
     def verify(self) -> Verified:
         sent = [*self.bundle().files]
-        return verify("far", self.link, self.state, self.to, Here(self.to), sent)
+        return verify(self.exchange(), self.to, Here(self.to), sent)
 
 
 @pytest.fixture
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
-    monkeypatch.setattr(attempts, "BACKOFF_S", (0.01, 0.01))
+    monkeypatch.setattr(exchange, "BACKOFF_S", (0.01, 0.01))
     return Ground(tmp_path)
 
 
@@ -88,8 +91,7 @@ def test_what_is_damaged_there_is_replaced_even_if_its_size_and_time_are_right(
     ground.push(bundles=[ground.bundle()])
     victim = ground.work / "models" / "hex8-2p" / f"{ONE}.safetensors"
     victim.write_bytes(b"x" * 5000)
-    with ground.link() as client:
-        pushed = push_model(client, ground.state, ground.bundle())
+    pushed = ground.push(bundles=[ground.bundle()])
     assert (pushed.files, pushed.bytes) == (1, 5000)
     assert victim.read_bytes() == (ground.pool / victim.name).read_bytes()
 
@@ -111,7 +113,8 @@ def test_the_pointer_goes_last(ground: Ground) -> None:
         wire.send({"end": "ok", "sha256": found})
 
     with Liar(put=put, hash=hashes).link("far") as client:
-        assert push_model(client, ground.state, ground.bundle()).files == 5
+        exchange = ground.exchange(lambda: client)
+        assert push(exchange, bundles=[ground.bundle()]).files == 5
     assert order[-1] == "models/hex8-2p/champion.json"
 
 
@@ -127,7 +130,7 @@ def test_a_host_that_holds_something_else_fails_the_push(ground: Ground, confirm
         wire.send({"end": "ok", "sha256": dict.fromkeys(message["paths"], "0" * 64)})
 
     liar = Liar(put=put, hash=hashes)
-    pushed = push("far", lambda: liar.link("far"), ground.state, bundles=[ground.bundle()])
+    pushed = push(ground.exchange(lambda: liar.link("far")), bundles=[ground.bundle()])
     assert "hashes to" in (pushed.error or "")
     assert "push" not in synced.read(ground.state).get("far", {})
 
@@ -194,7 +197,7 @@ def test_a_push_goes_on_where_the_link_broke(ground: Ground) -> None:
         return client
 
     meter = Meter()
-    pushed = push("far", opener, ground.state, bundles=[ground.bundle()], meter=meter)
+    pushed = push(ground.exchange(opener, meter=meter), bundles=[ground.bundle()])
     assert (pushed.error, len(tries), len(pushed.confirmed)) == (None, 2, 5)
     assert meter.done < 6 << 20
 
@@ -204,7 +207,7 @@ def test_a_push_goes_on_where_the_link_broke(ground: Ground) -> None:
 
 def in_step(ground: Ground) -> list[dict[str, Any]]:
     entries = offer(ground.work / "runs" / "x", contents(4))
-    pull("far", ground.link, ground.state, ground.to)
+    pull(ground.exchange(), ground.to)
     ground.push(bundles=[ground.bundle()])
     assert ground.verify().right
     return entries
@@ -238,7 +241,7 @@ def test_verify_does_not_ask_for_what_was_deleted_or_is_in_quarantine(ground: Gr
     remove_from_manifest(here, [entries[0]["sha256"]])
     ground.to = destination(ground.runs, lambda path: "bad")
     offer(ground.work / "runs" / "x", contents(1, seed=8))
-    assert len(pull("far", ground.link, ground.state, ground.to).quarantined) == 1
+    assert len(pull(ground.exchange(), ground.to).quarantined) == 1
     found = ground.verify()
     assert (found.differences, found.kept_out) == ([], 1)
 
@@ -248,8 +251,7 @@ def test_status_tells_how_far_apart_both_are(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", contents(2, seed=3))
     (ground.pool / f"{TWO}.json").write_text("{}")
     sent = ground.bundle().files
-    with ground.link() as client:
-        found = standing(client, ground.state, ground.to, sent)
+    found = standing(ground.exchange(), ground.to, sent)
     assert (found.listed, found.missing_here, found.missing_here_bytes) == (6, 2, 2000)
     assert found.models_behind == [f"models/hex8-2p/{TWO}.json"]
     assert found.synced is not None
@@ -269,7 +271,7 @@ def models_of(ground: Ground, refuse: bool = False) -> tuple[Pulled, dict[str, s
         taken[path.stem] = pool
 
     have = lambda pool, identity: identity == TWO  # noqa: E731
-    return pull_models("far", ground.link, ground.state, have, adopt), taken
+    return pull_models(ground.exchange(), have, adopt), taken
 
 
 def checkpoints(ground: Ground) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import BadOutput
-from ringrift_cli.fleet import attempts, listing, quarantine
+from ringrift_cli.fleet import exchange, listing, quarantine
+from ringrift_cli.fleet.exchange import Exchange
 from ringrift_cli.fleet.health import HEALTH, Health
+from ringrift_cli.fleet.pull import Pulled, pull, pull_models
 from ringrift_cli.fleet.quarantine import Bad, of_host, put_away
-from ringrift_cli.fleet.sync import Pulled, pull
-from ringrift_cli.fleet.sync_models import pull_models
 from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import read_manifest
@@ -45,7 +45,7 @@ class Ground:
         self.state = self.runs / "fleet"
 
     def pull(self, liar: Liar) -> Pulled:
-        return pull("liar", liar.link, self.state, destination(self.runs))
+        return pull(Exchange("liar", liar.link, self.state), destination(self.runs))
 
     def nothing_outside(self) -> None:
         found = {path for path in self.folder.rglob("*") if self.runs not in path.parents}
@@ -63,7 +63,7 @@ class Ground:
 
 @pytest.fixture
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
-    monkeypatch.setattr(attempts, "BACKOFF_S", (0.01, 0.01))
+    monkeypatch.setattr(exchange, "BACKOFF_S", (0.01, 0.01))
     return Ground(tmp_path)
 
 
@@ -285,7 +285,9 @@ def test_what_it_calls_damaged_cannot_speak_to_a_terminal(ground: Ground) -> Non
 def test_a_model_of_another_name_is_not_fetched(ground: Ground, path: str) -> None:
     rows = [[f"{path}.{kind}", 1000, SHA] for kind in ("json", "safetensors")]
     liar = Liar(files=says({"files": rows}), send=sends(DATA))
-    pulled = pull_models("liar", liar.link, ground.state, lambda *_: False, lambda *_: None)
+    pulled = pull_models(
+        Exchange("liar", liar.link, ground.state), lambda *_: False, lambda *_: None
+    )
     assert (pulled.files, pulled.error) == (0, None)
     assert "send" not in [message["op"] for message in liar.asked]
     ground.nothing_outside()
