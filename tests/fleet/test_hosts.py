@@ -11,7 +11,6 @@ from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import EXAMPLE, Address, Budget, Fleet, Host, load
 
 
-
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """A hosts.yaml of two hosts."""
