@@ -210,6 +210,13 @@ class QuickSteps(RealSteps):
         )
         return Judged(evidence["verdict"], json.loads(json.dumps(evidence)))
 
+    def rating(self, results: Path, evidence: dict[str, Any]) -> dict[str, Any] | None:
+        if not evidence["checks"]:
+            return None
+        match = evidence["checks"][-1]["match"]
+        low, high = match["elo_95"]
+        return {"elo": match["elo"], "low": low, "high": high, "games": match["games"]}
+
     def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         self.calls.append("promote")
         time.sleep(self.pause)

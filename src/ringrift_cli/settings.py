@@ -199,19 +199,25 @@ class Train(Section):
 class Gate(Section):
     """The gate: what a candidate must show to become champion."""
 
-    sims: int = key(16, "Simulations per decision of candidate and champions.", ge=0)
+    sims: int = key(64, "Simulations per decision of candidate and champions.", ge=0)
+    lax_elo: float = key(
+        20.0,
+        "The newest candidate plays unless it is weaker than the champion by more Elo than this,"
+        " with 95 %.",
+        ge=0,
+    )
     elo0: float = key(0.0, "Elo difference under H0 of the test against the champion.")
     elo1: float = key(35.0, "Elo difference under H1 of the test against the champion.")
     alpha: float = key(0.05, "Probability of accepting H1 under H0.", gt=0, le=0.5)
     beta: float = key(0.05, "Probability of accepting H0 under H1.", gt=0, le=0.5)
     max_games: int = key(
-        800,
+        200,
         "Maximum games against the champion; if still undecided, the champion stays.",
         ge=2,
     )
-    random_games: int = key(100, "Games against random, which must clearly lose.", ge=2)
+    random_games: int = key(40, "Games against random, which must clearly lose.", ge=2)
     heuristic_games: int = key(
-        200, "Games against heuristic:default; the result must not be below the champion's.", ge=2
+        100, "Games against heuristic:default; the result must not be below the champion's.", ge=2
     )
     earlier: int = key(2, "Number of earlier champions that the candidate must not lose to.", ge=0)
     earlier_games: int = key(100, "Games against each earlier champion.", ge=2)
@@ -221,13 +227,11 @@ class Gate(Section):
 class Cycle(Section):
     """The learning loop: how the steps follow one another, and the alarms."""
 
-    continue_from: str = key(
-        "candidate",
-        "Model that training continues from after a rejection.",
-        choices=("candidate", "champion"),
-    )
-    max_rejections: int = key(
-        4, "Rejections in a row after which training continues from the champion.", ge=1
+    max_weaker: int = key(
+        3,
+        "Candidates in a row clearly weaker than the champion (gate.lax_elo) after which training"
+        " continues from the champion.",
+        ge=1,
     )
     min_free_gb: float = key(2.0, "Minimum free disk space in GB to begin a step.", ge=0)
     max_data_gb: float = key(
@@ -240,7 +244,7 @@ class Cycle(Section):
     alarm_rate_share: float = key(
         0.5, "Alarm: games per hour below this share of the median.", ge=0, le=1
     )
-    alarm_rejections: int = key(6, "Alarm: rejections in a row.", ge=1)
+    alarm_rejections: int = key(12, "Alarm: rejections in a row.", ge=1)
     alarm_duplicates: float = key(
         0.05, "Alarm: share of self-play games that repeat others.", ge=0, le=1
     )

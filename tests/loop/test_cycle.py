@@ -17,6 +17,7 @@ from ringrift_cli.game.version import rules_hash
 from ringrift_cli.loop import cycle
 from ringrift_cli.loop.journal import CYCLES, Journal, opened
 from ringrift_cli.loop.protocol import Played, SelfPlayWork, Stopped
+from ringrift_cli.loop.status import state
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
 from tests.fleet.goods import entry_of
@@ -90,38 +91,70 @@ def test_the_champion_plays_and_openings_are_fresh(tmp_path: Path) -> None:
         assert len(results.rated_games(Pool("hex8", 2))) == 24
 
 
-def test_a_rejected_candidate_is_trained_on_for_a_while(tmp_path: Path) -> None:
-    config = settings(tmp_path, max_rejections=2)
-    accepts = (True, False, False, False, True, False)
-    records = run(config, QuickSteps(config, accepts), 7)
+def test_the_newest_candidate_plays_whoever_is_champion(tmp_path: Path) -> None:
+    """The strict test names champions; it does not hold back self-play."""
+    config = settings(tmp_path)
+    records = run(config, QuickSteps(config, (True, False, False, True)), 5)
     trained = [record["train"]["identity"] for record in records]
-    parents = [record["train"]["parent"] for record in records]
-    assert [record["rejections"] for record in records] == [0, 1, 2, 3, 0, 1, 2]
-    assert parents[1:] == [trained[0], trained[1], trained[0], trained[3], trained[4], trained[5]]
+    players = [record["selfplay"]["model"] for record in records[1:]]
+    assert [model["identity"] for model in players] == trained[:-1]
+    kinds = ["champion", "candidate", "candidate", "champion"]
+    assert [model["kind"] for model in players] == kinds
+    assert [record["train"]["parent"] for record in records[1:]] == trained[:-1]
+    assert [record["champion"] for record in records] == [*[trained[0]] * 3, *trained[3:]]
+    assert [record["rejections"] for record in records] == [0, 1, 2, 0, 0]
+
+
+def test_a_clearly_weaker_candidate_does_not_play(tmp_path: Path) -> None:
+    """It is trained on for a while; after `max_weaker` in a row from the champion again."""
+    config = settings(tmp_path, max_weaker=2)
+    elo = (0.0, -51.0, -51.0, -51.0, -49.0, 0.0)  # plus or minus 30
+    records = run(config, QuickSteps(config, (True, False), elo), 6)
+    trained = [record["train"]["identity"] for record in records]
+    assert [record["weaker"] for record in records] == [0, 1, 2, 3, 0, 0]
+    assert [record["gate"]["weaker"] for record in records[1:5]] == [True, True, True, False]
     players = [record["selfplay"]["model"]["identity"] for record in records[1:]]
-    assert players == [trained[0]] * 4 + [trained[4]] * 2
-    assert [record["promoted"] for record in records] == [*accepts, False]
+    assert players == [*[trained[0]] * 4, trained[4]]
+    parents = [record["train"]["parent"] for record in records[1:]]
+    assert parents == [trained[0], trained[1], trained[0], trained[3], trained[4]]
 
 
-@pytest.mark.parametrize("continue_from", ["candidate", "champion"])
-def test_without_a_champion_nothing_that_was_learned_is_given_up(
-    tmp_path: Path, continue_from: str
-) -> None:
-    config = settings(tmp_path, max_rejections=2, continue_from=continue_from)
-    steps = QuickSteps(config, (False,))
-    records = run(config, steps, 5)
+def test_a_champion_of_somebody_elses_choice_plays(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config, (True, False))
+    run(config, steps, 2)
+    other = write_model(config, tmp_path, 7)
+    steps.crown(other)
+    (record,) = run(config, steps)
+    assert record["selfplay"]["model"]["identity"] == other.identity
+    assert record["train"]["parent"] == other.identity
+
+
+def test_without_a_champion_the_newest_candidate_plays(tmp_path: Path) -> None:
+    config = settings(tmp_path, max_weaker=1)
+    records = run(config, QuickSteps(config, (False,)), 4)
     trained = [record["train"]["identity"] for record in records]
     parents = [record["train"]["parent"] for record in records]
     assert parents[1:] == trained[:-1]
     players = [record["selfplay"]["model"] for record in records]
-    assert {model["kind"] for model in players} == {"bootstrap"}
-    assert {model["identity"] for model in players} == {parents[0]}
+    assert [model["kind"] for model in players] == ["bootstrap", *["candidate"] * 3]
+    assert [model["identity"] for model in players] == parents
 
 
-def test_training_may_always_go_on_from_the_champion(tmp_path: Path) -> None:
-    config = settings(tmp_path, continue_from="champion")
-    records = run(config, QuickSteps(config, (True, False)), 3)
-    assert {record["train"]["parent"] for record in records[1:]} == {records[0]["champion"]}
+def test_every_candidate_has_a_rating(tmp_path: Path) -> None:
+    """Of one fit over all games of the gate, anchored at the default heuristic."""
+    config = tiny(tmp_path)
+    with opened(config.folder) as journal:
+        records: list[dict[str, Any]] = []
+        loop = cycle.Loop(config, Generous(config), journal, Notes())
+        cycle.run(loop, 2, records.append)
+    for record in records:
+        rating = record["gate"]["rating"]
+        assert rating["games"] >= 4
+        assert (rating["low"], rating["high"]) != (None, None)
+    shown = state(config)
+    assert [one["cycle"] for one in shown["elo"]] == [1, 2]
+    assert shown["elo"][-1]["games"] == records[-1]["gate"]["rating"]["games"]
 
 
 # ---- what is checked ----------------------------------------------------------------------------

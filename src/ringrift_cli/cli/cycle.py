@@ -23,6 +23,7 @@ from ringrift_cli.cli.options import (
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Run
+from ringrift_cli.text import elo_interval
 
 if TYPE_CHECKING:
     from ringrift_cli.loop.protocol import Steps
@@ -139,7 +140,8 @@ def _run(
         for alarm in record["alarms"]:
             out.error(f"alarm in cycle {record['cycle']}: {alarm['sentence']}")
         if not out.as_json:
-            out.result(record, line_of(record))
+            left = f"; {(deadline - time.monotonic()) / 60:.0f} min left" if hours else ""
+            out.result(record, line_of(record) + left)
 
     early = False
     with opened(config.folder) as journal, stop_requested() as signalled:
@@ -171,7 +173,8 @@ def line_of(record: dict[str, Any]) -> str:
         f"cycle {record['cycle']}",
         counted(played["games"], "game") + (f" ({rate:,.0f}/h)" if rate else ""),
         loss_text(trained),
-        f"{gate['verdict']} after {counted(gate['games'], 'game')}{elo_text(gate)}",
+        verdict_text(gate),
+        rating_text(gate.get("rating")),
         f"champion {record['champion'] or 'none'}",
         hosts_text(record),
         f"{sum(record['seconds'].values()) / 60:.1f} min",
@@ -210,19 +213,24 @@ def loss_text(trained: dict[str, Any]) -> str:
     return f"loss policy {measured['policy']:.3f} value {measured['value']:.3f}" if measured else ""
 
 
-def elo_text(gate: dict[str, Any]) -> str:
-    """`, +45 Elo (+12 to +80) against heuristic:default` for the checks that measured one."""
-    return "".join(
-        f", {bound(check['elo'])} Elo ({bound(check['low'])} to {bound(check['high'])})"
-        f" against {check['opponent']}"
-        for check in gate["checks"]
-        if check["name"] == "heuristic"
-    )
+def verdict_text(gate: dict[str, Any]) -> str:
+    """Verdict, and the check that decided: `rejected after 160 games, 47.5 % of 120 against …`."""
+    text = f"{gate['verdict']} after {counted(gate['games'], 'game')}"
+    failed = [check for check in gate["checks"] if not check["passed"]]
+    for check in failed or [check for check in gate["checks"] if check["name"] == "champion"]:
+        names = {"champion": "the champion", "earlier": "an earlier champion"}
+        elo = elo_interval(check["elo"], check["low"], check["high"], check["score"])
+        text += f", {check['score']:.1%} of {check['games']} against"
+        text += f" {names.get(check['name'], check['opponent'])}, Elo {elo}"
+    return text
 
 
-def bound(elo: float | None) -> str:
-    """An Elo difference, which is infinite where nobody lost, or nobody won."""
-    return "unbounded" if elo is None else f"{elo:+.0f}"
+def rating_text(rating: dict[str, Any] | None) -> str:
+    """`rating +45 (+12 to +80)`, Elo relative to the default heuristic; an infinite one too."""
+    if rating is None:
+        return ""
+    above = float(rating["high"] is None)
+    return f"rating {elo_interval(rating['elo'], rating['low'], rating['high'], above)}"
 
 
 def _preview(out: Output, config: Config, steps: Steps) -> None:

@@ -24,7 +24,7 @@ from ringrift_cli.settings import Config, Run
 from ringrift_cli.text import elo_interval
 
 if TYPE_CHECKING:
-    from ringrift_cli.loop.status import ChampionState, DataState, RunState
+    from ringrift_cli.loop.status import ChampionState, DataState, EloPoint, RunState
 
 LATEST = 12  # cycles that the table shows
 DROPPED = ("evals/s", "minutes", "value", "policy", "games/h")  # in a narrow terminal, in order
@@ -85,7 +85,7 @@ def status(
             _number(row.policy, ".3f"),
             _number(row.value, ".3f"),
             row.verdict,
-            _number(row.elo, "+.0f"),
+            _elo(row.elo),
             f"{row.minutes:.1f}",
         )
         for row in found.recent[-LATEST:]
@@ -104,7 +104,7 @@ def _print_facts(out: Output, found: RunState) -> None:
         found.pool: f"{counted(found.cycles, 'cycle')} in {found.folder}",
         "now": f"{found.under_way or 'nothing under way'}; {found.working or 'no process'} at work",
         "champion": _champion(found.champion),
-        "elo": sparkline([point.elo for point in found.elo]),
+        "elo": sparkline([point.elo for point in found.elo if point.elo is not None]),
         "data": _data(found.data),
         "gate": f"{counted(found.gate_games, 'game')} recorded;"
         f" {counted(found.rejections, 'rejection')} in a row",
@@ -133,6 +133,12 @@ def _data(data: DataState) -> str:
     return (
         f"{counted(data.shards, 'shard')}, {counted(data.games, 'game')},"
         f" {counted(data.positions, 'position')}; the newest {data.newest_hours:.1f} h old"
+    )
+
+
+def _elo(point: EloPoint | None) -> str:
+    return (
+        "" if point is None else elo_interval(point.elo, point.low, point.high, point.high is None)
     )
 
 

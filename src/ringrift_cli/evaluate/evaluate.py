@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -359,6 +360,25 @@ def rate(pool: Pool, results: Results) -> Ratings:
         fit_p_value=fitted.goodness.p_value,
         ratings=rated,
     )
+
+
+def elo_by_player(pool: Pool, results: Results) -> dict[str, dict[str, Any]]:
+    """Elo relative to the default heuristic by identity, from one fit over all games of a pool.
+
+    `elo`, and `low` to `high`, which hold it with 95 %, None where infinite; `games`. Players that
+    no game links to the heuristic are left out.
+    """
+    anchor = identity(pool, ANCHOR)
+    if not any(anchor in game.seats for game in results.rated_games(pool)):
+        return {}
+    found = {}
+    for one in rate(pool, results).ratings:
+        if one.status != "unknown":
+            bounds = (one.elo, *one.elo_95)
+            relative = [None if n is None else round(n - ANCHOR_RATING, 1) for n in bounds]
+            elo = dict(zip(("elo", "low", "high"), relative, strict=True))
+            found[one.identity] = {**elo, "games": one.games}
+    return found
 
 
 def _strength(rating: FittedRating) -> tuple[float, float]:

@@ -51,7 +51,7 @@ FORMAT = 1
 SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT = "selfplay", "train", "gate", "promote", "collect"
 STEPS = (SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT)
 RESULTS = "results.sqlite"
-CHAMPION, BOOTSTRAP, TEACHER = "champion", "bootstrap", "teacher"
+CANDIDATE, CHAMPION, BOOTSTRAP, TEACHER = "candidate", "champion", "bootstrap", "teacher"
 PLAYED = "played"  # an event of selfplay: what an attempt says of itself
 PACE = ("games", "seconds")  # of an attempt
 DELETING = "deleting"  # an event of collect, which says what before it acts
@@ -319,6 +319,9 @@ class Loop:
             "reasons": judged.evidence["reasons"],
             "games": judged.evidence["games"],
             "checks": [_check(check) for check in judged.evidence["checks"]],
+            "player": next((c["match"]["identities"][0] for c in judged.evidence["checks"]), None),
+            "weaker": clearly_weaker(judged.evidence["checks"], self.config.gate.lax_elo),
+            "rating": self.steps.rating(self.folders.results, judged.evidence),
             "against": champion.identity if champion else None,
             "promotions": promotions,
             "evidence": str(path.relative_to(self.folders.run)),
@@ -394,7 +397,7 @@ class Loop:
         journal, earlier = self.journal, self.journal.finished
         begun = journal.find(self.cycle, CYCLE, BEGUN)
         promoted = journal.outcome(self.cycle, PROMOTE)
-        row = earlier[-1]["rejections"] + 1 if earlier else 1
+        before = earlier[-1] if earlier else {"rejections": 0}
         record = {
             "format": FORMAT,
             "pool": self.config.pool,
@@ -412,7 +415,8 @@ class Loop:
             "promoted": promoted is not None,
             "brought": (promoted or {}).get("hosts", {}),  # the champion, to other machines
             "champion": promoted["champion"] if promoted else judged["against"],
-            "rejections": 0 if promoted else row,
+            "rejections": 0 if promoted else before["rejections"] + 1,
+            "weaker": before.get("weaker", 0) + 1 if judged["weaker"] else 0,  # in a row
             "collected": collected,
         }
         record["alarms"] = alarms(self.config.cycle, record, earlier)
@@ -466,30 +470,57 @@ def model_of(outcome: Outcome, run: Path) -> Model:
 
 
 def make_plan(loop: Loop) -> Outcome:
-    """Who plays in the next cycle, and what training goes on from; a new network if need be."""
-    player, kind = loop.steps.champion(), CHAMPION
-    parent, run = player, loop.folders.run
-    if parent is None:
+    """The player and the parent of training in the next cycle; a new network if need be."""
+    run, champion = loop.folders.run, loop.steps.champion()
+    last = next(reversed(loop.journal.finished), None)
+    newest, weaker = newest_candidate(last, champion, run)
+    player: Model | None
+    if champion is None:
         seed = derived_seed(loop.config.run.seed, BOOTSTRAP)
-        parent = loop.steps.bootstrap(run / TRAIN / BOOTSTRAP, seed)
-    if player is None:
+        parent = newest or loop.steps.bootstrap(run / TRAIN / BOOTSTRAP, seed)
         player, kind = loop.steps.teacher(), TEACHER
-    if player is None:
-        player, kind = parent, BOOTSTRAP
-    finished = loop.journal.finished
-    if finished and (kind != CHAMPION or _goes_on(loop.config, finished[-1]["rejections"])):
-        parent = model_of(finished[-1]["train"], run)
+        if player is None:
+            player, kind = parent, CANDIDATE if newest else BOOTSTRAP
+    else:
+        plays = newest is not None and not weaker
+        player, kind = (newest, CANDIDATE) if plays else (champion, CHAMPION)
+        back = weaker % loop.config.cycle.max_weaker == 0 and weaker > 0
+        parent = champion if newest is None or back else newest
+    assert player is not None
     return {
         "model": {**named(player, run), "kind": kind},
         "parent": named(parent, run),
-        "follows": bool(finished) and parent.identity == finished[-1]["train"]["identity"],
+        "follows": last is not None and parent.identity == last["train"]["identity"],
     }
 
 
-def _goes_on(config: Config, row: int) -> bool:
-    """Whether training goes on from the last of so many rejected candidates, not the champion."""
-    limits = config.cycle
-    return limits.continue_from == "candidate" and row % limits.max_rejections > 0
+def newest_candidate(
+    last: Outcome | None, champion: Model | None, run: Path
+) -> tuple[Model | None, int]:
+    """The candidate of the last cycle, and how many in a row were clearly weaker than the champion.
+
+    None if it is the champion, or was compared with another one than that of now.
+    """
+    if last is None or (champion is not None and champion.identity != last["champion"]):
+        return None, 0
+    candidate = model_of(last["train"], run)
+    if champion is not None and candidate.identity == champion.identity:
+        return None, 0
+    return candidate, last.get("weaker", 0)
+
+
+def clearly_weaker(checks: list[Outcome], lax_elo: float) -> bool:
+    """Whether checks of the gate show a candidate to be weaker than the champion by `lax_elo`.
+
+    One that does not beat random is; one that was not tested against a champion is not.
+    """
+    for check in checks:
+        high = check["match"]["elo_95"][1]
+        if check["name"] == CHAMPION:
+            return high is not None and high < -lax_elo
+        if not check["passed"]:
+            return True
+    return False
 
 
 def surplus(config: Config, steps: Steps, data: Path) -> cycle_data.Surplus:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ringrift_cli.data import window
 from ringrift_cli.errors import RecordError
+from ringrift_cli.evaluate.evaluate import elo_by_player
 from ringrift_cli.evaluate.evidence import GateSetting
 from ringrift_cli.evaluate.gate import check_nameable, gate_model
 from ringrift_cli.evaluate.results import Pool, Results
@@ -110,6 +111,13 @@ class RealSteps:
         found = checkpoint.load(model.path, run.board, run.players)
         if found.identity != model.identity:
             raise RecordError(f"{model.path} holds {found.identity}, not {model.identity}.")
+
+    def rating(self, results: Path, evidence: dict[str, Any]) -> dict[str, Any] | None:
+        players = [check["match"]["identities"][0] for check in evidence["checks"]]
+        if not players:
+            return None
+        with Results(results) as known:
+            return elo_by_player(self._pool, known).get(players[0])
 
     def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         self._registry.add(self._config.pool, model.path)

@@ -9,7 +9,7 @@ import msgspec
 
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.loop import journal as cycle_journal
-from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, surplus
+from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, newest_candidate, surplus
 from ringrift_cli.loop.journal import BEGUN, CYCLE
 from ringrift_cli.loop.protocol import ACCEPTED, Steps
 from ringrift_cli.settings import Config
@@ -47,6 +47,9 @@ def preview(config: Config, steps: Steps) -> Preview:
     begun = journal.find(cycle, CYCLE, BEGUN)
     champion = steps.champion()
     identity = champion.identity if champion else None
+    last = next(reversed(journal.finished), None)
+    newest, weaker = newest_candidate(last, champion, folders.run)
+    player = champion if newest is None or (champion and weaker) else newest
     played = cycle_data.games_of(cycle_data.of_cycle(folders.data, cycle))
     disk = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
     games = config.selfplay.games_per_cycle
@@ -55,7 +58,7 @@ def preview(config: Config, steps: Steps) -> Preview:
         folder=str(folders.run),
         done=done,
         next=next(name for name in STEPS if name not in done and (passed or name != PROMOTE)),
-        model=begun["plan"]["model"]["identity"] if begun else identity,
+        model=begun["plan"]["model"]["identity"] if begun else (player and player.identity),
         champion=identity,
         games=games,
         games_missing=max(games - played, 0),

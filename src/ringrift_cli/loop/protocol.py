@@ -144,6 +144,13 @@ class Steps(Protocol):
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
         """Judges a candidate; goes on behind the games that are recorded."""
 
+    def rating(self, results: Path, evidence: dict[str, Any]) -> dict[str, Any] | None:
+        """Elo of the candidate of some evidence by one fit over all games of the results, JSON.
+
+        `elo`, `low` and `high` are relative to `heuristic:default`, null where infinite; None if
+        no game links it to that player.
+        """
+
     def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         """Makes the candidate champion on this evidence."""
 

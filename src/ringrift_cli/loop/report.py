@@ -17,15 +17,16 @@ from ringrift_cli.data.shard import SearchedGame, ShardHeader, read_entry
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.loop import journal as cycle_journal
-from ringrift_cli.loop.alarms import HEURISTIC
 from ringrift_cli.loop.charts import Line, Point, line_chart, share_chart
-from ringrift_cli.loop.cycle import BOOTSTRAP, CHAMPION, TEACHER, Folders
+from ringrift_cli.loop.cycle import BOOTSTRAP, CANDIDATE, CHAMPION, TEACHER, Folders
+from ringrift_cli.loop.status import EloPoint, elo_points
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import counted, elo_interval
 
 GAMES = 2  # of self-play that are drawn
 PLAYERS = {
+    CANDIDATE: "the newest candidate",
     CHAMPION: "the champion",
     BOOTSTRAP: "an untrained network",
     TEACHER: "a search with the heuristic",
@@ -46,8 +47,8 @@ def page(config: Config) -> str:
             f"{folders.run} has no finished cycle to report on.", hint="ringrift cycle --cycles 1"
         )
     title = escape(f"RingRift: {config.pool}")
-    elo_charts = _elo_charts(records)
-    missing = "<p>No candidate has played the heuristic in the gate yet.</p>"
+    elo_charts = _elo_charts(records, elo_points(config, records))
+    missing = "<p>No game of the gate links a candidate to heuristic:default yet.</p>"
     body = [
         f"<h1>{title}</h1>",
         _summary(records),
@@ -193,8 +194,8 @@ def _settings(record: Record) -> str:
 # ---- charts --------------------------------------------------------------------------------------
 
 
-def _elo_charts(records: list[Record]) -> list[str]:
-    """Elo of the candidates over time, and over what self-play has cost."""
+def _elo_charts(records: list[Record], points: list[EloPoint]) -> list[str]:
+    """Ratings of the candidates over time, and over what self-play has cost."""
     begun = dt.datetime.fromisoformat(records[0]["begun"])
     ends = (dt.datetime.fromisoformat(record["ended"]) for record in records)
     hours = [(end - begun).total_seconds() / 3600 for end in ends]
@@ -204,45 +205,41 @@ def _elo_charts(records: list[Record]) -> list[str]:
     for record in records:
         total += record["selfplay"][unit]
         spent.append(float(total))
-    title = "Elo against the heuristic, over"
+    cycles = [record["cycle"] for record in records]
+    title = "Elo relative to heuristic:default, over"
     return [
-        _elo_chart(records, hours, f"{title} time", "hours"),
-        _elo_chart(records, spent, f"{title} {unit} of self-play", unit),
+        _elo_chart(points, dict(zip(cycles, hours, strict=True)), f"{title} time", "hours"),
+        _elo_chart(
+            points, dict(zip(cycles, spent, strict=True)), f"{title} {unit} of self-play", unit
+        ),
     ]
 
 
-def _elo_chart(records: list[Record], xs: list[float], title: str, x_name: str) -> str:
-    """Elo against the heuristic with 95 % bars, of champions and of other candidates."""
+def _elo_chart(points: list[EloPoint], xs: dict[int, float], title: str, x_name: str) -> str:
+    """Elo with 95 % bars, of champions and of other candidates; `xs` by cycle."""
     champions: list[Point] = []
     others: list[Point] = []
-    for x, record in zip(xs, records, strict=True):
-        for check in record["gate"]["checks"]:
-            point = _elo_point(x, record["cycle"], check) if check["name"] == HEURISTIC else None
-            if point is not None:
-                (champions if record["promoted"] else others).append(point)
+    for rated in points:
+        point = _elo_point(xs[rated.cycle], rated)
+        if point is not None:
+            (champions if rated.promoted else others).append(point)
     if not champions and not others:
         return ""
     lines = [
         Line("champions" if champions else "", champions),
-        Line("heuristic:default", [Point(0.0, 0.0), Point(max(xs), 0.0)], dashed=True),
+        Line("heuristic:default", [Point(0.0, 0.0), Point(max(xs.values()), 0.0)], dashed=True),
         Line("not promoted" if others else "", others, joined=False),
     ]
     return line_chart(lines, title, x_name)
 
 
-def _elo_point(x: float, cycle: int, check: Record) -> Point | None:
-    """The Elo of a check; an infinite one at its finite bound, None if there is none."""
-    low, high = check["low"], check["high"]
-    games = f"in {check['games']} games"
-    if check["elo"] is not None:
-        return Point(x, check["elo"], low, high, f"cycle {cycle}: {check['elo']:+.0f} {games}")
-    if check["score"] > 0:
-        won, bound, side = "all", low, "more"
-    else:
-        won, bound, side = "none", high, "less"
-    if bound is None:
-        return None
-    return Point(x, bound, tip=f"cycle {cycle}: {won} won {games}, {bound:+.0f} or {side}")
+def _elo_point(x: float, rated: EloPoint) -> Point | None:
+    """A rating; an infinite one at its finite bound, None if there is none."""
+    about = f"cycle {rated.cycle}, {rated.games} games:"
+    if rated.elo is not None:
+        return Point(x, rated.elo, rated.low, rated.high, f"{about} {rated.elo:+.0f}")
+    bound, side = (rated.low, "more") if rated.low is not None else (rated.high, "less")
+    return None if bound is None else Point(x, bound, tip=f"{about} {bound:+.0f} or {side}")
 
 
 def _learning_charts(records: list[Record]) -> list[str]:

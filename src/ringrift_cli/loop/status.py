@@ -12,10 +12,11 @@ import msgspec
 from ringrift_cli.data.retention import GB, games_of
 from ringrift_cli.data.window import positions_of
 from ringrift_cli.errors import UsageError
+from ringrift_cli.evaluate.evaluate import elo_by_player
 from ringrift_cli.evaluate.evidence import MatchEvidence, recorded_match
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop import journal as cycle_journal
-from ringrift_cli.loop.alarms import HEURISTIC, heuristic_elo
+from ringrift_cli.loop.alarms import HEURISTIC
 from ringrift_cli.loop.cycle import RESULTS, Folders
 from ringrift_cli.loop.journal import CYCLE, Journal
 from ringrift_cli.nn.registry import Registry
@@ -66,14 +67,18 @@ class ChampionState(msgspec.Struct, frozen=True):
 
 
 class EloPoint(msgspec.Struct, frozen=True):
-    """Elo of a candidate against the default heuristic, with 95 % bounds."""
+    """Elo of a candidate relative to the default heuristic, by one fit over all gate games.
+
+    `low` to `high` hold it with 95 %; a number is None where infinite.
+    """
 
     cycle: int
     identity: str
     promoted: bool
-    elo: float
-    low: float
-    high: float
+    elo: float | None
+    low: float | None
+    high: float | None
+    games: int
 
 
 class DataState(msgspec.Struct, frozen=True):
@@ -94,7 +99,7 @@ class CycleRow(msgspec.Struct, frozen=True):
     policy: float | None  # validation loss
     value: float | None
     verdict: str
-    elo: float | None  # of the candidate against the default heuristic
+    elo: EloPoint | None
     minutes: float
 
 
@@ -124,6 +129,7 @@ def run_state(config: Config) -> RunState:
     journal = cycle_journal.read(folders.run)
     records = journal.finished
     last = records[-1] if records else None
+    points = elo_points(config, records)
     disk = next(path for path in (folders.run, *folders.run.absolute().parents) if path.exists())
     return RunState(
         pool=config.pool,
@@ -132,10 +138,10 @@ def run_state(config: Config) -> RunState:
         cycles=len(records),
         under_way=_under_way(journal),
         champion=_champion(config, records),
-        elo=_elo_points(records),
+        elo=points,
         data=_data(folders.data),
         gate_games=_gate_games(folders.run / RESULTS, config),
-        recent=[_row(record) for record in records[-MAX_RECENT:]],
+        recent=[_row(record, points) for record in records[-MAX_RECENT:]],
         last=last,
         rejections=last["rejections"] if last else 0,
         free_gb=round(shutil.disk_usage(disk).free / GB, 3),
@@ -161,11 +167,16 @@ def _champion(config: Config, records: list[Record]) -> ChampionState | None:
     return ChampionState(now.identity, now.time, now.event, own[-1] if own else None, match)
 
 
-def _elo_points(records: list[Record]) -> list[EloPoint]:
+def elo_points(config: Config, records: list[Record]) -> list[EloPoint]:
+    """Ratings of the candidates that any game of the gate links to the default heuristic."""
+    path, ratings = config.folder / RESULTS, {}
+    if path.exists():
+        with Results(path, read_only=True) as results:
+            ratings = elo_by_player(_pool(config), results)
     return [
-        EloPoint(record["cycle"], record["train"]["identity"], record["promoted"], *elo)
+        EloPoint(record["cycle"], record["train"]["identity"], record["promoted"], **rating)
         for record in records
-        if (elo := heuristic_elo(record)) is not None
+        if (rating := ratings.get(record["gate"].get("player"), record["gate"].get("rating")))
     ]
 
 
@@ -183,13 +194,16 @@ def _gate_games(path: Path, config: Config) -> int:
     """Games that the gate has recorded for this pool."""
     if not path.exists():
         return 0
-    pool = Pool(config.run.board, config.run.players, config.run.pie_rule)
     with Results(path, read_only=True) as results:
-        return dict(results.pools()).get(pool, 0)
+        return dict(results.pools()).get(_pool(config), 0)
 
 
-def _row(record: Record) -> CycleRow:
-    elo, measured = heuristic_elo(record), record["train"]["validation_last"] or {}
+def _pool(config: Config) -> Pool:
+    return Pool(config.run.board, config.run.players, config.run.pie_rule)
+
+
+def _row(record: Record, points: list[EloPoint]) -> CycleRow:
+    measured = record["train"]["validation_last"] or {}
     return CycleRow(
         record["cycle"],
         record["selfplay"]["games_per_hour"],
@@ -197,7 +211,7 @@ def _row(record: Record) -> CycleRow:
         measured.get("policy"),
         measured.get("value"),
         record["gate"]["verdict"],
-        elo[0] if elo else None,
+        next((point for point in points if point.cycle == record["cycle"]), None),
         round(sum(record["seconds"].values()) / 60, 2),
     )
 
