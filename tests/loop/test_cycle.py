@@ -12,12 +12,15 @@ import pytest
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import OutputError, RecordError
+from ringrift_cli.evaluate.evaluate import ANCHOR, new_match, play_match
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.loop import cycle
+from ringrift_cli.loop.cycle import RESULTS
 from ringrift_cli.loop.journal import CYCLES, Journal, opened
+from ringrift_cli.loop.local import RealSteps
 from ringrift_cli.loop.protocol import Played, SelfPlayWork, Stopped
-from ringrift_cli.loop.status import state
+from ringrift_cli.loop.status import run_state
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
 from tests.fleet.goods import entry_of
@@ -143,18 +146,23 @@ def test_without_a_champion_the_newest_candidate_plays(tmp_path: Path) -> None:
 
 def test_every_candidate_has_a_rating(tmp_path: Path) -> None:
     """Of one fit over all games of the gate, anchored at the default heuristic."""
-    config = tiny(tmp_path)
-    with opened(config.folder) as journal:
-        records: list[dict[str, Any]] = []
-        loop = cycle.Loop(config, Generous(config), journal, Notes())
-        cycle.run(loop, 2, records.append)
-    for record in records:
-        rating = record["gate"]["rating"]
-        assert rating["games"] >= 4
-        assert (rating["low"], rating["high"]) != (None, None)
-    shown = state(config)
-    assert [one["cycle"] for one in shown["elo"]] == [1, 2]
-    assert shown["elo"][-1]["games"] == records[-1]["gate"]["rating"]["games"]
+
+    class Rated(QuickSteps):
+        rating = RealSteps.rating
+
+    config = settings(tmp_path)
+    pool, path = Pool("hex8", 2), config.folder / RESULTS
+    (first,) = run(config, Rated(config))
+    assert first["gate"]["rating"] is None  # nobody has played the anchor
+    with Results(path) as results:
+        play_match(new_match(pool, ("heuristic:beginner,width=0", ANCHOR)), results, 8)
+    (second,) = run(config, Rated(config))
+    rating = second["gate"]["rating"]
+    assert rating["games"] == 24
+    assert {rating["low"], rating["high"]} != {None}
+    shown = run_state(config).elo
+    assert [one.cycle for one in shown] == [1, 2]
+    assert {one.games for one in shown} == {24}
 
 
 # ---- what is checked ----------------------------------------------------------------------------
