@@ -211,7 +211,7 @@ class Gate(Section):
     alpha: float = key(0.05, "Probability of accepting H1 under H0.", gt=0, le=0.5)
     beta: float = key(0.05, "Probability of accepting H0 under H1.", gt=0, le=0.5)
     max_games: int = key(
-        200,
+        400,
         "Maximum games against the champion; if still undecided, the champion stays.",
         ge=2,
     )
