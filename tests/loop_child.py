@@ -52,7 +52,15 @@ def tiny(folder: Path, board: str = "hex8", players: int = 2, teacher: str = "no
             considered=2,
         ),
         Train(batch=8, samples_per_position=1, window=100, checkpoint_minutes=0),
-        Gate(sims=0, max_games=4, random_games=4, heuristic_games=4, earlier=1, earlier_games=2),
+        Gate(
+            sims=0,
+            max_games=4,
+            random_games=4,
+            heuristic_games=4,
+            earlier=1,
+            earlier_games=2,
+            reference_games=0,
+        ),
         Cycle(min_free_gb=0, max_data_gb=0.00005),
     )
 

@@ -221,6 +221,12 @@ class Gate(Section):
     )
     earlier: int = key(2, "Number of earlier champions that the candidate must not lose to.", ge=0)
     earlier_games: int = key(100, "Games against each earlier champion.", ge=2)
+    reference_games: int = key(
+        100,
+        "Games of an accepted candidate against the tuned heuristic and mcts:sims=64, as a"
+        " measurement; 0: none.",
+        ge=0,
+    )
 
 
 @dataclass(frozen=True)

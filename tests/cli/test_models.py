@@ -18,7 +18,7 @@ from ringrift_cli.nn.registry import Registry
 from tests.conftest import Ringrift, Run
 from tests.nn.networks import network
 
-GAMES = {"MAX": 200, "HEURISTIC": 60, "RANDOM": 30, "EARLIER": 30}  # of the gate
+GAMES = {"MAX": 200, "HEURISTIC": 60, "RANDOM": 30, "EARLIER": 30, "REFERENCE": 0}  # of the gate
 STRENGTHS = {0: 0.5, 1: 0.2, 2: 0.9}  # how often the stand-in of a seed's network blunders
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,14 @@ from ringrift_cli.stats.sprt import Sprt
 from tests.nn.networks import network
 
 HEX = Pool("hex8", 2)
-SETTING = GateSetting(seed=1, max_games=160, random_games=30, heuristic_games=30, earlier_games=30)
+SETTING = GateSetting(
+    seed=1,
+    max_games=160,
+    random_games=30,
+    heuristic_games=30,
+    earlier_games=30,
+    reference_games=0,
+)
 
 
 @pytest.fixture
@@ -93,6 +101,19 @@ def test_who_is_stronger_passes(pool: Pool, shared: Results) -> None:
     check_evidence(second.document(), name, STRONG.model)
 
 
+def test_an_accepted_candidate_is_measured_against_the_best_hand_written_players(
+    shared: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promote, "REFERENCES", ("heuristic", "mcts:sims=2"))
+    found = gate(HEX, careless(0.0), None, shared, replace(SETTING, reference_games=2))
+    assert names(found) == [("random", True), ("heuristic", True), *[("reference", True)] * 2]
+    opponents = [check.match.players[1] for check in found.checks]
+    assert opponents[2:] == ["heuristic", "mcts:sims=2"]
+    assert found.verdict == "accepted"
+    weak = gate(HEX, careless(1.0), None, shared, replace(SETTING, reference_games=2))
+    assert names(weak) == [("random", False)]
+
+
 def test_who_is_weaker_does_not(shared: Results) -> None:
     found = gate(HEX, MIDDLE, STRONG, shared, SETTING)
     assert found.verdict == "rejected"
@@ -110,7 +131,7 @@ def test_who_does_not_beat_random_does_not(shared: Results) -> None:
 
 
 def test_who_is_as_strong_is_not_promoted(shared: Results) -> None:
-    setting = GateSetting(seed=3, max_games=40, random_games=30, heuristic_games=30)
+    setting = replace(SETTING, seed=3, max_games=40)
     found = gate(HEX, careless(0.5), careless(0.50001), shared, setting)
     assert found.verdict == "inconclusive"
     assert not found.stopped
@@ -136,7 +157,7 @@ def test_who_loses_to_a_champion_of_old_does_not(shared: Results) -> None:
     assert found.verdict == "rejected"
     assert names(found)[-1] == ("earlier", False)
     assert f"Against earlier champion {old[1].model}" in found.reasons[-1]
-    fewer = GateSetting(seed=1, max_games=160, random_games=30, heuristic_games=30, earlier=0)
+    fewer = replace(SETTING, earlier=0)
     assert gate(HEX, MIDDLE, WEAK, shared, fewer, earlier=old).verdict == "accepted"
 
 
@@ -217,7 +238,7 @@ def test_the_document_holds_every_match(shared: Results) -> None:
 
 
 def test_all_won_is_valid_json(shared: Results) -> None:
-    setting = GateSetting(seed=1, max_games=4, random_games=4, heuristic_games=2)
+    setting = replace(SETTING, max_games=4, random_games=4, heuristic_games=2)
     document = gate(HEX, careless(0.0), None, shared, setting).document()
     match = document["checks"][0]["match"]
     assert (match["score"], match["elo"], match["elo_95"][1]) == (1.0, None, None)
@@ -352,9 +373,7 @@ def test_models_are_gated_with_the_registry(
         entries.append(registry.find("hex8-2p", str(path)))
         made[path.stem] = stand_in.spec
     monkeypatch.setattr(promote, "model_spec", lambda entry, sims: made[entry.identity])
-    setting = GateSetting(
-        seed=1, max_games=800, random_games=30, heuristic_games=30, earlier_games=30
-    )
+    setting = replace(SETTING, max_games=800)
     documents: list[dict[str, Any]] = []
     for entry in entries:
         found = gate_model(registry, HEX, entry, results, setting, 8)
@@ -381,7 +400,7 @@ def test_models_are_gated_with_the_registry(
 def test_networks_play_in_the_gate(results: Results, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "models")
     entry = registry.add("hex8-2p", checkpoint.save(tmp_path, network("hex8", 2), {}))
-    setting = GateSetting(seed=1, random_games=4, heuristic_games=2)
+    setting = replace(SETTING, random_games=4, heuristic_games=2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -50,6 +50,7 @@ class GateSetting(Gate):
             + tested
             + self.heuristic_games
             + min(earlier, self.earlier) * self.earlier_games
+            + 2 * self.reference_games
         )
 
 
@@ -125,7 +126,7 @@ class SprtEvidence(msgspec.Struct, frozen=True):
 class Check(msgspec.Struct, frozen=True):
     """One condition that a candidate must meet."""
 
-    name: str  # random, champion, heuristic or earlier
+    name: str  # random, champion, heuristic, earlier or reference
     passed: bool
     reason: str  # a sentence
     match: MatchEvidence

@@ -51,6 +51,9 @@ from ringrift_cli.stats.elo import fair_share
 from ringrift_cli.stats.sprt import Decision, Sprt
 
 
+REFERENCES = ("heuristic", "mcts:sims=64")  # the best players that learned nothing
+
+
 class _Stopped(Exception):
     """A match was stopped on request."""
 
@@ -117,11 +120,14 @@ def _checks(
     yield series.against_random()
     if champion is None:
         yield series.against_heuristic(None)
-        return
-    yield series.against_champion(champion)
-    yield series.against_heuristic(series.champions_share(champion, recorded))
-    for old in earlier:
-        yield series.against_earlier(old)
+    else:
+        yield series.against_champion(champion)
+        yield series.against_heuristic(series.champions_share(champion, recorded))
+        for old in earlier:
+            yield series.against_earlier(old)
+    if series.setting.reference_games:
+        for spec in REFERENCES:
+            yield series.measured(spec)
 
 
 @dataclass(frozen=True)
@@ -229,6 +235,11 @@ class _Series:
             f" {100 * fair:.1f} %."
         )
         return Check("earlier", passed, reason, found)
+
+    def measured(self, spec: str) -> Check:
+        """The candidate against a reference player, which it need not beat."""
+        found = self._play(self.candidate.spec, spec, self.setting.reference_games)
+        return Check("reference", True, f"Against {spec} it won {found.text}; measured.", found)
 
 
 def model_spec(entry: Entry, sims: int) -> str:
