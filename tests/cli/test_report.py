@@ -70,8 +70,8 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     assert tags.open == []
     assert tags.seen.count("svg") == 9 + 2 * 4  # charts, and four moments of two games
     for title in (
-        "Elo against the heuristic, over time",
-        "Elo against the heuristic, over evaluations of self-play",
+        "Elo relative to heuristic:default, over time",
+        "Elo relative to heuristic:default, over evaluations of self-play",
         "Policy loss",
         "Value loss",
         "Decisions per game",
@@ -82,7 +82,7 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     records = journal.finished
     for record in records:
         assert record["train"]["identity"] in text
-    assert "cycle 3: +30 in 8 games" in text
+    assert "cycle 3, 8 games: +30" in text
     assert "1 candidate in a row was not accepted." in text
     assert "<td>gate.elo1</td><td>35.0</td>" in text
     assert "(train.surprise_weight 0.5), validation uniformly" in text
@@ -116,34 +116,35 @@ def test_elo_that_is_infinite_or_unknown(ringrift: Ringrift, tmp_path: Path) -> 
         cycle.run(loop_of(config, QuickSteps(config), journal), 2)
     records = journal.finished
 
-    def page(**check: Any) -> str:
-        """The page when this is what came of every game with the heuristic."""
+    def page(rating: Any, **check: Any) -> str:
+        """The page with this rating of the candidates, and this in their last check."""
         for record in records:
             for last in record["gate"]["checks"][-1:]:
                 last.update(check)
+            record["gate"]["rating"] = rating
         lines = "".join(json.dumps(line) + "\n" for line in journal.lines)
         (config.folder / JOURNAL).write_text(lines)
         assert ringrift("report", "--out", "page.html", "-q").code == 0
         return Path("page.html").read_text()
 
-    titles = "Elo against the heuristic, over"
-    text = page(elo=None, low=420.0, high=None, score=1.0)
+    titles = "Elo relative to heuristic:default, over"
+    above = {"elo": None, "low": 420.0, "high": None}
+    text = page({**above, "games": 8}, **above, score=1.0)
     assert text.count(f"<figcaption>{titles}") == 2
-    assert "cycle 2: all won in 8 games, +420 or more" in text
+    assert "cycle 2, 8 games: +420 or more" in text
     assert "+∞ (+420 to +∞)" in text
-    text = page(elo=None, low=None, high=-420.0, score=0.0)
-    assert "cycle 2: none won in 8 games, -420 or less" in text
+    below = {"elo": None, "low": None, "high": -420.0}
+    text = page({**below, "games": 8}, **below, score=0.0)
+    assert "cycle 2, 8 games: -420 or less" in text
     assert "-∞ (-∞ to -420)" in text
-    assert titles not in page(high=None)  # too few games to say anything
-    for record in records:
-        record["gate"]["checks"] = [{**record["gate"]["checks"][0], "name": "random"}]
-    text = page()
+    assert titles not in page({"elo": None, "low": None, "high": None, "games": 2})
+    text = page(None)
     assert titles not in text
-    assert "No candidate has played the heuristic in the gate yet." in text
+    assert "No game of the gate links a candidate to heuristic:default yet." in text
     for record in records:
         record["gate"]["checks"] = []
     row = f"<td>2</td><td>{records[1]['train']['identity']}</td><td>accepted</td>"
-    assert row in page()
+    assert row in page(None)
 
 
 def test_nothing_to_report(ringrift: Ringrift, tmp_path: Path) -> None:
