@@ -229,8 +229,8 @@ def test_the_name_of_the_pool() -> None:
             "ringrift.yaml:2: run.pie_rule is '2', expected true or false.",
         ),
         (
-            "cycle:\n  continue_from: best\n",
-            "ringrift.yaml:2: cycle.continue_from is 'best', expected one of candidate, champion.",
+            "selfplay:\n  teacher: best\n",
+            "ringrift.yaml:2: selfplay.teacher is 'best', expected one of none, heuristic.",
         ),
         (
             "run:\n  folder: ''\n",

@@ -50,7 +50,6 @@ from ringrift_cli.settings import SEPARATORS
 from ringrift_cli.stats.elo import fair_share
 from ringrift_cli.stats.sprt import Decision, Sprt
 
-
 REFERENCES = ("heuristic", "mcts:sims=64")  # the best players that learned nothing
 
 

@@ -50,6 +50,7 @@ def preview(config: Config, steps: Steps) -> Preview:
     last = next(reversed(journal.finished), None)
     newest, weaker = newest_candidate(last, champion, folders.run)
     player = champion if newest is None or (champion and weaker) else newest
+    planned = player.identity if player else None
     played = cycle_data.games_of(cycle_data.of_cycle(folders.data, cycle))
     disk = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
     games = config.selfplay.games_per_cycle
@@ -58,7 +59,7 @@ def preview(config: Config, steps: Steps) -> Preview:
         folder=str(folders.run),
         done=done,
         next=next(name for name in STEPS if name not in done and (passed or name != PROMOTE)),
-        model=begun["plan"]["model"]["identity"] if begun else (player and player.identity),
+        model=begun["plan"]["model"]["identity"] if begun else planned,
         champion=identity,
         games=games,
         games_missing=max(games - played, 0),
