@@ -210,6 +210,15 @@ def test_files_and_functions_can_be_read() -> None:
     assert faults(functions) == {}
 
 
+def test_no_two_classes_have_the_same_name() -> None:
+    where: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef):
+                where.setdefault(node.name, []).append(module_name(path))
+    assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
+
+
 def test_the_checks_see_what_they_forbid() -> None:
     source = """
 import numpy

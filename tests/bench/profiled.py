@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ringrift_cli.runtime.profiles import Entry, versions
+from ringrift_cli.runtime.profiles import ProfileEntry, versions
 
-ENTRY = Entry(
+ENTRY = ProfileEntry(
     "selfplay",
     "hex8",
     2,
@@ -28,6 +28,6 @@ ENTRY = Entry(
 TRAINING = replace(ENTRY, kind="train", batch=256, threads=1, precision="bfloat16")
 
 
-def entry(**changed: Any) -> Entry:
+def entry(**changed: Any) -> ProfileEntry:
     """`ENTRY` with other values."""
     return replace(ENTRY, **changed)

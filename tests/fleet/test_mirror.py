@@ -14,7 +14,7 @@ from ringrift_cli.fleet import mirror, pull, transfer
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import Exchange
 from ringrift_cli.fleet.mirror import HELD, fetch_folder, send_folder
-from ringrift_cli.fleet.transfer import Meter, Stopped
+from ringrift_cli.fleet.transfer import TransferMeter, TransferStopped
 from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256, sha256_of_file
 from tests.fleet.goods import Liar, Message, ends, says, sends
@@ -126,10 +126,10 @@ def test_the_file_that_tells_goes_last(
 
 def test_asked_to_stop(client: Client, tmp_path: Path, there: Path) -> None:
     fill(there)
-    with pytest.raises(Stopped):
+    with pytest.raises(TransferStopped):
         fetch_folder(client, exchange(should_stop=lambda: True), THERE, tmp_path / "here", LAST)
     assert not (tmp_path / "here" / LAST).exists()
-    with pytest.raises(Stopped):
+    with pytest.raises(TransferStopped):
         send_folder(client, exchange(should_stop=lambda: True), there, "runs/other", LAST)
     assert not (tmp_path / "work" / "runs" / "other").exists()
 
@@ -157,7 +157,7 @@ def test_a_transfer_that_is_cut_goes_on(
     proxy.truncate_down = 3_000_000
     while True:
         tries += 1
-        meter = Meter()
+        meter = TransferMeter()
         try:
             with opened(host) as client:
                 fetch_folder(client, exchange(meter=meter), THERE, here, LAST)

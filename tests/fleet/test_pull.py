@@ -21,7 +21,7 @@ from ringrift_cli.fleet.exchange import Exchange, alone
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.pull import Pulled, missing_shards, pull, pull_over
 from ringrift_cli.fleet.quarantine import forget, kept_out, of_host
-from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.fleet.transfer import TransferMeter
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, read_manifest, remove_from_manifest
 from tests.fleet.goods import TIME, contents, destination, entry_of, offer
@@ -120,7 +120,7 @@ def test_a_pull_goes_on_behind_what_has_come(ground: Ground) -> None:
     incoming = ground.state / "incoming" / "far"
     incoming.mkdir(parents=True)
     (incoming / f"{entry['sha256']}.part").write_bytes(data[0][:2_500_000])
-    meter = Meter()
+    meter = TransferMeter()
     assert ground.pull(meter=meter).files == 1
     assert (meter.done, meter.total) == (500_000, 500_000)
     assert [*ground.held().values()] == data
@@ -249,7 +249,7 @@ def test_a_link_that_breaks_again_and_again_loses_nothing(ground: Ground) -> Non
         tries.append(1)
         return opened(Breaking, ground.work, 1_000_000)
 
-    meter = Meter()
+    meter = TransferMeter()
     pulled = ground.pull(opener, meter=meter)
     assert (pulled.error, pulled.files) == (None, 12)
     assert len(tries) > 4
@@ -370,14 +370,14 @@ def test_streams_share_the_files(ground: Ground) -> None:
 def test_a_limit_holds_over_all_streams(ground: Ground) -> None:
     offer(ground.work / "runs" / "x", contents(30, 20_000))
     start = time.monotonic()
-    assert ground.pull(meter=Meter(1_000_000), streams=3).files == 30
+    assert ground.pull(meter=TransferMeter(1_000_000), streams=3).files == 30
     assert 0.4 < time.monotonic() - start < 3.0
 
 
 def test_asked_to_stop_it_stops_and_keeps_what_has_come(ground: Ground) -> None:
     files = contents(3, 3 << 20)
     offer(ground.work / "runs" / "x", files)
-    meter = Meter()
+    meter = TransferMeter()
     pulled = ground.pull(meter=meter, should_stop=lambda: meter.done > 4 << 20)
     assert (pulled.stopped, pulled.error, pulled.files) == (True, None, 1)
     assert ground.pull(meter=meter).files == 2

@@ -16,7 +16,7 @@ from ringrift_cli.fleet.exchange import Exchange
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.pull import Pulled, pull, pull_models
 from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push
-from ringrift_cli.fleet.transfer import Meter
+from ringrift_cli.fleet.transfer import TransferMeter
 from ringrift_cli.fleet.wire import Wire
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
@@ -196,7 +196,7 @@ def test_a_push_goes_on_where_the_link_broke(ground: Ground) -> None:
             client.send_bytes = send_bytes  # type: ignore[method-assign]
         return client
 
-    meter = Meter()
+    meter = TransferMeter()
     pushed = push(ground.exchange(opener, meter=meter), bundles=[ground.bundle()])
     assert (pushed.error, len(tries), len(pushed.confirmed)) == (None, 2, 5)
     assert meter.done < 6 << 20

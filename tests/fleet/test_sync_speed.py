@@ -19,7 +19,7 @@ from ringrift_cli.data.game_index import GameIndex
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.pull import pull_over
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.transfer import Meter, put
+from ringrift_cli.fleet.transfer import TransferMeter, put
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, add_to_manifest
 from tests.fleet.goods import destination, entry_of, offer
 from tests.fleet.network import LOOPBACK
@@ -107,7 +107,7 @@ def test_large_files_move_at_four_fifths_of_the_speed_of_scp(farm: Farm, tmp_pat
             with timed("scp up"):
                 scp(farm, server, str(copy), to)
             with timed("push"):
-                put(client, copy, up, entry["sha256"], Meter())
+                put(client, copy, up, entry["sha256"], TransferMeter())
             (held,) = runs.rglob("*.shard")
             assert held.stat().st_size == (server.work / up).stat().st_size == BIG
             for path in (copy, held, server.work / up):

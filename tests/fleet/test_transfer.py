@@ -12,7 +12,7 @@ import pytest
 from ringrift_cli.errors import BadOutput, HostUnreachable, OutputError, RemoteError
 from ringrift_cli.fleet import messages, transfer
 from ringrift_cli.fleet.transfer import (
-    Meter,
+    TransferMeter,
     Waiting,
     Wanted,
     fetch,
@@ -30,13 +30,13 @@ SHA = sha256(DATA)
 
 
 def test_a_rate_holds_over_all_threads_and_after_a_pause() -> None:
-    meter = Meter(1_000_000)
+    meter = TransferMeter(1_000_000)
     meter.take(1)
     time.sleep(0.3)  # what was not used does not come at once
     start = time.monotonic()
 
     def work() -> None:
-        own = Meter(whole=meter)
+        own = TransferMeter(whole=meter)
         for _ in range(10):
             own.take(20_000)
 
@@ -51,8 +51,8 @@ def test_a_rate_holds_over_all_threads_and_after_a_pause() -> None:
 
 
 def test_what_remains_is_counted_once_however_often_it_is_tried() -> None:
-    whole = Meter()
-    own, other = Meter(whole=whole), Meter(whole=whole)
+    whole = TransferMeter()
+    own, other = TransferMeter(whole=whole), TransferMeter(whole=whole)
     other.remain(50)
     own.remain(100)
     own.take(30)
@@ -72,7 +72,7 @@ def test_what_was_under_way_waits_again_in_its_order(tmp_path: Path) -> None:
 
     came: list[Wanted] = []
     with Liar(send=breaks).link() as client:
-        found = fetch(client, waiting, tmp_path, Meter(), never)
+        found = fetch(client, waiting, tmp_path, TransferMeter(), never)
         with pytest.raises(HostUnreachable, match="link broke"):
             came.extend(held.wanted for held in found)
     left = [waiting.take() for _ in range(6 - len(came))]
@@ -91,18 +91,18 @@ def test_a_file_goes_over_and_goes_on_behind_what_is_there(tmp_path: Path) -> No
         client.receive()
         client.send_bytes(DATA[: 1 << 20])
     with local_link(work) as client:
-        assert put(client, source, "runs/x", SHA, Meter()) == 2 << 20
+        assert put(client, source, "runs/x", SHA, TransferMeter()) == 2 << 20
         assert (work / "runs" / "x").read_bytes() == DATA
-        assert put(client, source, "runs/x", SHA, Meter()) == 0
+        assert put(client, source, "runs/x", SHA, TransferMeter()) == 0
         source.write_bytes(b"another")
         other = sha256(b"another")
         with pytest.raises(RemoteError, match="another file"):
-            put(client, source, "runs/x", other, Meter())
-        assert put(client, source, "runs/x", other, Meter(), replace=True) == 7
+            put(client, source, "runs/x", other, TransferMeter())
+        assert put(client, source, "runs/x", other, TransferMeter(), replace=True) == 7
         with pytest.raises(RemoteError, match="SHA-256"):
-            put(client, source, "runs/y", SHA, Meter())
+            put(client, source, "runs/y", SHA, TransferMeter())
         with pytest.raises(RemoteError, match="not allowed"):
-            put(client, source, "../y", other, Meter())
+            put(client, source, "../y", other, TransferMeter())
         assert client.ask(messages.Hash(paths=["runs/x"])).sha256 == {"runs/x": other}
     assert not (work / "runs" / "y").exists()
 
@@ -118,7 +118,7 @@ def test_a_host_that_holds_what_cannot_be_is_not_believed(tmp_path: Path, have: 
         Liar(put=answer).link() as client,
         pytest.raises(BadOutput, match=r"it holds|does not fit"),
     ):
-        put(client, tmp_path / "source", "runs/x", SHA, Meter())
+        put(client, tmp_path / "source", "runs/x", SHA, TransferMeter())
 
 
 @pytest.mark.parametrize("reply", [{"sha256": "0" * 64}, {"sha256": 5}, {}])
@@ -131,7 +131,7 @@ def test_success_is_nothing_but_the_hash_of_the_host(tmp_path: Path, reply: Mess
 
     wrong = pytest.raises(BadOutput, match=r"hashes to|does not fit")
     with Liar(put=answer).link() as client, wrong:
-        put(client, tmp_path / "source", "runs/x", SHA, Meter())
+        put(client, tmp_path / "source", "runs/x", SHA, TransferMeter())
 
 
 # ---- here ----------------------------------------------------------------------------------------

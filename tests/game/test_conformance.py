@@ -15,7 +15,7 @@ import pytest
 
 from ringrift_cli.cli.options import available_cores
 from ringrift_cli.errors import RecordError, RingriftError
-from ringrift_cli.game.conformance import Check, check_game
+from ringrift_cli.game.conformance import StepCheck, check_game
 from ringrift_cli.game.conformance_files import Report, total_size, verify
 
 Game = dict[str, Any]
@@ -33,7 +33,7 @@ def line_of(game: object) -> bytes:
     return json.dumps(game).encode() + b"\n"
 
 
-def check(game: object) -> Check:
+def check(game: object) -> StepCheck:
     return check_game(line_of(game))
 
 
@@ -71,7 +71,7 @@ def test_all_recorded_games_agree(conformance_files: list[Path]) -> None:
 def test_unknown_keys_are_left_alone(game: Game) -> None:
     game["comment"] = "played at night"
     game["steps"][3]["thought_for"] = 1.5
-    assert check(game) == Check(len(game["steps"]), None)
+    assert check(game) == StepCheck(len(game["steps"]), None)
 
 
 # ---- one game that differs -----------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from ringrift_cli.loop.charts import (
     HEIGHT,
     WIDTH,
-    Line,
+    ChartLine,
     Point,
     line_chart,
     nice_ticks,
@@ -45,7 +45,7 @@ def test_numbers() -> None:
 
 def test_a_line_rises_where_its_numbers_do() -> None:
     points = [Point(x, y, y - 5, y + 5, tip=f"<{x}>") for x, y in ((0, 10), (1, 20), (2, 15))]
-    chart = line_chart([Line("a & b", points)], "Title", "cycle")
+    chart = line_chart([ChartLine("a & b", points)], "Title", "cycle")
     circles = re.findall(r'<circle class="c0 dot" cx="([\d.]+)" cy="([\d.]+)"', chart)
     xs, ys = zip(*[(float(x), float(y)) for x, y in circles], strict=True)
     assert 0 < xs[0] < xs[1] < xs[2] < WIDTH
@@ -68,7 +68,7 @@ def test_shares_fill_their_column() -> None:
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
-    assert line_chart([Line("a", [])], "Title", "x") == ""
+    assert line_chart([ChartLine("a", [])], "Title", "x") == ""
     assert share_chart(["a"], [], "Title", "x") == ""
     assert sparkline([]) == ""
 

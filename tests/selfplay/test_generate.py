@@ -228,7 +228,7 @@ def test_a_new_champion_plays_the_next_games(
     champion = Registry(tmp_path / "models").add("hex8-2p", newer)
     monkeypatch.setattr(Registry, "champion", lambda _self, _pool: champion)
     bench = _Bench(following, tmp_path / "games", iter(range(12)))
-    line = generate_worker.Line(bench, 4)  # type: ignore[arg-type]
+    line = generate_worker.WorkerMessage(bench, 4)  # type: ignore[arg-type]
     line.run()
     assert len(line._actors) == 1  # noqa: SLF001 the trees of those before are gone
     made = [entry.made for entry in read_manifest(tmp_path / "games")]
@@ -244,16 +244,16 @@ def test_a_line_that_fails_fails_its_process(
 ) -> None:
     """Whatever the reason, and in whatever thread: its games would be missing."""
 
-    def run(_line: generate_worker.Line) -> None:
+    def run(_line: generate_worker.WorkerMessage) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise MemoryError
 
-    monkeypatch.setattr(generate_worker.Line, "run", run)
+    monkeypatch.setattr(generate_worker.WorkerMessage, "run", run)
     context = multiprocessing.get_context("spawn")
     tickets, limit = context.Value("q", 0), context.RawValue("q", 9)
     stop = generate_worker.Flag(context)
     _, outbox = context.Pipe(duplex=False)
-    shared = generate_worker.Shared(tickets, limit, stop, outbox, os.getppid())
+    shared = generate_worker.WorkerSetup(tickets, limit, stop, outbox, os.getppid())
     worker = generate_worker.Worker(setting, tmp_path, "a GPU", 1, shared)
     with pytest.raises(MemoryError):
         worker.run()
@@ -318,7 +318,7 @@ def test_a_line_with_too_little_memory_plays_fewer_games_and_tells(
     bench = _Bench(setting, tmp_path / "games", iter(range(6)))
     bench.device = "cuda:0"
     monkeypatch.setattr(bench, "tell", told.append)
-    generate_worker.Line(bench, 8).run()  # type: ignore[arg-type]
+    generate_worker.WorkerMessage(bench, 8).run()  # type: ignore[arg-type]
     assert games_in(tmp_path / "games") == 6
     summary = Generated()
     for one in told:

@@ -22,7 +22,7 @@ from ringrift_cli.bench.measure import (
 )
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import GIGABYTE, TooLittleMemory
-from ringrift_cli.runtime.profiles import Entry, now, versions
+from ringrift_cli.runtime.profiles import ProfileEntry, now, versions
 from ringrift_cli.selfplay.generate import GAMES_ON_A_CORE, GAMES_ON_A_GPU
 from ringrift_cli.settings import Train
 
@@ -199,10 +199,10 @@ def pick(rungs: Sequence[Rung], limit: int) -> Measurement:
 # ---- profiles -----------------------------------------------------------------------------------
 
 
-def entry_of(subject: BenchSubject, found: Measurement, time: MeasureTime) -> Entry:
+def entry_of(subject: BenchSubject, found: Measurement, time: MeasureTime) -> ProfileEntry:
     """The profile entry of a measurement."""
     key, setting = subject.key(), found.setting
-    return Entry(
+    return ProfileEntry(
         key.kind,
         key.board,
         key.players,
@@ -225,7 +225,7 @@ def entry_of(subject: BenchSubject, found: Measurement, time: MeasureTime) -> En
 class ProfileCheck:
     """A profile's entry against the same setting now."""
 
-    entry: Entry
+    entry: ProfileEntry
     measured: Measurement
     tolerance: float
 

@@ -29,7 +29,7 @@ from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import NetworkSection, Run, Train
 
 if TYPE_CHECKING:
-    from ringrift_cli.train.trainer import Plan, Sources, TrainSetting, TrainSummary
+    from ringrift_cli.train.trainer import Sources, TrainingPlan, TrainSetting, TrainSummary
 
 DataOption = Annotated[
     Path | None,
@@ -224,7 +224,7 @@ def _plan(out: Output, wanted: TrainSetting, sources: Sources) -> None:
     out.result({"dry_run": True, **planned.document()}, _plan_text(planned, wanted, sources))
 
 
-def _plan_text(planned: Plan, wanted: TrainSetting, sources: Sources) -> str:
+def _plan_text(planned: TrainingPlan, wanted: TrainSetting, sources: Sources) -> str:
     window = planned.window
     said = window.document()
     return (

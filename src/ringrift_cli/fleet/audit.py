@@ -20,7 +20,7 @@ from ringrift_cli.fleet.exchange import Exchange, Outcome
 from ringrift_cli.fleet.pull import missing_shards
 from ringrift_cli.fleet.push import MODELS, Sent
 from ringrift_cli.fleet.quarantine import Bad, kept_out, of_host
-from ringrift_cli.fleet.transfer import Stopped
+from ringrift_cli.fleet.transfer import TransferStopped
 from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import read_manifest, removed_from_manifest
 
@@ -109,7 +109,7 @@ def _compare_games(
         theirs = listing.hashes_there(client, [line.wanted.path for line in some])
         for line in some:
             if exchange.should_stop():
-                raise Stopped
+                raise TransferStopped
             path, digest = line.wanted.path, theirs[line.wanted.path]
             if digest is None:
                 found.differences.append(f"{path} cannot be read there")
@@ -124,7 +124,7 @@ def _compare_games(
 
 
 @dataclass
-class Standing(Outcome):
+class SyncStanding(Outcome):
     """How far a host and this machine are apart, by manifests and remembered hashes."""
 
     listed: int = 0
@@ -139,9 +139,9 @@ class Standing(Outcome):
     in_step: str | None = None  # when all that the host listed was last here
 
 
-def standing(exchange: Exchange, destination: Destination, models: Sequence[Sent]) -> Standing:
+def standing(exchange: Exchange, destination: Destination, models: Sequence[Sent]) -> SyncStanding:
     """Asks a host how far apart it and this machine are; nothing is moved or read again."""
-    one = Standing(exchange.host)
+    one = SyncStanding(exchange.host)
 
     def work(client: Client) -> None:
         found = missing_shards(client, exchange.state, destination)

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ringrift_cli.fleet.hosts import Fleet, Host
-from ringrift_cli.fleet.state import Table
+from ringrift_cli.fleet.state import StateTable
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -39,7 +39,7 @@ class Account(msgspec.Struct):
 
 
 Ledger = dict[str, Account]  # by host
-LEDGER = Table("cost", Account)
+LEDGER = StateTable("cost", Account)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Spent:
 
 
 def read(state: Path) -> Ledger:
-    """The ledger; errors as of `Table`."""
+    """The ledger; errors as of `StateTable`."""
     return LEDGER.read(state)
 
 

@@ -16,7 +16,7 @@ from ringrift_cli.errors import FleetError, HostUnreachable, RemoteError, Ringri
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.state import log_event
-from ringrift_cli.fleet.transfer import Meter, ShouldStop, Stopped, never
+from ringrift_cli.fleet.transfer import ShouldStop, TransferMeter, TransferStopped, never
 from ringrift_cli.store.locks import locked
 
 ATTEMPTS = 3
@@ -58,7 +58,7 @@ class Exchange:
     host: str
     opener: Callable[[], Client]
     state: Path
-    meter: Meter = field(default_factory=Meter)
+    meter: TransferMeter = field(default_factory=TransferMeter)
     should_stop: ShouldStop = never
     attempts: int = ATTEMPTS  # without a byte in between
 
@@ -78,7 +78,7 @@ class Exchange:
             error = self._persist(work)
             if error is not None:
                 outcome.error, outcome.hint = error.message, error.hint
-        except Stopped:
+        except TransferStopped:
             outcome.stopped = True
         outcome.seconds = round(time.monotonic() - start, 3)
         return outcome

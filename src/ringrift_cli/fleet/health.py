@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ringrift_cli.fleet.state import Table, log_event
+from ringrift_cli.fleet.state import StateTable, log_event
 
 FAILURES = 3  # in a row
 STRIKES = 3
@@ -31,11 +31,11 @@ class HostHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     bad: str = ""  # why the last of them did
 
 
-HEALTH = Table("health", HostHealth)
+HEALTH = StateTable("health", HostHealth)
 
 
 class Health:
-    """The health of the hosts; errors as of `Table`."""
+    """The health of the hosts; errors as of `StateTable`."""
 
     def __init__(self, state: Path) -> None:
         self.state = state

@@ -74,7 +74,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HostDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What holds for all hosts, and what a host may have of its own."""
 
     work: Annotated[str, Meta(pattern=WORK)] = "~/ringrift"
@@ -84,7 +84,7 @@ class Shared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     known_hosts: Path | None = None  # None: ~/.ssh/known_hosts
 
 
-class Host(Shared, frozen=True, kw_only=True):
+class Host(HostDefaults, frozen=True, kw_only=True):
     """A machine; the keys of hosts.yaml, with what holds for all hosts filled in."""
 
     name: Annotated[str, Meta(pattern=NAME)]
@@ -134,7 +134,7 @@ class _BudgetKeys(Struct, forbid_unknown_fields=True):
     total: Amount = Budget.total
 
 
-class _File(Shared, frozen=True, kw_only=True):
+class _HostsFile(HostDefaults, frozen=True, kw_only=True):
     budget: _BudgetKeys = msgspec.field(default_factory=_BudgetKeys)
     hosts: list[Any] = []
 
@@ -144,7 +144,7 @@ class Fleet:
     """What hosts.yaml says; `hosts` in its order, those that are not enabled too."""
 
     hosts: tuple[Host, ...] = ()
-    deadline: float = Shared().deadline
+    deadline: float = HostDefaults().deadline
     budget: Budget = Budget()
     path: Path = FILE
 
@@ -206,8 +206,8 @@ def load(path: Path | None = None) -> Fleet:
     top = source.tree
     if isinstance(top, dict) and top.get("hosts", 0) is None:  # all of them are commented out
         del top["hosts"]
-    file = source.read(top, _File, "")
-    shared = {key: top[key] for key in Shared.__struct_fields__ if key in top}
+    file = source.read(top, _HostsFile, "")
+    shared = {key: top[key] for key in HostDefaults.__struct_fields__ if key in top}
     hosts: list[Host] = []
     for number, one in enumerate(file.hosts):
         place = f"hosts[{number}]"

@@ -16,12 +16,12 @@ from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.messages import JobState
 from ringrift_cli.fleet.plan import Placed
-from ringrift_cli.fleet.state import Table
+from ringrift_cli.fleet.state import StateTable
 from ringrift_cli.store.locks import locked
 
-JOBS = Table("jobs", Placed)
-ENDED = Table("ended", JobState)
-DRAINED = Table("drained", float)  # since when (unix)
+JOBS = StateTable("jobs", Placed)
+ENDED = StateTable("ended", JobState)
+DRAINED = StateTable("drained", float)  # since when (unix)
 POLL = 0.5  # seconds between two requests for a job or its log
 MOST_LOG = 1 << 24  # bytes of a log that are asked for at once
 

@@ -36,7 +36,7 @@ _file_row = msgspec.json.Decoder(FileRow)
 
 
 @dataclass(frozen=True)
-class Line:
+class ListedFile:
     """A file that a host's manifest lists."""
 
     folder: str  # there
@@ -62,7 +62,7 @@ class Wrong:
 class Listing:
     """The files of a host, each once however many folders list it."""
 
-    lines: dict[str, Line] = field(default_factory=dict)  # by SHA-256
+    lines: dict[str, ListedFile] = field(default_factory=dict)  # by SHA-256
     wrong: list[Wrong] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what the host itself found damaged
 
@@ -97,7 +97,7 @@ def shards(client: Client, endings: tuple[str, ...], roots: Iterable[str] = ROOT
             if why is not None:
                 _refuse(client, found, f"[{json.dumps(frame.folder)},{bytes(raw).decode()}]", why)
             elif row is not None and row.file.endswith(endings):  # not of another kind
-                line = Line(frame.folder, row.file, row.size, row.sha256)
+                line = ListedFile(frame.folder, row.file, row.size, row.sha256)
                 found.lines.setdefault(row.sha256, line)
     return found
 
@@ -138,9 +138,11 @@ def _plain(text: str) -> str:
 # ---- entries ------------------------------------------------------------------------------------
 
 
-def entries(client: Client, lines: Collection[Line]) -> Iterator[tuple[Line, ShardEntry | str]]:
+def entries(
+    client: Client, lines: Collection[ListedFile]
+) -> Iterator[tuple[ListedFile, ShardEntry | str]]:
     """The manifest entry of each line, or what is wrong with it."""
-    by_folder: dict[str, list[Line]] = {}
+    by_folder: dict[str, list[ListedFile]] = {}
     for line in lines:
         by_folder.setdefault(line.folder, []).append(line)
     for folder, own in by_folder.items():
@@ -149,8 +151,8 @@ def entries(client: Client, lines: Collection[Line]) -> Iterator[tuple[Line, Sha
 
 
 def _entries(
-    client: Client, folder: str, lines: list[Line]
-) -> Iterator[tuple[Line, ShardEntry | str]]:
+    client: Client, folder: str, lines: list[ListedFile]
+) -> Iterator[tuple[ListedFile, ShardEntry | str]]:
     missing = {line.sha256: line for line in lines}
     for frame in client.stream(messages.Entries(folder=folder, sha256s=[*missing])):
         if isinstance(frame, messages.Done):
@@ -166,7 +168,7 @@ def _entries(
         yield line, "its manifest lists it, and has no entry for it"
 
 
-def _parsed(line: Line, document: dict[str, Any]) -> ShardEntry | str:
+def _parsed(line: ListedFile, document: dict[str, Any]) -> ShardEntry | str:
     """The manifest entry of a file, or why the document is none."""
     try:
         if len(json.dumps(document)) > MOST_ENTRY:
@@ -185,7 +187,7 @@ def _parsed(line: Line, document: dict[str, Any]) -> ShardEntry | str:
 
 
 @dataclass(frozen=True)
-class Model:
+class ListedModel:
     """A checkpoint of a host: both of its files, by ending."""
 
     identity: str
@@ -193,12 +195,12 @@ class Model:
     files: dict[str, Wanted]  # "json", "safetensors"
 
 
-def models(client: Client, *, trained: bool) -> list[Model]:
+def models(client: Client, *, trained: bool) -> list[ListedModel]:
     """The checkpoints of a host's registry, and with `trained` also those that its jobs made.
 
     Half ones are left out: they may be in the making.
     """
-    found: dict[tuple[str, str], Model] = {}
+    found: dict[tuple[str, str], ListedModel] = {}
     for path, size, digest in files(client, "models", hashed=True):
         if match := MODEL.fullmatch(path):
             _take(found, path.rpartition(".")[0], match[2], match[1], match[3], size, digest)
@@ -215,7 +217,7 @@ def models(client: Client, *, trained: bool) -> list[Model]:
 
 
 def _take(
-    found: dict[tuple[str, str], Model],
+    found: dict[tuple[str, str], ListedModel],
     stem: str,
     identity: str,
     pool: str | None,
@@ -225,7 +227,7 @@ def _take(
 ) -> None:
     if size > MOST_MODEL[kind]:
         return
-    model = found.setdefault((stem, identity), Model(identity, pool, {}))
+    model = found.setdefault((stem, identity), ListedModel(identity, pool, {}))
     model.files[kind] = Wanted(f"{stem}.{kind}", size, digest)
 
 

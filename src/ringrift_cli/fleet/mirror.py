@@ -16,7 +16,7 @@ from ringrift_cli.fleet import listing
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import Exchange
 from ringrift_cli.fleet.pull import check_room, fetch_proved
-from ringrift_cli.fleet.transfer import Stopped, Waiting, Wanted, move_in, put
+from ringrift_cli.fleet.transfer import TransferStopped, Waiting, Wanted, move_in, put
 from ringrift_cli.store.files import sync_folder
 from ringrift_cli.store.hashes import sha256_of_file
 
@@ -26,14 +26,14 @@ HELD = ".incoming"  # in a folder that is fetched: what has come of it
 def send_folder(client: Client, exchange: Exchange, folder: Path, there: str, last: str) -> int:
     """Sends the files of a folder to a host; how many went over. The host hashes each it holds.
 
-    `Stopped` if it was asked to stop: between two files.
+    `TransferStopped` if it was asked to stop: between two files.
     """
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     names = [name for name, path in paths.items() if path.is_file() and not _is_hidden(name)]
     sent = 0
     for name in sorted(names, key=lambda name: name == last):
         if exchange.should_stop():
-            raise Stopped
+            raise TransferStopped
         digest, path = sha256_of_file(paths[name]), f"{there}/{name}"
         sent += bool(put(client, paths[name], path, digest, exchange.meter, replace=True))
     return sent
@@ -42,8 +42,8 @@ def send_folder(client: Client, exchange: Exchange, folder: Path, there: str, la
 def fetch_folder(client: Client, exchange: Exchange, there: str, folder: Path, last: str) -> int:
     """Fetches the files of a host's folder; how many were new.
 
-    `BadOutput` if one of them has a name that cannot be, or does not hash to what the host says,
-    however often it comes; `OutputError` if there is no room; `Stopped` if it was asked to stop.
+    `BadOutput` if one of them has an impossible name, or does not hash to what the host reports
+    after several tries; `OutputError` if the disk is full; `TransferStopped` if asked to stop.
     """
     held = folder / HELD
     held.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """Jobs to start, and why the other hosts get none."""
 
     placed: tuple[Placed, ...]
@@ -163,7 +163,7 @@ def place(
     per_gpu: bool = False,
     not_now: Mapping[str, str] | None = None,
     **meta: Any,
-) -> Plan:
+) -> JobPlan:
     """Jobs for all hosts that may and can take one.
 
     `jobs` are those of each host that was reached; `not_now` says of others why they get nothing. A
@@ -203,7 +203,7 @@ def place(
             " same games.",
             hint=f"leave out {SEED_OPTION}: every job has one of its own; or --on HOST",
         )
-    return Plan(tuple(placed), refused)
+    return JobPlan(tuple(placed), refused)
 
 
 def _identity(stem: str, gpus: tuple[int, ...], *, per_gpu: bool) -> str:

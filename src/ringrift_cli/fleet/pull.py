@@ -25,13 +25,13 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.exchange import Exchange, Outcome, alone
 from ringrift_cli.fleet.health import Health
-from ringrift_cli.fleet.listing import Line
+from ringrift_cli.fleet.listing import ListedFile
 from ringrift_cli.fleet.quarantine import Bad, kept_out, put_away
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.transfer import (
-    Meter,
     ShouldStop,
-    Stopped,
+    TransferMeter,
+    TransferStopped,
     Waiting,
     Wanted,
     fetch,
@@ -81,7 +81,7 @@ class Missing:
 
     listed: int
     listed_bytes: int
-    lines: tuple[Line, ...]
+    lines: tuple[ListedFile, ...]
     kept_out: int  # of what it has, in quarantine
     wrong: tuple[listing.Wrong, ...]  # new ones
     notes: tuple[str, ...]
@@ -113,7 +113,7 @@ def missing_shards(
     )
 
 
-def missing_models(client: Client, state: Path, have: Have) -> list[listing.Model]:
+def missing_models(client: Client, state: Path, have: Have) -> list[listing.ListedModel]:
     """The checkpoints of a host that are neither here nor in quarantine."""
     out = kept_out(state, client.host)
     return [
@@ -146,7 +146,7 @@ def pull_over(
     exchange = Exchange(client.host, lambda: client, state, should_stop=should_stop)
     try:
         _Shards(client, exchange, pulled, destination, roots).run(1)
-    except Stopped:
+    except TransferStopped:
         pulled.stopped = True
     pulled.seconds = round(time.monotonic() - start, 3)
     return pulled
@@ -182,14 +182,14 @@ def fetch_proved(
     client: Client,
     waiting: Waiting,
     folder: Path,
-    meter: Meter,
+    meter: TransferMeter,
     should_stop: ShouldStop,
     tries: dict[str, int],
 ) -> Iterator[Fetched]:
     """Fetches files into `folder` until none waits, each at most `TRIES` times in all.
 
-    `tries` counts by hash, and may be shared by streams. `Stopped` if asked to stop; other errors
-    as `transfer.fetch`.
+    `tries` counts by hash, and may be shared by streams. `TransferStopped` if asked to stop; other
+    errors as `transfer.fetch`.
     """
     while len(waiting):
         doubtful = []
@@ -207,7 +207,7 @@ def fetch_proved(
             else:
                 yield Fetched(wanted, held.part, "bad", f"{held.wrong}, {TRIES} times")
         if should_stop():
-            raise Stopped
+            raise TransferStopped
         theirs = listing.hashes_there(client, [wanted.path for wanted, _, _ in doubtful])
         for wanted, part, found in doubtful:
             if _may_try(wanted, tries) and theirs[wanted.path] == wanted.sha256:
@@ -318,7 +318,7 @@ class _Shards(_Attempt):
     ) -> None:
         super().__init__(client, exchange, pulled)
         self.destination, self.roots = destination, roots
-        self.entries: dict[str, tuple[Line, ShardEntry, Path]] = {}
+        self.entries: dict[str, tuple[ListedFile, ShardEntry, Path]] = {}
         self._batch: list[tuple[Path, Path, ShardEntry, int]] = []
         self._batch_since = 0.0
 
@@ -352,7 +352,7 @@ class _Shards(_Attempt):
             with self.lock:
                 self._flush()
         if self.exchange.should_stop():
-            raise Stopped
+            raise TransferStopped
         if self.roots != listing.ROOTS:
             return
         for rest in self.folder.iterdir():  # all is here: the rest is of what is gone there
@@ -364,7 +364,7 @@ class _Shards(_Attempt):
             new = {"files": pulled.files, "bytes": pulled.bytes}
             synced.note(self.state, self.host, "pull", {**confirmed, **new})
 
-    def _ask_entries(self, lines: Iterable[Line]) -> None:
+    def _ask_entries(self, lines: Iterable[ListedFile]) -> None:
         """The manifest entry of each file on the host, and the folder where it belongs here."""
         for line, entry in listing.entries(self.client, list(lines)):
             try:
@@ -374,7 +374,7 @@ class _Shards(_Attempt):
             except RecordError as error:
                 self.refuse(line.wanted, error.message, None, None)
 
-    def _take_up(self, lines: list[Line]) -> None:
+    def _take_up(self, lines: list[ListedFile]) -> None:
         """Continues with what an earlier pull had checked and could not enter any more."""
         rest = 0
         for line in lines:
@@ -387,13 +387,13 @@ class _Shards(_Attempt):
 
     def _all_streams(self, streams: int) -> None:
         """Fetches with this client, and with others beside it."""
-        failed: list[RingriftError | Stopped] = []
+        failed: list[RingriftError | TransferStopped] = []
 
         def beside() -> None:
             try:
                 with self.exchange.opener() as client:
                     self._stream(client)
-            except (RingriftError, Stopped) as error:
+            except (RingriftError, TransferStopped) as error:
                 failed.append(error)
 
         others = [
@@ -416,7 +416,7 @@ class _Shards(_Attempt):
         for one in self.fetched(client, self.folder):
             self._accept(one, *self.entries[one.wanted.sha256])
 
-    def _accept(self, one: Fetched, line: Line, entry: ShardEntry, folder: Path) -> None:
+    def _accept(self, one: Fetched, line: ListedFile, entry: ShardEntry, folder: Path) -> None:
         """Checks a file, and puts it into the next batch if it is right."""
         if self.destination.holds(line.sha256) or not self.destination.claim(line.sha256):
             one.file.unlink()  # another host had it too
@@ -490,7 +490,7 @@ class _Models(_Attempt):
         new = {"models": self.pulled.files, "bytes": self.pulled.bytes}
         synced.note(self.state, self.host, "pull", new)
 
-    def _adopt(self, model: listing.Model, folder: Path, adopt: Adopt) -> None:
+    def _adopt(self, model: listing.ListedModel, folder: Path, adopt: Adopt) -> None:
         paths = {kind: folder / Path(model.files[kind].path).name for kind in KINDS}
         try:
             adopt(paths["json"], model.pool)

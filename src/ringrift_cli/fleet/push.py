@@ -14,7 +14,7 @@ from ringrift_cli.errors import BadOutput, FleetError, OutputError, RemoteError
 from ringrift_cli.fleet import listing, messages, synced
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import Exchange, Outcome
-from ringrift_cli.fleet.transfer import Stopped, put, read_file
+from ringrift_cli.fleet.transfer import TransferStopped, put, read_file
 from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import ShardEntry, read_manifest
 
@@ -89,7 +89,7 @@ def push_bundle(client: Client, exchange: Exchange, bundle: Bundle, pushed: Push
     exchange.meter.remain(sum(sent.source.stat().st_size for sent in missing))
     for sent in missing:
         if exchange.should_stop():
-            raise Stopped
+            raise TransferStopped
         if sent == bundle.pointer and sent.path in there:
             _check_pointer(client, bundle, sent)
         pushed.bytes += put(
@@ -140,7 +140,7 @@ def push_games(
     waiting: list[ShardEntry] = []
     for entry, path in files:
         if exchange.should_stop():
-            raise Stopped
+            raise TransferStopped
         digest = entry.sha256
         try:
             pushed.bytes += put(client, path, f"{there}/{path.name}", digest, exchange.meter)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ringrift_cli.fleet.state import Table
+from ringrift_cli.fleet.state import StateTable
 from ringrift_cli.fleet.synced import now
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.text import printable
@@ -33,7 +33,7 @@ class Bad(msgspec.Struct, frozen=True):
     kept_out: bool = True
 
 
-QUARANTINE = Table("quarantine", Bad)  # by HOST/FILE, FILE as it lies here
+QUARANTINE = StateTable("quarantine", Bad)  # by HOST/FILE, FILE as it lies here
 
 
 def put_away(state: Path, bad: Bad, file: Path | None) -> Bad:

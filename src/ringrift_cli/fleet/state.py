@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Table(Generic[T]):
+class StateTable(Generic[T]):
     """The records of one table, of type `kind`, by key.
 
     `RecordError` if the database is damaged, `OutputError` if it cannot be written.

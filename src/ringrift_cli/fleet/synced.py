@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.fleet.state import Table
+from ringrift_cli.fleet.state import StateTable
 
 Confirmed = dict[str, Any]
-SYNCED = Table("synced", dict[str, Confirmed])
+SYNCED = StateTable("synced", dict[str, Confirmed])
 
 
 def now() -> str:
@@ -24,7 +24,7 @@ def now() -> str:
 
 
 def read(state: Path) -> dict[str, dict[str, Confirmed]]:
-    """What is known of each host; errors as of `Table`."""
+    """What is known of each host; errors as of `StateTable`."""
     return SYNCED.read(state)
 
 

@@ -36,13 +36,13 @@ def never() -> bool:
     return False
 
 
-class Meter:
+class TransferMeter:
     """Counts the bytes of all streams, and holds them to a rate. Any thread may use it.
 
     A meter of one host passes on to the `whole`, which counts all of them and holds the rate.
     """
 
-    def __init__(self, limit: float | None = None, whole: Meter | None = None) -> None:
+    def __init__(self, limit: float | None = None, whole: TransferMeter | None = None) -> None:
         self.limit = limit  # bytes/s
         self.whole = whole
         self.done = 0
@@ -124,7 +124,7 @@ class Held:
 
 
 def fetch(
-    client: Client, waiting: Waiting, folder: Path, meter: Meter, should_stop: ShouldStop
+    client: Client, waiting: Waiting, folder: Path, meter: TransferMeter, should_stop: ShouldStop
 ) -> Iterator[Held]:
     """Fetches files until none waits, many at a time; each as soon as all of it is held.
 
@@ -177,7 +177,7 @@ def _receive(
     wanted: Wanted,
     have: int,
     folder: Path,
-    meter: Meter,
+    meter: TransferMeter,
     should_stop: ShouldStop,
 ) -> Held:
     """Adds the bytes of one reply to what is held."""
@@ -212,7 +212,7 @@ def _append(
     wanted: Wanted,
     most: int,
     file: FileIO,
-    meter: Meter,
+    meter: TransferMeter,
     should_stop: ShouldStop,
 ) -> str:
     """Writes the bytes of a reply, at most `most`; why it ended early, if it did."""
@@ -236,10 +236,10 @@ def _append(
         meter.take(len(frame))
         if should_stop():
             client.close()
-            raise Stopped
+            raise TransferStopped
 
 
-class Stopped(Exception):
+class TransferStopped(Exception):
     """The transfer was asked to stop; what has come is kept."""
 
 
@@ -293,7 +293,13 @@ def read_file(client: Client, path: str, limit: int) -> bytes:
 
 
 def put(
-    client: Client, source: Path, path: str, sha256: str, meter: Meter, *, replace: bool = False
+    client: Client,
+    source: Path,
+    path: str,
+    sha256: str,
+    meter: TransferMeter,
+    *,
+    replace: bool = False,
 ) -> int:
     """Brings a file to a host; the bytes that went over. Done only if the host's own hash agrees.
 

@@ -84,7 +84,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Check:
+class StepCheck:
     """Outcome of a check: the steps that agree, what ended it, and how many games it was about."""
 
     steps: int
@@ -92,11 +92,11 @@ class Check:
     games: int = 1
 
 
-def check_game(line: bytes) -> Check:
+def check_game(line: bytes) -> StepCheck:
     """Replays the game of one line and compares it at every step."""
     game = _parse(line)
     if isinstance(game, Fault):
-        return Check(0, game)
+        return StepCheck(0, game)
     if isinstance(game, dict):
         return _check_record(game)
     replay = _Replay(game.board, game.players, game.pie_rule)
@@ -106,32 +106,32 @@ def check_game(line: bytes) -> Check:
         fault = replay.follow(step, own)
         if fault is not None:
             recorded = None if step.position is UNSET else step.position
-            return Check(number - 1, _placed(fault, number, previous, recorded, own))
+            return StepCheck(number - 1, _placed(fault, number, previous, recorded, own))
         previous = step.move
     steps = len(game.steps)
     own = replay.position()
     fault = replay.conclude(game, own)
     if fault is not None:
         fault = _placed(fault, steps, previous, game.final, own)
-    return Check(steps, fault)
+    return StepCheck(steps, fault)
 
 
-def _check_record(document: dict[str, Any]) -> Check:
+def _check_record(document: dict[str, Any]) -> StepCheck:
     """Replays a line of our own readable form, which has moves and a result, no positions."""
     try:
         record = from_document(document)
     except RingriftError as error:
-        return Check(0, Fault("record", error.message.rstrip(".")))
-    return Check(len(record.actions), None)
+        return StepCheck(0, Fault("record", error.message.rstrip(".")))
+    return StepCheck(len(record.actions), None)
 
 
-def check_compact(path: Path) -> Check:
+def check_compact(path: Path) -> StepCheck:
     """Replays all games of a compact file."""
     try:
         records = read_records(path)
     except RingriftError as error:
-        return Check(0, Fault("record", error.message.removeprefix(f"{path}: ").rstrip(".")))
-    return Check(sum(len(record.actions) for record in records), None, len(records))
+        return StepCheck(0, Fault("record", error.message.removeprefix(f"{path}: ").rstrip(".")))
+    return StepCheck(sum(len(record.actions) for record in records), None, len(records))
 
 
 def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None, own: str) -> Fault:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ringrift_cli.errors import RecordError, RingriftError
-from ringrift_cli.game.conformance import Check, Fault, check_compact, check_game
+from ringrift_cli.game.conformance import Fault, StepCheck, check_compact, check_game
 from ringrift_cli.game.record import is_compact
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -103,7 +103,7 @@ def verify(paths: Sequence[Path], *, jobs: int, advance: Callable[[int, str], No
     return report
 
 
-def _enter(file: FileReport, number: int, check: Check) -> None:
+def _enter(file: FileReport, number: int, check: StepCheck) -> None:
     file.steps += check.steps
     if check.fault is None:
         file.games += check.games
@@ -153,13 +153,13 @@ def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
 # ---- working ------------------------------------------------------------------------------------
 
 
-def _check(task: _Task) -> Check:
+def _check(task: _Task) -> StepCheck:
     if task.fault is not None:
-        return Check(0, task.fault)
+        return StepCheck(0, task.fault)
     return check_game(task.line) if task.compact is None else check_compact(task.compact)
 
 
-def _in_order(tasks: Iterable[_Task], jobs: int) -> Iterator[tuple[_Task, Check]]:
+def _in_order(tasks: Iterable[_Task], jobs: int) -> Iterator[tuple[_Task, StepCheck]]:
     """Every task with its outcome, in the order of the tasks."""
     if jobs == 1:
         yield from ((task, _check(task)) for task in tasks)
@@ -167,7 +167,7 @@ def _in_order(tasks: Iterable[_Task], jobs: int) -> Iterator[tuple[_Task, Check]
     # Spawned, not forked: numba's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_parent)
-    waiting: deque[tuple[_Task, Future[Check]]] = deque()
+    waiting: deque[tuple[_Task, Future[StepCheck]]] = deque()
     try:
         for task in tasks:
             waiting.append((task, pool.submit(_check, task)))

@@ -28,7 +28,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A series of points, x rising."""
 
     name: str
@@ -89,7 +89,7 @@ class _Frame:
 
 
 def line_chart(
-    lines: Sequence[Line],
+    lines: Sequence[ChartLine],
     title: str,
     x_name: str,
     *,
@@ -111,7 +111,7 @@ def line_chart(
     return _figure(title, parts, [line.name for line in lines])
 
 
-def _line(frame: _Frame, line: Line, number: int) -> list[str]:
+def _line(frame: _Frame, line: ChartLine, number: int) -> list[str]:
     parts, colour = [], f"c{number}"
     at = [(frame.x(p.x), frame.y(p.y)) for p in line.points]
     if line.band:

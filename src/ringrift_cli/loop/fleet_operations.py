@@ -18,7 +18,7 @@ from ringrift_cli.fleet.deploy import deploy
 from ringrift_cli.fleet.group import each
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import JobState
-from ringrift_cli.fleet.plan import Placed, Plan, again, need_of, place, retried, unsuitable
+from ringrift_cli.fleet.plan import JobPlan, Placed, again, need_of, place, retried, unsuitable
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Seen, ready, undrain
 from ringrift_cli.loop.fleet_context import CONNECT_S, FleetContext
@@ -57,7 +57,7 @@ def run(
     return rows, plan.refused
 
 
-def _rows(plan: Plan) -> list[Row]:
+def _rows(plan: JobPlan) -> list[Row]:
     return [
         {**asdict(placed), "job": placed.job.document(), "id": placed.identity}
         for placed in plan.placed
@@ -66,7 +66,7 @@ def _rows(plan: Plan) -> list[Row]:
 
 def _plan(
     context: FleetContext, hosts: list[Host], command: list[str], name: str, *, per_gpu: bool
-) -> Plan:
+) -> JobPlan:
     need = need_of(command)
     known, not_now = _free(context, [host for host in hosts if unsuitable(host, need) is None])
     return place(command, name, hosts, known, per_gpu=per_gpu, not_now=not_now)
@@ -86,7 +86,7 @@ def _free(
     return {name: one.jobs for name, one in seen.items() if one.facts}, not_now
 
 
-def _start(context: FleetContext, plan: Plan, rows: list[Row]) -> None:
+def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
     """Starts the jobs of a plan, all hosts at once, and enters the outcome in the rows."""
     by_host: dict[str, list[tuple[Placed, Row]]] = {}
     for placed, row in zip(plan.placed, rows, strict=True):

@@ -74,7 +74,7 @@ class RemoteTraining:
                 if ended != "lost":
                     break
                 watch.note(f"{self._host.name} went down while it trained; it goes on.")
-        except transfer.Stopped:
+        except transfer.TransferStopped:
             raise Stopped from None
         raise RemoteError(
             f"{self._host.name}: training ended as {ended}.", hint="ringrift fleet jobs --ended"
@@ -94,8 +94,8 @@ class RemoteTraining:
     def _reach(self, act: Callable[[Client], T]) -> T:
         """Does something over a link, again after one that broke; errors of the host come through.
 
-        `HostUnreachable` if it is out of reach for `SILENCE`, `transfer.Stopped` if asked to stop
-        meanwhile: what runs there goes on.
+        `HostUnreachable` if it is out of reach for `SILENCE`, `transfer.TransferStopped` if asked
+        to stop meanwhile: what runs there goes on.
         """
 
         heard = time.monotonic()
@@ -112,7 +112,7 @@ class RemoteTraining:
                     heard = time.monotonic()
                 log_event(self._session.context.state, "failed", self._host.name, error.message)
                 if self._should_stop():
-                    raise transfer.Stopped from error
+                    raise transfer.TransferStopped from error
                 if time.monotonic() - heard > SILENCE:
                     raise
             _wait(POLL, self._should_stop)

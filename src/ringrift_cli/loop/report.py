@@ -17,7 +17,7 @@ from ringrift_cli.data.shard import SearchedGame, ShardHeader, read_entry
 from ringrift_cli.errors import RecordError
 from ringrift_cli.game.position import Position
 from ringrift_cli.loop import journal as cycle_journal
-from ringrift_cli.loop.charts import Line, Point, line_chart, share_chart
+from ringrift_cli.loop.charts import ChartLine, Point, line_chart, share_chart
 from ringrift_cli.loop.cycle import BOOTSTRAP, CANDIDATE, CHAMPION, TEACHER, Folders
 from ringrift_cli.loop.status import EloPoint, elo_points
 from ringrift_cli.settings import Config
@@ -226,9 +226,11 @@ def _elo_chart(points: list[EloPoint], xs: dict[int, float], title: str, x_name:
     if not champions and not others:
         return ""
     lines = [
-        Line("champions" if champions else "", champions),
-        Line("heuristic:default", [Point(0.0, 0.0), Point(max(xs.values()), 0.0)], dashed=True),
-        Line("not promoted" if others else "", others, joined=False),
+        ChartLine("champions" if champions else "", champions),
+        ChartLine(
+            "heuristic:default", [Point(0.0, 0.0), Point(max(xs.values()), 0.0)], dashed=True
+        ),
+        ChartLine("not promoted" if others else "", others, joined=False),
     ]
     return line_chart(lines, title, x_name)
 
@@ -255,21 +257,21 @@ def _learning_charts(records: list[Record]) -> list[str]:
     charts = []
     for name in ("policy", "value"):
         lines = [
-            Line("training", curve("train_last", name)),
-            Line("validation", curve("validation_last", name)),
+            ChartLine("training", curve("train_last", name)),
+            ChartLine("validation", curve("validation_last", name)),
         ]
         title = f"{name.capitalize()} loss at the end of training, nats"
         charts.append(line_chart(lines, title, "cycle", whole_x=True))
     accuracy = [
-        Line("policy", curve("validation_last", "policy_accuracy")),
-        Line("value", curve("validation_last", "value_accuracy")),
-        Line("calibration error", curve("validation_last", "calibration")),
+        ChartLine("policy", curve("validation_last", "policy_accuracy")),
+        ChartLine("value", curve("validation_last", "value_accuracy")),
+        ChartLine("calibration error", curve("validation_last", "calibration")),
     ]
     rates = [(record["cycle"], record["selfplay"]["games_per_hour"]) for record in records]
     speed = [Point(x, rate, tip=f"cycle {x}: {rate:,.0f}") for x, rate in rates if rate is not None]
     for title, lines in (
         ("Accuracy on validation games", accuracy),
-        ("Self-play, games per hour", [Line("", speed)]),
+        ("Self-play, games per hour", [ChartLine("", speed)]),
     ):
         charts.append(line_chart(lines, title, "cycle", whole_x=True, from_zero=True))
     return charts
@@ -281,7 +283,10 @@ def _game_charts(records: list[Record]) -> list[str]:
     lengths = [(x, one["length"]) for x, one in played if one["length"]]
     mean = [Point(x, n["mean"], tip=f"cycle {x}: {n['mean']:.1f}") for x, n in lengths]
     band = [Point(x, n["p50"], n["p10"], n["p90"]) for x, n in lengths]
-    length = [Line("mean", mean), Line("8 of 10 games", band, joined=False, dashed=True, band=True)]
+    length = [
+        ChartLine("mean", mean),
+        ChartLine("8 of 10 games", band, joined=False, dashed=True, band=True),
+    ]
     reasons = sorted({name for _, one in played for name in one["reasons"]})
     ends = [(x, [one["reasons"].get(name, 0) for name in reasons]) for x, one in played]
     seats = [f"seat {seat + 1}" for seat in range(len(played[-1][1]["wins"]))]

@@ -22,7 +22,7 @@ from ringrift_cli.fleet.exchange import ATTEMPTS, Exchange, Outcome
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.pull import Pulled, missing_models, missing_shards, pull, pull_models
 from ringrift_cli.fleet.push import Bundle, Sent, push
-from ringrift_cli.fleet.transfer import Meter, ShouldStop, never
+from ringrift_cli.fleet.transfer import ShouldStop, TransferMeter, never
 from ringrift_cli.fleet.transport import WINDOW
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.protocol import Watch
@@ -72,7 +72,7 @@ class SyncSession:
     ) -> None:
         self.context, self._reporter = context, reporter
         self.runs, self.models = Path(context.config.run.folder), Path(context.config.run.models)
-        self.meter = Meter(None if limit is None else 1e6 * limit)
+        self.meter = TransferMeter(None if limit is None else 1e6 * limit)
         self.destination = Destination(self._folders, self._place, self._checker(), ENDINGS)
         self.should_stop: ShouldStop = never
         self._adopting = threading.Lock()
@@ -109,7 +109,7 @@ class SyncSession:
             host.name,
             lambda: self.open(host),
             self.context.state,
-            Meter(whole=self.meter),
+            TransferMeter(whole=self.meter),
             self.should_stop,
             attempts,
         )

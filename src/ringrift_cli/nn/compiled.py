@@ -81,7 +81,7 @@ class Places(NamedTuple):
     plane: IntArray  # [T_ACTIONS]
 
 
-class Room(NamedTuple):
+class ConvolutionMemory(NamedTuple):
     """What one thread works on. Zeros around boards are there from the start."""
 
     bytes: ByteArray  # [W, W, planes]
@@ -108,7 +108,7 @@ def evaluate_rows(
     s: Shape,
     w: Weights,
     places: Places,
-    room: Room,
+    room: ConvolutionMemory,
     rows: IntArray,
     actions: IntArray,
     offsets: LongArray,
@@ -136,7 +136,7 @@ def evaluate_rows(
 
 
 @rule()
-def show(T: IntArray, S: IntArray, s: Shape, w: Weights, room: Room, i: int) -> None:
+def show(T: IntArray, S: IntArray, s: Shape, w: Weights, room: ConvolutionMemory, i: int) -> None:
     """Writes a row as the i-th position: planes as a picture, scalars, the bias of the stem."""
     room.bytes[:] = 0
     encode_planes(T, S, room.bytes)
@@ -188,7 +188,7 @@ def pool(s: Shape, x: SingleArray, pooled: SingleArray) -> None:
 
 
 @rule()
-def trunk(s: Shape, w: Weights, room: Room, n: int) -> None:
+def trunk(s: Shape, w: Weights, room: ConvolutionMemory, n: int) -> None:
     """From the planes of n positions to room.x."""
     size = s.picture * s.picture * s.padded
     planes = (s.planes_padded, s.planes)
@@ -228,7 +228,7 @@ def convolve(
     bias: SingleArray,
     step: int,
     mask: SingleArray,
-    room: Room,
+    room: ConvolutionMemory,
     y: SingleArray,
     add: int,
 ) -> None:

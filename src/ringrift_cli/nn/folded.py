@@ -113,7 +113,7 @@ class Convolution:
         return other.add_(self(x)).relu_()
 
 
-class Board:
+class BoardShape:
     """What keeps a picture to its board: the mask, and the pooling over its cells."""
 
     def __init__(self, network: Network, like: Tensor) -> None:
@@ -139,7 +139,7 @@ class Board:
 class FoldedBlock:
     """network.Block."""
 
-    def __init__(self, block: Block, board: Board, like: Tensor) -> None:
+    def __init__(self, block: Block, board: BoardShape, like: Tensor) -> None:
         self._board = board
         self._conv1 = Convolution(*fold(block.conv1, block.norm1), like)
         self._conv2 = Convolution(*fold(block.conv2, block.norm2), like)
@@ -186,7 +186,7 @@ class Folded:
         self._most, self._device, self._dtype, self._policy = most, device, dtype, a.policy
         like = torch.empty(pass_size(most), a.channels, width, width, dtype=dtype, device=device)
         like = like.contiguous(memory_format=torch.channels_last)
-        self._board = Board(n, like)
+        self._board = BoardShape(n, like)
         weight, bias = fold(n.stem, n.stem_norm)
         self._stem = Convolution(weight * n.scales, bias, like)
         single = torch.empty(0, device=device)  # what is small is float32

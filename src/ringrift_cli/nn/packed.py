@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ringrift_cli.game.playout import LongArray, spread
 from ringrift_cli.game.topology import IntArray, board_named, tables
-from ringrift_cli.nn.compiled import Places, Room, Shape, Weights, evaluate_rows
+from ringrift_cli.nn.compiled import ConvolutionMemory, Places, Shape, Weights, evaluate_rows
 from ringrift_cli.nn.features import SingleArray, global_count, plane_count
 from ringrift_cli.nn.folded import fold
 from ringrift_cli.nn.network import Network, action_tables
@@ -54,10 +54,10 @@ class PackedNetwork:
         spread(work, len(rows), torch.get_num_threads(), smallest)
         return logits, values
 
-    def _room(self) -> Room:
+    def _room(self) -> ConvolutionMemory:
         if not hasattr(self._own, "room"):
             self._own.room = new_room(self._shape)
-        room: Room = self._own.room
+        room: ConvolutionMemory = self._own.room
         return room
 
 
@@ -185,8 +185,8 @@ def places_of(network: Network, s: Shape) -> Places:
     return Places(place(found.here), place(found.there), found.plane.astype(np.int32))
 
 
-def new_room(s: Shape) -> Room:
-    """Room of zeros: the zeros around boards are never written to."""
+def new_room(s: Shape) -> ConvolutionMemory:
+    """ConvolutionMemory of zeros: the zeros around boards are never written to."""
     n, picture = s.together, s.picture * s.picture
     tiles = rounded(n * s.side * s.side, ROWS)
     widest = max(s.planes_padded, s.padded)
@@ -194,7 +194,7 @@ def new_room(s: Shape) -> Room:
     def zeros(*shape: int) -> SingleArray:
         return np.zeros(shape, np.float32)
 
-    return Room(
+    return ConvolutionMemory(
         bytes=np.zeros((s.width, s.width, s.planes), np.uint8),
         scalars=zeros(n, s.scalars),
         planes=zeros(n * picture * s.planes_padded),

@@ -1,7 +1,7 @@
 """Profiles: the fastest settings measured on a device, which self-play and training use.
 
     <folder>/intel-r-xeon-r-processor-2-cores.json
-        {"format": 1, "device": "Intel(R) Xeon(R) Processor, 2 cores", "entries": [Entry, …]}
+        {"format": 1, "device": "Intel(R) Xeon(R) Processor, 2 cores", "entries": [ProfileEntry, …]}
 
 The folder is $RINGRIFT_PROFILES, else $XDG_CONFIG_HOME/ringrift/machines, else
 ~/.config/ringrift/machines. `ringrift bench … --discover` writes an entry for each kind of work,
@@ -40,7 +40,7 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 class Key:
     """What a setting is for."""
 
-    kind: str  # as Entry.kind
+    kind: str  # as ProfileEntry.kind
     board: str
     players: int
     network: str  # size; blocks x channels of one that has no name; or NO_NETWORK
@@ -50,7 +50,7 @@ class Key:
         return f"{self.kind} on {self.board} with {self.players} players{network}"
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProfileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A setting, its measurement, and the versions that made it."""
 
     kind: Annotated[str, msgspec.Meta(pattern="^(engine|search|selfplay|train)$")]
@@ -81,9 +81,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.asdict(self)
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _ProfilesFile(msgspec.Struct, forbid_unknown_fields=True):
     device: Text
-    entries: list[Entry]
+    entries: list[ProfileEntry]
     format: Literal[1] = FORMAT
 
 
@@ -91,7 +91,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 class ProfileLookup:
     """The entry of a key, or in `text` the reason why none is used."""
 
-    entry: Entry | None
+    entry: ProfileEntry | None
     text: str
     refused: bool = False  # there is one, but not for this device or version
 
@@ -170,19 +170,19 @@ def find(device: str, key: Key) -> ProfileLookup:
     return ProfileLookup(None, text, refused=True)
 
 
-def save(device: str, entry: Entry) -> Path:
+def save(device: str, entry: ProfileEntry) -> Path:
     """Adds an entry to a device's profile in place of that of the same key; returns the file.
 
     Errors as `known`.
     """
     kept = [one for one in known(device) if one.key != entry.key]
-    document = msgspec.json.encode(_File(device, [*kept, entry]))
+    document = msgspec.json.encode(_ProfilesFile(device, [*kept, entry]))
     path = path_of(device)
     write_whole(path, msgspec.json.format(document, indent=1) + b"\n")
     return path
 
 
-def known(device: str) -> list[Entry]:
+def known(device: str) -> list[ProfileEntry]:
     """All entries of a device; `RecordError` if its file is damaged, or another device's."""
     path = path_of(device)
     file = _read(path)
@@ -195,10 +195,10 @@ def known(device: str) -> list[Entry]:
     return file.entries
 
 
-def _read(path: Path) -> _File | None:
+def _read(path: Path) -> _ProfilesFile | None:
     """The profile in a file, if there is one; `RecordError` names the file and the wrong field."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
+        return msgspec.json.decode(path.read_bytes(), type=_ProfilesFile)
     except FileNotFoundError:
         return None
     except OSError as error:

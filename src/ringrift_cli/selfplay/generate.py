@@ -25,7 +25,7 @@ from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.processes import SOON, ProcessGroup
 from ringrift_cli.runtime.profiles import Choice, Key, OnChoice, find, ignore_choice, network_named
 from ringrift_cli.selfplay.actor import Counts
-from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Shared, Told, work
+from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, WorkerSetup, work
 from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import read_manifest
@@ -261,7 +261,7 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
                 entropy = [setting.seed, setting.generation, salt, number]
                 seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
                 receiving, sending = context.Pipe(duplex=False)
-                shared = Shared(team.tickets, team.limit, team.stop, sending, os.getpid())
+                shared = WorkerSetup(team.tickets, team.limit, team.stop, sending, os.getpid())
                 name = f"ringrift-selfplay-{number}"
                 group.start(work, setting, folder, device, seed, shared, name=name)
                 sending.close()

@@ -80,7 +80,7 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class Shared:
+class WorkerSetup:
     """What a process of self-play shares with the others, and with the one that started it."""
 
     tickets: Synchronized[int]  # games that were begun
@@ -103,7 +103,7 @@ class _Playing:
     told_seconds: float = 0.0
 
 
-class Line:
+class WorkerMessage:
     """One line of games in a process: an actor, and those before it whose last games go on."""
 
     def __init__(self, worker: Worker, share: int) -> None:
@@ -203,7 +203,7 @@ class Worker:
     """What the lines of games of a process share."""
 
     def __init__(
-        self, setting: GenerateSetting, folder: Path, device: str, seed: int, shared: Shared
+        self, setting: GenerateSetting, folder: Path, device: str, seed: int, shared: WorkerSetup
     ) -> None:
         self.setting, self.folder, self.device, self.seed = setting, folder, device, seed
         self._shared = shared
@@ -247,7 +247,7 @@ class Worker:
 
         def play() -> None:
             try:
-                Line(self, share).run()
+                WorkerMessage(self, share).run()
             except BaseException:
                 self._shared.stop.set()
                 raise
@@ -259,7 +259,9 @@ class Worker:
                 other.result()  # a line that failed fails the process, whatever the reason
 
 
-def work(setting: GenerateSetting, folder: Path, device: str, seed: int, shared: Shared) -> None:
+def work(
+    setting: GenerateSetting, folder: Path, device: str, seed: int, shared: WorkerSetup
+) -> None:
     """The main function of the process, which the process that started it stops, no signal."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they may go to all processes of a group
         signal.signal(number, signal.SIG_IGN)

@@ -25,7 +25,14 @@ import numpy as np
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.stats.elo import NORMAL, Z95
-from ringrift_cli.stats.first_place import BoolArray, FloatArray, Table, chances, maximum, reachable
+from ringrift_cli.stats.first_place import (
+    BoolArray,
+    FloatArray,
+    OutcomeTable,
+    chances,
+    maximum,
+    reachable,
+)
 
 ELO = 400 / math.log(10)  # Elo points in a unit of θ
 UNLIKELY = math.log(20)  # see `_least_difference`
@@ -156,7 +163,7 @@ def fit(
     return Fit(ratings, _goodness(whole.among(linked), worth[linked]))
 
 
-def _table(games: Iterable[GameResult], players: int) -> Table:
+def _table(games: Iterable[GameResult], players: int) -> OutcomeTable:
     results = list(games)
     blocks: dict[Hashable, int] = {}
     for game in results:
@@ -180,7 +187,7 @@ def _table(games: Iterable[GameResult], players: int) -> Table:
     width = max((len(game.seats) for game in results), default=2)
     empty = (players,) * width
     rows = [(game.seats + empty)[:width] for game in results]
-    return Table(
+    return OutcomeTable(
         np.array(rows, np.int64).reshape(-1, width),
         np.array([game.seats[game.winner] for game in results], np.int64),
         np.array([game.count for game in results], np.float64),
@@ -189,7 +196,7 @@ def _table(games: Iterable[GameResult], players: int) -> Table:
     )
 
 
-def _tallies(table: Table) -> list[tuple[int, int]]:
+def _tallies(table: OutcomeTable) -> list[tuple[int, int]]:
     """Games and wins of each player; a player in several seats of a game plays it once."""
     present = np.zeros((len(table.seats), table.size + 1), np.bool_)
     np.put_along_axis(present, table.seats, True, 1)
@@ -198,7 +205,7 @@ def _tallies(table: Table) -> list[tuple[int, int]]:
     return [(int(g), int(w)) for g, w in zip(games, wins, strict=True)]
 
 
-def _worths(table: Table, mutual: BoolArray) -> FloatArray:
+def _worths(table: OutcomeTable, mutual: BoolArray) -> FloatArray:
     """θ [N] of greatest likelihood within each component of mutually linked players."""
     worth = np.zeros(table.size)
     for player in range(table.size):
@@ -210,7 +217,7 @@ def _worths(table: Table, mutual: BoolArray) -> FloatArray:
 
 
 def _least_difference(
-    table: Table,
+    table: OutcomeTable,
     mutual: BoolArray,
     reach: BoolArray,
     worth: FloatArray,
@@ -259,7 +266,9 @@ def _least_difference(
     return difference
 
 
-def _errors(table: Table, worth: FloatArray, free: BoolArray) -> tuple[FloatArray, BoolArray]:
+def _errors(
+    table: OutcomeTable, worth: FloatArray, free: BoolArray
+) -> tuple[FloatArray, BoolArray]:
     """1.96 standard errors of each rating [N], in Elo, and which of them count blocks.
 
     From the observed information, as if all games were independent. Those of a block are not: where
@@ -291,7 +300,7 @@ def _errors(table: Table, worth: FloatArray, free: BoolArray) -> tuple[FloatArra
 
 
 def _spread_of_blocks(
-    table: Table, worth: FloatArray, covariance: FloatArray
+    table: OutcomeTable, worth: FloatArray, covariance: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Σ over blocks of the squared influence on each θ [N], and of its squared expectation [N]."""
     order = np.argsort(table.block, kind="stable")
@@ -315,7 +324,7 @@ def _spread_of_blocks(
     return squares, concentration
 
 
-def _goodness(table: Table, worth: FloatArray) -> Goodness:
+def _goodness(table: OutcomeTable, worth: FloatArray) -> Goodness:
     pairings, place = np.unique(np.sort(table.seats, axis=1), axis=0, return_inverse=True)
     games = np.bincount(place.ravel(), table.count, len(pairings))
     wins = np.zeros((len(pairings), table.size + 1))

@@ -26,7 +26,7 @@ LONGEST = 5.0  # step: beyond, a quadratic says nothing of the likelihood
 
 
 @dataclass(frozen=True)
-class Table:
+class OutcomeTable:
     """Results of games among players 0 to `size` - 1; the number `size` marks an empty seat."""
 
     seats: IntArray  # [R, S]
@@ -35,7 +35,7 @@ class Table:
     block: IntArray  # [R] games with the same number depend on each other; -1 for independent ones
     size: int
 
-    def among(self, members: IntArray) -> Table:
+    def among(self, members: IntArray) -> OutcomeTable:
         """What tells the `members` apart if all others are infinitely better or worse.
 
         Games that another player won say nothing of them; in those that a member won, the others
@@ -44,7 +44,7 @@ class Table:
         number = np.full(self.size + 1, len(members))
         number[members] = np.arange(len(members))
         rows = number[self.winner] < len(members)
-        return Table(
+        return OutcomeTable(
             number[self.seats[rows]],
             number[self.winner[rows]],
             self.count[rows],
@@ -52,12 +52,12 @@ class Table:
             len(members),
         )
 
-    def without_blocks(self) -> Table:
+    def without_blocks(self) -> OutcomeTable:
         """The same games in as few rows as possible, in no order of seats."""
         keys = np.column_stack([np.sort(self.seats, axis=1), self.winner])
         rows, place = np.unique(keys, axis=0, return_inverse=True)
         count = np.bincount(place.ravel(), self.count, len(rows)).astype(np.float64)
-        return Table(rows[:, :-1], rows[:, -1], count, np.full(len(rows), -1), self.size)
+        return OutcomeTable(rows[:, :-1], rows[:, -1], count, np.full(len(rows), -1), self.size)
 
     def beats(self) -> BoolArray:
         """[size, size] whether the first has won a game in which the second took part."""
@@ -98,7 +98,7 @@ def chances(seats: IntArray, worth: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
-def maximum(table: Table, start: FloatArray, free: IntArray) -> FloatArray:
+def maximum(table: OutcomeTable, start: FloatArray, free: IntArray) -> FloatArray:
     """θ [size] of greatest likelihood, the players `free` moved and the others as in `start`.
 
     Newton's method with a line search. The likelihood is concave, and the caller sees to it that

@@ -38,7 +38,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What a run would train on."""
 
     window: Window
@@ -59,7 +59,7 @@ class Plan:
         }
 
 
-def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None) -> Plan:
+def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None) -> TrainingPlan:
     """Chooses and reads the window, and says how many steps it is worth.
 
     `RecordError` if there is nothing, or nothing new, to train on, or if the data are stale
@@ -86,7 +86,7 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
                 hint="ringrift selfplay for more games, or --steps N",
             )
         steps = max(1, round(new * setting.train.samples_per_position / setting.train.batch))
-    return Plan(window, shards, sum(counts), new, steps, sorted(known | set(window.hashes)))
+    return TrainingPlan(window, shards, sum(counts), new, steps, sorted(known | set(window.hashes)))
 
 
 def next_generation(sources: Sources) -> int | None:
@@ -116,7 +116,9 @@ def result_of(run: State) -> dict[str, Any]:
     return next(model for model in run.models if model["identity"] == run.summary["identity"])
 
 
-def new_learner(setting: TrainSetting, sources: Sources, planned: Plan) -> tuple[Learner, State]:
+def new_learner(
+    setting: TrainSetting, sources: Sources, planned: TrainingPlan
+) -> tuple[Learner, State]:
     """A learner with the weights and moments to begin with, and the state of the new run.
 
     Weights come from `init`, else from the run before, else from the seed. The moments are those

@@ -44,10 +44,10 @@ from ringrift_cli.train.log import Log
 from ringrift_cli.train.loss import PARTS, validate
 from ringrift_cli.train.machine import advised, computing_in
 from ringrift_cli.train.settings import TrainSetting
-from ringrift_cli.train.start import Plan, Sources, plan
+from ringrift_cli.train.start import Sources, TrainingPlan, plan
 from ringrift_cli.train.state import State
 
-__all__ = ["Plan", "Sources", "TrainSetting", "TrainSummary", "plan", "train"]
+__all__ = ["Sources", "TrainSetting", "TrainSummary", "TrainingPlan", "plan", "train"]
 
 MODELS = "models"
 OF_STATE = ("window", "shards", "positions", "new_positions", "parents")  # in the summary

@@ -42,18 +42,18 @@ ACTIONS_PER_CELL = 3
 
 
 @dataclass(frozen=True)
-class Room:
+class TreeMemory:
     """Size of a tree."""
 
     nodes: int
     edges: int
 
 
-def room_for(T: IntArray, simulations: int) -> Room:
+def room_for(T: IntArray, simulations: int) -> TreeMemory:
     """Room for searches of so many simulations; enough for any one position."""
     at_a_node = ACTIONS_PER_CELL * int(T[L.T_CELLS])
     edges = max(EDGES * (simulations + 1) * at_a_node, 2 * int(T[L.T_MAX_LEGAL]))
-    return Room(NODES * (simulations + 1), edges)
+    return TreeMemory(NODES * (simulations + 1), edges)
 
 
 class Memory(NamedTuple):
@@ -79,7 +79,7 @@ class Memory(NamedTuple):
     numbers: Any  # [G, M] room for tree.keep_subtree
 
 
-def allocate(T: IntArray, games: int, room: Room, considered: int, device: Device) -> Memory:
+def allocate(T: IntArray, games: int, room: TreeMemory, considered: int, device: Device) -> Memory:
     """The memory of `games` games, all zeros; torch.OutOfMemoryError if there is too little."""
     row, most = int(T[L.T_ROW_SIZE]), int(T[L.T_MAX_LEGAL])
     sample = empty_trees(1, room.nodes, room.edges, int(T[L.T_PLAYERS]))
@@ -122,7 +122,7 @@ def views(memory: Memory, device: Device) -> Memory:
     return Memory(trees, Plans(**plans), **rest)
 
 
-def bytes_needed(T: IntArray, games: int, room: Room, considered: int = 16) -> int:
+def bytes_needed(T: IntArray, games: int, room: TreeMemory, considered: int = 16) -> int:
     """Bytes of `allocate`, and of the logits of a network (nn/cuda/evaluator.py)."""
     players, most = int(T[L.T_PLAYERS]), int(T[L.T_MAX_LEGAL])
     nodes = room.nodes * (6 * 4 + 4 * players)
