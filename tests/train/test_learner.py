@@ -85,21 +85,6 @@ def test_the_average_is_of_all_weights(batches: list[Batch]) -> None:
     assert any((expected[k] != mine.network.state_dict()[k]).any() for k in names)
 
 
-def test_norms_of_the_average_are_those_of_its_own_activations(batches: list[Batch]) -> None:
-    mine = learner()
-    for batch in batches:
-        mine.step(batch, 0.05)
-    weights = {k: v.clone() for k, v in mine.average.state_dict().items() if "running" not in k}
-    mine.refit_norms(batches)
-    assert not mine.average.training
-    stem = mine.average.stem
-    pictures = [b.planes.permute(0, 3, 1, 2).float() * mine.average.scales for b in batches]
-    means = torch.stack([stem(picture).mean((0, 2, 3)) for picture in pictures]).mean(0)
-    found = mine.average.state_dict()
-    torch.testing.assert_close(found["stem_norm.running_mean"], means, rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(found[name], w) for name, w in weights.items() if "tracked" not in name)
-
-
 def test_float16_goes_on_while_every_step_was_skipped(batches: list[Batch]) -> None:
     """The loss scaling skips steps until it has found its scale; there are no moments before."""
     mine, other = learner(), learner()

@@ -340,24 +340,6 @@ def test_weights_that_are_no_numbers_replace_no_state(
     train_state.read_tensors(out)
 
 
-def test_a_model_has_norms_that_fit_its_weights(
-    tmp_path: Path, data: Sources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-    real = Learner.refit_norms
-
-    def refit(self: Learner, batches: Any) -> None:
-        some = list(batches)
-        seen.append(len(some))
-        real(self, some)
-
-    monkeypatch.setattr(stage, "NORM_BATCHES", 3)
-    monkeypatch.setattr(Learner, "refit_norms", refit)
-    summary = train(changed(SMALL, steps=6, validate_every=2), data, tmp_path / "out")
-    assert seen == [2, 3, 3]
-    assert int(weights(summary)["stem_norm.num_batches_tracked"]) == 3
-
-
 class Killed(BaseException):
     """The process is gone: nothing else is written."""
 

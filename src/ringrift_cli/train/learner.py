@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -131,23 +130,6 @@ class Learner:
                 kept.lerp_(mine, 1 - decay)
             else:
                 kept.copy_(mine)
-
-    @torch.no_grad()
-    def refit_norms(self, batches: Iterable[Batch]) -> None:
-        """Recomputes the statistics of the average's batch norms, as means over these batches.
-
-        Averages of the statistics of other weights do not fit the averaged weights (Izmailov et
-        al. 2018, arXiv:1803.05407, section 3.2).
-        """
-        norms = [m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # all batches count alike
-            norm.train()
-        for batch in batches:
-            there = batch.to(self.device)
-            self.average.trunk(there.planes, there.scalars)
-        self.average.eval()
 
     # ---- what a state holds ---------------------------------------------------------------------
 

@@ -52,7 +52,6 @@ __all__ = ["Sources", "TrainSetting", "TrainSummary", "TrainingPlan", "plan", "t
 MODELS = "models"
 OF_STATE = ("window", "shards", "positions", "new_positions", "parents")  # in the summary
 LOG_EVERY = 25  # steps
-NORM_BATCHES = 24  # that the statistics of the averaged network's batch norms come from
 
 Tell = Callable[[int, int, dict[str, float]], None]
 
@@ -202,7 +201,6 @@ class _Run:
                 self._learn(batch, rate)
                 if state.step % setting.train.validate_every == 0 or self._is_done():
                     numbers = self._measure(rate)
-                    self._refit_norms(make, threads)
                     log.add(state.step, numbers, self._validate())
                     self._keep_model()
                 elif state.step % LOG_EVERY == 0:
@@ -222,12 +220,6 @@ class _Run:
         self._sums = found if self._sums is None else self._sums + found
         self._state.step += 1
         self._summed += 1
-
-    def _refit_norms(self, make: Callable[[int], Batch], threads: int) -> None:
-        """Fits the averaged network's batch norms to its weights, on the latest batches."""
-        step = self._state.step
-        with closing(ahead(make, max(0, step - NORM_BATCHES), step, threads)) as batches:
-            self._learner.refit_norms(batches)
 
     @property
     def _early(self) -> bool:
