@@ -83,7 +83,7 @@ def test_self_play_uses_what_was_discovered(
     assert run.code == 0
     assert f"4 games at once in a process: profile of {DEVICE} from 20" in run.err
     run = ringrift(*line, "--out", tmp_path / "games", "--concurrent", 3, "-v")
-    assert "3 games at once in a process, as asked for." in run.err
+    assert "3 games at once in a process, as requested." in run.err
     assert "2 games of this setting were there already" in run.out
 
 
@@ -146,7 +146,7 @@ def test_of_training_threads_and_precision_are_saved(
 ) -> None:
     run = ringrift("bench", "train", *TINY, "--discover", "--rounds", 1)
     assert run.code == 0
-    assert "Saved: 1 thread, float32 (the batch stays what train.batch says)" in run.out
+    assert "Saved: 1 thread, float32 (the batch remains train.batch)" in run.out
     saved = find(DEVICE, TRAINING.key).entry
     assert saved is not None
     assert (saved.batch, saved.threads, saved.precision) == (256, 1, "float32")
@@ -219,7 +219,7 @@ def test_nothing_to_validate(ringrift: Ringrift, faked: list[object]) -> None:
     line = ("bench", "selfplay", *TINY, "--validate")
     run = ringrift(*line)
     assert run.code == 2
-    assert f"There is nothing to validate: no profile of {DEVICE}." in run.err
+    assert f"No profile to validate: no profile of {DEVICE}." in run.err
     assert "ringrift bench selfplay --discover" in run.err
     save(DEVICE, entry(ringrift="0.0.9"))
     run = ringrift(*line)
@@ -244,15 +244,15 @@ def test_a_damaged_profile_is_told_before_anything_is_measured(
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("search --discover --validate", "--discover and --validate exclude each other"),
-        ("train --batch 8 --discover", "--batch and --discover exclude each other"),
+        ("search --discover --validate", "--discover and --validate: expected only one"),
+        ("train --batch 8 --discover", "--batch and --discover: expected only one"),
         ("engine --memory 3", "--memory is for --discover"),
         ("search --plot x.png --batch 3", "--plot is for --discover"),
         ("engine --discover --plot x.pdf", "expected a name that ends in .png or .svg"),
         ("selfplay --tolerance 0.1", "--tolerance is for --validate"),
         ("selfplay --validate --tolerance 1", "expected a share below 1"),
         ("engine --discover --memory 0", "expected gigabytes above 0"),
-        ("engine --all --discover", "--all is for cores alone"),
+        ("engine --all --discover", "--all is for the CPU only"),
         ("engine --rounds 3", "--rounds is for --batch, --discover and --validate"),
         ("search --batch 0", "'0' is not a whole number of 1 or more"),
         ("train --size giant --gpus none", "network.size is 'giant', expected one of tiny"),

@@ -258,7 +258,7 @@ def test_a_finished_run_goes_on_with_more_generations(
     run = ringrift(*line, "--generations", 2, "--resume")
     assert json.loads(run.out)["generations"] == 2
     folder = Path("runs") / "cmaes" / "square8-2p"  # where runs go unless --out says otherwise
-    assert f"Going on behind generation 1 in {folder}." in run.err
+    assert f"Continuing after generation 1 in {folder}." in run.err
     assert names(folder) == FILES
 
 

@@ -49,7 +49,7 @@ def test_a_file_is_not_overwritten(ringrift: Ringrift) -> None:
     run = ringrift("init")
     assert (run.code, run.out) == (2, "")
     assert run.err == (
-        "ringrift: ringrift.yaml is there already, 1 line.\n  try: --yes to replace it\n"
+        "ringrift: ringrift.yaml already exists, 1 line.\n  try: --yes to replace it\n"
     )
     assert path.read_text() == "mine\n"
     assert ringrift("init", "--yes").code == 0

@@ -389,8 +389,8 @@ def test_refusals_name_what_stands_there() -> None:
     ("options", "said", "code"),
     [
         (["--seat", "3"], "there are only 2 players", 2),
-        (["--seat", "0"], "is no seat from 1 to 4", 2),
-        (["--seat", "1,1"], "is no seat from 1 to 4", 2),
+        (["--seat", "0"], "expected a seat from 1 to 4", 2),
+        (["--seat", "1,1"], "expected a seat from 1 to 4", 2),
         (["--seat", "1,2", "--level", "3"], "none for --level or --opponent", 2),
         (["--seat", "1,2", "--opponent", "random"], "none for --level or --opponent", 2),
         (["--level", "3", "--opponent", "random"], "give one of them", 2),

@@ -155,7 +155,7 @@ def test_a_stopped_run_says_how_to_go_on(
     assert (document["stopped"], document["checkpoint"]) == (True, None)
     step = document["steps"]
     assert step == train_state.read_state(out).step
-    assert f"Stopped at step {step}: the same command with --resume goes on there." in err
+    assert f"Stopped at step {step}; repeat the command with --resume to continue." in err
     for more, told in (
         (("--steps", 1000000), f"{out} holds a run at step {step} of 1000000 already."),
         (("--steps", 7, "--resume"), "was begun with 1000000 as steps, not 7"),

@@ -157,7 +157,7 @@ def chosen(devices: tuple[str, ...], asked: int | None, key: Key | None) -> tupl
 
 def test_games_at_once() -> None:
     cpu, key = ("cpu", "cpu"), ENTRY.key
-    assert chosen(cpu, 7, key) == (7, Choice("7 games at once in a process, as asked for."))
+    assert chosen(cpu, 7, key) == (7, Choice("7 games at once in a process, as requested."))
     games, choice = chosen(cpu, 0, key)
     assert (games, choice.refused) == (128, False)
     assert choice.text == f"128 games at once in a process, the default: no profile of {DEVICE}."

@@ -38,7 +38,9 @@ class Gpu:
 
 
 def plant(evaluator: Any, device: str, games: int, notes: list[str]) -> tuple[int, float]:
-    forest, clock = forests.planted("hex8", 2, SelfPlay(), evaluator, games, device, notes.append)
+    forest, clock = forests.new_forest(
+        "hex8", 2, SelfPlay(), evaluator, games, device, notes.append
+    )
     return len(forest), clock()
 
 

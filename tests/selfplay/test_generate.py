@@ -224,11 +224,11 @@ def test_a_new_champion_plays_the_next_games(
 ) -> None:
     newer = save(tmp_path / "new", network("hex8", 2, seed=5), {"generation": 8})
     following = replace(setting, follow=tmp_path / "models", devices=("cpu",), generation=7)
-    monkeypatch.setattr(generate_worker, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(generate_worker, "REGISTRY_INTERVAL", 0.0)
     champion = Registry(tmp_path / "models").add("hex8-2p", newer)
     monkeypatch.setattr(Registry, "champion", lambda _self, _pool: champion)
     bench = _Bench(following, tmp_path / "games", iter(range(12)))
-    line = generate_worker.WorkerMessage(bench, 4)  # type: ignore[arg-type]
+    line = generate_worker.WorkerThread(bench, 4)  # type: ignore[arg-type]
     line.run()
     assert len(line._actors) == 1  # noqa: SLF001 the trees of those before are gone
     made = [entry.made for entry in read_manifest(tmp_path / "games")]
@@ -244,11 +244,11 @@ def test_a_line_that_fails_fails_its_process(
 ) -> None:
     """Whatever the reason, and in whatever thread: its games would be missing."""
 
-    def run(_line: generate_worker.WorkerMessage) -> None:
+    def run(_line: generate_worker.WorkerThread) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise MemoryError
 
-    monkeypatch.setattr(generate_worker.WorkerMessage, "run", run)
+    monkeypatch.setattr(generate_worker.WorkerThread, "run", run)
     context = multiprocessing.get_context("spawn")
     tickets, limit = context.Value("q", 0), context.RawValue("q", 9)
     stop = generate_worker.Flag(context)
@@ -277,7 +277,7 @@ class _Bench:
     def next_number(self) -> int | None:
         return next(self._tickets, None)
 
-    def tell(self, told: object) -> None:
+    def report(self, report: object) -> None:
         pass
 
     def evaluator(self, path: Path) -> object:
@@ -314,14 +314,14 @@ def test_a_line_with_too_little_memory_plays_fewer_games_and_tells(
 
     monkeypatch.setattr(forests, "on_gpu", grown)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    told: list[generate_worker.Told] = []
+    reports: list[generate_worker.WorkerReport] = []
     bench = _Bench(setting, tmp_path / "games", iter(range(6)))
     bench.device = "cuda:0"
-    monkeypatch.setattr(bench, "tell", told.append)
-    generate_worker.WorkerMessage(bench, 8).run()  # type: ignore[arg-type]
+    monkeypatch.setattr(bench, "report", reports.append)
+    generate_worker.WorkerThread(bench, 8).run()  # type: ignore[arg-type]
     assert games_in(tmp_path / "games") == 6
     summary = Generated()
-    for one in told:
+    for one in reports:
         _add(summary, one)
     assert [note.split(":")[1] for note in summary.notes] == [
         "0 is out of memory with 8 games at once in a line",

@@ -245,7 +245,7 @@ def test_a_probability_of_no_legal_action_is_refused(tmp_path: Path) -> None:
     choices[0] = 7629
     bad = replace(data, columns=replace(data.columns, choices=choices))
     make_batch(bad, np.array([1, 2]), 0.25, None)
-    with pytest.raises(RecordError, match="A probability is said of action 7629, which is not"):
+    with pytest.raises(RecordError, match="The policy target names action 7629, which is not"):
         make_batch(bad, np.array([0, 1]), 0.25, None)
 
 

@@ -66,7 +66,7 @@ def test_what_a_profile_advises(monkeypatch: pytest.MonkeyPatch) -> None:
     save(DEVICE, TRAINING)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert advised(SETTING, TINY).threads is None
-    assert advised(changed(SETTING, precision="float32"), TINY).text == "as asked for"
+    assert advised(changed(SETTING, precision="float32"), TINY).text == "as requested"
 
 
 def test_threads_are_fewer_but_never_more_and_only_for_a_while() -> None:

@@ -181,7 +181,7 @@ def test_what_a_run_leaves(tmp_path: Path, data: Sources) -> None:
         changed(SMALL, generation=7),
         data,
         out,
-        tell=lambda step, steps, _: told.append((step, steps)),
+        on_step=lambda step, steps, _: told.append((step, steps)),
     )
     assert told == [(step, 8) for step in range(1, 9)]
     entries = read_manifest(data.data)
@@ -301,7 +301,7 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(tmp_path: Path, data: Sourc
         nonlocal done
         done = step
 
-    part = train(setting, data, out, tell=count, should_stop=lambda: done == 20)
+    part = train(setting, data, out, on_step=count, should_stop=lambda: done == 20)
     assert (part.steps, part.stopped, part.checkpoint) == (20, True, None)
     rest = train(setting, data, out, resume=True)
     assert (rest.steps, rest.stopped) == (40, False)
@@ -323,7 +323,7 @@ def test_weights_that_are_no_numbers_replace_no_state(
         nonlocal done
         done = step
 
-    train(SMALL, data, out, tell=count, should_stop=lambda: done == 1)
+    train(SMALL, data, out, on_step=count, should_stop=lambda: done == 1)
     before = (out / "state.json").read_bytes()
     real = Learner.step
 
@@ -397,7 +397,7 @@ def test_kill_9(tmp_path: Path, data: Sources) -> None:
     setting = changed(SMALL, steps=10**6, checkpoint_minutes=0.0, patience=0)
     steps: list[int] = []
     part = train(
-        setting, data, out, resume=True, tell=lambda step, *_: steps.append(step),
+        setting, data, out, resume=True, on_step=lambda step, *_: steps.append(step),
         should_stop=lambda: len(steps) == 3,
     )  # fmt: skip
     assert steps == [before + 1, before + 2, before + 3]
@@ -529,7 +529,7 @@ def test_a_state_between_two_rows_leaves_the_speed_right(
     told: list[float] = []
     train(
         setting, data, tmp_path / "out",
-        tell=lambda _step, _steps, known: told.append(known.get("samples_per_second", 0.0)),
+        on_step=lambda _step, _steps, known: told.append(known.get("samples_per_second", 0.0)),
     )  # fmt: skip
     assert told[:5] == [0.0] * 5
     states = 2  # after the first and the fourth step

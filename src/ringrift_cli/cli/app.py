@@ -1,4 +1,4 @@
-"""The command `ringrift`: its commands, and the sentence and exit code of every known failure.
+"""Command-line entry point: commands, and the message and exit code of every known failure.
 
 Exit codes: 0 done, 1 failed for a known cause, 2 wrong usage, 3 done with an alarm (cycle), 130 on
 Ctrl-C, 143 on SIGTERM.
@@ -101,7 +101,7 @@ def ringrift(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line, without the program's name; returns the exit code."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        # Waiting OpenMP threads of torch spin for long, which starves training beside other work.
+        # torch's idle OpenMP threads spin for long, which starves other work on the machine.
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -129,7 +129,7 @@ def _run(args: list[str]) -> int:
         if out.as_json:
             out.result({"error": failure.sentence, "hint": failure.hint})
         return failure.code
-    if code in (INTERRUPTED, TERMINATED):  # the command has stopped in order and printed the rest
+    if code in (INTERRUPTED, TERMINATED):  # the command has already reported it
         Output().error("Interrupted." if code == INTERRUPTED else "Terminated.")
     return code if isinstance(code, int) else 0
 
@@ -165,7 +165,7 @@ def _usage(error: typer.TyperException) -> Failure:
     return Failure(error.exit_code, " ".join(sentence.split()), f"{path} --help")
 
 
-# The first entry that fits describes an error. Other exceptions are bugs and keep their traceback.
+# The first matching entry applies. Other exceptions are bugs and keep their traceback.
 FAILURES: dict[type[BaseException], Callable[[Any], Failure | None]] = {
     HostUnreachable: lambda e: Failure(e.exit_code, e.message, e.hint or "ringrift fleet status"),
     RingriftError: lambda e: Failure(e.exit_code, e.message, e.hint),

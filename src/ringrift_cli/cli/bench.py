@@ -1,4 +1,4 @@
-"""`ringrift bench`: the speed of this machine, and its best settings."""
+"""`ringrift bench`: benchmarks, and performance profiles of this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ringrift_cli.bench.discover import Discovery, Rung
     from ringrift_cli.bench.measure import BenchSetting, BenchSubject, Measure, MeasureTime
 
-SECONDS, SELF_PLAY_SECONDS = 5, 4  # per configuration; of a round with the evaluator alone
+SECONDS, SELF_PLAY_SECONDS = 5, 4  # per configuration; per round of self-play
 ROUND, ROUNDS, ROUNDS_TO_VALIDATE = 2, 3, 5
 TOLERANCE = 0.15
 SHORT_NAMES = {"free_simulations": "free sims", "free_decisions": "free decisions"}
@@ -51,7 +51,7 @@ BatchOption = Annotated[
         parser=whole_number(1),
         metavar="N",
         help="Concurrent games (of self-play in each process), or positions per training step.",
-        show_default="the setting that the work itself would use",
+        show_default="the value used in production",
     ),
 ]
 SecondsOption = Annotated[
@@ -75,7 +75,7 @@ RoundsOption = Annotated[
     ),
 ]
 DiscoverOption = Annotated[
-    bool, typer.Option("--discover", help="Measure a ladder of settings, and save the best one.")
+    bool, typer.Option("--discover", help="Measure a range of settings and save the best one.")
 ]
 MemoryOption = Annotated[
     float | None,
@@ -95,7 +95,7 @@ ToleranceOption = Annotated[
     typer.Option(
         "--tolerance",
         metavar="SHARE",
-        help="Share by which --validate lets it be slower.",
+        help="Slowdown tolerated by --validate, as a share.",
         show_default=f"{TOLERANCE:g}",
     ),
 ]
@@ -105,7 +105,7 @@ PlotOption = Annotated[
         "--plot",
         parser=file_path,
         metavar="FILE",
-        help="Picture of the ladder of --discover: .png or .svg.",
+        help="Plot of the settings measured by --discover: .png or .svg.",
     ),
 ]
 
@@ -114,7 +114,7 @@ app = typer.Typer(name="bench", rich_markup_mode=None)
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """The options of how to measure; `UsageError` if they contradict each other."""
+    """Measurement options; `UsageError` for contradictory ones."""
 
     batch: BatchOption = None
     seconds: SecondsOption = None
@@ -133,7 +133,7 @@ class MeasureOptions:
         }
         chosen = [name for name, wanted in modes.items() if wanted]
         if len(chosen) > 1:
-            raise UsageError(f"{' and '.join(chosen)} exclude each other: expected one of them.")
+            raise UsageError(f"{' and '.join(chosen)}: expected only one of them.")
         if not self.discover and (self.memory is not None or self.plot is not None):
             option = "--memory" if self.memory is not None else "--plot"
             raise UsageError(f"{option} is for --discover.", hint="--discover")
@@ -147,11 +147,11 @@ class MeasureOptions:
 
     @property
     def of_a_profile(self) -> bool:
-        """Whether a profile is to be made or validated."""
+        """Whether a profile is created or validated."""
         return self.discover or self.validate
 
     def time(self) -> MeasureTime:
-        """How long each setting is measured."""
+        """Duration of the measurement of each setting."""
         from ringrift_cli.bench.measure import MeasureTime
 
         rounds = ROUNDS_TO_VALIDATE if self.validate else ROUNDS
@@ -159,7 +159,7 @@ class MeasureOptions:
 
 
 def measuring(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command `MeasureOptions` and `Output`, and their options to the command line."""
+    """Decorator: adds the options of `MeasureOptions` and `Output` to a command."""
 
     def output(
         as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = False
@@ -186,7 +186,7 @@ def measuring(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.callback(invoke_without_command=True)
 def bench(context: typer.Context) -> None:
-    """Measure the speed of this machine, and find its best settings.
+    """Measure the speed of this machine and find its best settings.
 
     \b
     Examples:
@@ -195,8 +195,8 @@ def bench(context: typer.Context) -> None:
       ringrift bench selfplay --board hex8 --size small --validate
       ringrift bench player heuristic --board hex8
 
-    What --discover finds is kept in a profile of this machine's cores, or of each kind of its GPUs;
-    self-play and training use it. Profiles are in $RINGRIFT_PROFILES, else ringrift/machines of
+    --discover saves the best setting in a profile of the CPU, or of each kind of GPU, which
+    self-play and training use. Profiles are in $RINGRIFT_PROFILES, else ringrift/machines of
     $XDG_CONFIG_HOME or ~/.config.
     """
     need_subcommand(context)
@@ -220,8 +220,8 @@ def engine(
 ) -> None:
     """Random playouts with all legal moves generated at every decision.
 
-    On the CPU without --batch, --discover and --validate one core and all cores take turns for 5 s
-    (or --seconds), and the best round of each counts: other programs can only slow a round down.
+    On the CPU without --batch, --discover and --validate, one core and all cores are measured
+    alternately for 5 s (or --seconds); the best round of each is reported.
 
     \b
     Examples:
@@ -233,7 +233,7 @@ def engine(
     out.compile_rules()
     if options.batch is not None or options.of_a_profile or gpus != "none":
         if every:
-            raise UsageError("--all is for cores alone: leave it out, and name a --board.")
+            raise UsageError("--all is for the CPU only; expected --board.")
         _run(out, "engine", gpus, options, board=board, players=players)
         return
     if options.rounds is not None:
@@ -263,9 +263,7 @@ def engine(
 @app.command()
 def player(
     context: typer.Context,
-    spec: Annotated[
-        str, typer.Argument(metavar="PLAYER", help="Player that plays itself.")
-    ] = "heuristic",
+    spec: Annotated[str, typer.Argument(metavar="PLAYER", help="Player.")] = "heuristic",
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     every: AllOption = False,
@@ -285,7 +283,7 @@ def player(
 ) -> None:
     """Self-play of a player: time per decision, games per second.
 
-    One core and all cores take turns, and the best round of each counts.
+    One core and all cores are measured alternately; the best round of each is reported.
 
     \b
     Examples:
@@ -327,10 +325,10 @@ def search(
     model: ModelOption = None,
     gpus: GpusOption = Run.gpus,
 ) -> None:
-    """Many games searched at once: with a network, and with an evaluator that costs nothing.
+    """Concurrent searches with a network, and with a free evaluator.
 
-    The second is the speed of the trees alone. Simulations are those that end in an evaluated
-    position, 32 for each decision.
+    The free evaluator gives the speed of the tree search alone. Only simulations that end in an
+    evaluated position count, 32 per decision.
 
     \b
     Examples:
@@ -353,12 +351,11 @@ def selfplay(
     model: ModelOption = None,
     gpus: GpusOption = Run.gpus,
 ) -> None:
-    """Self-play with a network, and how much of the network's own speed it keeps.
+    """Self-play with a network, relative to the throughput of the network alone.
 
-    Rounds of self-play (4 s, or --seconds) and rounds of evaluation alone take turns in the same
-    processes. The ratio is that of evaluations per second in self-play to those of the evaluator
-    alone, at the batch size at which it is fastest. With --discover and --validate self-play alone
-    is measured.
+    Rounds of self-play (4 s, or --seconds) alternate with rounds of evaluation alone in the same
+    processes. The ratio compares evaluations per second in self-play with those of the evaluator
+    at its fastest batch size. --discover and --validate measure self-play only.
 
     \b
     Examples:
@@ -410,11 +407,11 @@ def train(
     size: SizeOption = NetworkSection.size,
     gpus: GpusOption = Run.gpus,
 ) -> None:
-    """Training steps on positions of random games: loader, both passes and the optimiser.
+    """Training steps on positions of random games: loader, forward and backward pass, optimiser.
 
-    --discover tries torch's threads and the precision at a batch of 256, then other batches; only
-    threads and precision are saved, because the batch decides what is learned. Training uses them
-    unless the environment or its settings name others.
+    --discover varies threads and precision at a batch of 256, then the batch. Only threads and
+    precision are saved, since the batch affects the result of training. Training uses them unless
+    the environment or the settings give others.
 
     \b
     Examples:
@@ -429,7 +426,7 @@ def train(
 def _configurations(
     context: typer.Context, every: bool, board: str, players: int
 ) -> list[tuple[str, int]]:
-    """The board and number of players, or all of them."""
+    """The board and number of players, or with --all every combination."""
     if not every:
         return [(board, players)]
     if any(was_typed(context, name) for name in ("board", "players")):
@@ -446,7 +443,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _machine_line(out: Output, *, versions: bool = True) -> str:
-    """Prints what is measured on; the number of cores."""
+    """Prints a description of the machine; returns the number of cores."""
     machine = _machine()["machine"]
     cores = counted(machine["cores"], "core")
     more = f", Python {machine['python']}, numba {machine['numba']}" if versions else ""
@@ -454,13 +451,13 @@ def _machine_line(out: Output, *, versions: bool = True) -> str:
     return cores
 
 
-# ---- one setting, a ladder, a profile -----------------------------------------------------------
+# ---- settings and profiles ----------------------------------------------------------------------
 
 
 def _run(out: Output, kind: str, gpus: str, options: MeasureOptions, **of: Any) -> None:
-    """Measures on all cores, or on each kind of GPU, and prints the outcome.
+    """Measures on all cores, or on each kind of GPU, and prints the result.
 
-    Raises `typer.Exit` with 1 where a profile does not hold.
+    Raises `typer.Exit` with 1 if a profile is not confirmed.
     """
     from ringrift_cli.bench.measure import BenchSubject
     from ringrift_cli.runtime.machine import device_name
@@ -469,7 +466,7 @@ def _run(out: Output, kind: str, gpus: str, options: MeasureOptions, **of: Any) 
     subjects: dict[str, BenchSubject] = {}
     for device in devices_named(gpus):
         subjects.setdefault(device_name(device), BenchSubject(kind, device=device, **of))
-    key = next(iter(subjects.values())).key()  # refuses a missing model before it measures
+    key = next(iter(subjects.values())).key()  # fails early for a missing model
     mode = _discover if options.discover else _validate if options.validate else _one_setting
     outcome = {
         "kind": kind,
@@ -484,7 +481,7 @@ def _run(out: Output, kind: str, gpus: str, options: MeasureOptions, **of: Any) 
 
 
 def _measure_of(subject: BenchSubject, time: MeasureTime, progress: Progress) -> Measure:
-    """Measures a setting of a subject, and shows its rounds."""
+    """Measures a setting, with progress per round."""
     from ringrift_cli.bench.measure import measure
 
     return lambda one: measure(subject, one, time, lambda: progress.advance(1, str(one)))
@@ -522,7 +519,7 @@ def _one_setting(
 def _own_setting(
     out: Output, device: str, subject: BenchSubject, batch: int | None
 ) -> BenchSetting:
-    """The setting that the work would use by itself, unless a batch is given."""
+    """The given batch, else the setting used in production."""
     from ringrift_cli.bench.discover import default_batch
     from ringrift_cli.bench.measure import BenchSetting
     from ringrift_cli.runtime.profiles import Choice, find
@@ -554,7 +551,7 @@ def _discover(
     documents, found = [], {}
     time = options.time()
     for device in subjects:
-        known(device)  # refuses a damaged file before it measures
+        known(device)  # fails early for a damaged file
     for device, subject in subjects.items():
         limit = int(discover.SHARE_OF_FREE * free_bytes(subject.device))
         if options.memory is not None:
@@ -587,7 +584,7 @@ def _discover(
 
 
 def _print_ladder(out: Output, subject: BenchSubject, ladder: Discovery) -> None:
-    """All settings that were measured or skipped; `*` is the chosen one."""
+    """Prints the measured and skipped settings; `*` marks the chosen one."""
     measured = [rung.measured for rung in ladder.rungs if rung.measured is not None]
     names = list(measured[0].rounds[0])
     others = ["threads", "precision"] if subject.kind == "train" else []
@@ -616,7 +613,7 @@ def _saved_text(subject: BenchSubject, chosen: BenchSetting) -> str:
     if subject.kind != "train":
         return f"batch {chosen.batch:,}"
     threads = f"{counted(chosen.threads, 'thread')}, " if chosen.threads else ""
-    return f"{threads}{chosen.precision} (the batch stays what train.batch says)"
+    return f"{threads}{chosen.precision} (the batch remains train.batch)"
 
 
 def _validate(
@@ -633,7 +630,7 @@ def _validate(
         found = find(device, subject.key())
         entry = found.entry
         if entry is None:
-            raise UsageError(f"There is nothing to validate: {found.text}.", hint=again)
+            raise UsageError(f"No profile to validate: {found.text}.", hint=again)
         time = replace(options.time(), seconds=float(options.seconds or entry.seconds))
         saved = BenchSetting(entry.batch, entry.threads, entry.precision)
         with out.progress(str(subject.key()), time.rounds) as progress:

@@ -1,4 +1,4 @@
-"""`ringrift cmaes`: better weights for the heuristic, found by CMA-ES and accepted by a test."""
+"""`ringrift cmaes`: CMA-ES tuning of the heuristic's weights, with a final test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ PROFILE = "profile.yaml"
 
 
 def _minutes(text: str | float) -> float:
-    """The parser of `--minutes`."""
     try:
         number = float(text)
     except ValueError:
@@ -138,12 +137,12 @@ def cmaes(
     """Tune the heuristic's weights for a board and number of players.
 
     CMA-ES proposes weights; all candidates of a generation play the same openings against the same
-    panel: the start, the default, earlier winners and random personas. At the end the best are
-    tested in games they never saw, and a profile is written only if a sequential test accepts it as
-    stronger than the start. Exit code 0: written; 1: nothing better was found.
+    panel: the start, the default, earlier winners and random personas. Finally the best are tested
+    in new games, and a profile is written only if a sequential test accepts it as stronger than the
+    start. Exit code 0: written; 1: nothing better was found.
 
-    Every generation is kept: after Ctrl-C, a crash or kill -9 the same command with --resume goes
-    on as if nothing had happened. So does a finished run that is given more --generations.
+    Every generation is saved: after Ctrl-C, a crash or kill -9 the same command with --resume
+    continues. A finished run continues with more --generations.
 
     \b
     Examples:
@@ -191,7 +190,7 @@ def _work(
     profile: Path,
     plot: Path | None,
 ) -> None:
-    """Searches, tests, writes and reports; `typer.Exit` unless a profile was accepted."""
+    """Runs search and test, and reports; `typer.Exit` unless a profile was accepted."""
     from ringrift_cli.players.profiles import write_profile
     from ringrift_cli.tune.final_test import accepted_profile
     from ringrift_cli.tune.games import TuningStopped
@@ -200,13 +199,13 @@ def _work(
     verdict: TuningVerdict | None = None
     run = restore(setup, journal)
     if run.generations:
-        out.note(f"Going on behind generation {run.generations} in {journal.folder}.")
+        out.note(f"Continuing after generation {run.generations} in {journal.folder}.")
     with stop_requested() as signalled:
         try:
             _tune(out, run, journal, generations, minutes, lambda: bool(signalled()))
             verdict = _final_test(out, run, journal, lambda: bool(signalled()))
         except TuningStopped:
-            out.detail("The games in hand are void; they will be played again.")
+            out.detail("Games in progress are discarded and will be played again.")
         signal = signalled()
     if plot and journal.entries:
         from ringrift_cli.tune.plot import draw
@@ -218,13 +217,13 @@ def _work(
     _report(out, run, journal, verdict, profile)
     if verdict is None:
         out.note(
-            f"Stopped after {counted(run.generations, 'generation')}:"
-            " the same command with --resume goes on there."
+            f"Stopped after {counted(run.generations, 'generation')};"
+            " repeat the command with --resume to continue."
         )
         raise stopped(signal)
     if not verdict.accepted:
         if profile.exists():
-            out.note(f"{profile} is what an earlier test accepted; it stays as it is.")
+            out.note(f"{profile}, accepted by an earlier test, is unchanged.")
         out.error(
             "Nothing better was found; no profile was written.",
             hint=f"--generations {2 * run.generations} --resume, more --games or another --seed",
@@ -240,7 +239,7 @@ def _tune(
     minutes: float | None,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Plays the generations that are missing, and shows the progress."""
+    """Plays the remaining generations, with progress."""
     from ringrift_cli.tune.run import advance
 
     seconds = None if minutes is None else 60 * minutes
@@ -281,7 +280,7 @@ def _tune(
 def _final_test(
     out: Output, run: TuningRun, journal: TuningJournal, should_stop: Callable[[], bool]
 ) -> TuningVerdict:
-    """Runs the final test, and shows the progress."""
+    """Runs the final test, with progress."""
     from ringrift_cli.tune.final_test import reach
 
     with out.progress("Final test", run.setup.test_games) as bar:
@@ -300,7 +299,6 @@ def _report(
     verdict: TuningVerdict | None,
     profile: Path,
 ) -> None:
-    """Prints the outcome of a run."""
     setup, rate = run.setup, journal.games / max(journal.seconds, 1e-9)
     accepted = verdict is not None and verdict.accepted
     out.text(

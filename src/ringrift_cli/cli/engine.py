@@ -66,7 +66,7 @@ def engine(
 
 
 def _check(spec: str) -> None:
-    """`UsageError` for a player that no `newgame` could make; programs are not started."""
+    """`UsageError` for an invalid player; programs are not started."""
     from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
     from ringrift_cli.players.spec import make_player
 

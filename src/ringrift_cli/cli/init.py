@@ -1,4 +1,4 @@
-"""`ringrift init`: the file of all settings, explained."""
+"""`ringrift init`: writes the commented settings file."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def init(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write ringrift.yaml: every setting of the learning loop, with its default and what it means.
+    """Write ringrift.yaml: every setting with its default and description.
 
-    The defaults are sensible; a file is needed only to change them. Everything can also be given as
-    RINGRIFT_<SECTION>_<KEY> in the environment, or with --set on the command line.
+    The file is optional. Settings can also be given as RINGRIFT_<SECTION>_<KEY> in the environment,
+    or with --set on the command line.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def init(
     if as_reference:
         out.result({"reference": reference()}, reference())
         return
-    # What a file or the environment says holds without being written once more.
+    # Values of a settings file or the environment apply without being written again.
     chosen = made(flags_of(context))
     if out_file.exists() and not yes:
         _ask(out_file)
@@ -71,8 +71,8 @@ def _at_terminal() -> bool:
 
 
 def _ask(path: Path) -> None:
-    """Asks whether to replace a file; where nobody can answer, `UsageError`."""
+    """Asks whether to replace a file; `UsageError` without a terminal."""
     lines = counted(len(path.read_bytes().splitlines()), "line")
     if not _at_terminal():
-        raise UsageError(f"{path} is there already, {lines}.", hint="--yes to replace it")
+        raise UsageError(f"{path} already exists, {lines}.", hint="--yes to replace it")
     typer.confirm(f"Replace {path}, {lines}?", abort=True, err=True)

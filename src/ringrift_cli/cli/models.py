@@ -1,4 +1,4 @@
-"""`ringrift models`: lists the models of a registry, and decides which one is champion."""
+"""`ringrift models`: model registry, promotion and export."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ OpeningSeedOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Do everything but the change itself.")
+    bool, typer.Option("--dry-run", help="All checks without the change itself.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="No confirmation prompt.")]
 
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """List the models of a board and number of players, and decide which one is champion.
+    """List, promote, remove and export models of a board and number of players.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def show(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show everything known of a model: architecture, training, promotions and their evidence.
+    """Show a model: architecture, training, promotions and their evidence.
 
     \b
     Examples:
@@ -197,10 +197,9 @@ def promote(
 ) -> None:
     """Test a model against the champion and the baselines, and promote it if it passes.
 
-    A sequential test must find it stronger than the champion, and it must do no worse against
-    random, heuristic:default and earlier champions. The evidence is kept with the promotion. Exit
-    code 1: it was not accepted, and nothing has changed. The same command continues where it was
-    stopped.
+    A sequential test must accept it as stronger than the champion, and it must do no worse against
+    random, heuristic:default and earlier champions. The evidence is stored with the promotion. Exit
+    code 1: not accepted, nothing changed. The same command continues after an interruption.
 
     \b
     Examples:

@@ -1,11 +1,11 @@
-"""Options that several commands share, and those that are made from declared settings.
+"""Options shared by commands, and options generated from declared settings.
 
 An option with the environment variable of a setting follows that setting:
 
     flag  >  RINGRIFT_* environment variable  >  --config FILE, else ringrift.yaml  >  default
 
-`FileDefaults` hands Typer the values of the file; `configuration` makes the whole settings of a
-command from its flags.
+`FileDefaults` provides the values of the file to Typer; `configuration` combines all settings of a
+command.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ringrift_cli.settings import Config
 
 
 def available_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0))
 
 
@@ -57,7 +57,7 @@ def above_zero(text: str | float) -> float:
 
 
 def file_path(text: str | Path) -> Path:
-    """The parser of every path on a command line: ~ is the home folder."""
+    """Parser of paths; expands ~."""
     return Path(text).expanduser()
 
 
@@ -68,7 +68,7 @@ def check_pie(pie: bool, players: int) -> None:
 
 
 def check_picture(path: Path | None) -> None:
-    """`UsageError` for a `--plot` of a form that is not drawn."""
+    """`UsageError` unless a `--plot` file ends in .png or .svg."""
     if path is not None and path.suffix not in (".png", ".svg"):
         raise UsageError(f"--plot {path}: expected a name that ends in .png or .svg.")
 
@@ -106,8 +106,8 @@ def _read(declared: settings.Declaration, text: object) -> Any:
 class FileDefaults:
     """Click's `default_map` of a command: values of the settings file, else of the environment.
 
-    The file is read only when a parameter of the command follows a setting; `UsageError` then for
-    whatever in it cannot be.
+    The file is read only if a parameter of the command follows a setting; `UsageError` if it is
+    invalid.
     """
 
     def __init__(self, command: Any, file: Path | None = None) -> None:
@@ -136,7 +136,7 @@ def _followed(parameter: Any) -> settings.Declaration | None:
 
 
 def bind(context: typer.Context, file: Path | None = None) -> None:
-    """Lets the settings of a file, else of ringrift.yaml, be the defaults of a command."""
+    """Uses the settings of a file, else of ringrift.yaml, as defaults of a command."""
     defaults: Any = FileDefaults(context.command, file)
     context.default_map = defaults
 
@@ -151,15 +151,15 @@ def _use_file(context: typer.Context, file: Path | None) -> Path | None:
 def configuration(context: typer.Context, *sections: str) -> Config:
     """All settings of a command: its flags and `--set`, the environment, its file, the defaults.
 
-    `--set` is held to the `sections` that the command uses; without any, it may be all.
-    `UsageError` for what is not known or cannot be.
+    `--set` is limited to the `sections` that the command uses, if given. `UsageError` for unknown
+    or invalid settings.
     """
     file: Path | None = context.params.get("config_file")
     return settings.load(file, flags=flags_of(context, *sections))
 
 
 def flags_of(context: typer.Context, *sections: str) -> dict[str, str]:
-    """What a command line says, by label; see `configuration`."""
+    """Settings given on the command line, by label; see `configuration`."""
     flags = {}
     for text in context.params.get("settings") or []:
         label, equals, value = text.partition("=")

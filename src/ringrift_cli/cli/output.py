@@ -191,7 +191,7 @@ class Output:
     def data(self, text: str) -> None:
         """Writes to stdout as it is, under `--json` too.
 
-        `OutputError` if stdout cannot take it; `BrokenPipeError` if its reader has gone.
+        `OutputError` if writing fails; `BrokenPipeError` if the reader has ended.
         """
         try:
             sys.stdout.write(text)
@@ -229,7 +229,7 @@ class Output:
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
-        """A bar on stderr if that is a terminal, else a plain line every 10 s."""
+        """A progress bar on stderr, or a plain line every 10 s if it is not a terminal."""
         if self._quiet:
             yield _Silent()
         elif not sys.stderr.isatty():
@@ -251,7 +251,7 @@ class Output:
     # ---- questions and preparations -------------------------------------------------------------
 
     def confirm(self, question: str, *, yes: bool, flag: str = "--yes") -> None:
-        """Returns if the user agrees, or has with `flag`; `UsageError` without a terminal."""
+        """Asks the user unless `yes`; aborts on refusal, `UsageError` without a terminal."""
         if yes:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -259,7 +259,7 @@ class Output:
         typer.confirm(question, abort=True, err=True)
 
     def compile_rules(self) -> None:
-        """Compiles the rules unless this machine has done so, with notes on stderr."""
+        """Compiles the rules unless cached, with notes on stderr."""
         if not self._compiled("game", "rules"):
             from ringrift_cli.game.warm import compile_rules
 
@@ -296,12 +296,12 @@ def json_text(document: object) -> str:
 
     try:
         return msgspec.json.encode(document, enc_hook=_builtin).decode()
-    except UnicodeEncodeError:  # the name of a file is not text
+    except UnicodeEncodeError:  # a file name is not valid UTF-8
         return json.dumps(msgspec.to_builtins(document, enc_hook=_builtin))
 
 
 def _builtin(value: Any) -> object:
-    """JSON's form of a path or a NumPy number."""
+    """JSON value of a path or NumPy number."""
     if isinstance(value, PurePath):
         return str(value)
     if hasattr(value, "item"):

@@ -1,4 +1,4 @@
-"""`ringrift perft`: counts the sequences of decisions from the start, depth by depth."""
+"""`ringrift perft`: number of decision sequences from the start, by depth."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def perft(
     depth: Annotated[
         int,
         typer.Option(
-            "--depth", parser=whole_number(1), metavar="N", help="Decisions to count ahead."
+            "--depth", parser=whole_number(1), metavar="N", help="Maximum number of decisions."
         ),
     ] = 3,
-    divide: Annotated[bool, typer.Option("--divide", help="Also count by first move.")] = False,
+    divide: Annotated[bool, typer.Option("--divide", help="Counts by first move.")] = False,
     pie: PieOption = Run.pie_rule,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -38,8 +38,8 @@ def perft(
 ) -> None:
     """Count the sequences of decisions from the start, depth by depth.
 
-    Two implementations of the rules with equal counts agree on every legal move on the way; with
-    --divide, the first moves whose counts differ show where they do not.
+    Equal counts of two implementations of the rules indicate equal legal moves; --divide helps to
+    locate a difference.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`ringrift play`: a person plays in the terminal, against players or other people."""
+"""`ringrift play`: interactive games in the terminal."""
 
 from __future__ import annotations
 
@@ -36,15 +36,14 @@ FOLDER = Path("runs/play")
 STRONGEST = 10
 HUNG_UP = 128 + signal.SIGHUP
 CLOSED_TERMINAL = (errno.EPIPE, errno.EIO)
-# Options that a saved game settles
+# Options that a saved game determines
 SETTLED = ("board", "players", "level", "seat", "opponent", "pie", "seed", "save")
 
 
 def _seats(text: str) -> tuple[int, ...]:
-    """The parser of `--seat`: one seat or several."""
     parts = text.split(",")
     if not all(part in ("1", "2", "3", "4") for part in parts) or len(set(parts)) < len(parts):
-        raise typer.BadParameter(f"{text!r} is no seat from 1 to 4, nor several, as 1,3.")
+        raise typer.BadParameter(f"{text!r}: expected a seat from 1 to 4, or several, as 1,3.")
     return tuple(int(part) for part in parts)
 
 
@@ -67,7 +66,7 @@ OpponentOption = Annotated[
     ),
 ]
 SeatOption = Annotated[
-    Any,  # a tuple of seats, which Typer would take for several arguments
+    Any,  # a tuple of seats, which Typer would parse as several arguments
     typer.Option(
         "--seat", parser=_seats, metavar="N", help="Your seat; several, as 1,3, for several people."
     ),
@@ -135,14 +134,13 @@ def play(
         bool, typer.Option("--quiet", "-q", help="No explanations, for experienced players.")
     ] = False,
 ) -> None:
-    """Play a game in the terminal; everything is explained as it comes up.
+    """Play a game in the terminal, with explanations.
 
-    The game is saved after every decision, so that nothing is lost whatever ends the program.
-    Without a terminal the lines of stdin are read one after the other. Under --json the dialogue is
-    on stderr, and stdout is one document with the state of the game at the end.
+    The game is saved after every decision. Without a terminal, lines are read from stdin. Under
+    --json the dialogue is on stderr, and stdout is one document with the final state of the game.
 
     Exit codes: 0 when the game is over or was left, 1 when a player failed, 130, 143 and 129 on
-    Ctrl-C, SIGTERM and a closed terminal, and in all of these the game is kept; 2 on wrong usage.
+    Ctrl-C, SIGTERM and a closed terminal (the game is kept in all cases); 2 on wrong usage.
 
     \b
     Examples:
@@ -173,7 +171,7 @@ def play(
 def _check_files(
     save: Path | None, resume: Path | None, record: Path | None, typed: set[str]
 ) -> None:
-    """`UsageError` for options that contradict each other, or would write over a file."""
+    """`UsageError` for contradictory options or existing output files."""
     if resume is not None and typed:
         names = ", ".join(f"--{name}" for name in SETTLED if name in typed)
         raise UsageError(f"--resume takes all from the file: it does not go with {names}.")
@@ -193,7 +191,7 @@ def _seat_players(
     level: int,
     typed: set[str],
 ) -> tuple[Seat, ...]:
-    """Who sits where: people at their seats, opponents at the others in the order given."""
+    """Players by seat: people at their seats, opponents at the others in the order given."""
     from ringrift_cli.play.session import Seat
 
     if max(people) > players:
@@ -221,7 +219,7 @@ def _level_spec(level: int, board: str, players: int) -> str:
 
 
 def _new_file(board: str, players: int) -> Path:
-    """A name that no game has yet."""
+    """Path of a new saved game in runs/play."""
     stem = f"{board}-{players}p-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}"
     path, number = FOLDER / f"{stem}.json", 1
     while path.exists():
@@ -233,7 +231,7 @@ def _new_file(board: str, players: int) -> Path:
 def _converse(
     out: Output, game: SavedGame, files: GameFiles, hint: str | None, *, brief: bool
 ) -> int:
-    """Plays until the person leaves, or something ends it; returns the exit code."""
+    """Runs the dialogue to its end; returns the exit code."""
     from ringrift_cli.play.dialogue import Dialogue
     from ringrift_cli.play.screen import Screen
     from ringrift_cli.play.session import Seat, Session
@@ -275,7 +273,7 @@ def _run(dialogue: Dialogue, screen: Screen) -> int:
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the program in order, with their exit codes."""
+    """Turns SIGTERM and SIGHUP into an orderly exit with their exit codes."""
 
     def leave(number: int, _frame: object) -> None:
         raise stopped(number)
@@ -289,7 +287,7 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _report(out: Output, session: Session, files: GameFiles) -> None:
-    """Prints the state of the game when it is left."""
+    """Prints the final state of the game."""
     position, setup = session.position, session.setup
     result = position.result()
     document: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`ringrift report`: a run of the learning loop as one HTML page."""
+"""`ringrift report`: an HTML report of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ringrift selfplay`: games of a model or of chance, recorded in shards."""
+"""`ringrift selfplay`: games of a model or of random players, recorded in shards."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 POLICIES = ("model", "random")
 RANDOM_GAMES = 1000
-HEURISTIC = "heuristic"  # the name of the model that is none
-GPU_EVERY = 5.0  # seconds between two readings of the GPUs' utilisation
-# Parameters that random games have no use for.
+HEURISTIC = "heuristic"  # value of --model for search with the tuned heuristic
+GPU_EVERY = 5.0  # seconds between readings of the GPU utilisation
+# Parameters without effect on random games.
 OF_A_MODEL = (
     *("model", "hours", "sims", "fast_sims", "full_share", "resign_below", "gpus", "concurrent"),
     *("follow", "generation"),
@@ -71,7 +71,7 @@ GamesOption = Annotated[
 HoursOption = Annotated[
     float | None,
     typer.Option(
-        "--hours", parser=above_zero, metavar="H", help="Hours after which no game is begun."
+        "--hours", parser=above_zero, metavar="H", help="Hours after which no game is started."
     ),
 ]
 SimsOption = Annotated[int, setting("selfplay.sims", "--sims")]
@@ -90,7 +90,8 @@ GenerationOption = Annotated[
     ),
 ]
 FollowOption = Annotated[
-    bool, typer.Option("--follow", help="Switch to a new champion for the games that begin then.")
+    bool,
+    typer.Option("--follow", help="Switch to each new champion for new games."),
 ]
 PolicyOption = Annotated[
     str,
@@ -140,8 +141,8 @@ def selfplay(
 ) -> None:
     """Play games on all GPUs or cores and record them.
 
-    Games go to shards named by their content, each listed in manifest.jsonl once it is complete.
-    After Ctrl-C or SIGTERM, or for a greater --games, the same command continues. Games of a model
+    Games are written to shards named by their hash, listed in manifest.jsonl once complete. After
+    Ctrl-C or SIGTERM, or for a greater --games, the same command continues. Games of a model
     are training data: each decision with a full search is recorded with its search policy.
 
     \b
@@ -166,7 +167,7 @@ def selfplay(
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
     _check_length(games, hours)
     if follow and model != "champion":
-        raise UsageError("--follow is for the champion, whoever that is: leave out --model.")
+        raise UsageError("--follow is for the current champion: leave out --model.")
     out.compile_players()
     wanted = _setting(out, config, model, generation)
     if follow:
@@ -188,16 +189,16 @@ def _refuse_of_a_model(context: typer.Context) -> None:
 def _check_length(games: int | None, hours: float | None) -> None:
     """`UsageError` unless exactly one of them ends the games of a model."""
     if games is not None and hours is not None:
-        raise UsageError("--games and --hours both say when to stop: expected one of them.")
+        raise UsageError("Expected --games or --hours, not both.")
     if games is None and hours is None:
-        raise UsageError("How long shall a model play?", hint="--games 1000, or --hours 8")
+        raise UsageError("Expected --games or --hours.", hint="--games 1000, or --hours 8")
 
 
 # ---- games of a model ---------------------------------------------------------------------------
 
 
 def _setting(out: Output, config: Config, model: str, generation: int | None) -> GenerateSetting:
-    """What a command line asks for; `UsageError` if there is no such model or GPU."""
+    """The setting of a command line; `UsageError` for a missing model or GPU."""
     from ringrift_cli.nn.checkpoint import generation_of, read_about
     from ringrift_cli.players.model import checkpoint_named
     from ringrift_cli.players.spec import teacher
@@ -224,7 +225,7 @@ def _setting(out: Output, config: Config, model: str, generation: int | None) ->
 
 
 def gpu_use() -> str:
-    """Utilisation of the GPUs by nvidia-smi, `GPU 97 %`; empty where there is none."""
+    """GPU utilisation from nvidia-smi, as `GPU 97 %`; empty without a GPU."""
     query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=5, check=False)
@@ -235,7 +236,7 @@ def gpu_use() -> str:
 
 
 class _Meter:
-    """Shows the state of a run on a progress bar: its games, or its seconds if `hours` are set."""
+    """Progress of a run by games, or by seconds if `hours` are given."""
 
     def __init__(self, progress: Progress, wanted: GenerateSetting, hours: float | None) -> None:
         self._progress, self._hours = progress, hours
@@ -263,7 +264,7 @@ class _Meter:
 def _play(
     out: Output, wanted: GenerateSetting, folder: Path, games: int | None, hours: float | None
 ) -> None:
-    """Plays, prints the result, and ends as the signal says that came meanwhile."""
+    """Plays and prints the result; raises `typer.Exit` if stopped by a signal."""
     from ringrift_cli.selfplay.generate import generate
 
     title = f"Self-play {wanted.board} {wanted.players}p, {wanted.identity[:8]}"
@@ -290,7 +291,7 @@ def _play(
     }
     out.result(document, _generated_text(done, folder))
     if done.stopped:
-        out.note("Stopped: the games that were over are in shards, the same command goes on there.")
+        out.note("Stopped; finished games are saved. Run the same command to continue.")
         raise stopped(stop())
 
 
@@ -316,7 +317,7 @@ def _generated_text(done: Generated, folder: Path) -> str:
 
 
 def _play_random(out: Output, wanted: RandomSetting, folder: Path, readable: bool) -> None:
-    """Plays uniformly random games; otherwise as `_play`."""
+    """Like `_play`, for uniformly random games."""
     out.compile_rules()
     from ringrift_cli.selfplay import random_games
 
@@ -344,7 +345,9 @@ def _play_random(out: Output, wanted: RandomSetting, folder: Path, readable: boo
     _report_random(out, wanted, done, folder, time.monotonic() - start)
     if done.stopped:
         games = done.known + done.games
-        out.note(f"Stopped after {games:,} of {wanted.games:,} games: the same command goes on.")
+        out.note(
+            f"Stopped after {games:,} of {wanted.games:,} games; repeat the command to continue."
+        )
         raise stopped(stop())
 
 

@@ -113,12 +113,12 @@ def show(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # text too long for the name of a file
+    except OSError:  # too long for a file name
         return False
 
 
 def _saved_position(path: Path) -> dict[str, Any] | None:
-    """The document of a saved position; None for a file of another kind."""
+    """The document of a saved position; None for any other file."""
     from ringrift_cli.game.saved import FORMAT
 
     try:

@@ -26,8 +26,14 @@ from ringrift_cli.text import elo_interval
 if TYPE_CHECKING:
     from ringrift_cli.loop.status import ChampionState, DataState, EloPoint, RunState
 
-LATEST = 12  # cycles that the table shows
-DROPPED = ("evals/s", "minutes", "value", "policy", "games/h")  # in a narrow terminal, in order
+LATEST = 12  # cycles in the table
+DROPPED = (
+    "evals/s",
+    "minutes",
+    "value",
+    "policy",
+    "games/h",
+)  # in a narrow terminal, in order
 
 
 RunArgument = Annotated[
@@ -35,14 +41,14 @@ RunArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         parser=file_path,
-        help="Folder of a run, which remembers its settings.",
+        help="Folder of a run.",
         show_default="that of run.folder, --board and --players",
     ),
 ]
 
 
 def run_settings(context: typer.Context, run: Path | None) -> Config:
-    """The settings of a run folder, else of the command; `UsageError` for a folder that is none."""
+    """Settings of a run folder, else of the command; `UsageError` if it is not a run folder."""
     from ringrift_cli.loop.status import settings_of
 
     config = configuration(context)
@@ -63,7 +69,7 @@ def status(
 ) -> None:
     """Show the state of a run: champion, Elo over the cycles, data, last cycle, disk, alarms.
 
-    It only reads the files of the run.
+    Reads the files of the run and changes nothing.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`ringrift train`: a network from the shards of self-play."""
+"""`ringrift train`: training of a network on self-play shards."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ InitOption = Annotated[
         "--init",
         parser=file_path,
         metavar="MODEL.json",
-        help="Model to begin with.",
+        help="Model with the initial weights.",
     ),
 ]
 ContinueOption = Annotated[
@@ -86,8 +86,8 @@ ContinueOption = Annotated[
         "--continue",
         parser=file_path,
         metavar="FOLDER",
-        help="Finished run to continue from: its weights (unless --init) and optimiser; what it"
-        " was trained on is not new.",
+        help="Finished run to continue from: its weights (unless --init) and optimiser; the"
+        " positions that it used are not new.",
     ),
 ]
 ResumeOption = Annotated[
@@ -115,7 +115,7 @@ GenerationOption = Annotated[
         parser=whole_number(0),
         metavar="N",
         help="Generation of the model in training.",
-        show_default="that of the model it begins with, plus 1",
+        show_default="that of the initial model, plus 1",
     ),
 ]
 DeviceOption = Annotated[
@@ -128,7 +128,8 @@ DeviceOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be trained on, and stop.")
+    bool,
+    typer.Option("--dry-run", help="Show window and number of steps without training."),
 ]
 
 
@@ -165,8 +166,8 @@ def train(
     """Train a network on searched games.
 
     The steps follow from the number of new positions in a window over the newest shards and
-    --samples-per-position. The model holds averaged weights, measured on games that are held out.
-    Data that are stale, damaged or made under other rules are refused.
+    --samples-per-position. The model has averaged weights, validated on held-out games. Stale or
+    damaged data, and data made under other rules, are refused.
 
     After Ctrl-C or a crash the same command with --resume continues from the last state.
 
@@ -207,7 +208,7 @@ def train(
 
 
 def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
-    """The shards to train on, if they are named; `UsageError` for a file that cannot be read."""
+    """Hashes of the shards to train on, if given; `UsageError` for an unreadable file."""
     if file is None:
         return shard
     try:
@@ -217,7 +218,6 @@ def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
 
 
 def _plan(out: Output, wanted: TrainSetting, sources: Sources) -> None:
-    """Says what a run would train on."""
     from ringrift_cli.train.trainer import plan
 
     planned = plan(wanted, sources)
@@ -226,10 +226,10 @@ def _plan(out: Output, wanted: TrainSetting, sources: Sources) -> None:
 
 def _plan_text(planned: TrainingPlan, wanted: TrainSetting, sources: Sources) -> str:
     window = planned.window
-    said = window.document()
+    made = window.document()
     return (
-        f"{counted(len(window.entries), 'shard')} of {sources.data}, made from {said['oldest']} to"
-        f" {said['newest']}\n"
+        f"{counted(len(window.entries), 'shard')} of {sources.data}, made from {made['oldest']} to"
+        f" {made['newest']}\n"
         f"  {counted(window.games, 'game')} with {counted(window.positions, 'position')} of"
         f" {window.total:,} in all; {planned.positions:,} to train on, {planned.new_positions:,}"
         " of them new\n"
@@ -240,16 +240,15 @@ def _plan_text(planned: TrainingPlan, wanted: TrainSetting, sources: Sources) ->
 def _train(
     out: Output, wanted: TrainSetting, sources: Sources, folder: Path, *, resume: bool
 ) -> None:
-    """Trains and tells."""
     from ringrift_cli.train.trainer import train
 
     what, done = f"Training {wanted.board} {wanted.players}p", 0
     with stop_requested() as signalled, ExitStack() as shown:
         bar: Progress | None = None
 
-        def tell(step: int, steps: int, numbers: dict[str, float]) -> None:
+        def on_step(step: int, steps: int, numbers: dict[str, float]) -> None:
             nonlocal bar, done
-            if bar is None:  # how many steps there are is known once the data are read
+            if bar is None:  # the number of steps is known once the data are read
                 bar = shown.enter_context(out.progress(what, steps))
             bar.advance(step - done, _note(numbers))
             done = step
@@ -259,19 +258,18 @@ def _train(
             sources,
             folder,
             resume=resume,
-            tell=tell,
+            on_step=on_step,
             on_choice=out.choice,
             should_stop=lambda: bool(signalled()),
         )
         signal = signalled()
     _report(out, summary, folder)
     if summary.stopped:
-        out.note(f"Stopped at step {summary.steps}: the same command with --resume goes on there.")
+        out.note(f"Stopped at step {summary.steps}; repeat the command with --resume to continue.")
         raise stopped(signal)
 
 
 def _note(numbers: dict[str, float]) -> str:
-    """How a run stands, of what is known so far."""
     if "policy" not in numbers:
         return ""
     note = f"policy {numbers['policy']:.3f}, value {numbers['value']:.3f}"
@@ -282,7 +280,6 @@ def _note(numbers: dict[str, float]) -> str:
 
 
 def _report(out: Output, summary: TrainSummary, folder: Path) -> None:
-    """Prints what a run came to."""
     window = summary.window
     done = f"{counted(summary.steps, 'step')} with {counted(summary.samples, 'sample')}"
     speed = f"{summary.seconds:.0f} s ({summary.samples_per_second:,.0f} samples/s)"
@@ -305,7 +302,7 @@ def _report(out: Output, summary: TrainSummary, folder: Path) -> None:
             f" {last['value_accuracy']:.1%} right; calibration error {last['calibration']:.3f}"
         )
     if summary.early:
-        lines.append("  stopped early: validations got no better; this is the best model")
+        lines.append("  stopped early: no improvement in validation; this is the best model")
     if summary.checkpoint:
         lines.append(f"Model: {summary.checkpoint}")
     out.result({**summary.document(), "out": str(folder)}, "\n".join(lines))

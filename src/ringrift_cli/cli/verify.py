@@ -1,4 +1,4 @@
-"""`ringrift verify`: do these recorded games follow the rules, step by step?"""
+"""`ringrift verify`: checks recorded games against the rules, step by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringrift_cli.game.conformance import Fault
     from ringrift_cli.game.conformance_files import FileReport, Report
 
-LISTED_MOVES = 20  # of those only one side has; --json has them all
+LISTED_MOVES = 20  # moves listed per side; --json has all
 
 
 def verify(
@@ -110,7 +110,7 @@ def _fault_lines(fault: Fault, colour: bool) -> list[str]:
 
 
 def _positions(fault: Fault, colour: bool) -> list[str]:
-    """Both positions drawn, cells that differ marked."""
+    """Both positions, with differing cells marked."""
     from ringrift_cli.errors import NotationError
     from ringrift_cli.game.drawing_text import draw_text
     from ringrift_cli.game.notation import parse_position

@@ -44,7 +44,7 @@ class _TrainingMeter:
     def __init__(self, meter: Meter) -> None:
         self._meter, self._shown = meter, 0
 
-    def tell(self, step: int, steps: int, numbers: dict[str, float]) -> None:
+    def on_step(self, step: int, steps: int, numbers: dict[str, float]) -> None:
         note = ""
         if "seconds_left" in numbers:
             note = (
@@ -191,7 +191,7 @@ class RealSteps:
                 sources,
                 work.out,
                 resume=True,
-                tell=_TrainingMeter(meter).tell,
+                on_step=_TrainingMeter(meter).on_step,
                 on_choice=lambda choice: watch.note(choice.text) if choice.refused else None,
                 should_stop=should_stop,
             )

@@ -1,8 +1,8 @@
-"""Self-play with a search: many games side by side, and what each of them teaches.
+"""Self-play actor: many concurrent searched games that yield training positions.
 
-Every decision with a choice is searched. With playout-cap randomisation (Wu 2019, section 3.1) a
-share of them is searched in full: these become training positions. The others get few simulations,
-so that more games end, and more winners are learnt from, in the same time.
+Every decision with more than one legal action is searched. With playout-cap randomisation (Wu
+2019, section 3.1) a share of the decisions gets a full search and becomes training positions; the
+others get a fast search, so that more games finish in the same time.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
 from ringrift_cli.settings import SelfPlay
 
-LEAST_TARGET = 1e-4  # a smaller probability is left out of the target
+LEAST_TARGET = 1e-4  # smaller probabilities are left out of the target
 
 
 @dataclass
 class Counts:
-    """What an actor did so far."""
+    """Totals of an actor."""
 
     games: int = 0
     decisions: int = 0
     positions: int = 0  # with a policy target
     evaluations: int = 0
-    resign_checked: int = 0  # played-through games in which somebody would have resigned
-    resign_wrong: int = 0  # of these, won by that seat
+    resign_checked: int = 0  # control games in which a seat would have resigned
+    resign_wrong: int = 0  # of these, games won by that seat
 
 
 @dataclass
 class _Game:
-    """One game under way."""
+    """A game in progress."""
 
     rng: np.random.Generator
-    control: bool  # is played through whatever its values say
+    control: bool  # never resigned, to measure wrong resignations
     actions: list[int] = field(default_factory=list)
     plies: list[int] = field(default_factory=list)
     choices: list[np.ndarray] = field(default_factory=list)
     targets: list[FloatArray] = field(default_factory=list)
     surprise: list[float] = field(default_factory=list)
     values: list[FloatArray] = field(default_factory=list)
-    full: bool = False  # the search under way
-    low: list[int] = field(default_factory=list)  # [players] hopeless decisions in a row
-    resigned: int | None = None  # seat that gave up, or would have
+    full: bool = False  # whether the current search is a full one
+    low: list[int] = field(default_factory=list)  # [players] consecutive low values
+    resigned: int | None = None  # seat that resigned, or would have
 
 
 class Actor:
-    """Plays games of one board and number of players, as many at a time as `forest` has trees.
+    """Plays concurrent games, one per tree of `forest`.
 
-    `next_number` hands out the numbers of the games to play and None when there are no more; what
-    is drawn in a game depends on `seed` and its number.
+    `next_number` returns the number of the next game, or None if there are no more; the random
+    numbers of a game depend on `seed` and its number only.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Actor:
 
     @property
     def playing(self) -> int:
-        """How many games are under way."""
+        """Number of games in progress."""
         return sum(game is not None for game in self._games)
 
     def step(self) -> list[SearchedGame]:
-        """One evaluator batch, and the decisions it settles; the games that ended."""
+        """Evaluates one batch and plays the decisions it completes; returns the finished games."""
         before = self._forest.evaluated
         slots = self._forest.step()
         self.counts.evaluations += self._forest.evaluated - before
@@ -98,14 +98,14 @@ class Actor:
         return finished
 
     def resume(self, slot: int, row: IntArray, seed: int) -> None:
-        """Lets the game in a slot go on from a position with two legal actions or more.
+        """Continues the game in a slot from a position with two or more legal actions.
 
-        For measurements: its record lacks what led there.
+        For benchmarks: the record lacks the moves before `row`.
         """
         self._forest.place(slot, row, seed)
         self._search(slot, self._game(slot))
 
-    # ---- the course of a game --------------------------------------------------------------------
+    # ---- games ----------------------------------------------------------------------------------
 
     def _start(self, slot: int) -> None:
         number = self._next_number()
@@ -144,9 +144,9 @@ class Actor:
         return game
 
     def _resign(self, slots: LongArray) -> tuple[list[SearchedGame], LongArray]:
-        """Ends the games whose movers give up; these games, and the slots of the others.
+        """Ends the games whose movers resign; returns these games and the other slots.
 
-        A decision in which the mover gives up is none of the game's.
+        A decision at which the mover resigns is not recorded.
         """
         setting = self._setting
         if setting.resign_below <= 0 or self._players > 2 or len(slots) == 0:
@@ -163,7 +163,7 @@ class Actor:
         return finished, np.array(staying, np.int64)
 
     def _play(self, slots: LongArray) -> list[SearchedGame]:
-        """Plays what the searches of slots came to; the games that this ends."""
+        """Plays the results of the finished searches; returns the games that ended."""
         finished = []
         logs = self._forest.play(slots, self._choose(slots))
         over = self._forest.heads[slots, L.PHASE] == L.OVER
@@ -178,16 +178,16 @@ class Actor:
         return finished
 
     def _choose(self, slots: LongArray) -> IntArray:
-        """What to play in each slot, [K]; decisions that were searched in full are noted."""
+        """Action to play in each slot, [K]; records the decisions with a full search."""
         games = [self._game(slot) for slot in slots.tolist()]
         opening = [len(game.actions) < self._setting.opening_decisions for game in games]
-        asked = np.array([game.full or early for game, early in zip(games, opening, strict=True)])
+        needed = np.array([game.full or early for game, early in zip(games, opening, strict=True)])
         actions = np.zeros(len(slots), np.int32)
-        if not asked.all():
-            actions[~asked] = self._forest.best(slots[~asked])
-        if asked.any():
-            results = self._forest.results(slots[asked])
-            for k, found in zip(np.flatnonzero(asked).tolist(), results, strict=True):
+        if not needed.all():
+            actions[~needed] = self._forest.best(slots[~needed])
+        if needed.any():
+            results = self._forest.results(slots[needed])
+            for k, found in zip(np.flatnonzero(needed).tolist(), results, strict=True):
                 actions[k] = found.actions[
                     self._draw(games[k], found) if opening[k] else found.best
                 ]
@@ -196,18 +196,18 @@ class Actor:
         return actions
 
     def _draw(self, game: _Game, found: SearchResult) -> int:
-        """An action of an opening, by its index."""
+        """Index of an action sampled in the opening."""
         weights = np.power(found.policy, 1 / self._setting.opening_temperature)
         return int(game.rng.choice(len(weights), p=weights / weights.sum()))
 
     def _gives_up(self, game: _Game, seat: int, chance: float) -> bool:
-        """Whether the seat resigns now; a control game notes it and goes on."""
+        """Whether the seat resigns; a control game records it and continues."""
         setting = self._setting
         if game.resigned is not None:
             return False
         game.low[seat] = game.low[seat] + 1 if chance < setting.resign_below else 0
         if game.low[seat] < setting.resign_decisions or not game.actions:
-            return False  # a game has a decision at least
+            return False  # a game has at least one decision
         game.resigned = seat
         return not game.control
 
@@ -241,7 +241,7 @@ def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
 
 
 def _record(game: _Game, found: SearchResult) -> None:
-    """Notes a decision that was searched in full as a training position."""
+    """Records a decision with a full search as a training position."""
     kept = np.flatnonzero(found.policy >= LEAST_TARGET)
     target = found.policy[kept] / found.policy[kept].sum()
     priors = np.maximum(found.priors[kept], 1e-12)

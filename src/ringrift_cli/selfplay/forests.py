@@ -1,4 +1,4 @@
-"""The trees of self-play: on the CPU, or with the network in the memory of a GPU."""
+"""Search trees of self-play, on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ringrift_cli.settings import SelfPlay
 if TYPE_CHECKING:
     from ringrift_cli.search.cuda.forest import DeviceForest
 
-FEWEST = 1  # games on a GPU with too little memory before self-play gives up
+FEWEST = 1  # minimum concurrent games on a GPU
 
 
 class Timed:
-    """An evaluator that knows how long it took."""
+    """Evaluator that measures its time."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -37,7 +37,7 @@ class Timed:
 
 
 def most_considered(setting: SelfPlay) -> int:
-    """Actions that any search of the setting considers at its root."""
+    """Maximum number of actions considered at the root."""
     return max(
         considered_actions(setting.sims, setting.considered),
         considered_actions(setting.fast_sims, setting.fast_considered),
@@ -45,7 +45,7 @@ def most_considered(setting: SelfPlay) -> int:
 
 
 def on_cpu(board: str, players: int, setting: SelfPlay, evaluator: Evaluator, games: int) -> Forest:
-    """Trees of so many games on the CPU."""
+    """Trees of `games` games on the CPU."""
     return Forest(
         tables(board, players),
         games,
@@ -59,9 +59,9 @@ def on_cpu(board: str, players: int, setting: SelfPlay, evaluator: Evaluator, ga
 def on_gpu(
     board: str, players: int, setting: SelfPlay, network: Any, games: int, device: str
 ) -> DeviceForest:
-    """Trees of so many games on a GPU, where `network`, a nn.folded.Folded, is.
+    """Trees of `games` games on the GPU of `network` (nn.folded.Folded).
 
-    torch.OutOfMemoryError if there is too little memory; all of it is taken here.
+    All memory is allocated here; torch.OutOfMemoryError if there is too little.
     """
     from ringrift_cli.game.cuda.device import Device
     from ringrift_cli.nn.cuda.evaluator import DeviceNetwork
@@ -80,12 +80,12 @@ def on_gpu(
     )
 
 
-def as_many_as_fit(
-    make: Callable[[int], DeviceForest], games: int, device: str, tell: Callable[[str], None]
+def largest_that_fits(
+    make: Callable[[int], DeviceForest], games: int, device: str, on_notice: Callable[[str], None]
 ) -> DeviceForest:
-    """What `make` makes for `games` games; half as many whenever the GPU has too little memory.
+    """Calls `make(games)`, halving `games` while the GPU runs out of memory.
 
-    `tell` hears of it. `RingriftError` if not even `FEWEST` fit.
+    `on_notice` receives a message per reduction. `RingriftError` if `FEWEST` games do not fit.
     """
     import torch
 
@@ -102,25 +102,25 @@ def as_many_as_fit(
                 ) from None
         with CAPTURING:
             torch.cuda.empty_cache()
-        tell(
+        on_notice(
             f"{device} is out of memory with {games:,} games at once in a line:"
             f" {games // 2:,} from now on."
         )
         games //= 2
 
 
-def planted(
+def new_forest(
     board: str,
     players: int,
     setting: SelfPlay,
     evaluator: Any,
     games: int,
     device: str,
-    tell: Callable[[str], None],
+    on_notice: Callable[[str], None],
 ) -> tuple[Searches, Callable[[], float]]:
-    """Trees of so many games at most, and a clock of the seconds spent on their evaluation.
+    """Trees of at most `games` games, and a function that returns the seconds spent in evaluation.
 
-    They are on the GPU if `evaluator` has a network that is on one, else on the CPU.
+    The trees are on the GPU if the network of `evaluator` is, else on the CPU.
     """
     network = getattr(evaluator, "network", None)
     if device.startswith("cuda") and network is not None:
@@ -128,7 +128,7 @@ def planted(
         def make(count: int) -> DeviceForest:
             return on_gpu(board, players, setting, network, count, device)
 
-        forest = as_many_as_fit(make, games, device, tell)
+        forest = largest_that_fits(make, games, device, on_notice)
         return forest, lambda: forest.waited
     timed = Timed(evaluator)
     return on_cpu(board, players, setting, timed, games), lambda: timed.seconds

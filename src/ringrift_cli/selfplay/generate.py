@@ -1,7 +1,7 @@
-"""Self-play with a model: a process for each GPU or core, games in shards, progress in one place.
+"""Self-play with a model: one process per GPU or core, games written to shards.
 
-Whatever stops a run, the manifest knows the games of its whole shards, and running the same setting
-again plays those that are missing.
+The manifest lists the games of all complete shards. Running the same setting again after an
+interruption plays the missing ones.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.processes import SOON, ProcessGroup
 from ringrift_cli.runtime.profiles import Choice, Key, OnChoice, find, ignore_choice, network_named
 from ringrift_cli.selfplay.actor import Counts
-from ringrift_cli.selfplay.worker import Flag, GenerateSetting, Told, WorkerSetup, work
+from ringrift_cli.selfplay.worker import Flag, GenerateSetting, WorkerReport, WorkerSetup, work
 from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import read_manifest
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
-LISTEN = 0.25  # seconds between two looks at the clock and for Ctrl-C
-PATIENCE = 60.0  # seconds that processes may take to end in order
+POLL_SECONDS = 0.25  # between checks of the time limit and of stop requests
+EXIT_TIMEOUT = 60.0  # seconds for a process to exit
 
 
 @dataclass
 class Generated:
-    """What a run did."""
+    """Result of a self-play run."""
 
-    known: int = 0  # games of the same setting that were there already
+    known: int = 0  # games of the same setting recorded before
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
     evaluating: float = 0.0  # seconds in the evaluator, over all processes
     shards: list[Path] = field(default_factory=list)
     stopped: bool = False  # before all games were played
-    notes: list[str] = field(default_factory=list)  # what a person should know
+    notes: list[str] = field(default_factory=list)  # messages for the user
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
         counts = {item.name: getattr(self.counts, item.name) for item in fields(Counts)}
         return {
             "known_games": self.known,
@@ -63,9 +62,9 @@ class Generated:
 
 
 def devices_named(gpus: str) -> tuple[str, ...]:
-    """The devices of `--gpus all|none|0,1`: a process on each. A core each where there is no GPU.
+    """Devices of `--gpus all|none|0,1`, one process each; all CPU cores if no GPU is used.
 
-    `UsageError` for a GPU that is not there.
+    `UsageError` for a missing GPU.
     """
     cores = ("cpu",) * available_threads()
     if gpus == "none":
@@ -98,9 +97,9 @@ def of_config(
     devices: tuple[str, ...],
     on_choice: OnChoice = ignore_choice,
 ) -> GenerateSetting:
-    """Self-play of a checkpoint under the settings, or without one of the teacher.
+    """Self-play setting for a checkpoint, or without `model` for the teacher heuristic.
 
-    `on_choice` receives the number of concurrent games, and why.
+    `on_choice` receives the number of concurrent games and the reason.
     """
     run, play = config.run, config.selfplay
     key = key_of(model, run.board, run.players) if model and not play.concurrent else None
@@ -111,7 +110,7 @@ def of_config(
 
 
 def key_of(model: Path, board: str, players: int) -> Key:
-    """What profiles say of self-play with a checkpoint is found under this."""
+    """Profile key of self-play with a checkpoint."""
     from ringrift_cli.nn.checkpoint import read_about
 
     return Key("selfplay", board, players, network_named(read_about(model)["architecture"]))
@@ -119,20 +118,19 @@ def key_of(model: Path, board: str, players: int) -> Key:
 
 def games_at_once(
     devices: tuple[str, ...],
-    asked: int | None,
+    requested: int | None,
     key: Key | None = None,
     on_choice: OnChoice = ignore_choice,
 ) -> int:
-    """Games that each process keeps under way, and says why.
+    """Concurrent games per process; the reason goes to `on_choice`.
 
-    As many as asked for; else what the profiles of all devices have found for `key`, the least of
-    them; else a number by the kind of device. Which games are played does not depend on it.
-    `RecordError` for a damaged profile.
+    `requested`, else the minimum over the device profiles for `key`, else a default for the kind
+    of device. It does not affect which games are played. `RecordError` for a damaged profile.
     """
     each = "games at once in a process"
-    if asked:
-        on_choice(Choice(f"{asked:,} {each}, as asked for."))
-        return asked
+    if requested:
+        on_choice(Choice(f"{requested:,} {each}, as requested."))
+        return requested
     default = GAMES_ON_A_CORE if devices[0] == "cpu" else GAMES_ON_A_GPU
     if key is None:
         on_choice(Choice(f"{default:,} {each}: the default."))
@@ -149,7 +147,7 @@ def games_at_once(
 
 
 def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:
-    """Games that whole shards of the folder hold of this very setting, and how many shards."""
+    """Numbers of games and of complete shards of this setting in the folder."""
     made = setting.made(setting.identity, setting.generation)
     games = shards = 0
     for entry in read_manifest(folder):
@@ -170,12 +168,12 @@ def generate(
     advance: Callable[[Counts, Generated], None] = lambda more, so_far: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generated:
-    """Plays until whole shards of the setting hold `games` games, or for so many seconds.
+    """Plays until complete shards hold `games` games of the setting, or for `seconds`.
 
-    `advance` is told what was done since it was last told, and in all. After `seconds` no game is
-    begun any more, and those under way are played to their end; when `should_stop` says so, the
-    games that ended are written at once. `RingriftError` if a process fails: what whole shards hold
-    then stays.
+    `advance` receives the counts since its last call and the totals. After `seconds` no game is
+    started, and games in progress are finished; if `should_stop` returns true, finished games are
+    written at once and the others are dropped. `RingriftError` if a process fails; complete
+    shards remain.
     """
     if (games is None) == (seconds is None):
         raise UsageError("Self-play needs either a number of games or a time.")
@@ -194,64 +192,63 @@ def generate(
             summary.seconds = time.monotonic() - start
             if seconds is not None and time.monotonic() - playing >= seconds:
                 team.limit.value = 0
-            for told in team.listen():
-                playing = min(playing, time.monotonic())  # they took their time to get ready
-                _add(summary, told)
-                advance(told.counts, summary)
+            for report in team.listen():
+                playing = min(playing, time.monotonic())  # the time limit excludes start-up
+                _add(summary, report)
+                advance(report.counts, summary)
     summary.seconds = time.monotonic() - start
     summary.stopped = summary.stopped and (games is None or summary.counts.games < missing)
     return summary
 
 
-def _add(summary: Generated, told: Told) -> None:
+def _add(summary: Generated, report: WorkerReport) -> None:
     for item in fields(Counts):
-        total = getattr(summary.counts, item.name) + getattr(told.counts, item.name)
+        total = getattr(summary.counts, item.name) + getattr(report.counts, item.name)
         setattr(summary.counts, item.name, total)
-    summary.evaluating += told.evaluating
-    if told.note:
-        summary.notes.append(told.note)
-    if told.shard is not None:
-        summary.shards.append(told.shard)
+    summary.evaluating += report.evaluating
+    if report.note:
+        summary.notes.append(report.note)
+    if report.shard is not None:
+        summary.shards.append(report.shard)
 
 
 class _Team:
-    """The processes of a run, and what they share."""
+    """The worker processes of a run and their shared state."""
 
     def __init__(self, context: SpawnContext, group: ProcessGroup, missing: int) -> None:
         self.tickets = context.Value("q", 0)
-        # no locks: this process must not wait for one that is dead
+        # lock-free: a dead process must not block this one
         self.limit, self.stop = context.RawValue("q", missing), Flag(context)
         self.group = group
-        self.waiting: dict[Connection, int] = {}  # processes that have not ended yet
+        self.waiting: dict[Connection, int] = {}  # running processes
 
-    def listen(self) -> Iterator[Told]:
-        """What the processes report within `LISTEN` seconds; `RingriftError` if one failed."""
-        for connection in wait(list(self.waiting), timeout=LISTEN):
+    def listen(self) -> Iterator[WorkerReport]:
+        """Reports received within `POLL_SECONDS`; `RingriftError` if a process failed."""
+        for connection in wait(list(self.waiting), timeout=POLL_SECONDS):
             assert isinstance(connection, Connection)
             number = self.waiting[connection]
             try:
-                told = connection.recv()
+                report = connection.recv()
             except EOFError:
                 process = self.group.processes[number]
-                process.join(PATIENCE)
+                process.join(EXIT_TIMEOUT)
                 raise RingriftError(
                     f"Process {number} of the self-play ended with exit code {process.exitcode};"
                     " the shards written so far are whole.",
-                    hint="the same command goes on there",
+                    hint="repeat the command to continue",
                 ) from None
-            if told.error is not None:
-                raise told.error
-            if told.ended:
+            if report.error is not None:
+                raise report.error
+            if report.ended:
                 del self.waiting[connection]
-            yield told
+            yield report
 
 
 @contextmanager
 def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) -> Iterator[_Team]:
-    """Starts a process for each device; whatever happens, none is left when this ends.
+    """Starts one process per device; all have ended when the context exits.
 
-    `salt` is what tells this run from earlier ones of the same setting, so that it draws other
-    games.
+    `salt` makes the games differ from those of earlier runs of the same setting.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessGroup(context, len(setting.devices)) as group:
@@ -269,4 +266,4 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
             yield team
         finally:
             team.stop.set()
-            group.patience = SOON if team.waiting else PATIENCE
+            group.patience = SOON if team.waiting else EXIT_TIMEOUT

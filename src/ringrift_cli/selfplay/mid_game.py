@@ -1,7 +1,6 @@
-"""Positions from all parts of random games: what measurements begin with.
+"""Start positions of benchmarks, drawn from all phases of random games.
 
-Games that all begin together see the same part of a game at the same time, and a short measurement
-sees no other.
+Games that start together are in the same phase, which a short measurement would not leave.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.topology import IntArray, tables
 
-PART = 0.75  # decisions played at most, for every cell of the board
+PART = 0.75  # maximum decisions played, per cell of the board
 
 
 def positions_under_way(board: str, players: int, count: int, seed: int) -> IntArray:
-    """Positions with two legal actions or more, [count, row size], each at its own ply.
+    """Positions with two or more legal actions at random plies, [count, row size].
 
-    A game that is over by then, or has no choice there, is back at its start.
+    The start position replaces games that are over, or have a single legal action, at that ply.
     """
     T = tables(board, players)
     rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)

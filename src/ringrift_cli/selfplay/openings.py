@@ -1,4 +1,4 @@
-"""Random legal openings: where the games of a block begin."""
+"""Random legal openings, the start positions of blocks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ringrift_cli.game.topology import IntArray, tables
 def play_openings(
     board: str, players: int, seeds: Seeds, turns: int, *, pie_rule: bool = False
 ) -> tuple[IntArray, list[list[int]]]:
-    """Rows behind `turns` random turns, [N, row size], and the actions that led to each.
+    """Rows after `turns` random turns, [N, row size], and the actions of each.
 
-    `seeds`, [N], are the generators of the openings, which step on. An opening that would end the
-    game stops one decision before that.
+    `seeds`, [N], are the generators of the openings and are advanced. An opening that would end
+    the game stops one decision earlier.
     """
     T = tables(board, players)
     rows = np.zeros((len(seeds), int(T[L.T_ROW_SIZE])), np.int32)

@@ -1,8 +1,7 @@
-"""Self-play: games played, recorded in shards, and the shards entered in the folder's manifest.
+"""Random self-play: games written to shards, and shards listed in the folder's manifest.
 
-A shard is a file of games named by the SHA-256 of its bytes; it never changes. A run is a sequence
-of games that its setting and seed decide. Whatever stopped it, running it again, or for more games,
-goes on behind the games that whole shards of the folder already hold.
+A shard is an immutable file of games named by its SHA-256. The games of a run are determined by its
+setting and seed. Running it again, or for more games, continues after the games in complete shards.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from ringrift_cli.store.manifest import add_to_manifest, new_entry, read_manifes
 
 POLICY = "random"
 SHARD_GAMES = 4096
-LOG = 512  # decisions played between two looks at the host
-CHUNK_DECISIONS = 200_000  # about so many between two looks at the clock and for Ctrl-C
+LOG = 512  # decisions per call of the compiled playout
+CHUNK_DECISIONS = 200_000  # approximate decisions between checks for a stop request
 
 
 @dataclass(frozen=True)
 class RandomSetting:
-    """Random games: a sequence that the seed decides, and its length."""
+    """A sequence of random games determined by the seed, and its length."""
 
     board: str
     players: int
@@ -44,7 +43,7 @@ class RandomSetting:
 
 @dataclass
 class Summary:
-    """What a run did: games and decisions played, the new shards, and the games it found there."""
+    """Result of a run: games and decisions played, new shards, and games recorded before."""
 
     known: int
     games: int
@@ -80,7 +79,7 @@ def play_random(setting: RandomSetting, first: int, count: int) -> list[GameReco
 
 
 def recorded(folder: Path, setting: RandomSetting, *, readable: bool) -> int:
-    """How many games of the run, from its first on, whole shards of the folder hold."""
+    """Number of consecutive games of the run, from the first, in complete shards of the folder."""
     spans: dict[int, int] = {}
     for entry in read_manifest(folder):
         first, path = entry.made.get("first"), folder / entry.file
@@ -106,16 +105,16 @@ def run(
     advance: Callable[[int, int], None] = lambda games, decisions: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Plays the games of a run behind the first `known` and writes them in shards.
+    """Plays the games of a run after the first `known` and writes them to shards.
 
-    `known` is what `recorded` answers, which is asked if it is not given.
-    `advance` is told of games and decisions played. When `should_stop` says so, the shard in hand
-    is written with the games it has, and the summary says `stopped`.
+    `known` defaults to the result of `recorded`. `advance` receives the numbers of games and
+    decisions played. If `should_stop` returns true, the current shard is written as it is and the
+    summary is `stopped`.
     """
     first = recorded(folder, setting, readable=readable) if known is None else known
     summary = Summary(min(first, setting.games), 0, 0, [], False)
     cells = int(tables(setting.board, setting.players)[L.T_CELLS])
-    chunk = max(16, CHUNK_DECISIONS // cells)  # a game has about as many decisions as cells
+    chunk = max(16, CHUNK_DECISIONS // cells)  # a game has about one decision per cell
     while first < setting.games and not summary.stopped:
         target = min(SHARD_GAMES, setting.games - first)
         records: list[GameRecord] = []
@@ -138,7 +137,7 @@ def _ending(readable: bool) -> str:
 
 
 def _entry(setting: RandomSetting, first: int) -> dict[str, Any]:
-    """What the manifest says of a shard because of its setting."""
+    """Fields of a manifest entry that follow from the setting."""
     return {
         "board": setting.board,
         "players": setting.players,

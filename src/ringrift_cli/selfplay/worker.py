@@ -1,4 +1,4 @@
-"""A process of self-play: it plays with one model on one device and writes shards."""
+"""Self-play worker process: one model on one device; writes shards."""
 
 from __future__ import annotations
 
@@ -18,58 +18,57 @@ from typing import Any
 from ringrift_cli.data.shard import SearchedGame, write_searched
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.selfplay.actor import Actor, Counts
-from ringrift_cli.selfplay.forests import planted
+from ringrift_cli.selfplay.forests import new_forest
 from ringrift_cli.settings import SelfPlay
 
-TELL_EVERY = 0.5  # seconds between two reports to the process that waits
-TEACHER = "tuned"  # the profile of the heuristic that plays where there is no model
-# Settings of self-play that change no game.
+REPORT_INTERVAL = 0.5  # seconds between reports to the parent process
+TEACHER = "tuned"  # heuristic profile used without a model
+# Settings that do not affect the games.
 NOT_OF_GAMES = ("games_per_cycle", "concurrent", "shard_games", "teacher")
-LOOK_EVERY = 10.0  # seconds between two looks at the registry
+REGISTRY_INTERVAL = 10.0  # seconds between reads of the registry
 
 
 @dataclass(frozen=True)
 class GenerateSetting:
-    """A run of self-play: its settings, and what is no setting."""
+    """Parameters of a self-play run."""
 
     board: str
     players: int
     pie_rule: bool
     seed: int
-    model: Path | None  # a checkpoint; None: search with the heuristic of `TEACHER`
+    model: Path | None  # checkpoint; None: search with the heuristic profile `TEACHER`
     identity: str  # of that model, or of the heuristic
     play: SelfPlay  # with the number of concurrent games of each process
-    generation: int = 0  # of that model, or the cycle that it plays for
-    devices: tuple[str, ...] = ("cpu",)  # one process for each: cpu or cuda:N
-    follow: Path | None = None  # a registry whose champion plays as soon as there is a new one
+    generation: int = 0  # of the model, or of the current cycle
+    devices: tuple[str, ...] = ("cpu",)  # one process per device: cpu or cuda:N
+    follow: Path | None = None  # registry whose latest champion is used
 
     def made(self, identity: str, generation: int) -> dict[str, Any]:
-        """How a shard's games were made, and by which model; as its manifest entry has it."""
+        """Provenance of a shard (model and search settings) for its manifest entry."""
         search = {k: v for k, v in asdict(self.play).items() if k not in NOT_OF_GAMES}
         made = {"model": identity, "generation": generation, "seed": self.seed}
         return {**made, "search": search}
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a process reports: what it did since it last told, or why it cannot go on."""
+class WorkerReport:
+    """Progress of a worker since its last report, or the error that ended it."""
 
     counts: Counts
-    evaluating: float = 0.0  # seconds in the evaluator, of all its threads
+    evaluating: float = 0.0  # seconds in the evaluator, over all threads
     shard: Path | None = None
-    note: str = ""  # what a person should know
+    note: str = ""  # message for the user
     error: RingriftError | None = None
     ended: bool = False
 
 
 class Flag:
-    """Tells all processes at once that they are to stop.
+    """Stop flag shared by all processes.
 
-    It has no lock, which a process that is killed would hold for ever.
+    Lock-free: a killed process would never release a lock.
     """
 
     def __init__(self, context: Any) -> None:
-        """`context` is one of multiprocessing's, whose processes are given the flag."""
         self._value: ctypes.c_bool = context.RawValue(ctypes.c_bool, False)
 
     def is_set(self) -> bool:
@@ -81,10 +80,10 @@ class Flag:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a process of self-play shares with the others, and with the one that started it."""
+    """State shared by the worker processes and their parent."""
 
-    tickets: Synchronized[int]  # games that were begun
-    limit: ctypes.c_longlong  # games to begin at most
+    tickets: Synchronized[int]  # games started
+    limit: ctypes.c_longlong  # maximum games to start
     stop: Flag
     outbox: Connection
     parent: int  # process id
@@ -92,29 +91,29 @@ class WorkerSetup:
 
 @dataclass(eq=False)
 class _Playing:
-    """An actor, and what became of its games."""
+    """An actor with its unwritten games and the progress reported so far."""
 
     actor: Actor
     clock: Callable[[], float]  # seconds in the evaluator
     identity: str  # of its model
     generation: int
-    games: list[SearchedGame] = field(default_factory=list)  # over, but in no shard yet
-    told: Counts = field(default_factory=Counts)  # what was reported of it
-    told_seconds: float = 0.0
+    games: list[SearchedGame] = field(default_factory=list)  # finished, not yet in a shard
+    reported: Counts = field(default_factory=Counts)
+    reported_seconds: float = 0.0
 
 
-class WorkerMessage:
-    """One line of games in a process: an actor, and those before it whose last games go on."""
+class WorkerThread:
+    """Thread of concurrent games: the current actor, and earlier ones that finish their games."""
 
     def __init__(self, worker: Worker, share: int) -> None:
         self._worker, self._share = worker, share
         self._actors: list[_Playing] = []
-        self._began = 0  # actors so far; the last one begins new games
+        self._began = 0  # actors so far; only the latest starts new games
 
     def run(self) -> None:
         worker, setting = self._worker, self._worker.setting
         self._add(setting.model, setting.identity, setting.generation)
-        looked = told = time.monotonic()
+        looked = reported = time.monotonic()
         while any(one.actor.playing for one in self._actors) and not worker.must_stop():
             for one in self._actors:
                 if one.actor.playing:
@@ -123,25 +122,25 @@ class WorkerMessage:
                     self._write(one)
             self._drop_finished()
             now = time.monotonic()
-            if now - told >= TELL_EVERY:
-                told = now
-                self._tell()
-            if setting.follow is not None and now - looked >= LOOK_EVERY:
+            if now - reported >= REPORT_INTERVAL:
+                reported = now
+                self._report()
+            if setting.follow is not None and now - looked >= REGISTRY_INTERVAL:
                 looked = now
                 self._look(setting.follow)
         if not worker.orphaned():
             for one in self._actors:
                 self._write(one)
-            self._tell()
+            self._report()
 
     def _add(self, path: Path | None, identity: str, generation: int) -> None:
         worker, setting = self._worker, self._worker.setting
         evaluator = worker.evaluator(path)
-        forest, clock = planted(
+        forest, clock = new_forest(
             setting.board, setting.players, setting.play, evaluator, self._share, worker.device,
-            lambda note: worker.tell(Told(Counts(), note=note)),
+            lambda note: worker.report(WorkerReport(Counts(), note=note)),
         )  # fmt: skip
-        self._share = len(forest)  # what did not fit now will not fit later
+        self._share = len(forest)  # may have been reduced to fit into memory
         self._began += 1
         number = self._began
         actor = Actor(
@@ -156,16 +155,16 @@ class WorkerMessage:
         self._actors.append(_Playing(actor, clock, identity, generation))
 
     def _drop_finished(self) -> None:
-        """Lets go of actors before the last one whose games are over: their trees are large."""
+        """Releases earlier actors without games in progress, to free the memory of their trees."""
         over = [one for one in self._actors[:-1] if not one.actor.playing]
         if over:
             for one in over:
                 self._write(one)
-            self._tell()
+            self._report()
             self._actors = [one for one in self._actors if one not in over]
 
     def _look(self, registry: Path) -> None:
-        """Takes over the champion, if there is another one: the next games are its."""
+        """Uses a new champion, if there is one, for the games started from now on."""
         from ringrift_cli.nn.checkpoint import generation_of
         from ringrift_cli.nn.registry import Registry, pool_name
 
@@ -184,23 +183,25 @@ class WorkerMessage:
             self._worker.folder, made, one.games, setting.board, setting.players, setting.pie_rule
         )
         one.games.clear()
-        self._worker.tell(Told(Counts(), shard=path))
+        self._worker.report(WorkerReport(Counts(), shard=path))
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         for one in self._actors:
             now, seconds = Counts(**asdict(one.actor.counts)), one.clock()
-            more = {name: value - getattr(one.told, name) for name, value in asdict(now).items()}
-            self._worker.tell(Told(Counts(**more), seconds - one.told_seconds))
-            one.told, one.told_seconds = now, seconds
+            more = {
+                name: value - getattr(one.reported, name) for name, value in asdict(now).items()
+            }
+            self._worker.report(WorkerReport(Counts(**more), seconds - one.reported_seconds))
+            one.reported, one.reported_seconds = now, seconds
 
 
 def lines_on(device: str) -> int:
-    """Lines of games in a process: two on a GPU, so that trees grow while it computes."""
+    """Threads per process: two on a GPU, to overlap tree search and network evaluation."""
     return 1 if device == "cpu" else 2
 
 
 class Worker:
-    """What the lines of games of a process share."""
+    """State shared by the threads of a worker process."""
 
     def __init__(
         self, setting: GenerateSetting, folder: Path, device: str, seed: int, shared: WorkerSetup
@@ -210,14 +211,14 @@ class Worker:
         self._lock = threading.Lock()
 
     def orphaned(self) -> bool:
-        """Whether the process that waits for this one is gone: then nobody counts what it does."""
+        """Whether the parent process has ended."""
         return os.getppid() != self._shared.parent
 
     def must_stop(self) -> bool:
         return self._shared.stop.is_set() or self.orphaned()
 
     def next_number(self) -> int | None:
-        """The number of the next game; None when there are no more."""
+        """Number of the next game; None if the limit is reached."""
         tickets = self._shared.tickets
         with tickets.get_lock():
             number = tickets.value
@@ -226,9 +227,9 @@ class Worker:
             tickets.value = number + 1
             return number
 
-    def tell(self, told: Told) -> None:
+    def report(self, report: WorkerReport) -> None:
         with self._lock:
-            self._shared.outbox.send(told)
+            self._shared.outbox.send(report)
 
     def evaluator(self, path: Path | None) -> Any:
         setting = self.setting
@@ -241,13 +242,13 @@ class Worker:
         return network_evaluator(path, setting.board, setting.players, self.device, "auto")
 
     def run(self) -> None:
-        """Plays in as many lines as the device has, each with its share of the games."""
+        """Plays in `lines_on(device)` threads, each with an equal share of the concurrent games."""
         lines = lines_on(self.device)
         share = -(-self.setting.play.concurrent // lines)
 
         def play() -> None:
             try:
-                WorkerMessage(self, share).run()
+                WorkerThread(self, share).run()
             except BaseException:
                 self._shared.stop.set()
                 raise
@@ -256,14 +257,14 @@ class Worker:
             others = [pool.submit(play) for _ in range(lines - 1)]
             play()
             for other in others:
-                other.result()  # a line that failed fails the process, whatever the reason
+                other.result()  # an error in any thread fails the process
 
 
 def work(
     setting: GenerateSetting, folder: Path, device: str, seed: int, shared: WorkerSetup
 ) -> None:
-    """The main function of the process, which the process that started it stops, no signal."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they may go to all processes of a group
+    """Main function of a worker process. Only the parent stops it; signals are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # both may be sent to the whole process group
         signal.signal(number, signal.SIG_IGN)
     if device == "cpu":
         import torch
@@ -272,8 +273,8 @@ def work(
     worker = Worker(setting, folder, device, seed, shared)
     try:
         worker.run()
-        worker.tell(Told(Counts(), ended=True))
+        worker.report(WorkerReport(Counts(), ended=True))
     except RingriftError as error:
-        worker.tell(Told(Counts(), error=error))
+        worker.report(WorkerReport(Counts(), error=error))
     except BrokenPipeError:
-        pass  # the process that waits is gone
+        pass  # the parent has ended

@@ -1,7 +1,7 @@
-"""Batches, made while the network trains on the ones before.
+"""Training batches, prepared in background threads.
 
-A batch follows from the data, the seed and the number of the step alone. So it does not matter how
-far ahead batches are made, and a run that was stopped goes on with the very same ones.
+A batch is determined by the data, the seed and the step number, so a resumed run gets the same
+batches, however far ahead they were prepared.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from ringrift_cli.nn.features import encode_all
 from ringrift_cli.nn.symmetry import exact_symmetries, transform_all
 from ringrift_cli.train.dataset import TrainData, finished
 
-SAMPLES = 1  # the path from the seed to the random numbers of a step
-UNKNOWN = -100  # an owner that the loss leaves out, as torch's cross-entropy has it
-AHEAD = 3  # batches
+SAMPLES = 1  # seed path of the random numbers of a step
+UNKNOWN = -100  # class ignored by the loss; the default ignore_index of torch
+AHEAD = 3  # batches prepared in advance
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N positions with M legal actions in all; seats are relative, the mover first."""
+    """N positions with M legal actions in total; seats are relative, the mover first."""
 
     planes: Tensor  # [N, W, W, C] uint8
     scalars: Tensor  # [N, K] float32
     position: Tensor  # [M] int64 row of each action
     action: Tensor  # [M] int64
     target: Tensor  # [M] float32 probability of each action
-    value: Tensor  # [N, players] float32 chances to win
+    value: Tensor  # [N, players] float32 win probabilities
     winner: Tensor  # [N] int64
     owner: Tensor  # [N, W * W] int64 class of each cell at the end, or UNKNOWN
     eliminated: Tensor  # [N, players] float32 share of all rings
-    known: Tensor  # [N] float32, 1 where the game was played to its end
+    known: Tensor  # [N] float32, 1 if the game was not resigned
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; copies to a GPU do not wait."""
+        """The batch on a device; copies to a GPU are asynchronous."""
         if device.type == "cpu":
             return self
         moved: dict[str, Any] = {}
@@ -61,7 +61,7 @@ class Batch:
 
 
 def training_batch(data: TrainData, size: int, value_mix: float, seed: int, step: int) -> Batch:
-    """The batch of a step: positions drawn by weight, each turned by a random exact symmetry."""
+    """The batch of a step: positions sampled by weight, each under a random symmetry."""
     rng = np.random.default_rng([seed, SAMPLES, step])
     chosen = data.draw(size, rng)
     exact = np.array(exact_symmetries(data.board), np.int64)
@@ -71,9 +71,9 @@ def training_batch(data: TrainData, size: int, value_mix: float, seed: int, step
 def validation_batches(
     data: TrainData, size: int, value_mix: float, most: int
 ) -> Iterator[tuple[Batch, LongArray]]:
-    """The same `most` validation positions every time, as they were played.
+    """Batches of `most` fixed validation positions without symmetries.
 
-    With each batch come the offsets of its positions' actions, [N + 1].
+    Each comes with the offsets of its positions' actions, [N + 1].
     """
     spread_out = np.linspace(0, len(data.validation) - 1, min(most, len(data.validation)))
     chosen = data.validation[spread_out.astype(np.int64)]
@@ -86,10 +86,10 @@ def validation_batches(
 def make_batch(
     data: TrainData, chosen: LongArray, value_mix: float, which: LongArray | None
 ) -> Batch:
-    """The batch of the positions `chosen`, [N], in their order in the columns.
+    """The batch of the positions `chosen`, [N], in the order of the columns.
 
-    `which`, [N], are the symmetries that turn them; none do if it is not given. `RecordError` if a
-    probability belongs to no legal action.
+    `which`, [N], are the symmetries to apply, if given. `RecordError` if a policy target names an
+    illegal action.
     """
     c, T = data.columns, data.T
     chosen = np.sort(chosen)
@@ -108,7 +108,7 @@ def make_batch(
     seats = (movers[:, None] + np.arange(data.players)) % data.players  # [N, players], mover first
     winner = (c.winners[games] - movers) % data.players
     changed = data.swapped[games] & (rows[:, L.PIE] != L.PIE_SWAPPED)
-    winner[changed] = 1 - winner[changed]  # who sits there now will sit on the other side then
+    winner[changed] = 1 - winner[changed]  # the players change seats later in the game
     value = value_mix * np.take_along_axis(c.values[chosen], seats, 1)
     value[np.arange(len(chosen)), winner] += np.float32(1 - value_mix)
     known = finished(c)[games]
@@ -128,7 +128,7 @@ def make_batch(
 
 
 def _targets(data: TrainData, chosen: LongArray, legal: IntArray, legal_offsets: LongArray) -> Any:
-    """The probability of each legal action, [M] float32."""
+    """Target probability of each legal action, [M] float32."""
     c = data.columns
     counts = c.choice_offsets[chosen + 1] - c.choice_offsets[chosen]
     offsets = offsets_of(counts)
@@ -137,14 +137,14 @@ def _targets(data: TrainData, chosen: LongArray, legal: IntArray, legal_offsets:
     target, wrong = place_targets(legal, legal_offsets, c.choices[at], offsets, c.targets[at], size)
     if len(wrong):
         raise RecordError(
-            f"A probability is said of action {c.choices[at][wrong[0]]}, which is not legal."
+            f"The policy target names action {c.choices[at][wrong[0]]}, which is not legal."
         )
     return target
 
 
 @cache
 def _pictured(board: str, players: int) -> LongArray:
-    """Where each symmetry puts a cell in the picture, row * W + column, [symmetries, cells]."""
+    """Plane index of each cell under each symmetry, row * W + column, [symmetries, cells]."""
     info = board_named(board)
     grid = np.array([row * info.width + column for column, row in info.cells])
     return np.stack([grid[list(symmetry.cells)] for symmetry in symmetries(info)])
@@ -153,7 +153,7 @@ def _pictured(board: str, players: int) -> LongArray:
 def _owner_classes(
     data: TrainData, games: LongArray, movers: LongArray, which: LongArray, known: Any
 ) -> LongArray:
-    """Who owns each cell of the picture at the end, [N, W * W]; UNKNOWN off the board as well."""
+    """Final owner of each plane cell, [N, W * W]; UNKNOWN off the board."""
     width = int(data.T[L.T_ROWS])
     owners = data.owners[games].astype(np.int64)
     relative = np.where(owners > 0, 1 + (owners - 1 - movers[:, None]) % data.players, 0)
@@ -164,17 +164,16 @@ def _owner_classes(
 
 
 def loader_threads(device: torch.device) -> int:
-    """Threads that make batches: one beside a CPU that trains, a few for a GPU."""
+    """Number of loader threads: one when training on the CPU, several for a GPU."""
     return 1 if device.type == "cpu" else max(1, min(8, playout.available_threads() // 2))
 
 
 def ahead(
     make: Callable[[int], Batch], first: int, end: int, threads: int
 ) -> Generator[Batch, None, None]:
-    """The batches of steps `first` to `end` - 1 in order, a few of them made ahead.
+    """Batches of the steps `first` to `end` - 1 in order, `AHEAD` of them prepared in advance.
 
-    An error in making one is raised where its turn comes. Closing the iterator waits for the
-    batches in the making.
+    An error is raised when its batch is due. Closing the iterator waits for batches in preparation.
     """
     waiting: deque[Future[Batch]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="ringrift-batches") as pool:

@@ -1,4 +1,4 @@
-"""The positions of a window: which are trained on, how often each, and how their games ended."""
+"""Training and validation positions of a window, their sampling weights and game outcomes."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from ringrift_cli.game.topology import IntArray, tables
 FloatArray = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
 
-MOST_SURPRISE = 5.0  # times the mean of a game: no position is drawn more often by this factor
+MOST_SURPRISE = 5.0  # maximum surprise, in units of the mean of the game
 
 
 @dataclass(frozen=True)
 class TrainData:
-    """G games with P positions side by side; positions are named by their index in the columns."""
+    """G games with P positions; positions are indices into the columns."""
 
     board: str
     players: int
     pie_rule: bool
     columns: Columns
     game: LongArray  # [P] game of each position
-    owners: ByteArray  # [G, cells] at the end: 0 nobody, 1 + seat; whatever its piece is
+    owners: ByteArray  # [G, cells] at the end: 0 none, 1 + seat, for any kind of piece
     eliminated: SmallFloats  # [G, players] share of all rings credited to each seat at the end
-    swapped: BoolArray  # [G] whether the players changed seats
+    swapped: BoolArray  # [G] whether the players swapped seats
     training: LongArray  # positions
-    validation: LongArray  # positions of games that are never trained on
-    summed_weights: FloatArray  # [training] running sum of how likely each is drawn
+    validation: LongArray  # positions of held-out games
+    summed_weights: FloatArray  # [training] cumulative sampling weights
 
     @property
     def T(self) -> IntArray:
-        """The board's table."""
+        """Tables of the board."""
         return tables(self.board, self.players)
 
     def draw(self, count: int, rng: np.random.Generator) -> LongArray:
-        """Positions to train on, [count], each as likely as its weight."""
+        """Training positions sampled by weight, [count]."""
         at = rng.random(count) * self.summed_weights[-1]
         found = np.searchsorted(self.summed_weights, at, side="right")
         drawn: LongArray = self.training[np.minimum(found, len(self.training) - 1)]
@@ -50,12 +50,12 @@ class TrainData:
 
 
 def gather(shards: list[Shard], validation_share: float, surprise_weight: float) -> TrainData:
-    """The data of shards of one board, player count and pie rule.
+    """Data of shards of one board, number of players and pie rule.
 
-    A position of a game that is trained on has the weight `1 - s + s * r`, with s the
+    A training position has the sampling weight `1 - s + s * r`, with s the
     `surprise_weight` and r its surprise in units of the mean of its game, at most `MOST_SURPRISE`
-    (policy-surprise weighting; KataGo, docs/KataGoMethods.md). r is 1 throughout a game in which no
-    search was surprised.
+    (policy-surprise weighting; KataGo, docs/KataGoMethods.md). r is 1 throughout a game without
+    surprise.
     """
     header = shards[0].header
     board, players = header.board, header.players
@@ -88,19 +88,19 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
 
 
 def training_positions(shard: Shard, validation_share: float) -> int:
-    """Positions of a shard that are trained on."""
+    """Number of training positions of a shard."""
     counts = np.diff(shard.columns.position_offsets)
     return int(counts[~held_out(shard.sha256, shard.header.games, validation_share)].sum())
 
 
 def _owners(T: IntArray, ends: IntArray) -> ByteArray:
-    """Whose marker, territory or stack is on each cell, [games, cells]: 0 nobody, 1 + seat."""
+    """Owner of the piece or territory on each cell, [games, cells]: 0 none, 1 + seat."""
     cells = slice(int(T[L.T_S_CELL]), int(T[L.T_S_CELL] + T[L.T_CELLS]))
     words = ends[:, cells]  # layout.py: the owner in bits 0 and 1, the kind in bits 2 and 3
     return np.where((words >> 2) & 3 == L.EMPTY, 0, 1 + (words & 3)).astype(np.uint8)
 
 
 def finished(columns: Columns) -> BoolArray:
-    """Games that were played to their end, [games]: of others no one knows who owns what."""
+    """Games that ended by the rules, [games]; a resigned game has no final ownership."""
     known: BoolArray = columns.reasons != RESIGNED
     return known

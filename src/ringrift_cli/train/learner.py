@@ -1,4 +1,4 @@
-"""The network in training: its averaged twin, the optimiser, and a step of it."""
+"""The network in training, the average of its weights, and the optimiser."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ringrift_cli.train.loss import PARTS, losses
 from ringrift_cli.train.settings import TrainSetting
 
 MOMENTUM = 0.9
-BETAS = (0.9, 0.99)  # a loop trains in short runs: what a thousand steps ago was is another game
-LAST_RATE = 0.05  # share of the learning rate that a cosine ends with
+BETAS = (0.9, 0.99)  # short memory: in the loop, data change within a thousand steps
+LAST_RATE = 0.05  # final share of the learning rate under the cosine schedule
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name as torch has them; auto is a GPU where there is one. `UsageError`."""
+    """The torch device of a name; auto is a GPU if there is one. `UsageError` if unavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -40,7 +40,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """float32, bfloat16 or float16. Auto is float32 on a CPU, where training gains nothing else."""
+    """float32, bfloat16 or float16; auto is float32 on a CPU, where the others are not faster."""
     if name != "auto":
         if name == "float16" and device.type == "cpu":
             raise UsageError("float16 is for GPUs.", hint="--precision bfloat16 or float32")
@@ -51,9 +51,10 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def learning_rate(setting: Train, done: int, steps: int, fresh: bool) -> float:
-    """The rate of the step after `done` of `steps`.
+    """Learning rate of the step after `done` of `steps`.
 
-    A fresh optimiser warms up, and so does every cosine: the run before ended at a small rate.
+    Warm-up applies to a fresh optimiser, and to every cosine schedule, since the previous run ended
+    at a low rate.
     """
     rate = setting.learning_rate
     if setting.schedule == "cosine":
@@ -65,15 +66,12 @@ def learning_rate(setting: Train, done: int, steps: int, fresh: bool) -> float:
 
 
 class Learner:
-    """A network, the average of its weights over the last steps, and its optimiser."""
+    """A network, the moving average of its weights, and its optimiser."""
 
     def __init__(
         self, network: Network, setting: TrainSetting, precision: str | None = None
     ) -> None:
-        """`precision` is what the setting's precision was found to mean, if somebody found it.
-
-        float16 is for GPUs: elsewhere the setting decides.
-        """
+        """`precision` overrides the setting, except float16 on a CPU."""
         self._setting = setting.train
         self.device = pick_device(setting.device)
         if precision == "float16" and self.device.type == "cpu":
@@ -82,7 +80,7 @@ class Learner:
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.averaged = 0  # steps that the average is made of
+        self.averaged = 0  # steps in the average
         self.optimiser = self._optimiser()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
@@ -100,7 +98,7 @@ class Learner:
         return torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=fused)
 
     def step(self, batch: Batch, rate: float) -> Tensor:
-        """Trains on a batch; its losses, [PARTS], detached and still on the device."""
+        """Trains on a batch; returns its losses, [PARTS], detached and on the device."""
         batch = batch.to(self.device)
         self.network.train()
         for group in self.optimiser.param_groups:
@@ -120,7 +118,7 @@ class Learner:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Exponential, but of all steps alike at first, lest it be the initial weights."""
+        """Exponential moving average; uniform at first, so that the initial weights vanish."""
         decay = min(self._setting.average, (1 + self.averaged) / (10 + self.averaged))
         self.averaged += 1
         average = self.average.state_dict()
@@ -131,10 +129,10 @@ class Learner:
             else:
                 kept.copy_(mine)
 
-    # ---- what a state holds ---------------------------------------------------------------------
+    # ---- state ----------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """All numbers of the learner by name, on the CPU."""
+        """All tensors of the learner by name, on the CPU."""
         found = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         found |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
@@ -146,16 +144,16 @@ class Learner:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
     def scaler(self) -> dict[str, Any]:
-        """The state of the loss scaling of float16, as JSON; empty otherwise."""
+        """State of the float16 loss scaler as JSON; empty for other precisions."""
         return dict(self._scaler.state_dict())
 
     def load(
         self, tensors: dict[str, Tensor], *, moments: bool, scaler: dict[str, Any] | None = None
     ) -> None:
-        """Takes the weights and the average of `tensors`, and with `moments` the optimiser's too.
+        """Loads weights and average, with `moments` also the optimiser state.
 
-        In float16 there are no moments while every step so far was skipped by the loss scaling.
-        `RecordError` if they belong to another network or optimiser.
+        float16 has no moments as long as the loss scaler has skipped every step. `RecordError` if
+        the tensors belong to another network or optimiser.
         """
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for name, tensor in tensors.items():
@@ -190,5 +188,5 @@ class Learner:
 
 
 def names_of(found: Tensor) -> dict[str, float]:
-    """Losses of `Learner.step`, or sums of them, by name."""
+    """Losses as returned by `Learner.step`, by name."""
     return dict(zip(PARTS, found.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: a CSV file and TensorBoard's."""
+"""Logs of a training run: CSV and TensorBoard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 class Log:
-    """The logs of a run from some step on; rows of later steps, of a run killed there, are cut."""
+    """Logs of a run from `step` on; later rows, left by a killed process, are removed."""
 
     def __init__(self, folder: Path, step: int, began: int) -> None:
         self._path, self._began = folder / LOG, began
@@ -33,7 +33,7 @@ class Log:
         self._writer.close()
 
     def add(self, step: int, numbers: dict[str, float], measured: dict[str, float] | None) -> None:
-        """A row: what `COLUMNS` name, and a validation's numbers if there was one."""
+        """Writes a row of `COLUMNS`, with the validation metrics in `measured` if given."""
         row = {name: f"{value:.6g}" for name, value in numbers.items()}
         row["step"] = str(self._began + step)
         for name, value in numbers.items():

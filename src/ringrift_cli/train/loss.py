@@ -1,4 +1,4 @@
-"""What a network is trained for, and how well it does on games it never saw."""
+"""Training losses, and validation metrics on held-out games."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ringrift_cli.settings import Train
 from ringrift_cli.train.batches import UNKNOWN, Batch
 
 PARTS = ("policy", "value", "owner", "eliminated")
-BINS = 10  # of the predicted chance to win, for its calibration
+BINS = 10  # of the predicted win probability, for the calibration error
 
 
 class Losses(NamedTuple):
     """Means over a batch, nats except for `eliminated`; scalars."""
 
-    policy: Tensor  # cross-entropy with the search's policy, over the legal actions
-    value: Tensor  # cross-entropy with who won and what the search expected
-    owner: Tensor  # cross-entropy with who owns each cell at the end, over known cells
-    eliminated: Tensor  # squared error of the shares of rings, over seats of finished games
+    policy: Tensor  # cross-entropy with the search policy over legal actions
+    value: Tensor  # cross-entropy with the winner, mixed with the search value
+    owner: Tensor  # cross-entropy with the final owner of each known cell
+    eliminated: Tensor  # squared error of the shares of eliminated rings, finished games only
 
     def total(self, setting: Train) -> Tensor:
-        """What is minimised."""
+        """Weighted sum of the losses, which training minimises."""
         return (
             self.policy
             + setting.value_weight * self.value
@@ -38,7 +38,7 @@ class Losses(NamedTuple):
 
 
 def log_policy(logits: Tensor, position: Tensor, positions: int) -> Tensor:
-    """Log-probabilities, [M], of actions among those of the same position, [M]."""
+    """Log-softmax, [M], of the logits, [M], over the actions of each position."""
     least = torch.full((positions,), -torch.inf, dtype=logits.dtype, device=logits.device)
     top = least.scatter_reduce(0, position, logits.detach(), "amax")
     shifted = logits - top.index_select(0, position)
@@ -47,7 +47,7 @@ def log_policy(logits: Tensor, position: Tensor, positions: int) -> Tensor:
 
 
 def losses(heads: Heads, batch: Batch) -> Losses:
-    """The losses of a batch; those that nothing is known of are 0."""
+    """The losses of a batch; 0 for those without a known target."""
     count = len(batch.planes)
     policy = -(batch.target * log_policy(heads.logits, batch.position, count)).sum() / count
     value = -(batch.value * functional.log_softmax(heads.value, 1)).sum(1).mean()
@@ -64,12 +64,12 @@ def losses(heads: Heads, batch: Batch) -> Losses:
 
 
 def policy_agrees(logits: Tensor, batch: Batch, offsets: LongArray) -> int:
-    """In how many positions the likeliest action is one that the search thought best."""
+    """Number of positions whose most probable action is a best action of the search."""
     guess, target = logits.numpy(), batch.target.numpy()
     counts = np.diff(offsets)
     best = np.repeat(np.maximum.reduceat(target, offsets[:-1]), counts)
     top = np.repeat(np.maximum.reduceat(guess, offsets[:-1]), counts)
-    # of equal logits the first counts, so that a network that says nothing is right by luck only
+    # of equal logits the first counts: a uniform network is right by chance only
     first = np.minimum.reduceat(
         np.where(guess == top, np.arange(len(guess)), len(guess)), offsets[:-1]
     )
@@ -77,9 +77,9 @@ def policy_agrees(logits: Tensor, batch: Batch, offsets: LongArray) -> int:
 
 
 def calibration_error(chances: Any, won: Any) -> float:
-    """Expected calibration error: the mean over bins, by their size, of |mean chance - share won|.
+    """Expected calibration error: size-weighted mean over bins of |mean prediction - share won|.
 
-    `chances`, [N], are predicted, `won`, [N], is what happened (Guo et al. 2017, arXiv:1706.04599).
+    `chances`, [N], are predictions, `won`, [N], outcomes (Guo et al. 2017, arXiv:1706.04599).
     """
     bins = np.minimum((chances * BINS).astype(np.int64), BINS - 1)
     sizes = np.bincount(bins, minlength=BINS)
@@ -97,8 +97,9 @@ def validate(
 ) -> dict[str, float]:
     """Losses and accuracies of a network in evaluation mode, means over all positions.
 
-    `policy_accuracy` and `value_accuracy` are shares of positions where the likeliest action is
-    the search's best, and the likeliest seat the winner; `calibration` is of the mover's chance.
+    `policy_accuracy` and `value_accuracy` are the shares of positions whose most probable action is
+    the search's best, and whose most probable seat is the winner; `calibration` is the error of the
+    mover's win probability.
     """
     sums = dict.fromkeys((*PARTS, "loss", "policy_accuracy", "value_accuracy"), 0.0)
     chances, won, positions = [], [], 0

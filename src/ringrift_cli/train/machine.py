@@ -1,8 +1,7 @@
-"""What a training run takes from the profile of its device: torch's threads, and what `auto` is.
+"""Thread count and precision of a training run, from the profile of its device.
 
-What was asked for wins: `precision` where it is not auto, and OMP_NUM_THREADS or RINGRIFT_THREADS.
-A run keeps the precision that it began with (train_state.py), whatever a profile says later: in
-another precision other weights would come out.
+Explicit values take precedence: a `precision` other than auto, OMP_NUM_THREADS or RINGRIFT_THREADS.
+A resumed run keeps its precision (state.py), since another one would give other weights.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ THREADS_ASKED = ("OMP_NUM_THREADS", THREADS_VARIABLE)
 
 @dataclass(frozen=True)
 class Advice:
-    """What to take, None where a profile says nothing or something was asked for; and why."""
+    """Recommended values, None where there are none or the user gave one; and the reason."""
 
     threads: int | None
     precision: str | None
     text: str
-    refused: bool = False  # a profile is there that could not be used
+    refused: bool = False  # a profile exists but could not be used
 
 
 def advised(setting: TrainSetting, architecture: Architecture) -> Advice:
-    """What the profile of the setting's device says of such a network.
+    """Recommendation of the device profile for this architecture.
 
-    `UsageError` if there is no such device, `RecordError` for a damaged profile.
+    `UsageError` if the device does not exist, `RecordError` for a damaged profile.
     """
     asked_threads = any(os.environ.get(name) for name in THREADS_ASKED)
     asked_precision = setting.train.precision != "auto"
     if asked_threads and asked_precision:
-        return Advice(None, None, "as asked for")
+        return Advice(None, None, "as requested")
     device = pick_device(setting.device)
     name = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
     network = network_named(architecture.to_json())
@@ -58,7 +57,7 @@ def advised(setting: TrainSetting, architecture: Architecture) -> Advice:
 
 @contextmanager
 def computing_in(threads: int | None) -> Iterator[int]:
-    """Until it ends, torch computes in so many threads, or fewer if it did before: how many."""
+    """Limits torch to `threads` threads, never more than before; yields their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(min(threads or before, before))
     try:

@@ -1,4 +1,4 @@
-"""What decides a training run: the settings of the section `train`, and what is no setting."""
+"""Parameters of a training run: the section `train`, and those that are not settings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from ringrift_cli.data.window import WindowSetting
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Train
 
-# What may differ when a run is resumed: it changes when something is written, or what is refused
-# at the start, but no weight.
+# Settings that may differ when a run is resumed, since they do not affect the weights.
 FREE = ("max_age", "max_generations_behind", "generation", "checkpoint_minutes", "device")
 
 
@@ -24,7 +23,7 @@ class TrainSetting:
     pie_rule: bool
     seed: int
     train: Train = field(default_factory=Train)
-    size: str | None = None  # of the network; None: that of the checkpoint, small for a new one
+    size: str | None = None  # of the network; None: as the checkpoint, or small for a new one
     generation: int | None = None  # of the model in training
     steps: int | None = None  # instead of train.samples_per_position
     device: str = "auto"
@@ -34,7 +33,7 @@ class TrainSetting:
             raise UsageError(f"steps is {self.steps}, expected 1 or more.")
 
     def window_setting(self) -> WindowSetting:
-        """Which shards are trained on. Without a generation only their age is checked."""
+        """Setting of the window. Without a generation only the age of shards is checked."""
         behind = None if self.generation is None else self.train.max_generations_behind
         return WindowSetting(
             self.board,
@@ -47,16 +46,16 @@ class TrainSetting:
         )
 
     def document(self) -> dict[str, Any]:
-        """All of it as flat JSON."""
+        """All parameters as flat JSON."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "train"}
         return {**own, **asdict(self.train)}
 
     def check_same(self, before: dict[str, Any], folder: Path) -> None:
-        """`UsageError` if a run begun with the document `before` cannot be resumed with this."""
+        """`UsageError` if a run started with the document `before` cannot be resumed with this."""
         for name, new in self.document().items():
             old = before.get(name)
-            unsaid = name == "size" and None in (old, new)  # the network of the run stays
-            if name not in FREE and old != new and not unsaid:
+            unspecified = name == "size" and None in (old, new)  # the run keeps its network
+            if name not in FREE and old != new and not unspecified:
                 raise UsageError(
                     f"The run in {folder} was begun with {old!r} as {name.replace('_', ' ')}, not"
                     f" {new!r}.",

@@ -1,4 +1,4 @@
-"""How a training run begins: which positions, how many steps, from which weights."""
+"""Start of a training run: its window, number of steps and initial weights."""
 
 from __future__ import annotations
 
@@ -24,32 +24,31 @@ from ringrift_cli.train.machine import advised
 from ringrift_cli.train.settings import TrainSetting
 from ringrift_cli.train.state import State
 
-LONG = 10**6  # steps that a trained network's weights count as an average of
+LONG = 10**6  # averaged steps that loaded weights count as
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a run takes what it begins with."""
+    """Inputs of a training run."""
 
     data: Path  # folder of shards
     hashes: Sequence[str] | None = None  # exactly these shards instead of a window
-    init: Path | None = None  # checkpoint to begin with
-    previous: Path | None = None  # folder of a finished run to follow
+    init: Path | None = None  # initial checkpoint
+    previous: Path | None = None  # folder of a finished run to continue from
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a run would train on."""
+    """The data and the number of steps of a training run."""
 
     window: Window
     shards: list[Shard]
-    positions: int  # that are trained on
-    new_positions: int  # of these, in shards that no run before counted
+    positions: int  # to train on
+    new_positions: int  # of these, in shards not counted by an earlier run
     steps: int
-    counted: list[str]  # shards that are not new any more when the run is done
+    counted: list[str]  # shards that count as used after the run
 
     def document(self) -> dict[str, Any]:
-        """The plan as JSON."""
         return {
             "window": self.window.document(),
             "shards": self.window.hashes,
@@ -60,10 +59,9 @@ class TrainingPlan:
 
 
 def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None) -> TrainingPlan:
-    """Chooses and reads the window, and says how many steps it is worth.
+    """Selects and reads the window, and computes the number of steps.
 
-    `RecordError` if there is nothing, or nothing new, to train on, or if the data are stale
-    (window.py).
+    `RecordError` if there are no new positions to train on, or if the data are stale (window.py).
     """
     before = finished_run(sources.previous) if sources.previous else None
     known = set(before.counted) if before else set()
@@ -90,7 +88,7 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
 
 
 def next_generation(sources: Sources) -> int | None:
-    """The generation behind that of the model that a run begins with; None if there is none."""
+    """Generation of the initial model plus 1; None without one."""
     before = None
     if sources.init:
         before = checkpoint.read_about(sources.init)["about"].get("generation")
@@ -100,7 +98,7 @@ def next_generation(sources: Sources) -> int | None:
 
 
 def finished_run(folder: Path) -> State:
-    """The state of a run to follow; `RecordError` if it is not done."""
+    """The state of a run to continue from; `RecordError` if it is not finished."""
     state = train_state.read_state(folder)
     if state.summary is None:
         raise RecordError(
@@ -111,7 +109,7 @@ def finished_run(folder: Path) -> State:
 
 
 def result_of(run: State) -> dict[str, Any]:
-    """The model that came out of a finished run: its identity, step and loss."""
+    """Identity, step and loss of the resulting model of a finished run."""
     assert run.summary is not None
     return next(model for model in run.models if model["identity"] == run.summary["identity"])
 
@@ -119,11 +117,11 @@ def result_of(run: State) -> dict[str, Any]:
 def new_learner(
     setting: TrainSetting, sources: Sources, planned: TrainingPlan
 ) -> tuple[Learner, State]:
-    """A learner with the weights and moments to begin with, and the state of the new run.
+    """The initial learner and the state of a new run.
 
-    Weights come from `init`, else from the run before, else from the seed. The moments are those
-    of the run before unless the setting carries only weights. `UsageError` for a network that the
-    setting does not allow.
+    Weights come from `init`, else from the previous run, else from the seed; moments from the
+    previous run unless the setting carries over only weights. `UsageError` if the network does not
+    match the setting.
     """
     before = finished_run(sources.previous) if sources.previous else None
     parents, total, averaged = [], 0, 0
@@ -170,7 +168,7 @@ def new_learner(
 
 
 def _origins(sources: Sources) -> dict[str, str]:
-    """Identities of the models that a run begins with, by the option that names them."""
+    """Identities of the initial models, by option."""
     found = {}
     if sources.init:
         found["init"] = str(checkpoint.read_about(sources.init)["identity"])
@@ -180,9 +178,9 @@ def _origins(sources: Sources) -> dict[str, str]:
 
 
 def check_origins(sources: Sources, state: State, folder: Path) -> None:
-    """`UsageError` if the run in `folder` was not begun with what is named now.
+    """`UsageError` if the given sources differ from those that the run in `folder` started with.
 
-    What is not named again stays as it was.
+    Sources that are not given stay as they were.
     """
     for option, identity in _origins(sources).items():
         known = None if state.origins is None else state.origins.get(option)
@@ -208,7 +206,7 @@ def _listed(hashes: Sequence[str]) -> str:
 
 
 def new_network(setting: TrainSetting) -> Network:
-    """A network with weights that follow from the setting's seed."""
+    """A network with random weights from the seed of the setting."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setting.seed)
         size = setting.size or NetworkSection.size
@@ -225,12 +223,12 @@ def _check_network(setting: TrainSetting, found: Architecture, sources: Sources)
         raise UsageError(
             f"{sources.init or sources.previous} has a network of {found.blocks} blocks and"
             f" {found.channels} channels, which is not {setting.size}.",
-            hint="no --size, or network.size as it was: a network that goes on keeps its own",
+            hint="no --size, or the previous network.size: a continued network keeps its size",
         )
 
 
 def restored(folder: Path, setting: TrainSetting, state: State) -> Learner:
-    """The learner of a run that goes on, exactly as it was when its state was written."""
+    """The learner of a resumed run, as it was when its state was written."""
     network = Network(Architecture.from_json(state.architecture))
     learner = Learner(network, setting, state.precision)
     moments = state.step > 0 or not state.fresh

@@ -1,11 +1,11 @@
-"""Where a training run stands, as its folder keeps it: a killed run goes on exactly there.
+"""State of a training run, saved so that a killed run resumes exactly.
 
-    state.json               all that is no tensor, and which file holds the tensors
-    state-<hash>.safetensors weights, their average, moments of the optimiser
-    .lock                    held by the process that works on the folder
+    state.json               everything but tensors, with the name of the tensor file
+    state-<hash>.safetensors weights, averaged weights, optimiser moments
+    .lock                    held by the process that trains in the folder
 
-The tensors are written first and `state.json` last, both whole: whenever the run is killed, one of
-the states is there with its tensors.
+The tensors are written first and `state.json` last, both atomically, so a kill at any time leaves a
+complete state.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ TENSORS = "state-{hash}.safetensors"
 
 @dataclass
 class State:
-    """Everything of a run that is no tensor. Steps count from the beginning of this run."""
+    """State of a run except for tensors. Steps count from the start of this run."""
 
     setting: dict[str, Any]
     architecture: dict[str, Any]
-    parents: list[str]  # identities of the models whose weights it began with
+    parents: list[str]  # identities of the initial models
     window: dict[str, Any]  # window.py
     shards: list[str]  # SHA-256 of the shards of the window
-    counted: list[str]  # SHA-256 of all shards whose positions were new to this run or one before
-    positions: int  # that are trained on
-    new_positions: int  # of these, in shards that no run before counted
+    counted: list[str]  # SHA-256 of all shards used by this run or an earlier one
+    positions: int  # to train on
+    new_positions: int  # of these, in shards not counted by an earlier run
     games: int
-    steps: int  # to do
-    began: int  # steps of the runs before this one
-    fresh: bool  # whether the optimiser began without moments
+    steps: int  # in total
+    began: int  # steps of earlier runs
+    fresh: bool  # whether the optimiser started without moments
     step: int = 0  # done
     averaged: int = 0  # steps of the averaged weights
     seconds: float = 0.0
     scaler: dict[str, Any] = field(default_factory=dict)
-    first: dict[str, float] = field(default_factory=dict)  # training losses of the first steps
+    first: dict[str, float] = field(default_factory=dict)  # losses of the first logged steps
     last: dict[str, float] = field(default_factory=dict)
     validations: list[dict[str, float]] = field(default_factory=list)
-    worse: int = 0  # validations since the best one
-    models: list[dict[str, Any]] = field(default_factory=list)  # kept: identity, step, loss
-    summary: dict[str, Any] | None = None  # when the run is done
-    origins: dict[str, str] | None = None  # identities by option: init, continue; None: not known
-    precision: str | None = None  # that it trains in; None: not known
+    worse: int = 0  # validations without improvement
+    models: list[dict[str, Any]] = field(default_factory=list)  # kept models: identity, step, loss
+    summary: dict[str, Any] | None = None  # of a finished run
+    origins: dict[str, str] | None = None  # identities by option (init, continue); None: unknown
+    precision: str | None = None  # None: unknown
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Reserves the folder for this process; `RingriftError` if another one works on it."""
+    """Locks the folder for this process; `RingriftError` if another one holds it."""
 
     def busy() -> RingriftError:
         return RingriftError(
@@ -77,10 +77,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, state: State, tensors: dict[str, Tensor]) -> None:
-    """Replaces the state of a folder. Either the old one or the new one is there at any time."""
+    """Replaces the state of a folder atomically."""
     data = safetensors.torch.save(tensors)
     digest = sha256(data)
-    name = TENSORS.format(hash=digest[:16])  # so no state's tensors are ever overwritten by others
+    name = TENSORS.format(hash=digest[:16])  # unique: the tensors of the old state stay
     write_whole(folder / name, data)
     document = {
         "format": FORMAT,
@@ -98,20 +98,20 @@ def write_state(folder: Path, state: State, tensors: dict[str, Tensor]) -> None:
 
 
 def has_state(folder: Path) -> bool:
-    """Whether a run was begun in the folder."""
+    """Whether the folder holds a run."""
     return (folder / STATE).exists()
 
 
 def read_state(folder: Path) -> State:
-    """The state of a folder without its tensors; `RecordError` if it has none or is damaged.
+    """The state in a folder without tensors; `RecordError` if missing or damaged.
 
-    `RulesMismatch` for a run of other rules, actions or features.
+    `RulesMismatch` for a run under other rules, actions or features.
     """
     return _read(folder)[0]
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a folder's state; `RecordError` if they are not those it was written with."""
+    """The tensors of a folder's state; `RecordError` if their hash differs."""
     _, document = _read(folder)
     path = folder / str(document.get("tensors"))
     try:

@@ -1,10 +1,10 @@
-"""Training: from shards of searched games to a network.
+"""Training of a network on shards of searched games.
 
     train(setting, Sources(data), out) ──→ out/models/<identity>.json, .safetensors
                                            out/state.json, log.csv, tensorboard/
 
-A folder holds one run. A run that was stopped or killed goes on where its last state was, with the
-same shards, batches and random numbers; on one CPU thread it ends with the very same weights.
+A folder holds one run. A run that was stopped or killed resumes from its last state with the same
+shards, batches and random numbers; on one CPU thread it ends with identical weights.
 """
 
 from __future__ import annotations
@@ -53,23 +53,23 @@ MODELS = "models"
 OF_STATE = ("window", "shards", "positions", "new_positions", "parents")  # in the summary
 LOG_EVERY = 25  # steps
 
-Tell = Callable[[int, int, dict[str, float]], None]
+OnStep = Callable[[int, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a run came to; JSON as `document` gives it."""
+    """Result of a training run."""
 
-    checkpoint: str | None  # JSON of the model that came out; None if the run was stopped
+    checkpoint: str | None  # JSON file of the resulting model; None if the run was stopped
     identity: str | None
-    steps: int  # done
-    total_steps: int  # with those of the runs before
+    steps: int  # of this run
+    total_steps: int  # including earlier runs
     samples: int
     seconds: float
     samples_per_second: float
-    train_first: dict[str, float]  # losses by part, over the first and last steps that were logged
+    train_first: dict[str, float]  # losses by part, first and last log row
     train_last: dict[str, float]
-    validation_first: dict[str, float]  # train_loss.validate; empty without games held out
+    validation_first: dict[str, float]  # loss.validate; empty without held-out games
     validation_last: dict[str, float]
     window: dict[str, Any]
     shards: list[str]
@@ -78,8 +78,8 @@ class TrainSummary:
     parents: list[str]
     device: str
     precision: str
-    early: bool  # validations did not get better any more: the best model came out
-    stopped: bool  # before it was done: it goes on with resume
+    early: bool  # stopped early: the result is the best model
+    stopped: bool  # unfinished: can be resumed
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,21 +92,21 @@ def train(
     *,
     resume: bool = False,
     now: dt.datetime | None = None,
-    tell: Tell = lambda step, steps, numbers: None,
+    on_step: OnStep = lambda step, steps, numbers: None,
     on_choice: OnChoice = ignore_choice,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainSummary:
     """Trains a network in the folder `out`.
 
-    `tell` is called after each step with its number, the number of steps in all and what is known:
-    losses, samples_per_second, seconds_left, validation_loss. `on_choice` receives the number of
-    threads and the precision, and why (train/machine.py). When `should_stop` says so, the state is
-    written and the summary says `stopped`. With `resume` the run in `out` goes on, if there is
-    one: of a finished run it is only the summary.
+    `on_step` is called after each step with its number, the total, and the latest metrics: losses,
+    samples_per_second, seconds_left, validation_loss. `on_choice` receives the number of threads
+    and the precision, with the reason (machine.py). If `should_stop` returns true, the state is
+    saved and the summary is `stopped`. With `resume` an existing run in `out` is resumed; for a
+    finished one its summary is returned.
 
-    Raises `UsageError` for a run that is there without `resume`, or that was begun with another
-    setting, other shards or another model; `RecordError` and `RulesMismatch` for data and models
-    that must not be used; `TrainingError` when a loss is not finite.
+    Raises `UsageError` for an existing run without `resume`, or one with another setting, other
+    shards or another model; `RecordError` and `RulesMismatch` for invalid data and models;
+    `TrainingError` if a loss is not finite.
     """
     torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
     with train_state.locked(out):
@@ -117,7 +117,7 @@ def train(
             data, learner = _brought_back(setting, sources, out, state)
         else:
             data, learner, state = _begun(setting, sources, out, now)
-        run = _Run(out, setting, state, learner, data, tell)
+        run = _Run(out, setting, state, learner, data, on_step)
         advice = advised(setting, learner.network.architecture)
         with computing_in(advice.threads) as threads:
             how = f"{counted(threads, 'thread')} and {learner.precision}"
@@ -138,7 +138,7 @@ def _begun(
 def _brought_back(
     setting: TrainSetting, sources: Sources, out: Path, state: State
 ) -> tuple[TrainData, Learner]:
-    # a run in hand keeps its shards, however old they have become
+    # a resumed run keeps its shards, whatever their age
     undated = WindowSetting(setting.board, setting.players, setting.pie_rule)
     shards = choose(sources.data, undated, hashes=state.shards).read()
     return _gathered(shards, setting), train_start.restored(out, setting, state)
@@ -162,7 +162,7 @@ def _to_resume(out: Path, setting: TrainSetting, sources: Sources, *, resume: bo
 
 
 class _Run:
-    """A run in its folder."""
+    """A training run in its folder."""
 
     def __init__(
         self,
@@ -171,18 +171,18 @@ class _Run:
         state: State,
         learner: Learner,
         data: TrainData,
-        tell: Tell,
+        on_step: OnStep,
     ) -> None:
         self._out, self._setting, self._state = out, setting, state
-        self._learner, self._data, self._tell = learner, data, tell
-        self._sums: Tensor | None = None  # [PARTS] losses since the last row of the log
+        self._learner, self._data, self._on_step = learner, data, on_step
+        self._sums: Tensor | None = None  # [PARTS] losses since the last log row
         self._summed = 0  # steps
-        self._numbers: dict[str, float] = {}  # what is known, for `tell`
+        self._numbers: dict[str, float] = {}  # latest metrics, for `on_step`
         self._clock = self._saved = time.monotonic()
-        self._told = state.seconds  # of the last row of the log
+        self._logged_at = state.seconds  # seconds at the last log row
 
     def go(self, should_stop: Callable[[], bool]) -> None:
-        """Trains until the run is done or is to stop, and leaves its state."""
+        """Trains until the run is finished or stopped, and saves its state."""
         state, setting = self._state, self._setting
         if self._is_done():  # killed between the last step and the summary
             self._finish()
@@ -195,7 +195,7 @@ class _Run:
             closing(ahead(make, state.step, state.steps, threads)) as batches,
         ):
             if not state.validations:
-                self._validate()  # what training is measured against
+                self._validate()  # baseline
             for batch in batches:
                 rate = learning_rate(setting.train, state.step, state.steps, state.fresh)
                 self._learn(batch, rate)
@@ -205,7 +205,7 @@ class _Run:
                     self._keep_model()
                 elif state.step % LOG_EVERY == 0:
                     log.add(state.step, self._measure(rate), None)
-                self._tell(state.step, state.steps, self._numbers)
+                self._on_step(state.step, state.steps, self._numbers)
                 if self._is_done():
                     self._finish()
                     return
@@ -229,13 +229,13 @@ class _Run:
         return self._state.step >= self._state.steps or self._early
 
     def _spend(self) -> None:
-        """Counts the time since the last call."""
+        """Adds the time since the last call to the seconds of the run."""
         now = time.monotonic()
         self._state.seconds += now - self._clock
         self._clock = now
 
     def _means(self) -> dict[str, float]:
-        """Losses since the last row; `TrainingError` if one is not finite."""
+        """Mean losses since the last log row; `TrainingError` if one is not finite."""
         if self._sums is None:
             return {}
         means = names_of(self._sums / self._summed)
@@ -253,12 +253,14 @@ class _Run:
         )
 
     def _measure(self, rate: float) -> dict[str, float]:
-        """A row of the log, without a validation: what was learnt since the last one."""
+        """A log row with the mean losses and the speed since the last one."""
         state = self._state
         means = self._means()
         self._spend()
-        speed = self._summed * self._setting.train.batch / max(state.seconds - self._told, 1e-9)
-        self._told = state.seconds
+        speed = (
+            self._summed * self._setting.train.batch / max(state.seconds - self._logged_at, 1e-9)
+        )
+        self._logged_at = state.seconds
         state.first = state.first or means
         state.last = means
         self._sums, self._summed = None, 0
@@ -269,7 +271,7 @@ class _Run:
         return {**row, "learning_rate": rate, **means, "samples_per_second": speed}
 
     def _validate(self) -> dict[str, float] | None:
-        """Measures the averaged network; None if no games are held out."""
+        """Validates the averaged network; None without held-out games."""
         data, setting, state = self._data, self._setting, self._state
         if not len(data.validation):
             return None
@@ -284,10 +286,10 @@ class _Run:
         state.validations.append({"step": state.step, **found})
         self._numbers["validation_loss"] = found["loss"]
         self._spend()
-        self._told = self._state.seconds  # a row's speed is that of training alone
+        self._logged_at = self._state.seconds  # the speed excludes validation
         return found
 
-    # ---- what is kept ---------------------------------------------------------------------------
+    # ---- saving --------------------------------------------------------------------------------
 
     def _save(self) -> None:
         means, tensors = self._means(), self._learner.tensors()
@@ -300,7 +302,7 @@ class _Run:
         self._saved = time.monotonic()
 
     def _keep_model(self) -> None:
-        """Writes the averaged network as a model, and drops all but the last few and the best."""
+        """Saves the averaged network as a model; keeps only the latest few models and the best."""
         state, setting = self._state, self._setting
         validation = state.validations[-1] if state.validations else {}
         about = {
@@ -330,7 +332,7 @@ class _Run:
                     (self._out / MODELS / f"{model['identity']}{ending}").unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        """Ends the run. After an early stop the run that follows begins with the best model."""
+        """Ends the run; after early stopping with the weights of the best model."""
         summary = self._summary(done=True)
         if summary.early:
             weights = checkpoint.load(Path(str(summary.checkpoint))).network.state_dict()
@@ -340,7 +342,7 @@ class _Run:
         self._save()
 
     def summary(self) -> TrainSummary:
-        """What the run has come to by now."""
+        """Summary of the run so far."""
         known = self._state.summary
         return self._summary(done=False) if known is None else TrainSummary(**known)
 
@@ -371,6 +373,6 @@ class _Run:
 
 
 def _best(models: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The model with the least validation loss; None if none was measured."""
+    """The model with the lowest validation loss; None if none was validated."""
     measured = [model for model in models if model["loss"] is not None]
     return min(measured, key=lambda model: model["loss"], default=None)
