@@ -11,7 +11,7 @@ import torch
 
 from ringrift_cli.bench import discover as bench
 from ringrift_cli.bench import measure as measuring
-from ringrift_cli.bench.discover import Discovery, ProfileCheck, Rung, climb, discover, pick
+from ringrift_cli.bench.discover import Discovery, ProfileCheck, Rung, measure_rungs, discover, pick
 from ringrift_cli.bench.measure import BenchSetting, BenchSubject, Measurement, MeasureTime, measure
 from ringrift_cli.bench.plot import plot_ladders
 from ringrift_cli.errors import RingriftError, UsageError
@@ -53,7 +53,7 @@ def settings(*sizes: int) -> list[BenchSetting]:
 
 def test_the_smallest_that_is_nearly_the_best() -> None:
     rates = {1: 50.0, 2: 90.0, 4: 97.5, 8: 100.0, 16: 99.0}
-    rungs = climb(Faked(lambda s: rates[s.batch]), settings(*rates), 1 << 40, pytest.fail)
+    rungs = measure_rungs(Faked(lambda s: rates[s.batch]), settings(*rates), 1 << 40, pytest.fail)
     chosen = pick(rungs, 1 << 40)
     assert (chosen.setting.batch, chosen.throughput) == (4, 97.5)
     assert chosen.spread == pytest.approx(0.3)
@@ -62,7 +62,7 @@ def test_the_smallest_that_is_nearly_the_best() -> None:
 def test_settings_beyond_the_limit_are_named_and_skipped() -> None:
     told: list[str] = []
     fake = Faked(lambda s: float(s.batch))
-    rungs = climb(fake, settings(100, 200, 400, 800), 350 * MB, told.append)
+    rungs = measure_rungs(fake, settings(100, 200, 400, 800), 350 * MB, told.append)
     assert batches(rungs) == [(100, True), (200, True), (400, False), (800, False)]
     assert [setting.batch for setting in fake.asked] == [100, 200]
     assert told == [f"batch {n} would take about 0.5 GB of 0.3: skipped." for n in (400, 800)]
@@ -79,7 +79,7 @@ def test_settings_beyond_the_limit_are_named_and_skipped() -> None:
 def test_memory_that_grew_faster_than_expected_counts_as_well() -> None:
     told: list[str] = []
     fake = Faked(lambda s: float(s.batch), lambda s: 100 * MB + s.batch**2 * MB)
-    rungs = climb(fake, settings(4, 16), 300 * MB, told.append)
+    rungs = measure_rungs(fake, settings(4, 16), 300 * MB, told.append)
     assert [rung.too_large for rung in rungs] == [False, True]
     assert told == ["batch 16 took 0.4 GB, more than 0.3."]
     assert pick(rungs, 300 * MB).setting.batch == 4
@@ -90,7 +90,7 @@ def test_memory_that_grew_faster_than_expected_counts_as_well() -> None:
 def test_out_of_memory_ends_the_climb() -> None:
     told: list[str] = []
     fake = Faked(lambda s: float(s.batch), most=350 * MB)
-    rungs = climb(fake, settings(100, 200, 400, 800), 1 << 40, told.append)
+    rungs = measure_rungs(fake, settings(100, 200, 400, 800), 1 << 40, told.append)
     assert batches(rungs) == [(100, True), (200, True), (400, False), (800, False)]
     assert [setting.batch for setting in fake.asked] == [100, 200, 400]
     assert "out of memory with batch 400" in told[0]
@@ -100,7 +100,7 @@ def test_out_of_memory_ends_the_climb() -> None:
 def test_out_of_memory_at_once_halves() -> None:
     told: list[str] = []
     fake = Faked(lambda s: float(s.batch), most=350 * MB)
-    rungs = climb(fake, settings(800, 1600), 1 << 40, told.append)
+    rungs = measure_rungs(fake, settings(800, 1600), 1 << 40, told.append)
     assert batches(rungs) == [(200, True), (800, False), (1600, False)]
     assert told[:2] == [
         "cuda:0 is out of memory with batch 800. Trying 400.",
@@ -138,7 +138,7 @@ def test_training_chooses_threads_and_precision_at_its_own_batch(
 def test_passes_go_up_and_down_and_are_joined() -> None:
     rates = iter([10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
     fake = Faked(lambda _: next(rates))
-    rungs = climb(fake, settings(4, 8), 1 << 40, pytest.fail)
+    rungs = measure_rungs(fake, settings(4, 8), 1 << 40, pytest.fail)
     done = bench.again(fake, rungs, 1 << 40, passes=3)
     assert [setting.batch for setting in fake.asked] == [4, 8, 8, 4, 4, 8]
     assert [rung.measured and len(rung.measured.rounds) for rung in done] == [9, 9]
@@ -147,7 +147,7 @@ def test_passes_go_up_and_down_and_are_joined() -> None:
 
 def test_a_later_pass_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Faked(lambda s: float(s.batch))
-    rungs = climb(fake, settings(4, 8, 400), 300 * MB, lambda _: None)
+    rungs = measure_rungs(fake, settings(4, 8, 400), 300 * MB, lambda _: None)
     monkeypatch.setattr(fake, "most", 105 * MB)
     done = bench.again(fake, rungs, 300 * MB, passes=2)
     assert batches(done) == [(4, True), (8, False), (400, False)]

@@ -239,7 +239,7 @@ def test_a_run_that_is_there_is_not_begun_again(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(UsageError, match="holds a run already") as caught:
         go(folder, 6, resume=False)
-    assert caught.value.hint == "--resume to go on with it, or another --out"
+    assert caught.value.hint == "--resume to continue it, or another --out"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

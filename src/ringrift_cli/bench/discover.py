@@ -1,7 +1,6 @@
-"""The best setting of a machine: `--discover` measures a ladder, `--validate` one entry again.
+"""Search for the best setting of a machine (`--discover`), and validation of a profile entry.
 
-discover ──→ climb: setting after setting, smallest first ──→ pick ──→ entry of a profile
-validate ──→ the setting of an entry again
+discover ──→ measure_rungs: all settings, smallest first ──→ pick ──→ profile entry
 """
 
 from __future__ import annotations
@@ -26,20 +25,25 @@ from ringrift_cli.runtime.profiles import ProfileEntry, now, versions
 from ringrift_cli.selfplay.generate import GAMES_ON_A_CORE, GAMES_ON_A_GPU
 from ringrift_cli.settings import Train
 
-AS_GOOD = 0.97  # of the best throughput counts as good as the best
+AS_GOOD = 0.97  # share of the best throughput that counts as equal
 SHARE_OF_FREE = 0.8  # default limit, as a share of the free memory
 RANDOM_GAMES, RANDOM_GAMES_ON_A_GPU = 4096, 65_536
-DOUBLINGS = {"engine": 3, "search": 3, "selfplay": 3, "train": 2}  # on both sides of the default
+DOUBLINGS = {
+    "engine": 3,
+    "search": 3,
+    "selfplay": 3,
+    "train": 2,
+}  # in both directions from the default
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A setting of a ladder and its measurement, or why it was not measured."""
+    """A setting and its measurement, or the reason why it was skipped."""
 
     setting: BenchSetting
     measured: Measurement | None
     skipped: str = ""
-    too_large: bool = False  # took more memory than allowed
+    too_large: bool = False  # exceeded the memory limit
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -49,14 +53,14 @@ class Rung:
 
 @dataclass(frozen=True)
 class Discovery:
-    """A measured ladder and the chosen setting."""
+    """The measured settings and the chosen one."""
 
     rungs: tuple[Rung, ...]
     chosen: Measurement
 
 
 def default_batch(subject: BenchSubject) -> int:
-    """The batch where no profile says otherwise."""
+    """The batch used without a profile."""
     on_cpu = subject.device == "cpu"
     if subject.kind == "engine":
         return RANDOM_GAMES if on_cpu else RANDOM_GAMES_ON_A_GPU
@@ -66,9 +70,9 @@ def default_batch(subject: BenchSubject) -> int:
 
 
 def variants(subject: BenchSubject) -> list[BenchSetting]:
-    """Settings that differ in more than the batch, at the default batch: those of training.
+    """Settings of training at the default batch, by threads and precision.
 
-    Fewer threads come first, and more exact numbers: of two that are as fast the first is taken.
+    Fewer threads and higher precision come first, since the first of equally fast ones is chosen.
     """
     batch = default_batch(subject)
     if subject.kind != "train":
@@ -90,34 +94,36 @@ def ladder(subject: BenchSubject) -> list[int]:
 
 
 def max_settings(subject: BenchSubject) -> int:
-    """How many settings `discover` measures at most."""
+    """Maximum number of settings that `discover` measures."""
     return len(ladder(subject)) + len(variants(subject)) - 1
 
 
 def discover(
     subject: BenchSubject, measure: Measure, limit: int, notify: Notify, passes: int = 1
 ) -> Discovery:
-    """Measures the ladder of a subject within `limit` bytes, `passes` times, and chooses.
+    """Measures the settings of a subject within `limit` bytes, `passes` times, and picks one.
 
-    Each pass goes through all settings, alternately up and down: a disturbance of the machine then
-    slows all of them down, not one. The batch decides what training learns, so there it stays the
-    default, and the rest is chosen. `TooLittleMemory` if nothing fits.
+    Passes alternate between ascending and descending order, so that a disturbance affects all
+    settings alike. For training the batch stays the default, since it affects the result.
+    `TooLittleMemory` if nothing fits.
     """
     others = variants(subject)
     first: list[Rung] = []
     base, batches = others[0], ladder(subject)
     if len(others) > 1:
-        first = [rung for other in others for rung in climb(measure, [other], limit, notify)]
-        first = again(measure, first, limit, passes)
+        first = [
+            rung for other in others for rung in measure_rungs(measure, [other], limit, notify)
+        ]
+        first = repeat_rungs(measure, first, limit, passes)
         base = pick(first, limit).setting
         batches.remove(base.batch)
     settings = [replace(base, batch=batch) for batch in batches]
-    rungs = again(measure, climb(measure, settings, limit, notify), limit, passes)
+    rungs = repeat_rungs(measure, measure_rungs(measure, settings, limit, notify), limit, passes)
     return Discovery((*first, *rungs), pick(first or rungs, limit))
 
 
-def again(measure: Measure, rungs: Sequence[Rung], limit: int, passes: int) -> list[Rung]:
-    """The rungs that fit, measured once more for each pass after the first."""
+def repeat_rungs(measure: Measure, rungs: Sequence[Rung], limit: int, passes: int) -> list[Rung]:
+    """Measures the rungs that fit once more for each pass after the first."""
     done = list(rungs)
     for turn in range(1, passes):
         order = range(len(done))
@@ -134,12 +140,12 @@ def again(measure: Measure, rungs: Sequence[Rung], limit: int, passes: int) -> l
     return done
 
 
-def climb(
+def measure_rungs(
     measure: Measure, settings: Sequence[BenchSetting], limit: int, notify: Notify
 ) -> list[Rung]:
-    """Measures settings of rising batch as long as they fit in `limit` bytes; reports skipped ones.
+    """Measures settings of increasing batch while they fit in `limit` bytes; reports skipped ones.
 
-    If already the first one is out of memory, smaller ones are tried.
+    If the first one is out of memory, smaller ones are tried.
     """
     rungs: list[Rung] = []
     full = ""
@@ -155,7 +161,7 @@ def climb(
         try:
             found = measure(setting)
         except TooLittleMemory as error:
-            full = "is larger than what was out of memory"
+            full = "exceeds a batch that was out of memory"
             rungs.append(Rung(setting, None, "out of memory"))
             if known or setting.batch == 1:
                 notify(error.message)
@@ -174,7 +180,7 @@ def climb(
 
 
 def _expected_memory(known: Sequence[Measurement], batch: int) -> float:
-    """Bytes that a batch will take: on the line through the last two, or in proportion to one."""
+    """Bytes of a batch, extrapolated linearly from the last two, or in proportion to one."""
     if not known:
         return 0.0
     last = known[-1]
@@ -186,7 +192,7 @@ def _expected_memory(known: Sequence[Measurement], batch: int) -> float:
 
 
 def pick(rungs: Sequence[Rung], limit: int) -> Measurement:
-    """The first that fits whose best round is within 3 % of the best; `TooLittleMemory` if none."""
+    """First fitting setting whose best round is within 3 % of the best; else `TooLittleMemory`."""
     found = [rung.measured for rung in rungs if rung.measured is not None and not rung.too_large]
     if not found:
         raise TooLittleMemory(
@@ -223,7 +229,7 @@ def entry_of(subject: BenchSubject, found: Measurement, time: MeasureTime) -> Pr
 
 @dataclass(frozen=True)
 class ProfileCheck:
-    """A profile's entry against the same setting now."""
+    """A profile entry and a new measurement of its setting."""
 
     entry: ProfileEntry
     measured: Measurement
@@ -231,16 +237,15 @@ class ProfileCheck:
 
     @property
     def ratio(self) -> float:
-        """Throughput now to that of the profile."""
+        """Present throughput relative to the profile."""
         return self.measured.throughput / self.entry.throughput
 
     @property
     def holds(self) -> bool:
-        """Whether it is not slower than the profile by more than the tolerance."""
+        """Whether the slowdown is within the tolerance."""
         return self.ratio >= 1 - self.tolerance
 
     def sentence(self) -> str:
-        """The outcome in words."""
         entry = self.entry
         change = f"{abs(self.ratio - 1):.0%} {'below' if self.ratio < 1 else 'above'}"
         return (

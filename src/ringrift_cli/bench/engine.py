@@ -1,4 +1,4 @@
-"""Random games played to their ends, many at a time: on all cores, or on a GPU."""
+"""Workload: complete random games, on all cores or on a GPU."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ringrift_cli.bench.measure import BenchJob, BenchSubject, Rates, Workload
 from ringrift_cli.game.bench import Playouts
 from ringrift_cli.game.playout import available_threads
 
-GAMES_PER_ROW = 4  # of a GPU, between two looks at the clock
+GAMES_PER_ROW = 4  # on a GPU, between checks of the time
 
 
 @contextmanager
 def prepared(job: BenchJob) -> Iterator[Workload]:
     """See `SubjectModule`."""
     play = _player(job.subject, job.setting.batch)
-    play()  # loads what is compiled
+    play()  # loads compiled code
 
     def run(seconds: float) -> Rates:
         games = decisions = 0
@@ -32,7 +32,7 @@ def prepared(job: BenchJob) -> Iterator[Workload]:
 
 
 def _player(subject: BenchSubject, batch: int) -> Callable[[], tuple[int, int]]:
-    """Plays a batch to its end, on a GPU several: games and decisions."""
+    """Function that plays a batch (on a GPU several); returns games and decisions."""
     if subject.device == "cpu":
         here, threads = Playouts(subject.board, subject.players, batch), available_threads()
         return lambda: (batch, here.play(threads)[0])

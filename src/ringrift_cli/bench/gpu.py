@@ -1,6 +1,6 @@
-"""Parts of the work of a GPU, one at a time: random games, encoding, network, trees, self-play.
+"""GPU benchmarks by component: random games, encoding, network, trees, self-play.
 
-Everything compiles before a clock starts. In the simulator the device is torch's "cpu".
+Compilation is not timed. In the CUDA simulator the device is torch's "cpu".
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from ringrift_cli.selfplay.worker import lines_on
 from ringrift_cli.settings import SelfPlay
 
 SEED = 2026
-PASSES = 20  # of a network between two looks at the clock
+PASSES = 20  # of a network between checks of the time
 
 
 class DevicePlayouts:
-    """Random games on a device, `rows` at a time, in one of two orders of memory."""
+    """Random games on a device, `rows` at a time, in one of two memory layouts."""
 
     def __init__(
         self, board: str, players: int, device: str, rows: int, *, by_word: bool = False
@@ -49,7 +49,7 @@ class DevicePlayouts:
         self._next = rows
 
     def play(self, games: int) -> tuple[int, float]:
-        """Plays further games to their ends: decisions and seconds."""
+        """Plays `games` more games; returns decisions and seconds."""
         seeds = self._device.moved(playout.game_seeds(SEED, self._next, games))
         self._next += games
         self._device.wait()
@@ -61,7 +61,7 @@ class DevicePlayouts:
 
 
 def encoding_seconds(subject: BenchSubject, count: int, repeats: int) -> float:
-    """Seconds for features and masks of `count` positions about halfway through random games."""
+    """Seconds for features and masks of `count` mid-game positions."""
     T, there = tables(subject.board, subject.players), Device(subject.device)
     batch = DeviceBatch(subject.board, subject.players, count, there)
     seeds = there.moved(playout.game_seeds(SEED, 0, count))
@@ -88,7 +88,7 @@ def new_network(subject: BenchSubject) -> Folded:
 
 
 class NetworkAlone:
-    """Passes of a network over a batch of positions, and nothing else."""
+    """Forward passes of a network over a fixed batch."""
 
     def __init__(self, subject: BenchSubject, network: Folded, batch: int) -> None:
         players, self._device = subject.players, Device(subject.device)
@@ -116,7 +116,7 @@ class NetworkAlone:
 
 
 class _Indifferent:
-    """The same output for every position, at no cost: what is left is the time of the trees."""
+    """Constant evaluator of negligible cost, to time the tree search alone."""
 
     def __init__(self, board: str, players: int, games: int, device: Device) -> None:
         most = int(tables(board, players)[L.T_MAX_LEGAL])
@@ -129,7 +129,7 @@ class _Indifferent:
 
 
 def free_forest(board: str, players: int, play: SelfPlay, games: int, device: str) -> DeviceForest:
-    """Trees of `games` games on a device whose evaluator costs nothing.
+    """Trees of `games` games on a device with a free evaluator.
 
     torch.OutOfMemoryError if there is too little memory.
     """
@@ -164,7 +164,7 @@ def trees_alone(subject: BenchSubject, games: int, sims: int, seconds: float) ->
 def selfplay(
     subject: BenchSubject, network: Folded, sims: int, games: int, seconds: float
 ) -> tuple[Rates, int]:
-    """Self-play in as many lines as in earnest: rates, and searches that had too little room."""
+    """Self-play in as many threads as in production: rates, and number of cramped searches."""
     play, count = all_full(sims), lines_on(subject.device)
     share = -(-games // count)
     forests = [
@@ -181,9 +181,9 @@ def selfplay(
 def search_memory(
     subject: BenchSubject, network: Folded, games: int, sims: int, steps: int
 ) -> tuple[int, int]:
-    """Peak bytes of a device's trees and network in some steps, and cramped searches.
+    """Peak bytes of trees and network on a device, and number of cramped searches.
 
-    All of `games` games are searched from the start with `sims` simulations a decision.
+    `games` games are searched from the start with `sims` simulations per decision.
     """
     on_cuda = subject.device != "cpu"
     if on_cuda:

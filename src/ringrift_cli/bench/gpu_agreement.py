@@ -1,6 +1,6 @@
-"""Whether a GPU and the CPU agree: on games, features, evaluations, searches and the heuristic.
+"""Comparison of GPU and CPU: games, features, evaluations, searches and the heuristic.
 
-What the rules decide must be equal, bit for bit; the outputs of a network must be close.
+Results of the rules must be bit-identical; network outputs must be within a tolerance.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ Batch = tuple[IntArray, IntArray, LongArray]
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is compared for one configuration; a pair is for small and large boards."""
+    """Amount of comparison per configuration; pairs are for small and large boards."""
 
     games: tuple[int, int] = (10_000, 500)
-    log: int = 4096  # decisions of a game that are compared; longer ones by their final rows
+    log: int = 4096  # compared decisions per game; of longer games also the final rows
     positions: int = 512
     heuristic_games: tuple[int, int] = (64, 16)
     heuristic_plies: int = 24
@@ -54,13 +54,13 @@ class Extent:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One configuration: how much differs."""
+    """Differences of one configuration."""
 
     board: str
     players: int
     games: int  # compared
     differing: dict[str, int]  # games, masks, features, heuristic games, searches
-    exact: tuple[float, float]  # greatest difference of a logit and of a chance, in float32
+    exact: tuple[float, float]  # maximum difference of a logit and of a win probability, in float32
     half: tuple[float, float]  # the same in half precision
 
     @property
@@ -72,7 +72,7 @@ class Agreement:
 def agreement(board: str, players: int, device: str, extent: Extent) -> Agreement:
     """Compares one configuration."""
     there, large = Device(device), len(board_named(board).cells) > LARGE
-    asked = rows, _, offsets = sample(board, players, extent.positions)
+    sampled = rows, _, offsets = sample(board, players, extent.positions)
     choice = rows[np.diff(offsets) > 1]
     searched = choice[:: -(-len(choice) // extent.searches[large])]
     batch = DeviceBatch(board, players, len(rows), there)
@@ -91,20 +91,20 @@ def agreement(board: str, players: int, device: str, extent: Extent) -> Agreemen
             ),
             "search": searches_differing(board, players, there, searched, extent),
         },
-        evaluation_differences(board, players, batch, asked, "float32"),
-        evaluation_differences(board, players, batch, asked, half_precision(device)),
+        evaluation_differences(board, players, batch, sampled, "float32"),
+        evaluation_differences(board, players, batch, sampled, half_precision(device)),
     )
 
 
 def sample(board: str, players: int, count: int) -> Batch:
-    """Positions of random games of all depths, with their legal actions."""
+    """Positions at all depths of random games, with their legal actions."""
     rows = drawn_rows(board, players, count)
     actions, offsets = playout.list_all(tables(board, players), rows)
     return rows, actions, offsets
 
 
 def games_differing(board: str, players: int, device: Device, games: int, log: int) -> int:
-    """Random games whose decisions or ends differ, in either order of memory."""
+    """Number of random games that differ, in either memory layout."""
     seeds = playout.game_seeds(SEED, 0, games)
     expected = batches.play_on_cpu(board, players, seeds, log)
     differing = np.zeros(games, np.bool_)
@@ -116,7 +116,7 @@ def games_differing(board: str, players: int, device: Device, games: int, log: i
 
 
 def _rows_differing(found: tuple[np.ndarray, ...], expected: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Which rows of some arrays, all [N, ...], are not the same."""
+    """Mask of the rows that differ in any of the arrays, all [N, ...]."""
     differing = np.zeros(len(expected[0]), np.bool_)
     for a, b in zip(found, expected, strict=True):
         differing |= (a != b).reshape(len(b), -1).any(axis=1)
@@ -124,7 +124,7 @@ def _rows_differing(found: tuple[np.ndarray, ...], expected: tuple[np.ndarray, .
 
 
 def masks_differing(batch: DeviceBatch, board: str, players: int, rows: IntArray) -> int:
-    """Positions whose legal actions differ."""
+    """Number of positions whose legal actions differ."""
     cpu = PositionBatch(board, players, len(rows))
     cpu.rows[:] = rows
     masks = batch.mask().cpu().numpy()
@@ -132,7 +132,7 @@ def masks_differing(batch: DeviceBatch, board: str, players: int, rows: IntArray
 
 
 def features_differing(batch: DeviceBatch, board: str, players: int, rows: IntArray) -> int:
-    """Positions whose planes or scalars differ."""
+    """Number of positions whose features differ."""
     T = tables(board, players)
     encoder = Encoder(T, len(rows), batch.device)
     encoder.encode(batch.rows)
@@ -141,7 +141,7 @@ def features_differing(batch: DeviceBatch, board: str, players: int, rows: IntAr
 
 
 def heuristic_differing(board: str, players: int, device: Device, games: int, plies: int) -> int:
-    """Games of the tuned heuristic, half of them careless, whose decisions or rows differ."""
+    """Number of games of the tuned heuristic, half of them with blunders, that differ."""
     weights = effective_weights(profile_named("tuned", board, players))
     differing = 0
     for temper in (Temper(width=4), Temper(noise=0.5, blunder=0.1)):
@@ -157,7 +157,7 @@ def heuristic_differing(board: str, players: int, device: Device, games: int, pl
 def searches_differing(
     board: str, players: int, device: Device, rows: IntArray, extent: Extent
 ) -> int:
-    """Games in which the search finds something else; their trees must have had room."""
+    """Number of games whose search results differ; no search may be cramped."""
     T, seeds = tables(board, players), playout.game_seeds(SEED, 0, len(rows))
     considered = 8
     cpu = Forest(T, len(rows), Arithmetic(players), considered=considered)
@@ -171,18 +171,18 @@ def searches_differing(
 
 
 def half_precision(device: str) -> str:
-    """The half precision that self-play uses there."""
+    """Half precision that self-play uses on the device."""
     if device != "cpu" and not torch.cuda.is_bf16_supported():
         return "float16"
     return "bfloat16"
 
 
 def evaluation_differences(
-    board: str, players: int, batch: DeviceBatch, asked: Batch, precision: str
+    board: str, players: int, batch: DeviceBatch, sampled: Batch, precision: str
 ) -> tuple[float, float]:
-    """Greatest difference of a logit and of a chance to the network on the CPU in float32.
+    """Maximum difference of a logit and of a win probability from float32 on the CPU.
 
-    Both for searches on the CPU (nn/folded.py) and on the GPU (nn/cuda/evaluator.py). `asked` are
+    Both for searches on the CPU (nn/folded.py) and on the GPU (nn/cuda/evaluator.py). `sampled` are
     the positions of the batch.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -192,7 +192,7 @@ def evaluation_differences(
     with torch.no_grad():  # a new network is near uniform: sharpen it
         for last in (network.policy_here, network.policy_there, network.value.weight):
             last.mul_(SHARPER)
-    rows, actions, offsets = asked
+    rows, actions, offsets = sampled
     counts, movers = np.diff(offsets), rows[:, L.SEAT]
     with torch.inference_mode():
         planes, scalars = (torch.from_numpy(array) for array in encode_all(batch.T_host, rows))

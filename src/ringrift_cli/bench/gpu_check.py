@@ -1,10 +1,9 @@
-"""Proves on a machine that its GPU plays, encodes, evaluates and searches as the CPU does, and
-measures how fast; one table at the end.
+"""GPU acceptance test: agreement with the CPU, and speed; prints one table.
 
 python -m ringrift_cli.bench.gpu_check
 
-Takes the first GPU and no arguments. Exit code 1 if anything differs that must not; a speed below
-its goal is marked, and is no failure. Progress is on stderr.
+Uses the first GPU. Exit code 1 if GPU and CPU differ; a speed below its goal is marked but is not a
+failure. Progress is on stderr.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ringrift_cli.bench.measure import BenchSubject
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
 
-BOARD, PLAYERS = "hex8", 2  # of the goals
+BOARD, PLAYERS = "hex8", 2  # configuration of the goals
 PLAYOUT_GOAL = 200_000  # complete games per second
 ENCODING_GOAL = 1.0  # milliseconds
 SHARE_GOAL = 0.6  # of the network's own evaluations per second
@@ -32,7 +31,7 @@ LARGE_ROWS = 8  # divides the concurrent games on the large boards, whose action
 
 @dataclass(frozen=True)
 class GpuMeasurements:
-    """How much is measured."""
+    """Extent of the measurements."""
 
     boards: tuple[str, ...] = BOARD_NAMES  # of random games
     rows: int = 65_536  # of them at once
@@ -52,7 +51,7 @@ class GpuMeasurements:
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table: what was measured, and its goal if there is one."""
+    """A line of the table: a measurement, and its goal if there is one."""
 
     what: str
     value: str
@@ -73,7 +72,7 @@ def measured(device: str, extent: GpuMeasurements) -> list[Figure]:
 
 
 def playouts(device: str, extent: GpuMeasurements) -> list[Figure]:
-    """Random games on every board, in both orders of memory."""
+    """Random games on every board, in both memory layouts."""
     figures = []
     for board in sorted(extent.boards, key=lambda name: name != BOARD):
         rows = extent.rows if board.endswith("8") else max(1, extent.rows // LARGE_ROWS)
@@ -89,7 +88,7 @@ def playouts(device: str, extent: GpuMeasurements) -> list[Figure]:
 
 
 def selfplay(subject: BenchSubject, extent: GpuMeasurements) -> list[Figure]:
-    """The network alone, trees alone, and the network's share in self-play."""
+    """Network alone, trees alone, and self-play relative to the network."""
     _progress("the network alone")
     network = gpu.new_network(subject)
     rates = {
@@ -116,7 +115,7 @@ def selfplay(subject: BenchSubject, extent: GpuMeasurements) -> list[Figure]:
 
 
 def memory(device: str, extent: GpuMeasurements) -> Figure:
-    """Memory of the largest search that must fit."""
+    """Memory of the largest supported search."""
     _progress("memory of searches")
     games, sims = extent.memory_games, extent.memory_walks
     subject = BenchSubject("selfplay", extent.memory_board, PLAYERS, device, extent.size)
@@ -130,7 +129,7 @@ def memory(device: str, extent: GpuMeasurements) -> Figure:
 def table(
     name: str, agreements: Sequence[Agreement], figures: Sequence[Figure], seconds: float
 ) -> list[str]:
-    """The lines that are printed at the end."""
+    """Lines of the result table."""
     lines = [
         f"{name}, {seconds:.0f} s",
         "",
@@ -159,7 +158,7 @@ def check(
     measurements: GpuMeasurements,
     boards: tuple[str, ...] = BOARD_NAMES,
 ) -> int:
-    """Compares, measures, and prints the table; 1 if something differs."""
+    """Compares, measures and prints the table; 1 if anything differs."""
     start, agreements = time.monotonic(), []
     for board in boards:
         for players in PLAYER_COUNTS:
@@ -174,7 +173,7 @@ def check(
 
 
 def main() -> int:
-    """Checks and measures on the first GPU; 1 without one, or if anything differs."""
+    """Runs the check on the first GPU; 1 without a GPU, or if anything differs."""
     if not torch.cuda.is_available():
         sys.stderr.write("ringrift: torch sees no CUDA GPU on this machine.\n")
         return 1

@@ -1,8 +1,8 @@
-"""What `ringrift bench` measures, and the one loop that measures all of it.
+"""Measurement loop of `ringrift bench`.
 
-A subject is a kind of work on a device; the module of its name (engine.py, search.py, selfplay.py,
-train.py) prepares it. Each setting is measured in processes of its own, which end with it, so that
-their peak memory is their own. All processes begin each round together.
+A subject is a kind of workload on a device, prepared by the module of its name (engine.py,
+search.py, selfplay.py, train.py). Each setting is measured in new processes, so that their peak
+memory belongs to it. All processes start each round together.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from ringrift_cli.runtime.processes import SOON, ProcessGroup
 from ringrift_cli.runtime.profiles import NO_NETWORK, Key, network_named
 from ringrift_cli.settings import NetworkSection
 
-PATIENCE = 300.0  # seconds for a process to begin or end a round
-FREE = "free_simulations"  # with an evaluator that costs nothing
-THROUGHPUTS = {  # what the throughput of a kind counts
+ROUND_TIMEOUT = 300.0  # seconds to wait for a process to start or end a round
+FREE = "free_simulations"  # simulations with a free evaluator
+THROUGHPUTS = {  # unit of throughput by kind
     "engine": "decisions",
     "search": "simulations",
     "selfplay": "evaluations",
     "train": "samples",
 }
 
-Rates = dict[str, float]  # per second, by what is counted; the first one is the throughput
+Rates = dict[str, float]  # per second, by unit; the first is the throughput
 Measure = Callable[["BenchSetting"], "Measurement"]
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class BenchSubject:
-    """Work to measure. Without a `model` the network, if there is one, is a new one of `size`."""
+    """Workload to measure. Without `model` a new network of `size` is used, if any."""
 
     kind: str  # a key of THROUGHPUTS
     board: str
     players: int
     device: str = "cpu"  # runtime/machine.py
     size: str = NetworkSection.size
-    model: str | None = None  # of the registry, or a file
+    model: str | None = None  # registry name or checkpoint file
 
     @property
     def unit(self) -> str:
@@ -58,7 +58,7 @@ class BenchSubject:
         return f"{THROUGHPUTS[self.kind]}/s"
 
     def key(self) -> Key:
-        """Its key in a profile; `UsageError` if there is no such model."""
+        """Profile key; `UsageError` for a missing model."""
         return Key(self.kind, self.board, self.players, self._network())
 
     def _network(self) -> str:
@@ -75,10 +75,10 @@ class BenchSubject:
 
 @dataclass(frozen=True)
 class BenchSetting:
-    """How the work is done."""
+    """Parameters of a workload."""
 
-    batch: int  # concurrent games (in each process of self-play), or positions per step
-    threads: int | None = None  # of torch, in training; None: torch's own choice
+    batch: int  # concurrent games (self-play: per process), or positions per step
+    threads: int | None = None  # of torch, in training; None: torch's default
     precision: str | None = None  # of training
 
     def __str__(self) -> str:
@@ -88,16 +88,16 @@ class BenchSetting:
 
 @dataclass(frozen=True)
 class MeasureTime:
-    """How long a setting is measured."""
+    """Duration of a measurement."""
 
     seconds: float = 2.0  # of a round
     rounds: int = 3
-    evaluator_alone: bool = False  # of self-play: also its evaluator without games, in turn
+    evaluator_alone: bool = False  # self-play: alternate with rounds of the evaluator alone
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Prepared work: `run` does it for some seconds."""
+    """Prepared workload; `run` executes it for a number of seconds."""
 
     run: Callable[[float], Rates]
     precision: str | None = None  # of the network
@@ -105,7 +105,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class BenchJob:
-    """What process number `process` of a measurement does; `wait` waits for the other ones."""
+    """Task of process number `process`; `wait` synchronises with the other processes."""
 
     subject: BenchSubject
     setting: BenchSetting
@@ -115,55 +115,55 @@ class BenchJob:
 
 
 class SubjectModule(Protocol):
-    """The module of a kind of work."""
+    """Module of a kind of workload."""
 
     def prepared(self, job: BenchJob) -> AbstractContextManager[Workload]:
-        """Prepares the work; torch.OutOfMemoryError if a GPU has too little memory."""
+        """Prepares the workload; torch.OutOfMemoryError if GPU memory is insufficient."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The rates of a setting, round after round, summed over its processes."""
+    """Rates of a setting by round, summed over its processes."""
 
     setting: BenchSetting
     rounds: tuple[Rates, ...]
-    memory: int  # bytes held at most, by all processes together
-    before: int  # bytes of these held before anything grew with the batch
+    memory: int  # peak bytes over all processes
+    before: int  # of these, bytes before the workload was prepared
     precision: str | None = None  # of the network
 
     def rate(self, name: str) -> float:
-        """The median of a rate over the rounds."""
+        """Median of a rate over the rounds."""
         return statistics.median(rates[name] for rates in self.rounds)
 
     @property
     def throughputs(self) -> list[float]:
-        """The throughput of each round."""
+        """Throughput by round."""
         return [next(iter(rates.values())) for rates in self.rounds]
 
     @property
     def throughput(self) -> float:
-        """The median over the rounds."""
+        """Median throughput over the rounds."""
         return statistics.median(self.throughputs)
 
     @property
     def best(self) -> float:
-        """The throughput of the best round: other programs can only slow a round down."""
+        """Throughput of the best round; other programs only slow rounds down."""
         return max(self.throughputs)
 
     @property
     def spread(self) -> float:
-        """(Greatest - least) / median of the rounds."""
+        """(Maximum - minimum) / median over the rounds."""
         return (self.best - min(self.throughputs)) / self.throughput
 
     @property
     def ratio(self) -> float | None:
-        """Of search: simulations of the trees alone to those with the network, median of rounds."""
+        """Search: median ratio of simulations with the free evaluator to those with the network."""
         if FREE not in self.rounds[0]:
             return None
         return statistics.median(rates[FREE] / rates["simulations"] for rates in self.rounds)
 
     def joined(self, other: Measurement) -> Measurement:
-        """The rounds of both, of the same setting."""
+        """Union of the rounds of two measurements of one setting."""
         return replace(
             self,
             rounds=self.rounds + other.rounds,
@@ -188,7 +188,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class _Final:
-    """The last message of a process; bytes as in `Measurement`."""
+    """Last message of a process; bytes as in `Measurement`."""
 
     memory: int
     before: int
@@ -204,11 +204,11 @@ def measure(
 ) -> Measurement:
     """Measures a setting, by default on the device of the subject; `advance` is called per round.
 
-    Self-play has a process for each core, or one for a GPU. `TooLittleMemory` if the setting does
-    not fit, `UsageError` for an impossible one, another `RingriftError` if a process fails.
+    Self-play uses one process per core, or one for a GPU. `TooLittleMemory` if the setting does not
+    fit, `UsageError` for an invalid one, another `RingriftError` if a process fails.
     """
     if time.rounds < 1 or time.seconds <= 0:
-        raise UsageError("A measurement takes a round or more, and a time above 0.")
+        raise UsageError("Expected at least one round, and a time above 0.")
     if not devices:
         per_core = subject.kind == "selfplay" and subject.device == "cpu"
         devices = (subject.device,) * (available_threads() if per_core else 1)
@@ -235,7 +235,7 @@ def measure(
 
 
 def _received(inboxes: Sequence[Connection], processes: Sequence[SpawnProcess]) -> list[object]:
-    """The next message of each process; raises the first error that one of them reports."""
+    """Next message of each process; raises the first reported error."""
     messages: list[object] = []
     ended: list[SpawnProcess] = []
     for inbox, process in zip(inboxes, processes, strict=True):
@@ -255,7 +255,7 @@ def ended_early(process: SpawnProcess) -> RingriftError:
     """The error of a process that ended without a message."""
     process.join(SOON)
     if process.exitcode == -signal.SIGKILL:
-        return TooLittleMemory("A process of the measurement was killed, as for lack of memory.")
+        return TooLittleMemory("A measuring process was killed, probably for lack of memory.")
     return RingriftError(
         f"A process of the measurement ended with exit code {process.exitcode} before it was done."
     )
@@ -269,7 +269,7 @@ def work(
     barrier: Barrier,
     outbox: Connection,
 ) -> None:
-    """The main function of a process: sends the rates of each round, then `_Final`."""
+    """Main function of a process: sends the rates of each round, then `_Final`."""
     out_of_memory: tuple[type[BaseException], ...] = ()
     if subject.kind != "engine" or subject.device != "cpu":
         import torch
@@ -277,7 +277,7 @@ def work(
         out_of_memory = (torch.OutOfMemoryError,)
 
     def wait() -> None:
-        barrier.wait(PATIENCE)
+        barrier.wait(ROUND_TIMEOUT)
 
     try:
         before = peak_bytes("cpu") if subject.device == "cpu" else 0
@@ -294,13 +294,13 @@ def work(
         barrier.abort()
         outbox.send(TooLittleMemory(f"{subject.device} is out of memory with {setting}."))
     except threading.BrokenBarrierError:
-        pass  # another process says why
+        pass  # another process reports the error
 
 
 def measured_or_halved(measure: Measure, setting: BenchSetting, notify: Notify) -> Measurement:
-    """Measures a setting; halves its batch, with a notice, as long as there is too little memory.
+    """Measures a setting; halves its batch, with a notice, while memory is insufficient.
 
-    `TooLittleMemory` if not even a batch of one fits.
+    `TooLittleMemory` if a batch of one does not fit.
     """
     while True:
         try:

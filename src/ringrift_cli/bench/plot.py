@@ -1,4 +1,4 @@
-"""The picture of a ladder."""
+"""Plot of the settings measured by `--discover`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ringrift_cli.text import counted
 
 
 def plot_ladders(subject: BenchSubject, found: Mapping[str, Discovery], form: str) -> bytes:
-    """Throughput, with the range of its rounds, and memory over the batch.
+    """Throughput, with its range over the rounds, and memory by batch.
 
-    A line for each device (the keys of `found`), number of threads and precision; the chosen
-    setting has a ring around it.
+    One line per device (key of `found`), number of threads and precision; the chosen setting is
+    circled.
     """
     series: dict[str, list[Measurement]] = {}
     for device, discovery in found.items():

@@ -1,7 +1,7 @@
-"""Many games searched at once: with a network, and with an evaluator that costs nothing.
+"""Workload: concurrent searches, with a network and with a free evaluator.
 
-The second is the speed of the trees alone. Both take turns within a round. The simulations counted
-end in an evaluated position; those to the end of a game come on top.
+The free evaluator gives the speed of the tree search alone. Both alternate within a round. Only
+simulations that end in an evaluated position count, not those that reach the end of a game.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.settings import SelfPlay
 
 SEED = 2026
-WARM_STEPS = 40  # a search of 32 simulations ends in fewer
+WARM_STEPS = 40  # more than a search of 32 simulations takes
 
 
 class Uniform:
-    """The same output for every position, at no cost; see search/forest.py, `Evaluator`."""
+    """Constant evaluator of negligible cost (search/forest.py, `Evaluator`)."""
 
     def __init__(self, players: int) -> None:
         self._players = players
@@ -40,14 +40,14 @@ class Uniform:
 
 
 class Searching:
-    """Games that search all their decisions with the same simulations, and play the best action.
+    """Games that search every decision with equal simulations and play the best action.
 
-    A game that ends makes room for another position. The first searches are of different lengths,
-    so that decisions do not fall into the same steps.
+    A finished game is replaced by another position. The first searches differ in length, so that
+    decisions spread over the steps.
     """
 
     def __init__(self, forest: Searches, rows: IntArray, setting: SelfPlay) -> None:
-        """`rows`, [N, row size], are positions with two legal actions or more, N a game or more."""
+        """`rows`, [N, row size], are positions with two or more legal actions, N >= 1 per game."""
         self._forest, self._rows, self._setting = forest, rows, setting
         self._placed = self.decisions = 0
         self._considered = considered_actions(setting.sims, setting.considered)
@@ -65,7 +65,7 @@ class Searching:
         self._forest.begin(slot, self._setting.sims, self._considered, noise=1.0)
 
     def step(self) -> None:
-        """One batch for the evaluator, and the decisions that it settles."""
+        """Evaluates one batch and plays the decisions it completes."""
         slots = self._forest.step()
         if not len(slots):
             return
@@ -109,7 +109,7 @@ def prepared(job: BenchJob) -> Iterator[Workload]:
 
 
 def _forests(subject: BenchSubject, games: int, play: SelfPlay) -> list[Searches]:
-    """Trees with a network, and trees whose evaluator costs nothing."""
+    """Trees with a network, and trees with the free evaluator."""
     from ringrift_cli.bench.selfplay import evaluator_for
 
     board, players, device = subject.board, subject.players, subject.device

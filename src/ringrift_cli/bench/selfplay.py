@@ -1,10 +1,10 @@
-"""Self-play as it is in earnest, and how much of its evaluator's own speed it keeps.
+"""Workload: self-play, and its throughput relative to the evaluator alone.
 
-Each process plays in as many lines as real self-play (selfplay/worker.py), each in a thread of its
-own. With `MeasureTime.evaluator_alone` rounds alternate: self-play, then the evaluators answer kept
-queries and nothing else happens, in batches of several sizes. On a GPU no query comes back to be
-repeated: there the network is measured alone (gpu.py). All processes are in the same part of a
-round at the same time, so both are measured on a machine that is equally busy.
+Each process plays in as many threads as production self-play (selfplay/worker.py). With
+`MeasureTime.evaluator_alone` rounds of self-play alternate with rounds in which the evaluators
+repeat recorded queries in batches of several sizes; on a GPU, where queries are not returned to the
+host, the network is measured instead (gpu.py). All processes are in the same part of a round, so
+the load of the machine is equal.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from ringrift_cli.selfplay.mid_game import positions_under_way
 from ringrift_cli.selfplay.worker import lines_on
 from ringrift_cli.settings import SelfPlay
 
-KEPT = 64  # batches that the evaluator answers again
-FACTORS = (1, 2, 4)  # of the batch of a line, for the evaluator alone
-WARM_STEPS = 80  # searches of all depths are under way then
-ALONE = "alone_"  # and a batch size: the rate of the evaluator alone
+KEPT = 64  # recorded batches for the evaluator alone
+FACTORS = (1, 2, 4)  # multiples of the batch of a thread, for the evaluator alone
+WARM_STEPS = 80  # until searches of all depths are in progress
+ALONE = "alone_"  # prefix of the rate of the evaluator alone, before the batch size
 
 Batch = tuple[IntArray, IntArray, LongArray]
 T = TypeVar("T")
 
 
 class _Keeping:
-    """An evaluator that keeps its first queries."""
+    """Evaluator that records its first queries."""
 
     def __init__(self, evaluator: Any) -> None:
         self.evaluator = evaluator
@@ -66,7 +66,7 @@ class _Keeping:
 
 
 class PlayLine:
-    """Concurrent games of self-play on a device, one for each tree of `forest`."""
+    """Concurrent self-play games on a device, one per tree of `forest`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class PlayLine:
         seed: int,
         rows: IntArray | None = None,
     ) -> None:
-        """`rows`, [N, row size], are the positions that the games begin with."""
+        """`rows`, [N, row size], are the start positions."""
         tickets = itertools.count()
         self._actor = Actor(
             subject.board, subject.players, play, forest, lambda: next(tickets), seed=seed
@@ -101,7 +101,7 @@ class PlayLine:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of several."""
+    """Concatenation of batches."""
     ends = np.cumsum([0, *(len(actions) for _, actions, _ in batches)])
     offsets = [offsets[:-1] + end for (_, _, offsets), end in zip(batches, ends, strict=False)]
     return (
@@ -113,7 +113,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 @contextmanager
 def in_threads(count: int) -> Iterator[Callable[[Sequence[Callable[[], T]]], list[T]]]:
-    """A function that calls `count` others at the same time, the first in this thread."""
+    """Yields a function that runs `count` calls concurrently, the first in this thread."""
     with ThreadPoolExecutor(max(1, count - 1)) as pool:
 
         def together(calls: Sequence[Callable[[], T]]) -> list[T]:
@@ -124,7 +124,7 @@ def in_threads(count: int) -> Iterator[Callable[[Sequence[Callable[[], T]]], lis
 
 
 def summed(rates: Sequence[Rates]) -> Rates:
-    """The rates of several lines or processes together."""
+    """Sums of the rates of several threads or processes."""
     return {name: sum(one[name] for one in rates) for name in rates[0]}
 
 
@@ -156,7 +156,7 @@ def prepared(job: BenchJob) -> Iterator[Workload]:
 
         def run(seconds: float) -> Rates:
             played = summed(together([partial(line.play, seconds) for line in lines]))
-            if not job.time.evaluator_alone:  # games end too seldom for short rounds
+            if not job.time.evaluator_alone:  # too few games end in short rounds
                 return {"evaluations": played["evaluations"]}
             for factor in FACTORS:
                 alone = [_alone(subject, evaluator, factor, share) for evaluator in evaluators]
@@ -171,7 +171,7 @@ def prepared(job: BenchJob) -> Iterator[Workload]:
 def _alone(
     subject: BenchSubject, evaluator: _Keeping, factor: int, share: int
 ) -> Callable[[float], float]:
-    """Prepares batches of `factor` shares; the function measures evaluations per second."""
+    """Prepares batches of `factor` shares; returns a function that measures evaluations/s."""
     if subject.device != "cpu":
         from ringrift_cli.bench.gpu import NetworkAlone
 
@@ -193,7 +193,7 @@ def _alone(
 
 
 def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) -> dict[str, Any]:
-    """The best rates of self-play and of its evaluator alone, for JSON."""
+    """Best rates of self-play and of the evaluator alone, as JSON."""
     rounds = found.rounds
     best = {name: max(rates[name] for rates in rounds) for name in rounds[0]}
     alone = [name for name in best if name.startswith(ALONE)]
@@ -215,7 +215,7 @@ def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) ->
 
 
 def evaluator_for(subject: BenchSubject) -> Any:
-    """The evaluator of a model, or of a new network; `UsageError` if there is none."""
+    """Evaluator of a model, or of a new network; `UsageError` for a missing model."""
     import torch
 
     from ringrift_cli.nn.evaluator import NetworkEvaluator

@@ -1,4 +1,4 @@
-"""Training steps on positions of random games: loader, both passes, optimiser."""
+"""Workload: training steps (loader, forward and backward pass, optimiser) on random games."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from ringrift_cli.train.settings import TrainSetting
 from ringrift_cli.train.start import new_network
 
 GAMES, SEED = 64, 2026
-SHARE = 0.3  # of the decisions, as in self-play
-LONGEST = 1 << 13  # decisions of a game
+SHARE = 0.3  # of decisions that are training positions, as in self-play
+LONGEST = 1 << 13  # maximum decisions of a game
 WARM_STEPS = 3
-STEPS_ON_A_GPU = 16  # between two looks at the clock, for which it must be waited
+STEPS_ON_A_GPU = 16  # between checks of the time, which synchronise
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
 
 
 def precisions(device: str) -> tuple[str, ...]:
-    """The precisions in which a device can train, the most exact first."""
+    """Training precisions supported by a device, most exact first."""
     known = PRECISIONS[torch.device(device).type]
     if device != "cpu" and not torch.cuda.is_bf16_supported():
         return tuple(name for name in known if name != "bfloat16")
@@ -42,7 +42,7 @@ def precisions(device: str) -> tuple[str, ...]:
 
 
 def random_data(board: str, players: int, games: int = GAMES) -> TrainData:
-    """Positions of random games, as training has them of searched ones; every target is uniform."""
+    """Training data from random games, with uniform policy targets."""
     rng, T = np.random.default_rng(SEED), tables(board, players)
     ends = np.zeros((games, int(T[L.T_ROW_SIZE])), np.int32)
     log, lengths = np.zeros((games, LONGEST), np.int32), np.zeros(games, np.int64)

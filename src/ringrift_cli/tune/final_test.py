@@ -1,10 +1,10 @@
-"""The final test: whether a tuned profile is stronger than the start, in games it never saw.
+"""Final test: whether a tuned profile is stronger than the start, in new games.
 
-1. *Re-test.* The last mean, the average of the means of the last third, and the candidates that led
-   their generation by most play a panel with new personas. All of them play the same openings. The
-   one that wins most goes on; that it does so well is partly luck, so its games do not count again.
+1. *Re-test.* The last mean, the average of the means of the last third, and the candidates with the
+   largest lead over their generation play a panel with new personas, with common openings. The best
+   one is selected; because of selection bias its games are not used again.
 2. *Test.* It plays the start in blocks, one opening with every seating, until a sequential test
-   decides. Only H1 makes a profile.
+   decides. A profile is written only if H1 is accepted.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from ringrift_cli.tune.journal import VERDICT, TuningJournal
 from ringrift_cli.tune.run import TuningRun
 from ringrift_cli.tune.setup import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, TuningSetup
 
-RETEST_GAMES = 400  # of each entrant, or the games of the test if these are fewer
+RETEST_GAMES = 400  # per entrant, at most the games of the test
 BEST_SEEN = 2
-BLOCKS = 200  # played between two looks at the test: looking rarely makes no error more likely
-DIGITS = 6  # of a weight that is tested and written
+BLOCKS = 200  # between evaluations of the test; rare evaluation does not raise error rates
+DIGITS = 6  # of tested and written weights
 SCALE_GAMES = 32
 
 Advance = Callable[[int, float], None]
@@ -45,25 +45,25 @@ Advance = Callable[[int, float], None]
 class TuningVerdict(msgspec.Struct):
     """State and outcome of the final test: verdict.json."""
 
-    generations: int  # of the search when it was tested
+    generations: int  # of the search at the time of the test
     training_games: int
-    retest_games: int  # of each entrant
-    entrants: dict[str, float]  # share of them that each won
+    retest_games: int  # per entrant
+    entrants: dict[str, float]  # share won by each entrant
     chosen: str
     weights: dict[str, float]  # its weights
     against: str  # the start
     elo0: float
     elo1: float
     counts: list[int]  # blocks with 0, 1, … games won
-    blocks: int = 0  # that were played
-    duplicates: int = 0  # of them, those that begin like an earlier one, and do not count
+    blocks: int = 0  # played
+    duplicates: int = 0  # of these, repeated openings, which do not count
     llr: float = 0.0
     lower: float = 0.0
     upper: float = 0.0
     decision: Decision | None = None
     finished: bool = False
-    games: int = 0  # that count
-    share: float | None = None  # of them that were won
+    games: int = 0  # counting games
+    share: float | None = None  # of these, share won
     elo: float | None = None  # None for an infinite one
     elo_low: float | None = None  # 95 %, from the spread between blocks
     elo_high: float | None = None
@@ -96,13 +96,12 @@ class TuningVerdict(msgspec.Struct):
         return np.array([self.weights[name] for name in NAMES])
 
     def document(self) -> dict[str, Any]:
-        """As JSON, with the weights last."""
         document = {**msgspec.structs.asdict(self), "accepted": self.accepted}
         return {**document, "weights": document.pop("weights")}
 
 
 def read(folder: Path) -> TuningVerdict | None:
-    """The verdict in a run's folder, finished or not; None if there is none, or of another form."""
+    """The verdict in a run folder, possibly unfinished; None if missing or of another form."""
     path = folder / VERDICT
     try:
         return msgspec.json.decode(path.read_bytes(), type=TuningVerdict)
@@ -123,10 +122,10 @@ def reach(
     advance: Advance = lambda games, llr: None,
     should_stop: StopCheck = never,
 ) -> TuningVerdict:
-    """The verdict on a run as it stands; goes on with an unfinished one.
+    """The verdict on the present state of a run; continues an unfinished one.
 
-    `advance` gets the new games of the test and its log-likelihood ratio. `TuningStopped` if
-    `should_stop` is true: what the test has counted stays.
+    `advance` receives the number of new games and the log-likelihood ratio. `TuningStopped` if
+    `should_stop` returns true; the counts of the test are kept.
     """
     setup = run.setup
     verdict = read(journal.folder)
@@ -144,7 +143,7 @@ def reach(
 
 
 def _retest(run: TuningRun, journal: TuningJournal, should_stop: StopCheck) -> TuningVerdict:
-    """A verdict before the test: who is to take it."""
+    """Re-test: a verdict with the selected entrant, before the test."""
     setup, number = run.setup, run.generations
     found = entrants(run)
     personas = derived(setup.seed, HELD_OUT_PERSONAS, number)
@@ -173,7 +172,7 @@ def _retest(run: TuningRun, journal: TuningJournal, should_stop: StopCheck) -> T
 
 
 def entrants(run: TuningRun) -> dict[str, FloatArray]:
-    """Who is re-tested, with their weights, [features], as they would be written."""
+    """Entrants of the re-test with their final weights, [features]."""
     last = run.generations
     tail = max(1, last // 3)
     average = np.mean(run.means[-tail:], axis=0)
@@ -186,10 +185,10 @@ def entrants(run: TuningRun) -> dict[str, FloatArray]:
 
 
 def presentable(setup: TuningSetup, many: FloatArray) -> FloatArray:
-    """Weights, [K, features], on the scale of the default weights each, and rounded.
+    """Weights, [K, features], each scaled to match the default weights, and rounded.
 
-    Play does not depend on the scale of all weights together, but noise, priors and chances to win
-    do, and were made for that of the default: for how far apart the seats' sums are in its games.
+    Move choice does not depend on a common factor, but noise, priors and win probabilities do, and
+    are calibrated for the spread of seat scores in games of the default.
     """
     board, n = setup.board, setup.players
     seed = derived(setup.seed, SCALE)
@@ -220,7 +219,7 @@ def presentable(setup: TuningSetup, many: FloatArray) -> FloatArray:
 def _test(
     setup: TuningSetup, verdict: TuningVerdict, seen: set[bytes], should_stop: StopCheck
 ) -> None:
-    """Plays more blocks of the test, and decides if they do."""
+    """Plays more blocks of the test, and decides if possible."""
     first, n = verdict.blocks, setup.players
     weights = np.array([verdict.array, setup.start.array]) * setup.units
     seed = derived(setup.seed, TEST, verdict.generations)
@@ -249,10 +248,7 @@ def _test(
 
 
 def _keys(setup: TuningSetup, generations: int, first: int, count: int) -> list[bytes]:
-    """The positions that blocks of the test begin with.
-
-    Blocks that begin with the same one would be the same games.
-    """
+    """Keys of the start positions of blocks, to detect repeated games."""
     seed = derived(setup.seed, TEST, generations)
     rows = opening_rows(setup.board, setup.players, seed, first, count)
     return [row.tobytes() for row in rows]

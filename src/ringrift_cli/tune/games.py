@@ -1,8 +1,8 @@
-"""Games of many weights at once: the fitness that tuning works with.
+"""Batched games of many weight vectors: the fitness of tuning.
 
-A *round* is a number of openings. Every candidate plays every opening in every seat; the other
-seats are all held by the opening's opponent. Openings, opponents and random numbers are the same
-for all candidates, so that they differ by nothing but their weights.
+A *round* is a set of openings. Every candidate plays every opening in every seat against one
+opponent per opening in the other seats. Openings, opponents and random numbers are common to all
+candidates (common random numbers).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ringrift_cli.players.heuristic import WIDTH
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
 
-OPENING, PLAY = 0, 1  # purposes of the random numbers of a round
+OPENING, PLAY = 0, 1  # seed paths of a round
 StopCheck = Callable[[], bool]
 
 
 class TuningStopped(Exception):
-    """A stop was requested; the games in hand are void."""
+    """A stop was requested; games in progress are discarded."""
 
 
 def never() -> bool:
@@ -35,14 +35,14 @@ def never() -> bool:
 
 
 def derived(seed: int, *path: int) -> int:
-    """A seed of its own for each path of a run's seed."""
+    """Independent seed for a path below a run's seed."""
     return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0])
 
 
 def opening_rows(board: str, players: int, seed: int, first: int, count: int) -> IntArray:
-    """Rows behind two random turns of each player, [count, row size].
+    """Openings `first` to `first + count - 1` of a seed, two random turns per player.
 
-    They are openings `first` and on of a seed.
+    Rows, [count, row size].
     """
     seeds = playout.game_seeds(derived(seed, OPENING), first, count)
     return play_openings(board, players, seeds, 2 * players)[0]
@@ -58,12 +58,11 @@ def play_out(
     should_stop: StopCheck = never,
     watch: Callable[[IntArray], None] = lambda rows: None,
 ) -> LongArray:
-    """Plays games to their end, all at once; the seats that won, [N].
+    """Plays a batch of games to the end; returns the winning seats, [N].
 
-    `rows`, [N, row size], are where they begin, `seats`, [N, players], holds which of the
-    `weights`, [K, features], each seat plays with, and `seeds`, [N], draw between equal
-    actions. None of them is changed. `watch` gets the rows before every decision. `TuningStopped`
-    if `should_stop` is true.
+    `rows`, [N, row size], are the start positions; `seats`, [N, players], index the `weights`,
+    [K, features], of each seat; `seeds`, [N], break ties. The arguments are not modified. `watch`
+    receives the rows before every decision. `TuningStopped` if `should_stop` returns true.
     """
     T = tables(board, players)
     rows, seeds = rows.copy(), seeds.copy()
@@ -88,7 +87,7 @@ def play_out(
 
 @dataclass(frozen=True)
 class GameRound:
-    """Openings and who is met there: what all candidates have in common."""
+    """Openings and opponents of a round, common to all candidates."""
 
     board: str
     players: int

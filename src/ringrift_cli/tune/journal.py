@@ -1,9 +1,9 @@
-"""The files of a tuning run, written so that kill -9 at any moment loses at most a generation.
+"""Files of a tuning run; kill -9 loses at most one generation.
 
-    settings.json   what decides the run; written first, never changed
-    journal.jsonl   a line for each generation: the fitness of every candidate, and a hash of the
+    settings.json   parameters of the run; written first, never changed
+    journal.jsonl   one line per generation: the fitness of every candidate, and a hash of the
                     optimiser's state
-    log.csv         the same for people and spreadsheets; rewritten when a run is resumed
+    log.csv         the same as a table; rewritten when a run is resumed
     verdict.json    the final test, and whether the result was accepted
     profile.yaml    the accepted weights, unless --write names another file
 
@@ -52,7 +52,7 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     second: list[float]  # their second fitness
     games: int
     seconds: float
-    against: dict[str, float]  # share that the population won, by kind of opponent
+    against: dict[str, float]  # share won by the population, by kind of opponent
     sigma: float  # of the optimiser after the generation
     effort: float
     noise: float
@@ -60,11 +60,11 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def mean(self) -> float:
-        """Fitness of the population."""
+        """Mean fitness of the population."""
         return sum(self.fitness) / len(self.fitness)
 
     def csv(self, games: int, fair: float) -> bytes:
-        """The line of the log; `games` are those of the whole run so far."""
+        """Line of the log; `games` is the total of the run so far."""
         shares = (min(self.fitness), self.mean, max(self.fitness))
         values = [
             self.generation,
@@ -81,10 +81,10 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass
 class TuningJournal:
-    """The folder of a run that is being worked on; `opened` makes one."""
+    """Journal of an open run; see `opened`."""
 
     folder: Path
-    fair: float  # share of the games that equal players win
+    fair: float  # share won by equal players
     entries: list[Generation] = field(default_factory=list)
 
     @property
@@ -92,7 +92,7 @@ class TuningJournal:
         return JournalFile(self.folder / JOURNAL, Generation, "another --out")
 
     def add(self, entry: Generation) -> None:
-        """Enters a generation durably."""
+        """Appends a generation durably."""
         self.file.append(entry)
         self.entries.append(entry)
         append(self.folder / LOG, entry.csv(self.games, self.fair))
@@ -106,7 +106,6 @@ class TuningJournal:
         return sum(entry.seconds for entry in self.entries)
 
     def write_log(self) -> None:
-        """Writes the log of all entries."""
         lines, games = [(",".join(COLUMNS) + "\n").encode()], 0
         for entry in self.entries:
             games += entry.games
@@ -116,18 +115,17 @@ class TuningJournal:
 
 @contextmanager
 def opened(folder: Path, settings: dict[str, Any], *, resume: bool) -> Iterator[TuningJournal]:
-    """The journal of the run in a folder, created if there is none, for this process alone.
+    """Opens or creates the journal of the run in a folder, locked for this process.
 
     `UsageError` for an existing run without `resume`, or with other `settings`; `RecordError` for a
-    damaged file. A line that was cut off while it was written is dropped: that generation is played
-    again.
+    damaged file. An incomplete last line is dropped, and its generation played again.
     """
     path = folder / SETTINGS
     known = sorted(name for name in (SETTINGS, JOURNAL, LOG, VERDICT) if (folder / name).exists())
     if known and not resume:
         raise UsageError(
             f"{folder} holds a run already ({', '.join(known)}).",
-            hint="--resume to go on with it, or another --out",
+            hint="--resume to continue it, or another --out",
         )
     busy = RingriftError(
         f"Another process works on {folder}.", hint="wait for it, or another --out"

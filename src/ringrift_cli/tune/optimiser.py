@@ -1,4 +1,4 @@
-"""The optimiser: CMA-ES with noise handling, a function of its seed and the fitness it is given.
+"""CMA-ES with noise handling, deterministic in its seed and the reported fitness.
 
 Source: N. Hansen, The CMA Evolution Strategy: A Tutorial, arXiv:1604.00772, by pycma; noise after
 N. Hansen, A. S. P. Niederberger, L. Guzzella, P. Koumoutsakos, A Method for Handling Uncertainty in
@@ -19,17 +19,17 @@ import numpy as np
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.plotting import no_backend
 
-MOST_EFFORT = 4.0  # times the games of a candidate at the start
+MOST_EFFORT = 4.0  # maximum factor of the initial games per candidate
 
 
 class Optimiser:
-    """Minimises over `dimensions` numbers from 0, with standard deviation `sigma` at first."""
+    """Minimises over `dimensions` numbers, from 0 with initial standard deviation `sigma`."""
 
     def __init__(self, dimensions: int, sigma: float, population: int, seed: int) -> None:
         with no_backend():  # pycma imports pyplot
             import cma
 
-        # pycma draws from numpy's global state, which others may use too, unless it is handed this.
+        # Without its own generator pycma would draw from numpy's global state.
         self._random = np.random.Generator(np.random.PCG64(seed))
         options = {
             "popsize": population,
@@ -42,9 +42,9 @@ class Optimiser:
         self._noise: Any = cma.NoiseHandler(
             dimensions,
             maxevals=[1, 1, MOST_EFFORT],
-            aggregate=None,  # one value for each candidate: it is a mean over games already
+            aggregate=None,  # one value per candidate, already a mean over games
             reevals=2 + population // 20,
-            epsilon=0,  # the very same candidate
+            epsilon=0,  # re-evaluate the same candidate
         )
         self._asked: list[Any] = []
 
@@ -60,38 +60,38 @@ class Optimiser:
 
     @property
     def effort(self) -> float:
-        """How many times the games of the start a candidate should play, 1 to `MOST_EFFORT`."""
+        """Games per candidate as a multiple of the initial number, 1 to `MOST_EFFORT`."""
         return float(self._noise.evaluations)
 
     @property
     def noise(self) -> float:
-        """How far ranks change on re-evaluation, beyond what is tolerated; above 0 is too far."""
+        """Noise measure: rank changes on re-evaluation beyond the tolerance; > 0 is too noisy."""
         return float(self._noise.noiseS)
 
     def ask(self) -> FloatArray:
-        """A new population, [population, dimensions]; `tell` is to follow."""
+        """A new population, [population, dimensions], to be followed by `tell`."""
         self._asked = self._strategy.ask()
         return np.array(self._asked)
 
     def again(self, fitness: Sequence[float]) -> list[int]:
-        """Which candidates of the population to evaluate a second time."""
+        """Indices of the candidates to re-evaluate."""
         return [int(k) for k in self._noise.indices(list(fitness))]
 
     def tell(self, fitness: Sequence[float], second: Sequence[float]) -> None:
-        """Takes the fitness of the population, and the second one of those in `again`.
+        """Reports the fitness of the population, and the second one of those in `again`.
 
-        A number that is not finite is a bug of the caller: nothing ever stands in for a fitness.
+        `ValueError` if a number is not finite.
         """
         if not (np.isfinite(fitness).all() and np.isfinite(second).all()):
             raise ValueError("a fitness is not finite")
         self._strategy.tell(self._asked, list(fitness))
         values = iter(second)
-        # It also proposes to widen the search under noise. We play more games instead: in 44
-        # dimensions sigma would only grow, and the mean wander (docs/tuning.md).
+        # The handler also proposes a larger sigma under noise. Only the number of games is raised:
+        # in 44 dimensions sigma would grow without bound (docs/tuning.md).
         self._noise(self._asked, list(fitness), lambda _: next(values))
 
     def digest(self) -> str:
-        """Hash of the whole state between `tell` and `ask`, 16 hexadecimal digits."""
+        """Hash of the complete state between `tell` and `ask`, 16 hexadecimal digits."""
         strategy = self._strategy
         digest = hashlib.sha256(json.dumps(self._random.bit_generator.state).encode())
         parts = (

@@ -1,13 +1,13 @@
-"""Who the candidates play: a panel, not one opponent, so that nobody learns just to beat one.
+"""Panel of opponents, to avoid overfitting to a single one.
 
-    start      what the run began with         share 2
+    start      initial weights of the run      share 2
     default    the default weights             share 2
     winner-G   the mean after generation G     share 1 each, at most `MOST_WINNERS`, the newest
-    persona-I  default weights, each times a   share 1 each, `PERSONAS_EACH` new ones every time
+    persona-I  default weights, each times a   share 1 each, `PERSONAS_EACH` new ones per generation
                log-normal factor
 
-Two that are the same make one with both shares. Each opening has one opponent; the openings are
-dealt out in proportion to the shares, so the mean over all games is the weighted mean over the
+Identical opponents are merged and their shares added. Each opening has one opponent; openings are
+distributed in proportion to the shares, so the mean over all games is the weighted mean over the
 panel.
 """
 
@@ -44,26 +44,26 @@ class Panel:
     """Opponents with their shares."""
 
     names: tuple[str, ...]
-    weights: FloatArray  # [P, features] as a profile has them
-    shares: FloatArray  # [P] add up to 1
+    weights: FloatArray  # [P, features] profile weights
+    shares: FloatArray  # [P] sum to 1
 
     def deal(self, openings: int, offset: float) -> LongArray:
         """The opponent of each opening, [openings].
 
-        Systematic sampling: each gets its share to within one opening; `offset`, from 0 to 1, says
-        who gets the odd ones.
+        Systematic sampling: each gets its share to within one opening; `offset`, in [0, 1),
+        distributes the remainder.
         """
         points = (np.arange(openings) + offset) / openings
         found = np.searchsorted(np.cumsum(self.shares), points, side="right")
         return np.minimum(found, len(self.names) - 1)
 
     def kind(self, opponent: int) -> str:
-        """What sort of opponent it is, of `KINDS`."""
+        """Kind of an opponent, of `KINDS`."""
         return self.names[opponent].partition("-")[0]
 
 
 def panel(setup: TuningSetup, winners: Sequence[Winner], personas: int, seed: int) -> Panel:
-    """The panel with the newest winners and `personas` personas, which `seed` decides."""
+    """Panel with the newest winners and `personas` personas drawn from `seed`."""
     default = setup.default.array
     members = [
         ("start", setup.start.array, ANCHOR_SHARE),

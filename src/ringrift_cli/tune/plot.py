@@ -1,4 +1,4 @@
-"""A picture of a run: how it went, and what became of the weights."""
+"""Plot of a tuning run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.plotting import new_figure, picture
 from ringrift_cli.tune.journal import TuningJournal
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart by the colour-blind
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # distinguishable by the colour-blind
 
 
 def draw(journal: TuningJournal, change: FloatArray, title: str, form: str) -> bytes:
-    """A picture, `png` or `svg`: fitness and step size by generation, and what became of weights.
+    """Plot (`png` or `svg`) of fitness and step size by generation, and of the weight changes.
 
-    `change`, [features], is the optimiser's x: the weight less the start's, in scales.
+    `change`, [features], is the optimiser's x: (weight - start weight) / scale.
     """
     figure = new_figure(12, 8)
     figure.suptitle(title)

@@ -1,8 +1,7 @@
 """Tuning of the heuristic's weights, generation by generation.
 
-Every number of a run follows from its setup and from the measured fitness, which the journal keeps.
-A generation that was not finished leaves no trace: it is played again, with the same openings and
-random numbers.
+A run is determined by its setup and the measured fitness in the journal. An unfinished generation
+is discarded and played again with the same openings and random numbers.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from ringrift_cli.tune.setup import AGAIN, PERSONAS, SAMPLES, TRAINING, TuningSe
 
 @dataclass(frozen=True)
 class BestCandidate:
-    """The best of the candidates of a generation that were evaluated twice."""
+    """Best re-evaluated candidate of a generation."""
 
     generation: int
-    lead: float  # share of the games won beyond the mean of its generation, over both evaluations
+    lead: float  # share won minus the mean of its generation, over both evaluations
     weights: FloatArray  # [features]
 
 
 @dataclass
 class TuningRun:
-    """The state of a run between two generations."""
+    """State of a run between generations."""
 
     setup: TuningSetup
     optimiser: Optimiser
@@ -50,7 +49,7 @@ class TuningRun:
     def learn(
         self, x: FloatArray, fitness: list[float], again: list[int], second: list[float]
     ) -> None:
-        """Takes the fitness of a population, `x` of [population, features]."""
+        """Updates the state with the fitness of a population `x`, [population, features]."""
         self.optimiser.tell(fitness, second)
         number = self.generations + 1
         self.means.append(self.setup.weights(self.optimiser.mean))
@@ -63,9 +62,9 @@ class TuningRun:
 
 
 def restore(setup: TuningSetup, journal: TuningJournal) -> TuningRun:
-    """The run after the last generation of its journal.
+    """Restores a run from its journal.
 
-    `RecordError` if the optimiser, given the same fitness, does not come to the same state.
+    `RecordError` if replaying the fitness gives another state of the optimiser.
     """
     seed = derived(setup.seed, SAMPLES)
     run = TuningRun(setup, Optimiser(N, setup.sigma, setup.population, seed))
@@ -77,9 +76,9 @@ def restore(setup: TuningSetup, journal: TuningJournal) -> TuningRun:
             same = run.optimiser.digest() == entry.digest
         if not same:
             raise RecordError(
-                f"The run in {journal.folder} cannot be resumed bit for bit: given the same"
-                f" fitness, the optimiser is not where it was after generation {entry.generation}"
-                " (a damaged journal, or numpy computes otherwise on this machine).",
+                f"The run in {journal.folder} cannot be resumed exactly: replaying the journal"
+                f" gives another state of the optimiser after generation {entry.generation}"
+                " (a damaged journal, or different numerics of numpy on this machine).",
                 hint="another --out",
             )
     return run
@@ -94,9 +93,9 @@ def advance(
     on_generation: Callable[[Generation], None] = lambda entry: None,
     should_stop: StopCheck = never,
 ) -> None:
-    """Plays up to a number of generations, or until they have taken `seconds` in all.
+    """Plays up to a number of generations, or for `seconds` in total.
 
-    `TuningStopped` if `should_stop` is true: the generation in hand is lost.
+    `TuningStopped` if `should_stop` returns true; the current generation is discarded.
     """
     while (generations is None or run.generations < generations) and (
         seconds is None or journal.seconds < seconds
@@ -107,7 +106,7 @@ def advance(
 
 
 def _next(run: TuningRun, should_stop: StopCheck) -> Generation:
-    """Plays a generation and gives its fitness to the optimiser."""
+    """Plays a generation and updates the optimiser."""
     setup, optimiser, began = run.setup, run.optimiser, time.monotonic()
     number = run.generations + 1
     x = optimiser.ask()

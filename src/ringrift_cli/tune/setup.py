@@ -1,6 +1,6 @@
-"""What decides a tuning run, and how weights and the optimiser's numbers correspond.
+"""Parameters of a tuning run, and the mapping between weights and optimiser variables.
 
-The optimiser sees x, one number for each feature, all about equally important:
+The optimiser works on x, one variable of comparable scale per feature:
 
     weight = start weight + scale · x,   scale = max(|default weight|, LEAST_SCALE)
 """
@@ -23,65 +23,64 @@ from ringrift_cli.settings import Tune
 from ringrift_cli.stats.sprt import Sprt
 
 FORMAT = 1
-LEAST_SCALE = 0.02  # the least weight that the default uses; so a weight of 0 is not stuck there
+LEAST_SCALE = 0.02  # smallest default weight; lets zero weights change
 
-# What random numbers are for: each kind has a path of its own from the seed of the run, so that
-# no opening or game of one is that of another.
+# Seed paths by purpose, so that no openings or games are shared between them.
 SAMPLES, TRAINING, AGAIN, PERSONAS, HELD_OUT, HELD_OUT_PERSONAS, TEST, SCALE = range(8)
 
 
 @dataclass(frozen=True)
 class TuningSetup:
-    """A run of the optimiser and the test that follows; equal settings give equal runs."""
+    """Parameters of search and test; equal parameters give equal runs."""
 
     board: str
     players: int
     start: Profile
     default: Profile
     population: int
-    games: int  # of a candidate in a generation, before the noise handler asks for more
-    sigma: float  # standard deviation of x at the start
+    games: int  # initial games per candidate and generation
+    sigma: float  # initial standard deviation of x
     seed: int
     elo0: float = Tune.elo0
     elo1: float = Tune.elo1
     test_games: int = Tune.test_games  # maximum
 
     def __post_init__(self) -> None:
-        """`UsageError` for impossible numbers."""
+        """`UsageError` for invalid values."""
         Tune(self.population, self.games, self.sigma, self.elo0, self.elo1, self.test_games)
         Sprt(self.elo0, self.elo1, players=self.players)
 
     @property
     def sprt(self) -> Sprt:
-        """The test of the result against the start, the player in question in one seat."""
+        """Test of the result, in one seat, against the start."""
         return Sprt(self.elo0, self.elo1, players=self.players)
 
     @property
     def openings(self) -> int:
-        """Openings that make up the games of a candidate."""
+        """Number of openings for the games of a candidate."""
         return -(-self.games // self.players)
 
     @property
     def units(self) -> FloatArray:
-        """What weights are multiplied by before they meet counts, [features]."""
+        """Factors from weights to feature counts, [features]."""
         return units(tables(self.board, self.players))
 
     @property
     def scales(self) -> FloatArray:
-        """What a change of x by 1 changes in each weight, [features]."""
+        """Change of each weight per unit of x, [features]."""
         return np.maximum(np.abs(self.default.array), LEAST_SCALE)
 
     def weights(self, x: FloatArray) -> FloatArray:
-        """Weights as a profile has them, [..., features], of the optimiser's numbers."""
+        """Profile weights, [..., features], of optimiser variables `x`."""
         return self.start.array + self.scales * x
 
     def profile(self, name: str, weights: FloatArray, about: str = "") -> Profile:
-        """The profile with these weights, [features]."""
+        """Profile with the given weights, [features]."""
         named = dict(zip(NAMES, weights.tolist(), strict=True))
         return Profile(name, self.board, self.players, named, about)
 
     def document(self) -> dict[str, Any]:
-        """All that decides the run, as JSON: a run goes on only under the very same."""
+        """All parameters as JSON; a run can be resumed only with equal ones."""
         return {
             "format": FORMAT,
             "board": self.board,
