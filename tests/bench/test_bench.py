@@ -11,7 +11,7 @@ import torch
 
 from ringrift_cli.bench import discover as bench
 from ringrift_cli.bench import measure as measuring
-from ringrift_cli.bench.discover import Discovery, ProfileCheck, Rung, measure_rungs, discover, pick
+from ringrift_cli.bench.discover import Discovery, ProfileCheck, Rung, discover, measure_rungs, pick
 from ringrift_cli.bench.measure import BenchSetting, BenchSubject, Measurement, MeasureTime, measure
 from ringrift_cli.bench.plot import plot_ladders
 from ringrift_cli.errors import RingriftError, UsageError
@@ -139,7 +139,7 @@ def test_passes_go_up_and_down_and_are_joined() -> None:
     rates = iter([10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
     fake = Faked(lambda _: next(rates))
     rungs = measure_rungs(fake, settings(4, 8), 1 << 40, pytest.fail)
-    done = bench.again(fake, rungs, 1 << 40, passes=3)
+    done = bench.repeat_rungs(fake, rungs, 1 << 40, passes=3)
     assert [setting.batch for setting in fake.asked] == [4, 8, 8, 4, 4, 8]
     assert [rung.measured and len(rung.measured.rounds) for rung in done] == [9, 9]
     assert [rung.measured and rung.measured.throughput for rung in done] == [40.0, 30.0]
@@ -149,7 +149,7 @@ def test_a_later_pass_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None
     fake = Faked(lambda s: float(s.batch))
     rungs = measure_rungs(fake, settings(4, 8, 400), 300 * MB, lambda _: None)
     monkeypatch.setattr(fake, "most", 105 * MB)
-    done = bench.again(fake, rungs, 300 * MB, passes=2)
+    done = bench.repeat_rungs(fake, rungs, 300 * MB, passes=2)
     assert batches(done) == [(4, True), (8, False), (400, False)]
     assert done[1].skipped == "out of memory in a later pass"
 
