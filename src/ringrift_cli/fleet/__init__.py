@@ -1,4 +1,4 @@
-"""Running ringrift on other machines over SSH: hosts, jobs, and what they send back.
+"""Fleet management over SSH: hosts, jobs and file transfer.
 
-Nothing here knows the game: it runs `ringrift …` elsewhere, and checks what came of it.
+Independent of the game: runs `ringrift …` on hosts and validates their output.
 """

@@ -1,7 +1,7 @@
-"""Whether this machine and a host hold the same files.
+"""Comparison of the files on this machine and on a host.
 
-`verify` reads every byte at both ends; a manifest, a size or a remembered hash proves nothing to
-it. `standing` compares by these, which is quick.
+`verify` hashes every file at both ends. `standing` compares manifests and cached hashes, which is
+fast.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ringrift_cli.store.manifest import read_manifest, removed_from_manifest
 
 
 class Here:
-    """Files of games of this machine, each read once however many hosts are compared with it."""
+    """Local shards; each is hashed at most once, for any number of hosts."""
 
     def __init__(self, destination: Destination) -> None:
         self.paths: dict[str, Path] = {}
@@ -39,7 +39,7 @@ class Here:
         self._lock = threading.Lock()
 
     def wrong(self, sha256: str) -> str | None:
-        """What is wrong with a file of this hash here; None if nothing is."""
+        """Describes what is wrong with the local file of this hash; None if it is intact."""
         path = self.paths.get(sha256)
         if path is None:
             return None if sha256 in self.removed else "is not here"
@@ -56,23 +56,23 @@ class Here:
 
 @dataclass
 class Verified(Outcome):
-    """What a comparison with one host came to."""
+    """Result of a comparison with one host."""
 
     files: int = 0  # compared
     bytes: int = 0
-    kept_out: int = 0  # that lie in quarantine here
+    kept_out: int = 0  # in quarantine here
     differences: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
-        """Whether both ends hold the same."""
+        """Whether both ends hold the same files."""
         return self.error is None and not self.differences
 
 
 def verify(
     exchange: Exchange, destination: Destination, here: Here, models: Sequence[Sent]
 ) -> Verified:
-    """Reads all games of a host, and those models there that it should have, and ours."""
+    """Hashes all shards of a host and the given models, at both ends."""
     found = Verified(exchange.host)
 
     def work(client: Client) -> None:
@@ -125,22 +125,22 @@ def _compare_games(
 
 @dataclass
 class SyncStanding(Outcome):
-    """How far a host and this machine are apart, by manifests and remembered hashes."""
+    """Differences between a host and this machine, by manifests and cached hashes."""
 
     listed: int = 0
     listed_bytes: int = 0
     missing_here: int = 0
     missing_here_bytes: int = 0
     kept_out: int = 0
-    models_behind: list[str] = field(default_factory=list)  # paths there that lack or differ
+    models_behind: list[str] = field(default_factory=list)  # remote paths: missing or different
     quarantined: list[Bad] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     synced: dict[str, Any] = field(default_factory=dict)
-    in_step: str | None = None  # when all that the host listed was last here
+    in_step: str | None = None  # time at which every listed file was last present here
 
 
 def standing(exchange: Exchange, destination: Destination, models: Sequence[Sent]) -> SyncStanding:
-    """Asks a host how far apart it and this machine are; nothing is moved or read again."""
+    """Compares a host with this machine; transfers nothing and hashes no shard again."""
     one = SyncStanding(exchange.host)
 
     def work(client: Client) -> None:

@@ -1,10 +1,9 @@
-"""One kind of job kept running on many hosts, and what it makes brought here, until it is enough.
+"""A campaign: keeps one kind of job running on many hosts and pulls its output until done.
 
-Every host has its own thread: what one of them does, or fails to do, delays no other. A job is on
-its host whatever happens to the connection or to this program: it carries the names of its campaign
-and of the loop that this is part of, so whoever comes back finds it again and goes on pulling. Jobs
-of an earlier campaign of the same loop give way, and what they have left is brought too. Nothing
-counts but what has arrived.
+Each host has its own thread, so a slow or failing host delays no other. Jobs outlive the connection
+and this program: their metadata names the campaign and its loop, so a restarted program finds them
+and resumes pulling. Jobs of earlier campaigns of the same loop are stopped and their output is
+pulled too. Only output that has arrived counts.
 """
 
 from __future__ import annotations
@@ -33,54 +32,54 @@ from ringrift_cli.fleet.plan import GRACE, Placed, job_of, slots
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
 
-POLL = 2.0  # seconds between two looks at a host
-REACH = 15.0  # seconds to reach one
-LAST_REACH = 5.0  # the same at the end, of one that was out of reach before
-WAITS = (2.0, 5.0, 15.0, 30.0)  # seconds after failures in a row; the last for all that follow
-MOST_FAILED = 3  # jobs that may fail, with nothing arriving between, before there are no more
-FAREWELL = 180.0  # seconds that hosts have to end their jobs and send the rest
-LAST_PULLS = 3  # tries to bring the rest, once it is enough
-PATIENCE = 900.0  # seconds in which no host works before that is an error
-LONGEST_NAME = 64  # of a job
+POLL = 2.0  # seconds between two polls of a host
+REACH = 15.0  # connection timeout in seconds
+LAST_REACH = 5.0  # connection timeout at the end, for a host that was unreachable before
+WAITS = (2.0, 5.0, 15.0, 30.0)  # seconds after consecutive failures; the last one repeats
+MOST_FAILED = 3  # consecutive failed jobs without output before the host is given up
+FAREWELL = 180.0  # seconds for hosts to stop their jobs and send the remaining output
+LAST_PULLS = 3  # attempts to pull the remaining output
+PATIENCE = 900.0  # seconds without any working host before the campaign fails
+LONGEST_NAME = 64  # characters of a job name
 LOOP, CAMPAIGN = "loop", "campaign"  # in the `meta` of a job
 
 
 @dataclass
 class Part:
-    """What one host came to."""
+    """Progress of one host."""
 
     host: str
-    arrived: int = 0  # of what `collect` counts
+    arrived: int = 0  # sum of the counts that `collect` returned
     failed_jobs: int = 0
-    error: str | None = None  # why it does nothing now
-    ended: bool = False  # whether nothing of it runs any more, as far as it said
+    error: str | None = None  # why it is not working now
+    ended: bool = False  # whether the host confirmed that no job of the loop runs
 
 
 def anything(_host: Host) -> None:
-    """Nothing speaks against a job."""
+    """The default of `Campaign.refuse`: accepts every host."""
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is to be done, and how to know that it is."""
+    """Definition of a campaign and its end condition."""
 
-    name: str  # the jobs are NAME-HOST, NAME-HOST-gpu0, …
-    loop: str  # what it is part of: the same for all its campaigns, and for no other's
-    argv: Sequence[str]  # after `ringrift`
-    prepare: Callable[[Host, Client], None]  # before the first job of a host: what it needs there
-    # brings what is there and new from the folders that are named; how much of it
+    name: str  # jobs are called NAME-HOST, NAME-HOST-gpu0, …
+    loop: str  # unique id of the loop that this campaign is part of
+    argv: Sequence[str]  # arguments of `ringrift`
+    prepare: Callable[[Host, Client], None]  # sends what jobs need, before the first job of a host
+    # pulls new output from the given remote folders; returns the number of games that arrived
     collect: Callable[[Host, Client, Sequence[str]], int]
     enough: Callable[[], bool]
     should_stop: Callable[[], bool]
-    refuse: Callable[[Host], str | None] = anything  # why a host may begin no job now
+    refuse: Callable[[Host], str | None] = anything  # why a host may start no job now; None if it may
     per_gpu: bool = True
 
     def owns(self, job: JobState) -> bool:
-        """Whether a job is one of this loop."""
+        """Whether a job belongs to this loop."""
         return job.meta.loop == self.loop
 
     def runs(self, job: JobState) -> bool:
-        """Whether a job is one of this campaign that has not ended."""
+        """Whether a job is an active job of this campaign."""
         return self.owns(job) and job.meta.campaign == self.name and job.active
 
 
@@ -89,12 +88,12 @@ def run(
     hosts: Sequence[Host],
     opener: Opener,
     state: Path,
-    told: Callable[[Part], None],
+    on_progress: Callable[[Part], None],
 ) -> list[Part]:
-    """Runs the campaign on the hosts until it is enough or asked to stop; what each came to.
+    """Runs the campaign until `enough` or `should_stop`; returns the progress of each host.
 
-    `FleetError` if all hosts are through and it is not enough, or none has worked for `PATIENCE`:
-    then every one has said why. Errors of this machine, as of a full disk here, come through.
+    `FleetError`, with the error of every host, if all hosts have given up or none has worked for
+    `PATIENCE`. Local errors, such as a full disk, are propagated.
     """
     parts = [Part(host.name) for host in hosts]
     done = threading.Event()
@@ -109,7 +108,7 @@ def run(
     for thread in threads:
         thread.start()
     try:
-        _watch(campaign, workers, threads, told)
+        _watch(campaign, workers, threads, on_progress)
     finally:
         done.set()
     for worker in workers:
@@ -125,11 +124,11 @@ def _watch(
     campaign: Campaign,
     workers: Sequence[_Worker],
     threads: Sequence[threading.Thread],
-    told: Callable[[Part], None],
+    on_progress: Callable[[Part], None],
 ) -> None:
-    """Waits for the threads, and tells them when it is over."""
+    """Waits for the threads, reports progress and signals the end of the campaign."""
     seen: dict[str, tuple[int, str | None]] = {}
-    over: float | None = None  # since when
+    over: float | None = None  # time at which the end was signalled
     while any(thread.is_alive() for thread in threads):
         idle = time.monotonic() - max(worker.worked for worker in workers)
         broken = any(worker.broken is not None for worker in workers)
@@ -140,14 +139,14 @@ def _watch(
             for worker, thread in zip(workers, threads, strict=True):
                 if thread.is_alive():
                     worker.part.error = (
-                        f"it does not let go within {FAREWELL:.0f} s; what it made and is not here"
-                        " comes with the next pull"
+                        f"its jobs did not stop within {FAREWELL:.0f} s; the next pull fetches the"
+                        " remaining output"
                     )
             return
         for part in (worker.part for worker in workers):
             if seen.get(part.host) != (part.arrived, part.error):
                 seen[part.host] = (part.arrived, part.error)
-                told(part)
+                on_progress(part)
         time.sleep(0.1)
 
 
@@ -164,30 +163,30 @@ class _Worker:
         done: threading.Event,
     ) -> None:
         self.campaign, self.host, self.part, self.done = campaign, host, part, done
-        self.worked = time.monotonic()  # when a job of this campaign was last seen to run there
-        self.broken: BaseException | None = None  # what is no fault of the host
+        self.worked = time.monotonic()  # when a job of this campaign was last seen running
+        self.broken: BaseException | None = None  # an error that is not the host's
         self._opener, self._state = opener, state
         self._health = Health(state)
-        self._mine: set[str] = set()  # jobs that run, as far as is known
-        self._asked: set[str] = set()  # jobs of earlier campaigns that were asked to end
-        self._brought: dict[str, int] = {}  # shards of each job when they were last brought
-        self._fruitless = 0  # failed jobs since something arrived
-        self._failures = 0  # in a row, to do anything there
+        self._mine: set[str] = set()  # jobs of this campaign that were active at the last poll
+        self._stopping: set[str] = set()  # jobs of earlier campaigns that were asked to stop
+        self._pulled: dict[str, int] = {}  # number of shards of each job at its last pull
+        self._fruitless = 0  # failed jobs since output last arrived
+        self._failures = 0  # consecutive failures
 
     def run(self) -> None:
-        """Works until it is enough, or the host can do no more; then nothing is left running."""
-        bring = False
+        """Works until the campaign ends or the host is given up, then stops all its jobs."""
+        pull = False
         try:
-            bring = self._work()
+            pull = self._work()
         except BaseException as error:  # noqa: BLE001  raised in the caller's thread
             self.broken = error
         try:
-            self._end(bring=bring)
+            self._end(pull=pull)
         except BaseException as error:  # noqa: BLE001
             self.broken = self.broken or error
 
     def _work(self) -> bool:
-        """Until it is over; whether what is there then is to be brought."""
+        """Works until the campaign ends; returns whether remaining output should be pulled."""
         while not self.done.is_set():
             aside = self._health.set_aside(self.host.name)
             if aside is not None:
@@ -217,10 +216,7 @@ class _Worker:
         log_event(self._state, "host failed", self.host.name, error.message)
 
     def _tend(self, client: Client) -> bool:
-        """Looks after the jobs of a host that is connected until it is enough.
-
-        False if the host gets no more of them.
-        """
+        """Manages the jobs of a connected host until the campaign ends; False to give up."""
         self.campaign.prepare(self.host, client)
         while not self.done.is_set():
             known = jobs.states(client)
@@ -235,7 +231,7 @@ class _Worker:
     # ---- jobs -----------------------------------------------------------------------------------
 
     def _keep_busy(self, client: Client, known: Sequence[JobState]) -> bool:
-        """Starts a job wherever one may run, also after one that has ended; False to give up."""
+        """Starts a job in every free slot; returns False to give up the host."""
         self._count_failures(known)
         if self._fruitless >= MOST_FAILED:
             return False
@@ -244,7 +240,7 @@ class _Worker:
         why = None
         if slots(self.host, known, per_gpu=self.campaign.per_gpu):
             with jobs.placing(self._state, [self.host.name]):
-                known = jobs.states(client)  # somebody may have taken a place meanwhile
+                known = jobs.states(client)  # another process may have taken a slot
                 why = self.campaign.refuse(self.host)
                 free = slots(self.host, known, per_gpu=self.campaign.per_gpu)
                 for gpus in free if why is None else []:
@@ -256,11 +252,11 @@ class _Worker:
             return False
         else:
             busy = [job.id for job in known if job.active]
-            self.part.error = f"busy with {', '.join(busy) or 'nothing that it names'}"
+            self.part.error = f"busy with {', '.join(busy) or 'an unknown job'}"
         return True
 
     def _count_failures(self, known: Sequence[JobState]) -> None:
-        """Notes the jobs that ran when it was last looked and have come to nothing since."""
+        """Counts jobs that were active at the last poll and have failed since."""
         by_name = {job.id: job for job in known}
         for identity in sorted(self._mine):
             job = by_name.get(identity)
@@ -270,25 +266,22 @@ class _Worker:
                 continue
             self.part.failed_jobs += 1
             self._fruitless += 1
-            said = "is gone" if job is None else f"{job.state}, exit {job.code}"
-            log_event(self._state, "job failed", self.host.name, f"{identity} {said}")
+            outcome = "is gone" if job is None else f"{job.state}, exit {job.code}"
+            log_event(self._state, "job failed", self.host.name, f"{identity} {outcome}")
             self.part.error = (
-                f"{self._fruitless} of its jobs failed, the last is {identity} ({said}):"
+                f"{self._fruitless} of its jobs failed, the last is {identity} ({outcome}):"
                 f" ringrift fleet logs {identity}"
             )
 
     def _end_others(self, client: Client, known: Sequence[JobState]) -> None:
-        """Asks what an earlier campaign has left running to end: it would take the place of ours.
-
-        Nobody waits for it: its place is free at one of the next looks.
-        """
+        """Asks jobs of earlier campaigns to stop, since they occupy slots; does not wait for them."""
         for job in known:
             wanted = self.campaign.owns(job) and job.active
-            if wanted and not self.campaign.runs(job) and job.id not in self._asked:
+            if wanted and not self.campaign.runs(job) and job.id not in self._stopping:
                 jobs.stop(client, job.id, grace=GRACE)
-                self._asked.add(job.id)
-                said = f"{job.id} of an earlier cycle was asked to end"
-                log_event(self._state, "job", self.host.name, said)
+                self._stopping.add(job.id)
+                detail = f"{job.id} of an earlier cycle was asked to end"
+                log_event(self._state, "job", self.host.name, detail)
 
     def _start(self, client: Client, gpus: tuple[int, ...], known: set[str]) -> None:
         identity = self._next_name(gpus, known)
@@ -308,32 +301,32 @@ class _Worker:
             number += 1
         return name
 
-    # ---- what they make -------------------------------------------------------------------------
+    # ---- output ---------------------------------------------------------------------------------
 
     def _collect(
         self, client: Client, known: Sequence[JobState], *, all_of_it: bool = False
     ) -> None:
-        """Brings what jobs of this loop have made since it was last looked."""
+        """Pulls the new output of jobs of this loop."""
         found = {job.id: job.shards for job in known if self.campaign.owns(job)}
-        new = [name for name, count in found.items() if self._brought.get(name, 0) != count]
+        new = [name for name, count in found.items() if self._pulled.get(name, 0) != count]
         if all_of_it:
             new = [name for name, count in found.items() if count]
         if not new:
             return
         arrived = self.campaign.collect(self.host, client, [f"jobs/{name}" for name in new])
-        self._brought |= {name: found[name] for name in new}
+        self._pulled |= {name: found[name] for name in new}
         self.part.arrived += arrived
         if arrived:
             self._fruitless = 0
 
-    def _end(self, *, bring: bool) -> None:
-        """Stops what runs there and brings the rest, as far as the host lets us."""
+    def _end(self, *, pull: bool) -> None:
+        """Stops the jobs of the loop and pulls their remaining output; failures are logged."""
         before, away = self.part.error, self._failures > 0
         for last in [True] if away else [False] * (LAST_PULLS - 1) + [True]:
             try:
                 with self._opener(self.host, LAST_REACH if away else REACH) as client:
                     self._stop_all(client)
-                    if bring:
+                    if pull:
                         self._collect(client, jobs.states(client), all_of_it=True)
                 self.part.error, self.part.ended = before, True
                 return
@@ -344,7 +337,7 @@ class _Worker:
                 time.sleep(WAITS[0])
 
     def _stop_all(self, client: Client) -> None:
-        """Asks all jobs of the loop to end and waits until they have."""
+        """Stops all jobs of the loop and waits for their end."""
         active = [job.id for job in jobs.states(client) if self.campaign.owns(job) and job.active]
         for identity in active:
             jobs.stop(client, identity, grace=GRACE)

@@ -1,8 +1,7 @@
-"""Requests to the agent of one host and its replies, over anything that carries bytes both ways.
+"""Client of the agent on one host: requests and replies over a byte transport.
 
-What carries them is a `Transport`: a channel of an SSH connection (transport.py), or the pipes of a
-process here, which is how the tests do without SSH. Every wait has a timeout, and every failure is
-a sentence that names the host, the address and what was awaited.
+The `Transport` is a channel of an SSH connection (transport.py) or the pipes of a local process
+(tests). Every wait has a timeout; every error names the host, its address and what was awaited.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from ringrift_cli.fleet import messages, package, probe
 from ringrift_cli.fleet.messages import R, Record, Reply, Request
 from ringrift_cli.fleet.wire import Wire, WireError, printable
 
-PATIENCE_S = 60.0  # the agent gives a sign of life every second or so
-MOST_SENTENCE = 1000  # characters of an error that a host sends
+PATIENCE_S = 60.0  # the agent sends a keepalive about every second
+MOST_SENTENCE = 1000  # characters of an error message from a host
 
 T = TypeVar("T")
 
 
 class NotDeployed(RemoteError):
-    """A host that was reached and has no ringrift of this version; `facts` were read there."""
+    """The host was reached but lacks this version of ringrift; `facts` describe the host."""
 
     def __init__(self, why: str, facts: messages.Facts, client: Client) -> None:
         hint = f"ringrift fleet deploy {client.host}"
@@ -37,35 +36,36 @@ class NotDeployed(RemoteError):
 
 
 class Transport(Protocol):
-    """Bytes to an agent and back. Used by one thread at a time."""
+    """Byte stream to an agent and back. Not thread-safe."""
 
     def read(self, most: int, within: float) -> bytes:
         """Up to `most` bytes, b"" at the end.
 
-        `TimeoutError` if none came in so many seconds, another `OSError` if the link is broken.
+        `TimeoutError` if none arrived within `within` seconds, another `OSError` if the connection
+        is lost.
         """
 
     def write(self, data: bytes | bytearray | memoryview, within: float) -> None:
-        """All of the bytes; errors as of `read`, `within` being seconds without any progress."""
+        """Writes all bytes; `within`: seconds without progress. Errors as for `read`."""
 
     def exit_status(self) -> str | None:
-        """How the far end ended and its last error; None if the connection went first."""
+        """Exit code and last error line of the agent; None if the connection was lost first."""
 
     def run(self, command: str, stdin: bytes, within: float) -> tuple[int, bytes, bytes]:
-        """A shell command beside the agent: exit code, standard output and error.
+        """Runs a shell command beside the agent: exit code, standard output and error.
 
-        `TimeoutError` if it did not end in so many seconds, another `OSError` as of `read`.
+        `TimeoutError` after `within` seconds, another `OSError` as for `read`.
         """
 
     def close(self) -> None:
-        """Ends it, which ends the agent; may be called again, and by other threads."""
+        """Closes the transport and ends the agent. Idempotent and thread-safe."""
 
 
 class Client:
-    """The agent of a host, ready to be asked. Used by one thread at a time.
+    """Connection to the agent of a host. Not thread-safe.
 
-    A client on which anything went wrong, or of which a reply was not read to its end, is closed:
-    no later request can be answered by what was left of an earlier one.
+    Any error, and any reply that was not read to its end, closes the client, so that a later request
+    cannot be answered by the rest of an earlier reply.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Client:
     ) -> None:
         self.host = host  # its name in hosts.yaml
         self.address = address  # which of its addresses answered
-        self.latency_s = latency_s  # of a round trip
-        self.patience_s = PATIENCE_S  # how long a host may be silent, or take no bytes
+        self.latency_s = latency_s  # round trip
+        self.patience_s = PATIENCE_S  # timeout without progress
         self._transport = transport
         self._until: float | None = None
         self._limit_s = 0.0
@@ -97,22 +97,22 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the agent and the connection; may be called again."""
+        """Ends the agent and the connection. Idempotent."""
         self._closed = True
         self._transport.close()
 
     def limit(self, seconds: float | None) -> None:
-        """From now on all requests together must be over in so many seconds; None: no limit."""
+        """Sets a deadline `seconds` from now for all following requests together; None: no limit."""
         self._until = None if seconds is None else time.monotonic() + seconds
         self._limit_s = seconds or 0.0
 
     # ---- requests -------------------------------------------------------------------------------
 
     def ask(self, request: Request[R]) -> R:
-        """The reply to a request that has one frame.
+        """The single-frame reply to a request.
 
-        `RemoteError` if the host could not carry it out, with its `kind`; `HostUnreachable` if
-        nothing came in time or the link broke; `BadOutput` for what does not fit the schema.
+        `RemoteError`, with its `kind`, if the host failed; `HostUnreachable` after a timeout or a lost
+        connection; `BadOutput` if the reply violates the schema.
         """
         self.begin(request)
         reply = self.receive()
@@ -121,9 +121,9 @@ class Client:
         return reply  # type: ignore[return-value]  # the decoder takes no other
 
     def stream(self, request: Request[R]) -> Iterator[Record | bytes]:
-        """All frames of a reply, the last one, a `Reply`, included; errors as `ask`.
+        """All frames of a reply including the final `Reply`; errors as for `ask`.
 
-        Stopping before the last one closes the client.
+        Stopping early closes the client.
         """
         self.begin(request)
         over = False
@@ -141,7 +141,7 @@ class Client:
                 self.close()
 
     def begin(self, request: Request[R]) -> None:
-        """Sends a request; its reply is for `receive`. Several may be sent before that."""
+        """Sends a request; `receive` reads its reply. Several may be sent before that."""
         self._awaited = f"its reply to {request.__struct_config__.tag!r}"
         self._pending.append(request)  # type: ignore[arg-type]
         try:
@@ -151,13 +151,13 @@ class Client:
             raise UsageError("An argument for a host is no valid Unicode text.") from error
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends bytes of a request, at most 1 MiB."""
+        """Sends a byte frame of a request, at most 1 MiB."""
         self._guarded(lambda: self._wire.send_bytes(data))
 
     def receive(self) -> Record | bytes:
-        """The next frame of a reply; `RemoteError` if that says that it could not be done.
+        """The next frame of a reply; `RemoteError` if the host reports a failure.
 
-        After a `RemoteError` the client is as good as before: it was the last frame of that reply.
+        A failure ends the reply; the client remains usable.
         """
         frame = self._guarded(self._wire.receive)
         if frame is None:
@@ -182,7 +182,7 @@ class Client:
     ) -> tuple[int, bytes, bytes]:
         """Runs a shell command on the same connection: exit code, standard output and error.
 
-        `HostUnreachable` if it has not ended after so many seconds; without, after `patience_s`.
+        `HostUnreachable` after `timeout_s` seconds; None: after `patience_s`.
         """
         within = self.patience_s if timeout_s is None else timeout_s
         if self._until is not None:
@@ -197,14 +197,13 @@ class Client:
         except OSError as error:
             raise self._fail(self._broken(error)) from error
 
-    # ---- the start ------------------------------------------------------------------------------
+    # ---- handshake ------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Brings an agent that was just started to where it takes requests.
+        """Performs the handshake with a newly started agent; skips output of login scripts.
 
-        It passes over what login scripts print. `NotDeployed` for a host without our environment;
-        `RemoteError` of kind "start" if the agent does not start; `BadOutput` if something else
-        answers there; `HostUnreachable` if nothing came in time.
+        `NotDeployed` for a host without our environment; `RemoteError` of kind "start" if the agent
+        does not start; `BadOutput` for an unexpected greeting; `HostUnreachable` after a timeout.
         """
         self._awaited = "the greeting of the agent"
         if not self._guarded(self._wire.expect_greeting):
@@ -248,7 +247,7 @@ class Client:
         self._transport.write(data, self._left())
 
     def _left(self) -> float:
-        """How long the next wait may be."""
+        """Timeout of the next wait in seconds; `TimeoutError` after the deadline."""
         if self._until is None:
             return self.patience_s
         left = self._until - time.monotonic()
@@ -257,7 +256,7 @@ class Client:
         return min(left, self.patience_s)
 
     def _guarded(self, act: Callable[[], T]) -> T:
-        """Does something with the wire; what goes wrong is reported of this host, and closes it."""
+        """Runs a wire operation; an error closes the client and is raised as one of this host."""
         self._check_open()
         try:
             return act()
@@ -280,20 +279,20 @@ class Client:
         return f"{self._awaited} did not come: nothing for {_seconds(self.patience_s)}."
 
     def _broken(self, error: OSError | WireError | None = None) -> RingriftError:
-        """Why there is no next frame: it was no frame, the agent ended, or the link broke."""
+        """The error for a missing frame: malformed data, ended agent or lost connection."""
         if isinstance(error, WireError) and not self._ended:
             return BadOutput(f"{self._who}: instead of {self._awaited} came no message: {error}.")
-        words = self._transport.exit_status()
-        if words is None:
+        status = self._transport.exit_status()
+        if status is None:
             why = "" if error is None or isinstance(error, WireError) else f": {error}"
             return HostUnreachable(f"{self._who}: the link broke before {self._awaited} came{why}.")
         if isinstance(error, WireError):
-            words += f"; {error}"
+            status += f"; {error}"
         if self._opened:
-            sentence = f"the agent ended before {self._awaited} came: {words}."
+            sentence = f"the agent ended before {self._awaited} came: {status}."
             return RemoteError(f"{self._who}: {sentence}", kind="ended")
         return RemoteError(
-            f"{self._who}: the agent did not start: {words}.",
+            f"{self._who}: the agent did not start: {status}.",
             hint=f"ringrift fleet deploy {self.host}",
             kind="start",
         )
@@ -304,7 +303,7 @@ class Client:
 
 
 def _plain(text: str) -> str:
-    """A text of a host, without what a terminal would obey."""
+    """Text from a host with control characters replaced by spaces."""
     return "".join(c if c.isprintable() else " " for c in text[:MOST_SENTENCE])
 
 

@@ -1,8 +1,8 @@
-"""Costs of the hosts: the hours of every enabled host, by its price.
+"""Cost accounting: hours of every enabled host times its hourly price.
 
-A rented machine is billed from when it is rented until it is given back, whether it works, idles or
-cannot be reached. So every enabled host of hosts.yaml counts from its first answer on; disabling it
-there ends the count. One that only another file names continues when it answers.
+A rented machine is billed from rental to return, whether or not it works or can be reached. So an
+enabled host of hosts.yaml is charged from its first answer until it is disabled there. A host that
+only another file lists continues when it answers.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ HOUR, DAY = 3600.0, 86400.0
 
 
 class Account(msgspec.Struct):
-    """The costs of a host; times are unix seconds."""
+    """Accumulated cost of a host; times are unix seconds."""
 
-    since: float | None = None  # its first answer
-    counted: float | None = None  # until when its hours are counted; None: not counting now
+    since: float | None = None  # first answer
+    counted: float | None = None  # charged up to this time; None: not being charged
     total: float = 0.0  # dollars
     days: dict[str, float] = {}  # dollars by local day
 
     def add(self, price: float, since: float, until: float) -> None:
-        """Adds the cost of a span of time, each local day's part to that day."""
+        """Adds the cost of an interval, split by local day."""
         while since < until:
             end = min(until, _next_day(since))
             dollars = price * (end - since) / HOUR
@@ -44,7 +44,7 @@ LEDGER = StateTable("cost", Account)
 
 @dataclass(frozen=True)
 class Spent:
-    """Dollars of one host, or of all."""
+    """Cost in dollars, of one host or of all."""
 
     today: float
     total: float
@@ -57,20 +57,20 @@ def read(state: Path) -> Ledger:
 
 
 def day_of(time: float) -> str:
-    """The local day of a time, as 2026-11-21."""
+    """Local date of a unix time, as 2026-11-21."""
     return dt.datetime.fromtimestamp(time).astimezone().date().isoformat()
 
 
 def _next_day(time: float) -> float:
-    """When the local day after that of a time begins."""
+    """Start of the next local day, in unix seconds."""
     here = dt.datetime.fromtimestamp(time).astimezone()
     return dt.datetime.combine(here.date() + dt.timedelta(days=1), dt.time()).timestamp()
 
 
 def accrue(state: Path, hosts: Sequence[Host], answered: set[str], now: float) -> Ledger:
-    """Counts the time until `now`, unix seconds, and returns the new ledger.
+    """Charges the time until `now` (unix seconds) and returns the new ledger.
 
-    `hosts` are all of hosts.yaml, disabled ones too. Hosts in `answered` begin to count.
+    `hosts`: all of hosts.yaml, including disabled ones. Hosts in `answered` start to be charged.
     """
     with LEDGER.changing(state) as ledger:
         for host in hosts:
@@ -91,13 +91,13 @@ def accrue(state: Path, hosts: Sequence[Host], answered: set[str], now: float) -
 
 
 def spent(ledger: Ledger, host: Host, now: float) -> Spent:
-    """What a host has cost."""
+    """Cost of a host."""
     account = ledger.get(host.name, Account())
     return Spent(account.days.get(day_of(now), 0.0), account.total, host.price)
 
 
 def all_spent(ledger: Ledger, hosts: Sequence[Host], now: float) -> Spent:
-    """What everything has cost, hosts that are gone from hosts.yaml too."""
+    """Total cost, including hosts that were removed from hosts.yaml."""
     return Spent(
         sum(account.days.get(day_of(now), 0.0) for account in ledger.values()),
         sum(account.total for account in ledger.values()),
@@ -106,7 +106,7 @@ def all_spent(ledger: Ledger, hosts: Sequence[Host], now: float) -> Spent:
 
 
 def over_budget(fleet: Fleet, ledger: Ledger, now: float) -> str | None:
-    """Why no more work may begin; None if it may."""
+    """Why the budget permits no new work; None if it does."""
     found = all_spent(ledger, fleet.hosts, now)
     limits = {
         "today": (found.today, fleet.budget.per_day),

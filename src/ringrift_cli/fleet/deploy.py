@@ -1,9 +1,9 @@
-"""Our very version of ringrift on a host, with a virtual environment of its own, and proof of it.
+"""Installs this version of ringrift on a host in its own virtual environment, and verifies it.
 
-The package goes to a folder named by its hash, beside those of other versions, which running jobs
-may need. The environment holds the packages that it needs, in the versions that are installed here;
-torch and what belongs to CUDA are left to the host, whose image often has them for its driver. A
-host counts as deployed when its own ringrift has told its rules and actions, and they are ours.
+The package goes into a folder named by its hash; older versions stay while jobs may use them. The
+environment gets the dependencies in the locally installed versions, except torch and the CUDA
+packages: the host's image often has them for its driver. A host counts as deployed when its ringrift
+reports the same hashes of rules and actions as this one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ringrift_cli.store.hashes import sha256
 from ringrift_cli.version import __version__
 
 NOT_LOCKED = re.compile(r"(torch|triton|nvidia-.*|cuda-.*|numba-cuda|ringrift)$")
-LOCK = f"{VENV}/ringrift-lock.txt"  # what was installed
+LOCK = f"{VENV}/ringrift-lock.txt"  # installed versions
 INSTALL_SECONDS = 1800.0
-TELL = (
+REPORT = (
     "import json, sys; sys.path.insert(0, sys.argv[1]);"
     "from ringrift_cli.game.version import codec_hash, rules_hash; import torch;"
     "print(json.dumps({'rules': rules_hash(), 'codec': codec_hash()}))"
@@ -34,7 +34,7 @@ TELL = (
 
 
 def lock() -> bytes:
-    """The versions of the packages here as pip constraints, but what is the host's choice."""
+    """Locally installed package versions as pip constraints, without `NOT_LOCKED`."""
     found = {}
     for distribution in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
@@ -44,7 +44,7 @@ def lock() -> bytes:
 
 
 def requirements() -> list[str]:
-    """What the package needs, as pip takes it; without the extras."""
+    """The package's dependencies as pip requirements, without extras."""
     return [
         one.partition(";")[0].strip()
         for one in metadata.requires("ringrift") or []
@@ -58,13 +58,13 @@ def deploy(
     expected: dict[str, str],
     on_step: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Installs ringrift on a host and returns what it is.
+    """Installs ringrift on a host; returns version, hashes and Python of the installation.
 
-    `open_client` is told whether the client needs the agent. `expected` are the hashes of our rules
-    and actions ("rules", "codec").
+    `open_client` takes whether the client needs the agent. `expected`: our hashes of "rules" and
+    "codec".
 
-    `RemoteError` if a step fails there, if jobs run with packages that would be replaced under
-    them, or if what was installed is not what we are.
+    `RemoteError` if a step fails, if running jobs use packages that would be replaced, or if the
+    installation reports other hashes.
     """
     with open_client(False) as client:
         _send_code(client, host, on_step)
@@ -74,8 +74,8 @@ def deploy(
         )
         if changed:
             _install(client, host, locked, _active(open_client), on_step)
-        on_step("checking what it is")
-        own = f"{VENV}/bin/python -I -c {shlex.quote(TELL)} {_code()}"
+        on_step("verifying the installation")
+        own = f"{VENV}/bin/python -I -c {shlex.quote(REPORT)} {_code()}"
         printed = _run(client, host, own, "it does not start")
         try:
             found = json.loads(printed.strip().splitlines()[-1])
@@ -84,7 +84,7 @@ def deploy(
         if found != expected:
             raise RemoteError(f"{host.name}: its ringrift is {found}, and ours is {expected}.")
         with open_client(True) as agent:
-            if not any(job.active for job in jobs.states(agent)):  # nobody needs other versions
+            if not any(job.active for job in jobs.states(agent)):  # no job uses another version
                 others = f'for f in {CODE}*; do [ "$f" = {_code()} ] || rm -rf "$f"; done'
                 _run(client, host, others, "old versions cannot be removed")
     return {"version": __version__, "code": package.code_hash(), "python": host.python, **found}
@@ -95,7 +95,7 @@ def _code() -> str:
 
 
 def _active(open_client: Callable[[bool], Client]) -> list[str]:
-    """Jobs that run on a host; none if its agent cannot start yet."""
+    """Active jobs of a host; none if its agent cannot start yet."""
     try:
         with open_client(True) as agent:
             return [job.id for job in jobs.states(agent) if job.active]
@@ -106,7 +106,7 @@ def _active(open_client: Callable[[bool], Client]) -> list[str]:
 
 
 def _send_code(client: Client, host: Host, on_step: Callable[[str], None]) -> None:
-    """Brings the package to its folder unless it is there."""
+    """Sends the package unless it is already there."""
     work, python = probe.home(host.work), probe.home(host.python)
     least = ".".join(map(str, probe.LEAST_PYTHON))
     check = (
@@ -135,13 +135,13 @@ def _send_code(client: Client, host: Host, on_step: Callable[[str], None]) -> No
 def _install(
     client: Client, host: Host, locked: bytes, active: list[str], on_step: Callable[[str], None]
 ) -> None:
-    """Makes the virtual environment, and installs in it what the package needs."""
+    """Creates the virtual environment and installs the dependencies."""
     if active:
         raise RemoteError(
             f"{host.name}: {', '.join(active)} would lose the packages under it.",
             hint=f"wait, or ringrift fleet stop --on {host.name}",
         )
-    on_step("making its virtual environment")
+    on_step("creating the virtual environment")
     own, python = f"{VENV}/bin/python", probe.home(host.python)
     _run(
         client,
@@ -171,7 +171,7 @@ def _run(
     stdin: bytes = b"",
     inside: str | None = None,
 ) -> str:
-    """What a command in the work folder prints; `RemoteError` with its last line if it fails."""
+    """Output of a command in the work folder; `RemoteError` with its last line if it fails."""
     script = f"{inside or f'cd {probe.home(host.work)}'} && {command}"
     code, out, err = client.run(
         f"exec sh -c {probe.quote(script)}", stdin, timeout_s=INSTALL_SECONDS

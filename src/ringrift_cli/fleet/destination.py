@@ -1,4 +1,4 @@
-"""What this machine holds of the files that hosts make, and where more of them would go."""
+"""Local destination of shards fetched from hosts: index of known files and target folders."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ringrift_cli.store.manifest import ShardEntry, read_manifest, removed_from_
 
 
 class Destination:
-    """Where files of games go here, and what is there already. Any thread may use it.
+    """Index of known shards and their target folders. Thread-safe.
 
-    `folders` are all those with a manifest; `place` is the folder of an entry and `check` looks at
-    a file, under its name, that may go there: both raise `RecordError` with what is wrong.
+    `folders`: all folders with a manifest; `place`: target folder of an entry; `check`: validates a
+    file for its folder. The last two raise `RecordError`.
     """
 
     def __init__(
@@ -29,12 +29,12 @@ class Destination:
         self._claimed: set[str] = set()
 
     def known(self) -> set[str]:
-        """SHA-256 of all that is here, or was and was deleted on purpose."""
+        """SHA-256 of all shards that are here or were deleted on purpose."""
         with self._lock:
             return set().union(*(self._of(folder) for folder in self.folders()))
 
     def holds(self, sha256: str) -> bool:
-        """Whether one file is among them."""
+        """Whether `known` contains a hash."""
         with self._lock:
             return any(sha256 in self._of(folder) for folder in self.folders())
 
@@ -46,7 +46,7 @@ class Destination:
         return self._read[folder][1]
 
     def claim(self, sha256: str) -> bool:
-        """Whether the caller is the one to enter a file that several hosts may have sent."""
+        """Claims a file that several hosts may send; False if it is claimed already."""
         with self._lock:
             if sha256 in self._claimed:
                 return False
@@ -54,6 +54,6 @@ class Destination:
             return True
 
     def release(self, sha256: str) -> None:
-        """It was not entered after all."""
+        """Gives a claim back."""
         with self._lock:
             self._claimed.discard(sha256)

@@ -1,4 +1,4 @@
-"""An exchange of files with one host, repeated after a broken link; one at a time per host."""
+"""File exchange with one host: retries after a lost connection, and a lock per host."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ BACKOFF_S = (0.5, 2.0)
 
 @dataclass
 class Outcome:
-    """What an exchange with a host came to."""
+    """Result of an exchange with a host."""
 
     host: str
-    error: str | None = None  # why it could not be done
+    error: str | None = None  # None if it succeeded
     hint: str | None = None
-    stopped: bool = False  # asked to stop before it was done
+    stopped: bool = False  # interrupted before the end
     seconds: float = 0.0
 
     @property
     def right(self) -> bool:
-        """Whether all of it was done."""
+        """Whether it succeeded."""
         return self.error is None
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """As a JSON document."""
         return {**msgspec.to_builtins(self), "right": self.right}
 
 
@@ -47,26 +47,25 @@ Result = TypeVar("Result", bound=Outcome)
 
 
 def jittered(seconds: float) -> float:
-    """Half of a pause or more, at random: hosts that failed together come back apart."""
+    """A random pause in [seconds/2, seconds], so that hosts do not retry at the same time."""
     return secrets.SystemRandom().uniform(seconds / 2, seconds)
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A host, how it is reached, the folder of the fleet's state, and the progress."""
+    """Context of an exchange: host, connection, state folder and progress."""
 
     host: str
     opener: Callable[[], Client]
     state: Path
     meter: TransferMeter = field(default_factory=TransferMeter)
     should_stop: ShouldStop = never
-    attempts: int = ATTEMPTS  # without a byte in between
+    attempts: int = ATTEMPTS  # consecutive attempts without progress
 
     def carry_out(self, outcome: Result, work: Callable[[Client], None]) -> Result:
-        """Does `work` with a client, again after a broken link, and enters how that ended.
+        """Runs `work` with a client, retries after a lost connection, and completes `outcome`.
 
-        It goes on while bytes arrive; otherwise it ends after `attempts`. A host that is set aside
-        is not contacted.
+        Gives up after `attempts` without progress. A host that is set aside is not contacted.
         """
         start, health = time.monotonic(), Health(self.state)
         aside = health.set_aside(self.host)
@@ -108,7 +107,7 @@ class Exchange:
 
 @contextmanager
 def alone(folder: Path, host: str) -> Iterator[None]:
-    """The only one to fetch files of a host; `FleetError` if another process is at it."""
+    """Exclusive lock for fetching from a host; `FleetError` if another process holds it."""
 
     def busy() -> FleetError:
         return FleetError(

@@ -1,7 +1,6 @@
-"""One call on many hosts at once: each has its result or its error, and none waits for another.
+"""Parallel calls on many hosts; each host yields its own result or error.
 
-A host that hangs costs its own thread and nothing else: the call ends when the time is up, and that
-host is said not to have answered.
+A hanging host occupies only its own thread: when the time is up it is reported as unreachable.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from ringrift_cli.errors import HostUnreachable, RingriftError
 from ringrift_cli.fleet.hosts import Host
 
 T = TypeVar("T")
-TICK = 0.2  # seconds between two looks at whether to stop
+TICK = 0.2  # seconds between two checks of `should_stop`
 
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What one host came to: a value, or why there is none."""
+    """Result of one host: a value or an error."""
 
     host: Host
     value: T | None
@@ -37,10 +36,10 @@ def each(
     within: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Answer[T]]:
-    """Runs `act` for all hosts at once and yields the answers as they come.
+    """Runs `act` for all hosts in parallel and yields answers as they arrive.
 
-    After `within` seconds those that are missing are answered for with `HostUnreachable`; so they
-    are when `should_stop` says so. Whatever `act` raises besides `RingriftError` is raised here.
+    After `within` seconds, or when `should_stop` returns True, the remaining hosts yield
+    `HostUnreachable`. Exceptions of `act` other than `RingriftError` are raised here.
     """
     done: queue.SimpleQueue[Answer[T] | BaseException] = queue.SimpleQueue()
     start = time.monotonic()

@@ -1,8 +1,8 @@
-"""Which hosts are not contacted for a while.
+"""Host health: temporary exclusion (being set aside) after failures.
 
-A host that fails three times in a row is set aside for one minute, then for two, four … up to an
-hour, with one attempt in between; so a dead host costs next to nothing and returns by itself. One
-whose output fails its checks three times is set aside until it is forgiven.
+After three consecutive failures a host is set aside for one minute, then two, four … up to an hour,
+with one attempt in between. A host whose output fails its checks three times is set aside until it
+is forgiven.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ import msgspec
 
 from ringrift_cli.fleet.state import StateTable, log_event
 
-FAILURES = 3  # in a row
+FAILURES = 3  # consecutive
 STRIKES = 3
 SHORTEST_S = 60.0
 LONGEST_S = 3600.0
 
 
 class HostHealth(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is remembered of a host."""
+    """Health record of a host."""
 
-    failures: int = 0  # in a row
-    until: float = 0.0  # unix time until which it is set aside
-    reason: str = ""  # of the last failure
-    strikes: int = 0  # outputs that failed their checks
-    bad: str = ""  # why the last of them did
+    failures: int = 0  # consecutive
+    until: float = 0.0  # set aside until this unix time
+    reason: str = ""  # last failure
+    strikes: int = 0  # number of outputs that failed their checks
+    bad: str = ""  # reason of the last strike
 
 
 HEALTH = StateTable("health", HostHealth)
 
 
 class Health:
-    """The health of the hosts; errors as of `StateTable`."""
+    """Health records of all hosts; errors as of `StateTable`."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
 
     def failed(self, host: str, reason: str) -> None:
-        """An attempt to reach the host failed."""
+        """Records a failed attempt to reach a host."""
         until = 0.0
         with HEALTH.changing(self.state) as hosts:
             known, now = hosts.get(host, HostHealth()), time.time()
@@ -58,7 +58,7 @@ class Health:
             log_event(self.state, "set aside", host, f"{failures} failures in a row: {reason}")
 
     def succeeded(self, host: str) -> None:
-        """The host was reached; strikes for bad output remain."""
+        """Records that a host was reached; resets failures, keeps strikes."""
         if not HEALTH.read(self.state).get(host, HostHealth()).failures:
             return
         with HEALTH.changing(self.state) as hosts:
@@ -66,7 +66,7 @@ class Health:
             hosts[host] = msgspec.structs.replace(known, failures=0, until=0.0, reason="")
 
     def bad_output(self, host: str, reason: str) -> None:
-        """Something that the host made failed its checks."""
+        """Records a strike: output of the host failed its checks."""
         with HEALTH.changing(self.state) as hosts:
             known = hosts.get(host, HostHealth())
             strikes = known.strikes + 1
@@ -75,9 +75,9 @@ class Health:
             log_event(self.state, "set aside", host, f"{STRIKES} times bad output: {reason}")
 
     def set_aside(self, host: str) -> tuple[float, str] | None:
-        """Until when (unix time; inf: until forgiven) and why it is set aside; None if it is not.
+        """Until when (unix time; inf: until forgiven) and why a host is set aside; None if it is not.
 
-        After that time it may be tried; if that fails too, it is set aside for twice as long.
+        After that time one attempt is allowed; if it fails, the next exclusion is twice as long.
         """
         known = HEALTH.read(self.state).get(host, HostHealth())
         if known.strikes >= STRIKES:
@@ -87,12 +87,12 @@ class Health:
         return None
 
     def forgive(self, host: str) -> None:
-        """Forgets all failures and strikes of a host."""
+        """Clears all failures and strikes of a host."""
         with HEALTH.changing(self.state) as hosts:
             hosts.pop(host, None)
         log_event(self.state, "forgiven", host)
 
 
 def _waits(known: HostHealth, now: float) -> bool:
-    """Whether it is set aside; not for longer than `LONGEST_S`: then a clock was changed."""
+    """Whether it is set aside; ignores times beyond `LONGEST_S`, since the clock was changed then."""
     return now < known.until <= now + LONGEST_S

@@ -1,8 +1,4 @@
-"""hosts.yaml: the machines that may work for you, where they answer and what they may be asked.
-
-The schema here is its declaration: a key nobody knows or a value that cannot be is refused with its
-line, so that no setting is ever ignored.
-"""
+"""Schema and loader of hosts.yaml. Unknown keys and invalid values are errors with a line."""
 
 from __future__ import annotations
 
@@ -24,11 +20,11 @@ T = TypeVar("T")
 FILE = Path("hosts.yaml")
 VARIABLE = "RINGRIFT_HOSTS"
 ROLES = ("selfplay", "train", "eval")
-MOST_SHOWN = 60  # characters of a value in a message
+MOST_SHOWN = 60  # characters of a value in an error message
 
 _PORT = r"6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}"
 _IPV6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]{1,16})?"
-# No name begins with a dash: it is put into the command of a ProxyCommand.
+# No leading dash: the name is inserted into the command line of a ProxyCommand.
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 ADDRESS = rf"^({_HOST}(:({_PORT}))?|{_IPV6}|\[{_IPV6}\](:({_PORT}))?)\Z"
 NAME = r"^[a-z0-9][a-z0-9-]{0,31}\Z"
@@ -36,7 +32,7 @@ WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z"
 WORK = r"^(?!.*/\.\.(/|\Z))(~/|/)[^\x00-\x1f\x7f]+\Z"
 COMMAND = r"^([A-Za-z0-9_][A-Za-z0-9._-]*|~?/[^\x00-\x1f\x7f]+)\Z"
 ROLE, BOARD = rf"^({'|'.join(ROLES)})\Z", rf"^({'|'.join(BOARDS)})\Z"
-MEANING = {  # of patterns, for messages
+MEANING = {  # descriptions of patterns for error messages
     ADDRESS: "host, host:port or [IPv6]:port; the user goes to the key `user`",
     NAME: "1 to 32 of a-z, 0-9 and -, not beginning with -",
     WORD: "a word of letters, digits, '.', '_' and '-'",
@@ -45,7 +41,7 @@ MEANING = {  # of patterns, for messages
     ROLE: f"one of {', '.join(ROLES)}",
     BOARD: f"one of {', '.join(BOARDS)}",
 }
-KINDS = {  # of values, for messages
+KINDS = {  # descriptions of types for error messages
     "`float`": "a number",
     "`int`": "a whole number",
     "`bool`": "true or false",
@@ -62,20 +58,20 @@ EXAMPLE = Path(__file__).with_name("example.yaml").read_text(encoding="utf-8")
 
 
 class Address(NamedTuple):
-    """Where a host may answer: a name, an IP address, or a Host of ~/.ssh/config."""
+    """Address of a host: a name, an IP address, or a Host of ~/.ssh/config."""
 
     host: str
-    port: int | None = None  # None: as ~/.ssh/config says, or 22
+    port: int | None = None  # None: from ~/.ssh/config, or 22
 
     def __str__(self) -> str:
-        """As it is written in hosts.yaml."""
+        """In the syntax of hosts.yaml."""
         if self.port is None:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class HostDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What holds for all hosts, and what a host may have of its own."""
+    """Settings shared by all hosts, which each host may override."""
 
     work: Annotated[str, Meta(pattern=WORK)] = "~/ringrift"
     python: Annotated[str, Meta(pattern=COMMAND)] = "python3"
@@ -85,22 +81,22 @@ class HostDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Host(HostDefaults, frozen=True, kw_only=True):
-    """A machine; the keys of hosts.yaml, with what holds for all hosts filled in."""
+    """A host entry of hosts.yaml, with the shared defaults filled in."""
 
     name: Annotated[str, Meta(pattern=NAME)]
     addresses: Annotated[  # in order of preference
         tuple[Annotated[str, Meta(pattern=ADDRESS)], ...], Meta(min_length=1)
     ]
-    port: Annotated[int, Meta(ge=1, le=65535)] | None = None  # of addresses without one
-    user: Word | None = None  # None: as ~/.ssh/config says, or the name of the user here
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None  # for addresses without a port
+    user: Word | None = None  # None: from ~/.ssh/config, or the local user name
     key: Path | None = None
     gpus: Annotated[int, Meta(ge=0, le=64)] = 0
-    gpu_memory: Amount = 0.0  # GB each; 0: not known
-    memory: Amount = 0.0  # GB; 0: not known
+    gpu_memory: Amount = 0.0  # GB per GPU; 0: unknown
+    memory: Amount = 0.0  # GB; 0: unknown
     roles: Annotated[tuple[Annotated[str, Meta(pattern=ROLE)], ...], Meta(min_length=1)] = ROLES
-    boards: tuple[Board, ...] = ()  # none: all
+    boards: tuple[Board, ...] = ()  # empty: all
     board_memory: dict[Board, Amount] = {}  # GB
-    price: Amount = 0.0  # dollars an hour
+    price: Amount = 0.0  # dollars per hour
     provider: Word = ""
     labels: tuple[Word, ...] = ()
     enabled: bool = True
@@ -123,7 +119,7 @@ class Host(HostDefaults, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent, in dollars; 0 is no limit."""
+    """Spending limits in dollars; 0: no limit."""
 
     per_day: float = 0.0
     total: float = 0.0
@@ -141,7 +137,7 @@ class _HostsFile(HostDefaults, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Fleet:
-    """What hosts.yaml says; `hosts` in its order, those that are not enabled too."""
+    """Contents of hosts.yaml; `hosts` in file order, including disabled ones."""
 
     hosts: tuple[Host, ...] = ()
     deadline: float = HostDefaults().deadline
@@ -150,16 +146,15 @@ class Fleet:
 
     @property
     def enabled(self) -> tuple[Host, ...]:
-        """The hosts that may be contacted."""
+        """Enabled hosts."""
         return tuple(host for host in self.hosts if host.enabled)
 
     def choose(
         self, names: Collection[str] = (), labels: Collection[str] = (), *, every: bool = False
     ) -> list[Host]:
-        """The hosts named or with any of the labels, in the order of the file; or every one.
+        """Enabled hosts with one of the names or labels, in file order; without either, all.
 
-        Without names and labels that is every enabled host. `UsageError` for a name or label that
-        no host has, for a host that is not enabled, and if there is none to choose.
+        `UsageError` for an unknown name or label, a disabled host, or an empty selection.
         """
         if every and (names or labels):
             raise UsageError("Every host and some of them were asked for: choose one of the two.")
@@ -188,7 +183,7 @@ class Fleet:
         if not chosen:
             which = f" with the label {' or '.join(labels)}" if labels else ""
             raise UsageError(
-                f"{self.path} has no enabled host{which}.", hint=f"take the marks away in {FILE}"
+                f"{self.path} has no enabled host{which}.", hint=f"uncomment a host in {FILE}"
             )
         return chosen
 
@@ -197,14 +192,14 @@ class Fleet:
 
 
 def load(path: Path | None = None) -> Fleet:
-    """The fleet of a file; without one, of RINGRIFT_HOSTS or of hosts.yaml in the working folder.
+    """Loads a file; default: RINGRIFT_HOSTS or hosts.yaml in the working folder.
 
-    `UsageError` for what cannot be read, is not known or cannot be; it says where that stands.
+    `UsageError`, with file and line, for invalid content.
     """
     path = path or Path(os.environ.get(VARIABLE) or FILE).expanduser()
     source = _Source(path)
     top = source.tree
-    if isinstance(top, dict) and top.get("hosts", 0) is None:  # all of them are commented out
+    if isinstance(top, dict) and top.get("hosts", 0) is None:  # all hosts are commented out
         del top["hosts"]
     file = source.read(top, _HostsFile, "")
     shared = {key: top[key] for key in HostDefaults.__struct_fields__ if key in top}
@@ -223,7 +218,7 @@ def load(path: Path | None = None) -> Fleet:
 
 
 class _Source:
-    """A YAML file as plain values, with the line and the text of each by its name in messages."""
+    """A YAML file as plain values, with line and text of each value by its path."""
 
     def __init__(self, path: Path) -> None:
         hint = "ringrift fleet init" + ("" if path == FILE else f" --out {path}")
@@ -264,7 +259,7 @@ class _Source:
         return value
 
     def read(self, value: Any, kind: type[T], name: str) -> T:
-        """A value of the file as its schema declares it; `name` says where it stands."""
+        """Converts a value by its schema; `name` is its path in the file."""
         try:
             return msgspec.convert(value, kind, strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
@@ -273,7 +268,7 @@ class _Source:
             raise self._wrong(text, f"{name}.{below}".strip(".").replace(".[", "["), kind) from None
 
     def _wrong(self, text: str, where: str, kind: Any) -> UsageError:
-        """What msgspec found, in the words of hosts.yaml."""
+        """Translates an error of msgspec into terms of hosts.yaml."""
         if found := re.fullmatch(r"Object contains unknown field `(.*)`", text):
             known = _BudgetKeys if where == "budget" else kind
             why = f"has an unknown key {found[1]!r}{meant(found[1], known.__struct_fields__)}"
@@ -288,7 +283,7 @@ class _Source:
         return self.error(where, f"is {self.shown.get(where, 'wrong')}, expected {text}.")
 
     def error(self, where: str, what: str, place: str | None = None) -> UsageError:
-        """That something cannot be, with the line of `place`, or the nearest that the file has."""
+        """An error with the line of `place`, or of its nearest ancestor in the file."""
         near = where if place is None else place
         while near not in self.lines and near:
             near = re.sub(r"(^|\.|\[)[^.\[]*$", "", near)
@@ -303,7 +298,7 @@ def _path(kind: type, value: Any) -> Any:
 
 
 def meant(name: str, known: Collection[str]) -> str:
-    """The end of a sentence about a name that is not known: the nearest, or all there are."""
+    """End of a sentence about an unknown name: the closest match, or all known names."""
     near = difflib.get_close_matches(name, known, 1, 0.5)
     if near:
         return f"; did you mean {near[0]!r}?"

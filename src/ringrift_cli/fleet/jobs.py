@@ -1,7 +1,7 @@
-"""Jobs as this machine knows them: what was asked of which host, stored before it is asked.
+"""Local records of jobs, and job requests to hosts.
 
-A job lives on its host, and its state is what the host says. Stored here are only its host and what
-it is, so that a job can be found, stopped, or started elsewhere when its host is silent.
+A host holds the state of its jobs. The local record, written before the job is requested, names the
+host and the job, so that it can be found, stopped or restarted elsewhere if the host is silent.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ringrift_cli.store.locks import locked
 
 JOBS = StateTable("jobs", Placed)
 ENDED = StateTable("ended", JobState)
-DRAINED = StateTable("drained", float)  # since when (unix)
+DRAINED = StateTable("drained", float)  # unix time of the drain
 POLL = 0.5  # seconds between two requests for a job or its log
-MOST_LOG = 1 << 24  # bytes of a log that are asked for at once
+MOST_LOG = 1 << 24  # bytes of a log per request
 
 
 # ---- jobs started from here ----------------------------------------------------------------------
 
 
 def remember(state: Path, placed: Placed) -> bool:
-    """Stores a job; whether it was new. `UsageError` if another one has its name."""
+    """Records a job; returns whether it is new. `UsageError` if another job has its name."""
     with JOBS.changing(state) as known:
         found = known.setdefault(placed.identity, placed)
     if found != placed:
@@ -41,13 +41,13 @@ def remember(state: Path, placed: Placed) -> bool:
 
 
 def forget(state: Path, identity: str) -> None:
-    """Removes a job that its host refused."""
+    """Removes the record of a job that its host refused."""
     with JOBS.changing(state) as known:
         known.pop(identity, None)
 
 
 def recall(state: Path, identity: str) -> Placed:
-    """The job of a name; `UsageError` if none was started from here."""
+    """The recorded job of a name; `UsageError` if there is none."""
     known = remembered(state)
     if identity not in known:
         raise UsageError(
@@ -57,12 +57,12 @@ def recall(state: Path, identity: str) -> Placed:
 
 
 def remembered(state: Path) -> dict[str, Placed]:
-    """All jobs that were started from here, by name."""
+    """All recorded jobs by name."""
     return JOBS.read(state)
 
 
 def settle(state: Path, found: Sequence[JobState]) -> None:
-    """Stores of jobs that were started from here that they have ended, and how."""
+    """Records the final states of recorded jobs that have ended."""
     over = {job.id: job for job in found if not job.active}
     new = over.keys() & remembered(state).keys() - ended(state).keys()
     if new:
@@ -71,17 +71,17 @@ def settle(state: Path, found: Sequence[JobState]) -> None:
 
 
 def ended(state: Path) -> dict[str, JobState]:
-    """Jobs that were seen to have ended, as they were then."""
+    """Final states of ended jobs by name."""
     return ENDED.read(state)
 
 
 def drained(state: Path) -> dict[str, float]:
-    """Hosts that get no new work, and since when (unix)."""
+    """Hosts that get no new jobs, with the unix time of the drain."""
     return DRAINED.read(state)
 
 
 def drain(state: Path, host: str, *, undo: bool = False) -> None:
-    """Gives a host no more work, or again."""
+    """Excludes a host from new jobs; `undo` includes it again."""
     with DRAINED.changing(state) as known:
         if undo:
             known.pop(host, None)
@@ -91,9 +91,9 @@ def drain(state: Path, host: str, *, undo: bool = False) -> None:
 
 @contextmanager
 def placing(state: Path, hosts: Iterable[str]) -> Iterator[None]:
-    """The only one here to look whether these hosts are free, and to start jobs on them."""
+    """Exclusive lock for checking slots of hosts and starting jobs on them."""
     with ExitStack() as held:
-        for name in sorted(hosts):  # in one order, so that no two wait for each other
+        for name in sorted(hosts):  # a fixed order prevents deadlocks
             held.enter_context(locked(state / f".placing-{name}.lock"))
         yield
 
@@ -102,24 +102,24 @@ def placing(state: Path, hosts: Iterable[str]) -> Iterator[None]:
 
 
 def start(client: Client, state: Path, placed: Placed) -> tuple[bool, JobState]:
-    """Starts a job, once however often it is asked; whether it was now, and its state."""
+    """Starts a job (idempotent); returns whether it was started by this call, and its state."""
     new = remember(state, placed)
     try:
         reply = client.ask(messages.Start(job=placed.job))
     except RemoteError as error:
-        if new and error.kind != "ended":  # it has said that it did not start it
+        if new and error.kind != "ended":  # the host confirmed that the job was not started
             forget(state, placed.identity)
         raise
     return reply.started, reply.state
 
 
 def states(client: Client, *identities: str) -> list[JobState]:
-    """The states of some jobs of a host, or of all."""
+    """States of the given jobs of a host; without names, of all."""
     return client.ask(messages.Jobs(ids=[*identities] or None)).jobs
 
 
 def one(client: Client, identity: str) -> JobState:
-    """The state of a job; `RemoteError` if the host does not know it."""
+    """State of a job; `RemoteError` if the host does not know it."""
     found = states(client, identity)
     if not found:
         raise RemoteError(f"{client.host} has no job {identity}.", kind="unknown")
@@ -127,7 +127,7 @@ def one(client: Client, identity: str) -> JobState:
 
 
 def stop(client: Client, identity: str, *, grace: float, insist: bool = False) -> JobState:
-    """Asks a job to end what it has in hand; after `grace` seconds, or to insist, it is killed."""
+    """Asks a job to stop; it is killed after `grace` seconds, or at once with `insist`."""
     client.ask(messages.Stop(id=identity, grace_s=grace, insist=insist))
     return one(client, identity)
 
@@ -138,7 +138,7 @@ def wait(
     seconds: float,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> JobState:
-    """The state of a job once it has ended, or after so many seconds."""
+    """State of a job once it has ended, or after `seconds`."""
     until = time.monotonic() + seconds
     while True:
         found = one(client, identity)
@@ -155,7 +155,7 @@ def log(
     tail: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[bytes]:
-    """The log of a job, from its last `tail` bytes on; followed until the job has ended."""
+    """The log of a job, from its last `tail` bytes on; with `follow` until the job has ended."""
     offset = 0
     if tail is not None:
         offset = max(0, one(client, identity).bytes_log - tail)

@@ -1,7 +1,7 @@
-"""Whether the key that a host shows is one that known_hosts has for it.
+"""Strict host key checking against known_hosts.
 
-A host whose key is not known is refused, with the commands that show and accept the key: nobody
-else could tell whether it is the right one.
+A host with an unknown key is refused, with the commands that show and accept the key: only the user
+can tell whether it is the right one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FILE = Path("~/.ssh/known_hosts")
 
 @dataclass(frozen=True)
 class _KnownKey:
-    """A key of known_hosts, with the names that it is for."""
+    """A line of known_hosts."""
 
-    names: str  # as it stands there: patterns, or one name hashed
-    kind: str  # as ssh-ed25519
+    names: str  # patterns, or one hashed name
+    kind: str  # e.g. ssh-ed25519
     key: bytes
     revoked: bool
     place: str  # file and line
@@ -36,34 +36,33 @@ class _KnownKey:
 
 @dataclass(frozen=True)
 class Name:
-    """Where a key is shown, and what known_hosts calls that."""
+    """Address that shows a key, and its name in known_hosts."""
 
     host: str
     port: int
     alias: str | None = None
-    direct: bool = True  # whether ssh-keyscan gets there
+    direct: bool = True  # whether ssh-keyscan can reach it
 
     def __str__(self) -> str:
-        """As it stands in known_hosts."""
+        """In the syntax of known_hosts."""
         host = (self.alias or self.host).lower()
         return host if self.alias or self.port == 22 else f"[{host}]:{self.port}"
 
 
 class KeyChanged(HostKeyError):
-    """A key that is not the one known: no other address of the host makes that good."""
+    """The host key has changed or is revoked; other addresses of the host are not tried."""
 
 
 def path_of(given: Path | None) -> Path:
-    """The file that is asked: RINGRIFT_KNOWN_HOSTS, that of hosts.yaml, or the user's."""
+    """Path of known_hosts: RINGRIFT_KNOWN_HOSTS, `given` by hosts.yaml, or the user's."""
     return Path(os.environ.get(VARIABLE) or given or FILE).expanduser()
 
 
 class Keys:
-    """The keys of a file; none if it is not there. Lines that hold no key are passed over.
+    """Keys of a known_hosts file; empty if it does not exist. Lines without a key are skipped.
 
-    `names` are all names of a host: a key that is known under one of them is good under another
-    that has none, for it proves that it is the same machine. `UsageError` if the file cannot be
-    read.
+    `names`: all names of a host. A key known under one of them is accepted under another that has
+    no key, since it proves that it is the same machine. `UsageError` if the file is unreadable.
     """
 
     def __init__(self, path: Path, names: Iterable[Name] = ()) -> None:
@@ -72,15 +71,12 @@ class Keys:
         self._names = list(names)
 
     def preferred(self, name: Name, kinds: Sequence[str]) -> tuple[str, ...]:
-        """The algorithms, those of known keys first: a server has several keys to show."""
+        """Key algorithms with those of known keys first, since a server may have several keys."""
         known = {line.kind for line in self._about(name)}
         return tuple(sorted(kinds, key=lambda kind: _kind_of(kind) not in known))
 
     def check(self, kind: str, key: bytes, name: Name, who: str) -> None:
-        """`HostKeyError` unless the key that was shown is known under this name.
-
-        `who` is what messages call the host.
-        """
+        """`HostKeyError` unless the key is known under this name; `who` is the host in messages."""
         shown = f"{kind} {fingerprint(key)}"
         if any(line.revoked and line.key == key for line in self._lines):
             raise KeyChanged(f"{who} shows a host key that is revoked in {self.path}: {shown}.")
@@ -93,7 +89,7 @@ class Keys:
             else f"ssh-keyscan {name.host}"
         )
         accept = f"{scan} >> {shlex.quote(str(self.path))}"
-        by_hand = f"ssh {name.alias or name.host}"  # nobody else gets through jumps
+        by_hand = f"ssh {name.alias or name.host}"  # ssh-keyscan cannot use jump hosts
         other = [line for line in own if line.kind == kind]
         if other:
             forget = f"ssh-keygen -f {shlex.quote(str(self.path))} -R {shlex.quote(str(name))}"
@@ -103,7 +99,7 @@ class Keys:
                 " machine; nothing was sent to it.",
                 hint=f"if you know why: {forget}; then {accept if name.direct else by_hand}",
             )
-        plain = Name(name.host, 22)  # as ssh, which takes a key without a port for all ports
+        plain = Name(name.host, 22)  # as in ssh, a key without a port is valid for all ports
         others = [plain, *self._names] if not own else [plain]
         if any(line.key == key for one in others for line in self._about(one)):
             return
@@ -120,7 +116,7 @@ class Keys:
 
 
 def fingerprint(key: bytes) -> str:
-    """As `ssh-keygen -l` shows it."""
+    """In the format of `ssh-keygen -l`."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
@@ -150,7 +146,7 @@ def _read(path: Path) -> list[_KnownKey]:
 
 
 def _is_for(names: str, name: str) -> bool:
-    """Whether a line with such names is about a host; the names may be patterns, or one hashed."""
+    """Whether the names of a line, patterns or one hashed name, match a host."""
     if names.startswith("|1|"):
         salt, _, digest = names[3:].partition("|")
         try:
@@ -161,7 +157,7 @@ def _is_for(names: str, name: str) -> bool:
         return hmac.compare_digest(found, expected)
     matches = False
     for pattern in names.lower().split(","):
-        plain = pattern.removeprefix("!").replace("[", "[[]")  # brackets stand for themselves
+        plain = pattern.removeprefix("!").replace("[", "[[]")  # brackets are literal
         if fnmatch.fnmatchcase(name, plain):
             if pattern.startswith("!"):
                 return False
