@@ -354,7 +354,7 @@ def test_a_host_that_does_not_let_go_is_left_and_named(
     assert time.monotonic() - start < 20
     release.set()
     assert parts["host-0"].error is None
-    assert "does not let go within 2 s" in str(parts["host-1"].error)
+    assert "its jobs did not stop within 2 s" in str(parts["host-1"].error)
 
 
 def test_what_is_wrong_here_is_no_fault_of_a_host(farm: Farm, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Fleet, Host
 from ringrift_cli.fleet.messages import AskFacts, Champion, Facts, Gpu, JobMeta, JobState
-from ringrift_cli.fleet.status import Seen, judge, look, ready
+from ringrift_cli.fleet.status import Seen, evaluate, look, ready
 from tests.fleet.goods import Liar, says
 
 CHAMPIONS = {"hex8-2p": "abcd" * 4}
@@ -57,7 +57,7 @@ GPU = Gpu(
 
 def judged(one: Host, ledger: cost.Ledger | None = None, **values: Any) -> Seen:
     seen = Seen(one, "127.0.0.1", 0.01, facts(**values))
-    judge(seen, CHAMPIONS, time.time(), ledger or {})
+    evaluate(seen, CHAMPIONS, time.time(), ledger or {})
     return seen
 
 
@@ -90,7 +90,7 @@ def test_trouble_is_named(one: Host, values: dict[str, Any], trouble: str) -> No
 
 def test_a_host_without_our_ringrift_is_trouble_and_gets_no_work() -> None:
     seen = Seen(host(), "127.0.0.1", 0.01, facts(version=None), undeployed="a has no ringrift yet.")
-    judge(seen, CHAMPIONS, time.time(), {})
+    evaluate(seen, CHAMPIONS, time.time(), {})
     assert seen.trouble == ["a has no ringrift yet."]
     assert ready(seen) == seen.trouble[0]
 

@@ -71,7 +71,7 @@ class Campaign:
     collect: Callable[[Host, Client, Sequence[str]], int]
     enough: Callable[[], bool]
     should_stop: Callable[[], bool]
-    refuse: Callable[[Host], str | None] = anything  # why a host may start no job now; None if it may
+    refuse: Callable[[Host], str | None] = anything  # why no job may start now, or None
     per_gpu: bool = True
 
     def owns(self, job: JobState) -> bool:
@@ -274,7 +274,7 @@ class _Worker:
             )
 
     def _end_others(self, client: Client, known: Sequence[JobState]) -> None:
-        """Asks jobs of earlier campaigns to stop, since they occupy slots; does not wait for them."""
+        """Asks jobs of earlier campaigns to stop, since they occupy slots; does not wait."""
         for job in known:
             wanted = self.campaign.owns(job) and job.active
             if wanted and not self.campaign.runs(job) and job.id not in self._stopping:

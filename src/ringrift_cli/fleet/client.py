@@ -64,8 +64,8 @@ class Transport(Protocol):
 class Client:
     """Connection to the agent of a host. Not thread-safe.
 
-    Any error, and any reply that was not read to its end, closes the client, so that a later request
-    cannot be answered by the rest of an earlier reply.
+    Any error, and any reply that was not read to its end, closes the client, so that a later
+    request cannot be answered by the rest of an earlier reply.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Client:
         self._transport.close()
 
     def limit(self, seconds: float | None) -> None:
-        """Sets a deadline `seconds` from now for all following requests together; None: no limit."""
+        """Sets one deadline for all following requests, in seconds from now; None: none."""
         self._until = None if seconds is None else time.monotonic() + seconds
         self._limit_s = seconds or 0.0
 
@@ -111,8 +111,8 @@ class Client:
     def ask(self, request: Request[R]) -> R:
         """The single-frame reply to a request.
 
-        `RemoteError`, with its `kind`, if the host failed; `HostUnreachable` after a timeout or a lost
-        connection; `BadOutput` if the reply violates the schema.
+        `RemoteError`, with its `kind`, if the host failed; `HostUnreachable` after a timeout or a
+        lost connection; `BadOutput` if the reply violates the schema.
         """
         self.begin(request)
         reply = self.receive()

@@ -2,8 +2,8 @@
 
 The package goes into a folder named by its hash; older versions stay while jobs may use them. The
 environment gets the dependencies in the locally installed versions, except torch and the CUDA
-packages: the host's image often has them for its driver. A host counts as deployed when its ringrift
-reports the same hashes of rules and actions as this one.
+packages: the host's image often has them for its driver. A host counts as deployed when its
+ringrift reports the same hashes of rules and actions as this one.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Health:
             log_event(self.state, "set aside", host, f"{STRIKES} times bad output: {reason}")
 
     def set_aside(self, host: str) -> tuple[float, str] | None:
-        """Until when (unix time; inf: until forgiven) and why a host is set aside; None if it is not.
+        """Until when (unix time; inf: until forgiven) and why a host is set aside; None: it is not.
 
         After that time one attempt is allowed; if it fails, the next exclusion is twice as long.
         """
@@ -94,5 +94,5 @@ class Health:
 
 
 def _waits(known: HostHealth, now: float) -> bool:
-    """Whether it is set aside; ignores times beyond `LONGEST_S`, since the clock was changed then."""
+    """Whether it is set aside; later than `LONGEST_S` is ignored: the clock was changed."""
     return now < known.until <= now + LONGEST_S

@@ -1,7 +1,7 @@
-"""File lists reported by hosts, checked before anything is done with them.
+"""Validation of file lists reported by hosts.
 
-A host is asked over a link that works, and may still answer anything: names that lead elsewhere,
-entries without end, sizes that fill a disk. What is not right is named and goes no further.
+A reachable host may still send anything: paths outside its folders, endless lists, sizes that fill
+the disk. Invalid rows are reported and not used.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry
 
 ROOTS = ("jobs", "runs")
-MOST_FILES = 1_000_000  # of one host
-MOST_WRONG = 50  # lines that may be wrong before nothing of a host is believed
+MOST_FILES = 1_000_000  # per host
+MOST_WRONG = 50  # invalid rows before the whole list is rejected
 MOST_PATH = 1000  # characters
 MOST_ENTRY = 64 << 10  # bytes of JSON
-MOST_MODEL = {"json": 16 << 20, "safetensors": 1 << 32}  # bytes: they are read into memory
-AT_ONCE = 500  # entries asked for in one request
+MOST_MODEL = {"json": 16 << 20, "safetensors": 1 << 32}  # bytes, since they are read into memory
+AT_ONCE = 500  # entries per request
 MODEL = re.compile(r"models/([a-z]+[0-9]*-[2-4]p(?:-pie)?)/([0-9a-f]{16})\.(json|safetensors)")
 TRAINED = re.compile(r"jobs/[A-Za-z0-9._-]+/out/(?:.+/)?([0-9a-f]{16})\.(json|safetensors)")
 _shard_row = msgspec.json.Decoder(ShardRow)
@@ -37,9 +37,9 @@ _file_row = msgspec.json.Decoder(FileRow)
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file that a host's manifest lists."""
+    """A file listed by a manifest of a host."""
 
-    folder: str  # there
+    folder: str  # on the host
     file: str
     size: int
     sha256: str
@@ -51,20 +51,20 @@ class ListedFile:
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something that a host listed and that cannot be."""
+    """An invalid row of a host's list."""
 
-    key: str  # a hash of what it sent
+    key: str  # hash of the row
     name: str
     reason: str
 
 
 @dataclass
 class Listing:
-    """The files of a host, each once however many folders list it."""
+    """Files of a host; each once, even if several folders list it."""
 
     lines: dict[str, ListedFile] = field(default_factory=dict)  # by SHA-256
     wrong: list[Wrong] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what the host itself found damaged
+    notes: list[str] = field(default_factory=list)  # damaged manifests that the host reported
 
     @property
     def bytes(self) -> int:
@@ -72,9 +72,9 @@ class Listing:
 
 
 def shards(client: Client, endings: tuple[str, ...], roots: Iterable[str] = ROOTS) -> Listing:
-    """All files of games that a host lists; errors of the client come through.
+    """All shards that a host lists; errors of the client are propagated.
 
-    `BadOutput` if it lists more than can be, or too much that cannot be.
+    `BadOutput` for more than `MOST_FILES` rows or more than `MOST_WRONG` invalid ones.
     """
     found, below = Listing(), tuple(roots)
     count = 0
@@ -96,7 +96,7 @@ def shards(client: Client, endings: tuple[str, ...], roots: Iterable[str] = ROOT
                 row, why = None, str(error)
             if why is not None:
                 _refuse(client, found, f"[{json.dumps(frame.folder)},{bytes(raw).decode()}]", why)
-            elif row is not None and row.file.endswith(endings):  # not of another kind
+            elif row is not None and row.file.endswith(endings):  # other file types are ignored
                 line = ListedFile(frame.folder, row.file, row.size, row.sha256)
                 found.lines.setdefault(row.sha256, line)
     return found
@@ -119,7 +119,7 @@ def _refuse(client: Client, listing: Listing, text: str, reason: str) -> None:
 
 
 def _is_path(path: str, roots: tuple[str, ...]) -> bool:
-    """Whether it is one of the roots or a path below them, as we would write it."""
+    """Whether a path is a root or a normalized path below one."""
     if len(path) > MOST_PATH or not path.isprintable():
         return False
     below = path in roots or path.startswith(tuple(f"{root}/" for root in roots))
@@ -127,7 +127,7 @@ def _is_path(path: str, roots: tuple[str, ...]) -> bool:
 
 
 def _note(line: messages.DamagedLine) -> str:
-    """About a manifest that the host cannot read."""
+    """Text for a manifest line that the host cannot read."""
     return _plain(f"{line.folder:.120}, line {line.line} of its manifest: {line.why:.200}")
 
 
@@ -141,7 +141,7 @@ def _plain(text: str) -> str:
 def entries(
     client: Client, lines: Collection[ListedFile]
 ) -> Iterator[tuple[ListedFile, ShardEntry | str]]:
-    """The manifest entry of each line, or what is wrong with it."""
+    """The manifest entry of each line, or the reason why it is invalid."""
     by_folder: dict[str, list[ListedFile]] = {}
     for line in lines:
         by_folder.setdefault(line.folder, []).append(line)
@@ -169,7 +169,7 @@ def _entries(
 
 
 def _parsed(line: ListedFile, document: dict[str, Any]) -> ShardEntry | str:
-    """The manifest entry of a file, or why the document is none."""
+    """The manifest entry of a file, or the reason why the document is invalid."""
     try:
         if len(json.dumps(document)) > MOST_ENTRY:
             return f"its manifest entry is longer than {MOST_ENTRY} bytes"
@@ -188,17 +188,17 @@ def _parsed(line: ListedFile, document: dict[str, Any]) -> ShardEntry | str:
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A checkpoint of a host: both of its files, by ending."""
+    """A checkpoint of a host: its two files by extension."""
 
     identity: str
-    pool: str | None  # None for one that was just trained: its JSON says it
+    pool: str | None  # None for one in a training run: its JSON names the pool
     files: dict[str, Wanted]  # "json", "safetensors"
 
 
 def models(client: Client, *, trained: bool) -> list[ListedModel]:
-    """The checkpoints of a host's registry, and with `trained` also those that its jobs made.
+    """The checkpoints of a host's registry; with `trained` also those in folders of its jobs.
 
-    Half ones are left out: they may be in the making.
+    Incomplete ones are left out, since they may still be being written.
     """
     found: dict[tuple[str, str], ListedModel] = {}
     for path, size, digest in files(client, "models", hashed=True):
@@ -232,9 +232,9 @@ def _take(
 
 
 def files(client: Client, root: str, *, hashed: bool) -> Iterator[tuple[str, int, str]]:
-    """Path, size and hash (empty without `hashed`) of the files below a folder of a host.
+    """Path, size in bytes and SHA-256 ("" without `hashed`) of the files below a host's folder.
 
-    Rows that do not fit are left out: programs there may use any name.
+    Invalid rows are skipped, since other programs may use any file name.
     """
     count = 0
     for frame in client.stream(messages.Files(root=root, hash=hashed)):
@@ -255,7 +255,7 @@ def files(client: Client, root: str, *, hashed: bool) -> Iterator[tuple[str, int
 
 
 def hashes_there(client: Client, paths: list[str]) -> dict[str, str | None]:
-    """What files of a host hash to, read there now; None for one that is not there."""
+    """SHA-256 of files of a host, computed there now; None for a missing one."""
     found: dict[str, str | None] = {}
     for first in range(0, len(paths), AT_ONCE):
         some = paths[first : first + AT_ONCE]

@@ -1,7 +1,7 @@
-"""The messages between this machine and the agent of a host: schemas that both ends check against.
+"""Message schemas of the agent protocol, validated at both ends.
 
-A host that answers may still say anything; what does not fit its schema goes no further. A request
-has `op`, the last frame of its reply has `end` ("ok" or "error"), frames before that have neither.
+A request has `op`, the last frame of its reply has `end` ("ok" or "error"); frames before that have
+neither.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from msgspec import Meta, Struct, field
 from ringrift_cli.fleet.wire import MOST_BYTES
 from ringrift_cli.store.manifest import ShardEntry
 
-MOST = 1 << 53  # a float holds every integer below, and a date can be made of no larger one
-LEASE, GRACE = 90.0, 30.0  # seconds, of a job that names none
+MOST = 1 << 53  # integers below are exact as floats
+LEASE, GRACE = 90.0, 30.0  # default lease and grace of a job in seconds
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MOST)]
 Whole: TypeAlias = Annotated[int, Meta(ge=-MOST, le=MOST)]
@@ -32,23 +32,23 @@ FileName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0
 
 
 class Record(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Anything with fixed keys that goes over the wire."""
+    """Base class of all messages and their parts."""
 
     def document(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """As a JSON document."""
         return msgspec.to_builtins(self)  # type: ignore[no-any-return]
 
 
 class Reply(Record, tag_field="end", tag="ok"):
-    """The last frame of a reply to a request that was carried out."""
+    """The last frame of a successful reply."""
 
 
 class Done(Reply):
-    """That there is nothing more to say."""
+    """A successful reply without data."""
 
 
 class Failed(Record, tag_field="end", tag="error"):
-    """The last frame of a reply to a request that was not; `kind` is for programs."""
+    """The last frame of a failed reply; `kind` is machine-readable."""
 
     kind: str
     sentence: str
@@ -58,7 +58,7 @@ R = TypeVar("R", bound=Reply)
 
 
 class Request(Record, Generic[R], tag_field="op"):
-    """A request that is answered by R, after any number of frames of `part` and of bytes."""
+    """A request whose reply is R, preceded by any number of `part` and byte frames."""
 
     part: ClassVar[type[Record] | None] = None
 
@@ -67,30 +67,30 @@ class Request(Record, Generic[R], tag_field="op"):
 
 
 class JobMeta(Record, omit_defaults=True):
-    """What a job is for; hosts only keep it."""
+    """Metadata of a job; stored by the host and not interpreted."""
 
     gpus: list[Count] = []
     host: str = ""
     loop: str | None = None
     campaign: str | None = None
-    retries: str | None = None  # the job that it repeats
+    retries: str | None = None  # id of the job that it retries
 
 
 class Job(Record):
     """A program to run on a host, with paths relative to the work folder."""
 
     id: JobName
-    argv: Annotated[list[Text], Meta(min_length=1)]  # "ringrift" is the one that was deployed
+    argv: Annotated[list[Text], Meta(min_length=1)]  # "ringrift" is the deployed version
     env: dict[Variable, Text] = {}
     cwd: Text = "."
-    out: Text | None = None  # whose manifest counts its games; jobs/ID/out without it
-    lease_s: Annotated[float, Meta(ge=1, le=MOST)] = LEASE  # without heartbeat before it is lost
+    out: Text | None = None  # folder whose manifest counts its games; None: jobs/ID/out
+    lease_s: Annotated[float, Meta(ge=1, le=MOST)] = LEASE  # lost after this time without heartbeat
     grace_s: Seconds = GRACE  # between SIGTERM and SIGKILL
     meta: JobMeta = field(default_factory=JobMeta)
 
 
 class JobState(Record):
-    """What a job is doing; times are unix seconds of the host's clock."""
+    """State of a job; times are unix seconds of the host's clock."""
 
     id: JobName
     state: Literal["starting", "running", "done", "failed", "stopped", "lost"] = "starting"
@@ -98,9 +98,9 @@ class JobState(Record):
     signal: Whole | None = None
     started: Number | None = None
     ended: Number | None = None
-    seconds: Number = 0.0  # of running
+    seconds: Number = 0.0  # running time
     heartbeat_age_s: Number | None = None
-    over_s: Number | None = None  # since it was last alive; None while it is
+    over_s: Number | None = None  # since it was last alive; None: it is alive
     pid: Whole | None = None
     games: Count = 0
     shards: Count = 0
@@ -111,19 +111,19 @@ class JobState(Record):
 
     @property
     def active(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the job is starting or running."""
         return self.state in ("starting", "running")
 
 
 class Started(Reply):
-    """`started` is false if the very same job was there."""
+    """`started` is false if the identical job exists already."""
 
     started: bool
     state: JobState
 
 
 class Start(Request[Started], tag="start"):
-    """Starts a job once, however often it is asked."""
+    """Starts a job (idempotent)."""
 
     job: Job
 
@@ -133,7 +133,7 @@ class JobStates(Reply):
 
 
 class Jobs(Request[JobStates], tag="jobs"):
-    """The states of some jobs, or of all; unknown ones are left out."""
+    """States of the given jobs; None: of all. Unknown jobs are left out."""
 
     ids: list[JobName] | None = None
 
@@ -143,7 +143,7 @@ class Stopping(Reply):
 
 
 class Stop(Request[Stopping], tag="stop"):
-    """Asks a job to end; it is killed after `grace_s`, or at once to insist."""
+    """Asks a job to stop; it is killed after `grace_s`, or at once with `insist`."""
 
     id: JobName
     grace_s: Seconds | None = None
@@ -151,13 +151,13 @@ class Stop(Request[Stopping], tag="stop"):
 
 
 class LogEnd(Reply):
-    offset: Count  # where the bytes that were sent end
+    offset: Count  # end of the bytes that were sent
     size: Count
-    state: JobState  # as it was before the log was read
+    state: JobState  # before the log was read
 
 
 class ReadLog(Request[LogEnd], tag="log"):
-    """The bytes of a job's log from `offset` on, at most `most` of them."""
+    """Up to `most` bytes of a job's log from `offset` on."""
 
     id: JobName
     offset: Count = 0
@@ -168,7 +168,7 @@ class ReadLog(Request[LogEnd], tag="log"):
 
 
 class Gpu(Record):
-    """A GPU as nvidia-smi shows it; None for what it does not show."""
+    """A GPU as reported by nvidia-smi; None for unavailable values."""
 
     index: Count
     name: str
@@ -180,11 +180,11 @@ class Gpu(Record):
 
 class Champion(Record):
     champion: str
-    sha256: Sha256  # of the file that names it
+    sha256: Sha256  # of the pointer file
 
 
 class Facts(Reply):
-    """What a host is and has; sizes in bytes."""
+    """Hardware, software and jobs of a host; sizes in bytes."""
 
     hostname: str
     time: Number
@@ -195,14 +195,14 @@ class Facts(Reply):
     ram_available: Count
     disk_total: Count
     disk_free: Count
-    gpus: list[Gpu] | None = None  # None if they could not be asked
+    gpus: list[Gpu] | None = None  # None: query failed
     gpus_error: str | None = None
-    python: str | None = None  # what would make the environment, of a host without one
-    version: str | None = None  # of the ringrift there; None without one of our code
+    python: str | None = None  # version for a new environment, of a host without one
+    version: str | None = None  # of the deployed ringrift; None: not deployed
     models: dict[str, Champion] = {}  # by pool
     jobs: list[JobState] = []
     jobs_error: str | None = None
-    idle_s: Number | None = None  # since the last job ended; None while one runs
+    idle_s: Number | None = None  # since the last job ended; None: a job is running
 
 
 class AskFacts(Request[Facts], tag="facts"):
@@ -210,7 +210,7 @@ class AskFacts(Request[Facts], tag="facts"):
 
 
 class Hello(Record):
-    """What an agent sends after its greeting."""
+    """First message of an agent, after its greeting."""
 
     version: str
     code: Sha256
@@ -226,7 +226,7 @@ class ShardRow(Record, array_like=True):
 
 
 class ShardRows(Record):
-    """Shards of one folder. Rows are checked one by one, so that a wrong one hides no other."""
+    """Shards of one folder. Rows are decoded one by one, so an invalid one does not hide others."""
 
     folder: str
     shards: list[msgspec.Raw]
@@ -243,18 +243,18 @@ class ShardsEnd(Reply):
 
 
 class Shards(Request[ShardsEnd], tag="shards"):
-    """The shards of all manifests below `roots` whose files are there."""
+    """The shards of all manifests below `roots` whose files exist."""
 
     part = ShardRows
     roots: list[Text]
 
 
 class EntryLine(Record):
-    entry: dict[str, Any]  # what a manifest holds is for whoever asks for it
+    entry: dict[str, Any]  # validated by the requester
 
 
 class Entries(Request[Done], tag="lines"):
-    """The manifest entries of some shards of a folder; unknown ones are left out."""
+    """The manifest entries of the given shards of a folder; unknown ones are left out."""
 
     part = EntryLine
     folder: Text
@@ -262,7 +262,7 @@ class Entries(Request[Done], tag="lines"):
 
 
 class Enter(Request[Done], tag="enter"):
-    """Adds entries to the manifest of a folder if their files are there and have their hashes."""
+    """Adds entries to the manifest of a folder if their files exist with the right hashes."""
 
     folder: Text
     entries: list[ShardEntry]
@@ -282,7 +282,7 @@ class FileRows(Record):
 
 
 class Files(Request[Done], tag="files"):
-    """The plain files below a folder, with their hashes if asked."""
+    """The regular files below a folder, optionally with hashes."""
 
     part = FileRows
     root: Text
@@ -294,7 +294,7 @@ class Hashes(Reply):
 
 
 class Hash(Request[Hashes], tag="hash"):
-    """SHA-256 of files as they are on the disk now; None for what is no plain file."""
+    """SHA-256 of files, computed now; None if it is not a regular file."""
 
     paths: list[Text]
 
@@ -308,7 +308,7 @@ class SentBytes(Reply):
 
 
 class Send(Request[SentBytes], tag="send"):
-    """A file from `offset` on: its size, then its bytes."""
+    """Requests a file from `offset` on: its size, then its bytes."""
 
     part = Size
     path: Text
@@ -316,18 +316,18 @@ class Send(Request[SentBytes], tag="send"):
 
 
 class Have(Record, omit_defaults=True):
-    """How much of a file an earlier connection left; `same` if all of it is in place."""
+    """Bytes of a file that the host already has; `same` if it is complete and in place."""
 
     have: Count
     same: bool = False
 
 
 class Stored(Reply):
-    sha256: Sha256  # of what is on the disk there
+    sha256: Sha256  # computed from the host's disk
 
 
 class Put(Request[Stored], tag="put"):
-    """Takes in a file: answers `Have`, then bytes follow, and an empty frame ends them."""
+    """Sends a file: the host replies `Have`; byte frames follow, ended by an empty one."""
 
     part = Have
     path: Text
@@ -337,7 +337,7 @@ class Put(Request[Stored], tag="put"):
 
 
 class Remove(Request[Done], tag="remove"):
-    """Removes what jobs have made; what is gone already is no error."""
+    """Removes output of jobs; missing paths are ignored."""
 
     paths: list[Text]
 
@@ -357,7 +357,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def decode_reply(request: Request[R], text: msgspec.Raw) -> Record | R | Failed:
-    """A frame of the reply to a request; `msgspec.MsgspecError` for anything else."""
+    """Decodes a frame of the reply to a request; `msgspec.MsgspecError` if it is invalid."""
     if bytes(memoryview(text)[:7]) == b'{"end":':
         (reply,) = get_args(type(request).__orig_bases__[0])  # type: ignore[attr-defined]
         return _decoder(reply | Failed).decode(text)  # type: ignore[no-any-return]

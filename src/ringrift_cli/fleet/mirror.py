@@ -1,8 +1,8 @@
-"""A folder of a host and one here made the same: what is missing moves, and is hashed on arrival.
+"""One-way mirroring of a folder between this machine and a host, verified by hashes.
 
-For a run that is worked on at one end at a time, as a training run is. The file that says what the
-others mean goes last, so that a folder whose transfer was cut off looks like the older one. What
-has come before that is held in a hidden folder, and the next attempt continues there.
+For a training run, which is written at one end at a time. The `last` file, which describes the
+others, goes last, so an interrupted transfer looks like the older state. Files received so far are
+held in a hidden folder, where the next attempt resumes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ringrift_cli.fleet.transfer import TransferStopped, Waiting, Wanted, move_i
 from ringrift_cli.store.files import sync_folder
 from ringrift_cli.store.hashes import sha256_of_file
 
-HELD = ".incoming"  # in a folder that is fetched: what has come of it
+HELD = ".incoming"  # subfolder for files received so far
 
 
 def send_folder(client: Client, exchange: Exchange, folder: Path, there: str, last: str) -> int:
-    """Sends the files of a folder to a host; how many went over. The host hashes each it holds.
+    """Sends the files of a folder to a host, which hashes each; returns the number transferred.
 
-    `TransferStopped` if it was asked to stop: between two files.
+    `TransferStopped` between two files if asked to stop.
     """
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     names = [name for name, path in paths.items() if path.is_file() and not _is_hidden(name)]
@@ -40,10 +40,10 @@ def send_folder(client: Client, exchange: Exchange, folder: Path, there: str, la
 
 
 def fetch_folder(client: Client, exchange: Exchange, there: str, folder: Path, last: str) -> int:
-    """Fetches the files of a host's folder; how many were new.
+    """Fetches the files of a host's folder; returns the number of new ones.
 
-    `BadOutput` if one of them has an impossible name, or does not hash to what the host reports
-    after several tries; `OutputError` if the disk is full; `TransferStopped` if asked to stop.
+    `BadOutput` for an invalid name, or a file whose hash differs from the reported one after
+    several attempts; `OutputError` if the disk is full; `TransferStopped` if asked to stop.
     """
     held = folder / HELD
     held.mkdir(parents=True, exist_ok=True)
@@ -77,5 +77,5 @@ def fetch_folder(client: Client, exchange: Exchange, there: str, folder: Path, l
 
 
 def _is_hidden(path: str) -> bool:
-    """Whether a path within the folder is one that is never transferred."""
+    """Whether a path is hidden and therefore not transferred."""
     return any(part.startswith(".") for part in path.split("/"))

@@ -1,7 +1,7 @@
-"""This very package for hosts: its hash, its zip, and the command that starts its agent there.
+"""This package as deployed to hosts: its hash, its zip, and the command that starts its agent.
 
-A host keeps each version in a folder named by its hash, so that jobs go on with the code that they
-began with, and both ends of a connection are always the same.
+A host keeps each version in a folder named by its hash, so running jobs keep their code and both
+ends of a connection run the same version.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ringrift_cli.fleet import probe
 from ringrift_cli.fleet.agent.layout import CODE, VENV
 
 PACKAGE = Path(__file__).parents[1]
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file, so that equal files make equal zips
+EPOCH = (1980, 1, 1, 0, 0, 0)  # timestamp of every file, so that the zip is reproducible
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -54,8 +54,8 @@ if not all(held(name) == archive.read(name) for name in archive.namelist()):
     finally:
         shutil.rmtree(made, ignore_errors=True)
 """
-# For `python -c FOLDER SHA256`, with the zip as standard input: the folder appears in one step, or
-# not at all. In one line, since shells do not agree on how to quote an end of line.
+# For `python -c … FOLDER SHA256` with the zip as standard input. The folder appears atomically. A
+# single line, since shells quote line ends differently.
 UNPACK = f"import base64; exec(base64.b64decode('{base64.b64encode(_UNPACK.encode()).decode()}'))"
 
 
@@ -80,7 +80,7 @@ def code_hash() -> str:
 
 
 def zipped() -> bytes:
-    """The package; the same bytes for the same files."""
+    """The package as a reproducible zip."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in _files():
@@ -92,10 +92,10 @@ def zipped() -> bytes:
 
 
 def command(python: str, work: str) -> str:
-    """The line for a login shell (sh, bash, dash, zsh, fish, csh or tcsh) that starts the agent.
+    """The login shell command (sh, bash, dash, zsh, fish, csh or tcsh) that starts the agent.
 
-    Without our environment there it prints what the host is (probe.py). A leading ~ of both is the
-    home there. `UsageError` if one is empty or has control characters.
+    Without our environment it prints facts about the host (probe.py). A leading ~ is the remote
+    home. `UsageError` if a path is empty or has control characters.
     """
     for name, value in (("python", python), ("work", work)):
         if not value or CONTROL.search(value):

@@ -1,7 +1,7 @@
-"""Who does what: jobs placed on hosts, as data, before anything is started.
+"""Placement of jobs on hosts, as data, before anything is started.
 
-A command line says what it needs (`need_of`); a host offers slots (`slots`); a plan pairs them, or
-says of a host why it gets nothing.
+A command line has requirements (`need_of`), a host has free slots (`slots`); a plan matches them or
+gives the reason why a host gets no job.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ ROLES = {
     "verify": "eval",
     "perft": "eval",
 }
-# GB that a host should have for a board, of GPU memory, or of RAM where it has no GPU: the search
-# trees of 2,048 games at once on a GPU, of 128 for each core without one (docs/performance.md).
+# GB of GPU memory, or of RAM without a GPU, per board: search trees of 2,048 parallel games on a
+# GPU, or of 128 per core without one (docs/performance.md).
 BOARD_GB = {"square8": 2.0, "hex8": 2.0, "square19": 8.0, "hexagonal": 12.0}
-ON_CPU = 0.25  # of that, without a GPU
-GRACE = 30.0  # seconds that a job may take to write what it has in hand
+ON_CPU = 0.25  # share of BOARD_GB without a GPU
+GRACE = 30.0  # seconds for a job to write its games before it is killed
 BUSY = "it is busy"
 SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a command needs of a host."""
+    """Requirements of a command."""
 
     role: str
-    board: str | None  # None if it names none
+    board: str | None  # None: not specified
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A job and the host that gets it."""
+    """A job and its host."""
 
     host: str
-    gpus: tuple[int, ...]  # none: the processor alone
+    gpus: tuple[int, ...]  # empty: CPU only
     job: Job
 
     @property
@@ -57,10 +57,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """Jobs to start, and why the other hosts get none."""
+    """Jobs to start, and the reasons why other hosts get none."""
 
     placed: tuple[Placed, ...]
-    refused: dict[str, str]  # host to reason
+    refused: dict[str, str]  # reason by host
 
 
 def option(argv: Sequence[str], name: str) -> str | None:
@@ -74,7 +74,7 @@ def option(argv: Sequence[str], name: str) -> str | None:
 
 
 def need_of(argv: Sequence[str]) -> Need:
-    """What `ringrift ARGV` needs; `UsageError` for a command that is no job."""
+    """Requirements of `ringrift ARGV`; `UsageError` for a command that cannot be a job."""
     command = argv[0] if argv else ""
     if command not in ROLES:
         raise UsageError(
@@ -88,7 +88,7 @@ def need_of(argv: Sequence[str]) -> Need:
 
 
 def unsuitable(host: Host, need: Need) -> str | None:
-    """Why a host may never have such a job; None if it may."""
+    """Why a host cannot run such jobs; None if it can."""
     if need.role not in host.roles:
         return f"its roles are {', '.join(host.roles) or 'none'}, not {need.role}"
     if need.board is None:
@@ -96,23 +96,23 @@ def unsuitable(host: Host, need: Need) -> str | None:
     if host.boards and need.board not in host.boards:
         return f"its boards are {', '.join(host.boards)}, not {need.board}"
     share = 1.0 if host.gpus else ON_CPU
-    gate = host.board_memory.get(need.board, share * BOARD_GB[need.board])
-    known = host.gpu_memory if host.gpus else host.memory
-    if known and known < gate:
+    required = host.board_memory.get(need.board, share * BOARD_GB[need.board])
+    memory = host.gpu_memory if host.gpus else host.memory
+    if memory and memory < required:
         kind = "GPU memory" if host.gpus else "memory"
-        return f"it has {known:g} GB of {kind}, {need.board} needs {gate:g}"
+        return f"it has {memory:g} GB of {kind}, {need.board} needs {required:g}"
     return None
 
 
 def taken(jobs: Sequence[JobState]) -> tuple[set[int], bool]:
-    """GPUs that jobs are using, and whether one is working at all."""
+    """GPUs used by active jobs, and whether any job is active."""
     active = [job for job in jobs if job.active]
     gpus = {gpu for job in active for gpu in job.meta.gpus}
     return gpus, bool(active)
 
 
 def slots(host: Host, jobs: Sequence[JobState], *, per_gpu: bool) -> list[tuple[int, ...]]:
-    """The GPUs of each job that a host can take now; `[()]` is one job on the processor."""
+    """Free slots of a host, each as a tuple of GPUs; `[()]`: one job on the CPU."""
     used, working = taken(jobs)
     if not host.gpus:
         return [] if working else [()]
@@ -125,10 +125,9 @@ def slots(host: Host, jobs: Sequence[JobState], *, per_gpu: bool) -> list[tuple[
 def job_of(
     argv: Sequence[str], identity: str, host: Host, gpus: tuple[int, ...], **meta: Any
 ) -> Job:
-    """The job of one slot: what its agent executes, without a shell.
+    """The job of one slot, executed without a shell.
 
-    Two jobs never share a folder, nor the seed that their games come from, unless the command line
-    says so itself.
+    Each job has its own folder and seed unless the command line sets them.
     """
     out = f"jobs/{identity}/out"
     seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:5], "big")
@@ -137,7 +136,7 @@ def job_of(
         environment["RINGRIFT_SEED"] = str(seed)
     if option(argv, OUT_OPTION) is None:
         environment["RINGRIFT_OUT"] = out
-    if gpus:  # named, so that a job fails where they are missing, instead of using the processor
+    if gpus:  # explicit, so that a job fails without them instead of using the CPU
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         environment["RINGRIFT_GPUS"] = ",".join(map(str, range(len(gpus))))
         environment["RINGRIFT_DEVICE"] = "cuda"
@@ -164,16 +163,16 @@ def place(
     not_now: Mapping[str, str] | None = None,
     **meta: Any,
 ) -> JobPlan:
-    """Jobs for all hosts that may and can take one.
+    """Places jobs on all hosts that are suitable and have free slots.
 
-    `jobs` are those of each host that was reached; `not_now` says of others why they get nothing. A
-    job is named `NAME-HOST`, with `-gpuN` where a host has one for each GPU. One of that name that
-    is there already keeps its slot, so that the same command again starts nothing twice.
+    `jobs`: jobs of each host that was reached; `not_now`: reasons why others get none. Jobs are
+    named `NAME-HOST`, with `-gpuN` if there is one per GPU. An existing job of that name keeps its
+    slot, so repeating a command starts nothing twice.
     """
     if option(argv, OUT_OPTION) is not None:
         raise UsageError(
-            f"{OUT_OPTION} {option(argv, OUT_OPTION)}: what a job makes goes to its own folder,"
-            " from which it is brought here.",
+            f"{OUT_OPTION} {option(argv, OUT_OPTION)}: the output of a job goes to its own folder,"
+            " from which it is pulled.",
             hint=f"leave out {OUT_OPTION}",
         )
     need, refused, placed = need_of(argv), dict(not_now or {}), []
@@ -211,7 +210,7 @@ def _identity(stem: str, gpus: tuple[int, ...], *, per_gpu: bool) -> str:
 
 
 def _named(jobs: Sequence[JobState], stem: str, *, per_gpu: bool) -> dict[str, tuple[int, ...]]:
-    """The jobs that an earlier call of this name started, and their slots."""
+    """Jobs of this name that an earlier call started, with their slots."""
     found = {job.id: tuple(job.meta.gpus) for job in jobs}
     return {
         identity: gpus
@@ -230,9 +229,9 @@ def _check_name(identity: str) -> None:
 
 
 def again(first: Placed, identity: str, host: Host, jobs: Sequence[JobState]) -> Placed | str:
-    """A job once more under another name, with as many GPUs; or why the host cannot have it.
+    """Retries a job under another name with as many GPUs; or the reason why the host cannot.
 
-    `jobs` are those of the host.
+    `jobs`: all jobs of the host.
     """
     argv = first.job.argv[1:]
     reason = unsuitable(host, need_of(argv))

@@ -1,4 +1,4 @@
-"""A look at a host without an agent: a line for its shell, and the facts that it prints."""
+"""Probe of a host without an agent: a shell command, and the parser of its output."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ringrift_cli.fleet.wire import BARE
 
 SMI_FOLDERS = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/usr/local/cuda/bin", "/opt/bin")
 SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu"
-SMI_SECONDS = 1  # that nvidia-smi may take
+SMI_SECONDS = 1  # timeout of nvidia-smi
 LEAST_PYTHON = (3, 11)
 PYTHON = "import sys, venv, ensurepip; print(*sys.version_info[:3], sep='.')"
 SPECIAL = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
 
 def quote(word: str) -> str:
-    """A word for any login shell: no quotes mean the same in all of them, but a backslash does."""
+    """Quotes a word for any login shell, with backslashes: quotes differ between shells."""
     return SPECIAL.sub(lambda found: _escaped(found.group()), word) or "''"
 
 
@@ -28,14 +28,14 @@ def _escaped(character: str) -> str:
 
 
 def home(path: str) -> str:
-    """A path for sh, which expands a leading `~`."""
+    """Quotes a path for sh, except a leading `~`."""
     if path == "~":
         return "~"
     return "~/" + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 
 def script(python: str, work: str) -> str:
-    """What sh runs to print the facts, a name and a value a line; what fails prints no value."""
+    """Script for sh that prints facts as lines of name and value; empty values on failure."""
     lines = {
         "hostname": "uname -n",
         "time": "date +%s",
@@ -59,9 +59,9 @@ def script(python: str, work: str) -> str:
 
 
 def parse(text: str) -> tuple[Facts, bool]:
-    """The facts of what `script` printed, and whether there is a ringrift of other code.
+    """Facts from the output of `script`, and whether another version of ringrift is installed.
 
-    `ValueError` if something else was printed.
+    `ValueError` for unexpected output.
     """
     values: dict[str, str] = {}
     gpus: list[Gpu] | None = []
@@ -96,7 +96,7 @@ NUMBERS = ("time", "uptime", "cores", "load", "ram_total", "ram_available", "dis
 
 
 def parse_gpu(line: str) -> Gpu:
-    """A line of nvidia-smi; `ValueError` for anything else. A value that is not shown is None."""
+    """Parses a line of nvidia-smi; `ValueError` if it is malformed. Unavailable values are None."""
     index, rest = line.split(",", 1)
     name, *values = (field.strip() for field in rest.rsplit(",", 4))
     if len(values) != 4:

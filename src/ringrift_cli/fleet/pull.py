@@ -1,11 +1,11 @@
-"""Fetching what hosts have made: only what is missing, checked, and exactly once.
+"""Fetches shards and checkpoints from hosts: only missing ones, validated, exactly once.
 
-    there, listed, not here  ->  incoming/HOST/SHA256.part  ->  hashed again where it lies
-      ->  checked by whoever knows games  ->  its folder, its manifest
-      or  quarantine/HOST, and the host has a strike against it
+    listed by the host, not here  ->  incoming/HOST/SHA256.part  ->  hashed on the local disk
+      ->  validated  ->  its folder and manifest
+      or  quarantine/HOST, and a strike against the host
 
-A file counts when it is in its folder, under its hash, in the manifest. Whatever stops this, at
-whatever point, the next pull continues there and no file comes twice.
+A file counts once it is in its folder and manifest under its hash. The next pull resumes an
+interrupted one, and no file is entered twice.
 """
 
 from __future__ import annotations
@@ -44,51 +44,51 @@ from ringrift_cli.store.manifest import ShardEntry, add_to_manifest
 
 INCOMING = "incoming"
 MODELS = "models"  # within incoming/HOST
-TRIES = 3  # of a file that does not come as it was
-BATCH_FILES = 64  # entered in the manifest together, which is written whole each time
+TRIES = 3  # attempts per file
+BATCH_FILES = 64  # files per manifest update, which rewrites the manifest
 BATCH_S = 5.0
-SPARE = 100_000_000  # bytes of the disk that stay free
-KINDS = ("safetensors", "json")  # of a checkpoint; the JSON says that it is complete
+SPARE = 100_000_000  # bytes of disk space to keep free
+KINDS = ("safetensors", "json")  # files of a checkpoint; the JSON comes last
 
-Have = Callable[[str | None, str], bool]  # pool, if the host gives one, and identity
+Have = Callable[[str | None, str], bool]  # pool, if known, and identity
 Adopt = Callable[[Path, str | None], object]  # the JSON beside its weights; `RecordError` if bad
 
 
 @dataclass
 class Pulled(Outcome):
-    """What a pull from one host came to."""
+    """Result of a pull from one host."""
 
-    listed: int = 0  # files that the host has
-    missing: int = 0  # of them, when it began
-    files: int = 0  # that are here now and were not before
-    bytes: int = 0  # of these
-    games: int = 0  # of these
-    unsent: int = 0  # that the host lists and could not send
-    damaged: int = 0  # manifests and lines of them that the host itself cannot read
+    listed: int = 0  # files on the host
+    missing: int = 0  # of these, missing here at the start
+    files: int = 0  # fetched
+    bytes: int = 0  # fetched
+    games: int = 0  # fetched
+    unsent: int = 0  # listed files that the host could not send
+    damaged: int = 0  # damaged manifests and manifest lines on the host
     quarantined: list[Bad] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
-        """Whether all that the host lists is here."""
+        """Whether all listed files are here."""
         amiss = self.unsent or self.damaged or any(bad.kept_out for bad in self.quarantined)
         return self.error is None and not amiss
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What a host has and is not here."""
+    """Files of a host that are missing here."""
 
     listed: int
     listed_bytes: int
     lines: tuple[ListedFile, ...]
-    kept_out: int  # of what it has, in quarantine
-    wrong: tuple[listing.Wrong, ...]  # new ones
+    kept_out: int  # listed files in quarantine
+    wrong: tuple[listing.Wrong, ...]  # new invalid rows
     notes: tuple[str, ...]
 
     @property
     def bytes(self) -> int:
-        """Of what is missing."""
+        """Total size of the missing files."""
         return sum(line.size for line in self.lines)
 
 
@@ -98,8 +98,7 @@ def missing_shards(
     destination: Destination,
     roots: Sequence[str] = listing.ROOTS,
 ) -> Missing:
-    """Compares the list of a host with what is here; nothing is changed. Errors as
-    `listing.shards`."""
+    """Compares the list of a host with the local shards; read-only. Errors as `listing.shards`."""
     found = listing.shards(client, destination.endings, roots)
     known, out = destination.known(), kept_out(state, client.host)
     missing = [line for name, line in found.lines.items() if name not in known]
@@ -114,7 +113,7 @@ def missing_shards(
 
 
 def missing_models(client: Client, state: Path, have: Have) -> list[listing.ListedModel]:
-    """The checkpoints of a host that are neither here nor in quarantine."""
+    """Checkpoints of a host that are neither here nor in quarantine."""
     out = kept_out(state, client.host)
     return [
         model
@@ -125,7 +124,7 @@ def missing_models(client: Client, state: Path, have: Have) -> list[listing.List
 
 
 def pull(exchange: Exchange, destination: Destination, *, streams: int = 1) -> Pulled:
-    """Fetches all shards that a host has and are not here; a broken link is opened again."""
+    """Fetches all missing shards of a host; reconnects after a lost connection."""
     pulled = Pulled(exchange.host)
     return exchange.carry_out(
         pulled,
@@ -141,7 +140,7 @@ def pull_over(
     should_stop: ShouldStop = never,
     roots: Sequence[str] = listing.ROOTS,
 ) -> Pulled:
-    """The same once with an open client; its errors come through. Only what lies below `roots`."""
+    """Like `pull`, once, with an open client and only below `roots`; errors are propagated."""
     pulled, start = Pulled(client.host), time.monotonic()
     exchange = Exchange(client.host, lambda: client, state, should_stop=should_stop)
     try:
@@ -153,29 +152,29 @@ def pull_over(
 
 
 def pull_models(exchange: Exchange, have: Have, adopt: Adopt) -> Pulled:
-    """Fetches all checkpoints that a host has and are not here; a broken link is opened again."""
+    """Fetches all missing checkpoints of a host; reconnects after a lost connection."""
     pulled = Pulled(exchange.host)
     return exchange.carry_out(
         pulled, lambda client: _Models(client, exchange, pulled).run(have, adopt)
     )
 
 
-# ---- files that are proved by their hash ---------------------------------------------------------
+# ---- verified files ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that was fetched; `proved` if it has the hash that the host gives it.
+    """A fetched file; `proved` if it has the reported hash.
 
-    absent: it cannot be sent; cut: not all of it came; changed: on the way, as the host's own hash
-    shows; bad: it is not what the host says. After cut and changed it is fetched again.
+    absent: the host cannot send it; cut: incomplete; changed: corrupted in transit, as the host's
+    own hash shows; bad: the reported hash is wrong. After cut and changed it is fetched again.
     """
 
     wanted: Wanted
     file: Path
     verdict: Literal["proved", "absent", "cut", "changed", "bad"]
     reason: str = ""
-    found: str | None = None  # its hash
+    found: str | None = None  # actual hash
 
 
 def fetch_proved(
@@ -186,10 +185,10 @@ def fetch_proved(
     should_stop: ShouldStop,
     tries: dict[str, int],
 ) -> Iterator[Fetched]:
-    """Fetches files into `folder` until none waits, each at most `TRIES` times in all.
+    """Fetches all waiting files into `folder`, with at most `TRIES` attempts each.
 
-    `tries` counts by hash, and may be shared by streams. `TransferStopped` if asked to stop; other
-    errors as `transfer.fetch`.
+    `tries` counts attempts by hash and may be shared by streams. `TransferStopped` if asked to
+    stop; other errors as `transfer.fetch`.
     """
     while len(waiting):
         doubtful = []
@@ -227,7 +226,7 @@ def _may_try(wanted: Wanted, tries: dict[str, int]) -> bool:
 
 
 def check_room(folder: Path, size: int, host: str) -> None:
-    """`OutputError` unless the disk of a folder takes `size` bytes more."""
+    """`OutputError` unless the disk of a folder has room for `size` more bytes."""
     free = shutil.disk_usage(folder).free
     if size and size + SPARE > free:
         raise OutputError(
@@ -238,7 +237,7 @@ def check_room(folder: Path, size: int, host: str) -> None:
 
 
 class _Attempt:
-    """One attempt to fetch what a host has."""
+    """One attempt to fetch files of a host."""
 
     def __init__(self, client: Client, exchange: Exchange, pulled: Pulled) -> None:
         self.client, self.exchange, self.pulled = client, exchange, pulled
@@ -246,11 +245,11 @@ class _Attempt:
         self.folder = exchange.state / INCOMING / exchange.host
         self.health = Health(exchange.state)
         self.waiting = Waiting([])
-        self.lock = threading.Lock()  # of what streams share
+        self.lock = threading.Lock()  # guards state shared by streams
         self._tries: dict[str, int] = {}
 
     def fetched(self, client: Client, folder: Path) -> Iterator[Fetched]:
-        """The files that wait and came as the host says; what did not is reported."""
+        """Yields the waiting files that were fetched and verified; records the others."""
         meter, should_stop = self.exchange.meter, self.exchange.should_stop
         for one in fetch_proved(client, self.waiting, folder, meter, should_stop, self._tries):
             name = Path(one.wanted.path).name
@@ -263,14 +262,14 @@ class _Attempt:
                 log_event(self.state, "changed on the way", self.host, name)
             elif one.verdict == "cut":
                 log_event(self.state, "cut short", self.host, f"{name}: {one.reason}")
-            else:  # it was deleted there, or cannot be read
+            else:  # deleted or unreadable on the host
                 with self.lock:
                     self.pulled.unsent += 1
                     self.pulled.notes.append(f"{name}: {one.reason}")
                 log_event(self.state, "not sent", self.host, f"{name}: {one.reason}")
 
     def refuse(self, wanted: Wanted, reason: str, found: str | None, file: Path | None) -> None:
-        """Keeps a file out for good, and counts it against the host."""
+        """Puts a file in quarantine and counts a strike against the host."""
         self.put_away(wanted, reason, found, file)
         self.strike(f"{Path(wanted.path).name}: {reason}")
 
@@ -289,7 +288,7 @@ class _Attempt:
             self.pulled.quarantined.append(put_away(self.state, bad, file))
 
     def strike(self, reason: str) -> None:
-        """Counts bad output of the host; `BadOutput` if it is set aside for that now."""
+        """Counts a strike; `BadOutput` if the host is now set aside for strikes."""
         log_event(self.state, "bad output", self.host, reason)
         self.health.bad_output(self.host, reason)
         if self.is_set_aside():
@@ -323,12 +322,12 @@ class _Shards(_Attempt):
         self._batch_since = 0.0
 
     def run(self, streams: int) -> None:
-        """Until all is here, or an error ends it."""
+        """Fetches all missing shards."""
         try:
             with alone(self.folder, self.host):
                 self._run(streams)
         except BadOutput as error:
-            if not self.is_set_aside():  # for this very reason, then
+            if not self.is_set_aside():  # otherwise this error has been counted already
                 self.health.bad_output(self.host, error.message)
             raise
 
@@ -340,7 +339,7 @@ class _Shards(_Attempt):
         for wrong in found.wrong:
             bad = Bad(self.host, wrong.name, wrong.reason, wrong.key)
             pulled.quarantined.append(put_away(self.state, bad, None))
-        if found.wrong:  # all of them are one strike
+        if found.wrong:  # together they count as one strike
             self.strike(found.wrong[-1].reason)
         self._ask_entries(found.lines)
         lines = [line for line, _, _ in self.entries.values()]
@@ -355,7 +354,7 @@ class _Shards(_Attempt):
             raise TransferStopped
         if self.roots != listing.ROOTS:
             return
-        for rest in self.folder.iterdir():  # all is here: the rest is of what is gone there
+        for rest in self.folder.iterdir():  # leftovers of files that the host no longer has
             if rest.is_file() and not rest.name.startswith("."):
                 rest.unlink()
         if pulled.unsent == 0:
@@ -365,7 +364,7 @@ class _Shards(_Attempt):
             synced.note(self.state, self.host, "pull", {**confirmed, **new})
 
     def _ask_entries(self, lines: Iterable[ListedFile]) -> None:
-        """The manifest entry of each file on the host, and the folder where it belongs here."""
+        """Requests the manifest entries and determines the local folder of each file."""
         for line, entry in listing.entries(self.client, list(lines)):
             try:
                 if isinstance(entry, str):
@@ -375,7 +374,7 @@ class _Shards(_Attempt):
                 self.refuse(line.wanted, error.message, None, None)
 
     def _take_up(self, lines: list[ListedFile]) -> None:
-        """Continues with what an earlier pull had checked and could not enter any more."""
+        """Resumes files that an earlier pull fetched but did not enter; checks the disk space."""
         rest = 0
         for line in lines:
             whole, part = self.folder / line.file, line.wanted.part(self.folder)
@@ -386,7 +385,7 @@ class _Shards(_Attempt):
         check_room(self.folder, rest, self.host)
 
     def _all_streams(self, streams: int) -> None:
-        """Fetches with this client, and with others beside it."""
+        """Fetches with this client and `streams` - 1 further connections."""
         failed: list[RingriftError | TransferStopped] = []
 
         def beside() -> None:
@@ -407,7 +406,7 @@ class _Shards(_Attempt):
         finally:
             for thread in others:
                 thread.join()
-        self._stream(self.client)  # what a stream that broke has left
+        self._stream(self.client)  # files left over by a failed stream
         for error in failed:
             if isinstance(error, BadOutput):
                 raise error
@@ -417,14 +416,14 @@ class _Shards(_Attempt):
             self._accept(one, *self.entries[one.wanted.sha256])
 
     def _accept(self, one: Fetched, line: ListedFile, entry: ShardEntry, folder: Path) -> None:
-        """Checks a file, and puts it into the next batch if it is right."""
+        """Validates a file and adds it to the batch."""
         if self.destination.holds(line.sha256) or not self.destination.claim(line.sha256):
-            one.file.unlink()  # another host had it too
+            one.file.unlink()  # another host has sent it
             return
         whole = one.file.replace(self.folder / line.file)
         try:
             self.destination.check(whole, entry, folder)
-        except RulesMismatch as error:  # an older ringrift there, and no fault of the host
+        except RulesMismatch as error:  # made by another version of ringrift: no strike
             self.destination.release(line.sha256)
             self.pulled.hint = error.hint
             self.put_away(line.wanted, error.message, one.found, whole)
@@ -442,7 +441,7 @@ class _Shards(_Attempt):
                 self._flush()
 
     def _flush(self) -> None:
-        """Moves the batch to its folders and enters it in their manifests, under the lock."""
+        """Moves the batch to its folders and manifests; the caller holds the lock."""
         batch, self._batch = self._batch, []
         try:
             for folder in {folder for _, folder, _, _ in batch}:
@@ -465,7 +464,7 @@ class _Shards(_Attempt):
 
 
 class _Models(_Attempt):
-    """Checkpoints, checked and kept by whoever knows models; here they are bytes with a hash."""
+    """Fetches checkpoints as opaque files; `adopt` validates them."""
 
     def run(self, have: Have, adopt: Adopt) -> None:
         folder = self.folder / MODELS
@@ -494,7 +493,7 @@ class _Models(_Attempt):
         paths = {kind: folder / Path(model.files[kind].path).name for kind in KINDS}
         try:
             adopt(paths["json"], model.pool)
-        except RecordError as error:  # both files of a checkpoint are one strike
+        except RecordError as error:  # the two files of a checkpoint count as one strike
             for kind, path in paths.items():
                 wanted = model.files[kind]
                 self.put_away(wanted, error.message, wanted.sha256, path)

@@ -1,7 +1,6 @@
-"""Sending hosts what they need: models with the pointer to the champion last, and games.
+"""Sends models and games to hosts; the champion pointer goes after the model files.
 
-Nothing counts as sent before the host has hashed what it holds, and at the end it reads all of a
-model once more.
+A file counts as sent once the host has hashed it; at the end the host hashes all model files again.
 """
 
 from __future__ import annotations
@@ -18,24 +17,25 @@ from ringrift_cli.fleet.transfer import TransferStopped, put, read_file
 from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import ShardEntry, read_manifest
 
-MODELS = "models"  # the folder there
+MODELS = "models"  # remote folder
 MAX_POINTER = 16 << 20  # bytes
-ENTER = 200  # entries of one request
+ENTER = 200  # entries per request
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A file for a host."""
+    """A file to send."""
 
     source: Path
-    path: str  # there, from its work folder
+    path: str  # relative to the work folder of the host
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The models of a pool: all files first, then the pointer, if there is one.
+    """The models of a pool: all files, then the optional champion pointer.
 
-    `conflict` says why a host's pointer may not give way to ours, both as bytes; None if it may.
+    `conflict` takes the host's and our pointer as bytes; returns why ours may not replace it, or
+    None.
     """
 
     files: tuple[Sent, ...]
@@ -44,17 +44,17 @@ class Bundle:
 
     @property
     def all_files(self) -> list[Sent]:
-        """In the order in which they are sent."""
+        """All files in sending order."""
         return [*self.files, *([self.pointer] if self.pointer is not None else [])]
 
 
 @dataclass
 class Pushed(Outcome):
-    """What a push to one host came to."""
+    """Result of a push to one host."""
 
-    files: int = 0  # that were not there
-    bytes: int = 0  # that went over
-    confirmed: dict[str, str] = field(default_factory=dict)  # SHA-256 that the host read, by path
+    files: int = 0  # new on the host
+    bytes: int = 0  # transferred
+    confirmed: dict[str, str] = field(default_factory=dict)  # SHA-256 computed by the host, by path
 
 
 def push(
@@ -64,7 +64,7 @@ def push(
     games: Sequence[tuple[Path, str]] = (),
     endings: tuple[str, ...] = (),
 ) -> Pushed:
-    """Sends models, and the games of some folders to folders there."""
+    """Sends models, and games as pairs of local and remote folder."""
     pushed = Pushed(exchange.host)
 
     def work(client: Client) -> None:
@@ -79,9 +79,10 @@ def push(
 
 
 def push_bundle(client: Client, exchange: Exchange, bundle: Bundle, pushed: Pushed) -> None:
-    """Sends the models of a pool with an open client, adding to `pushed`; its errors come through.
+    """Sends the models of a pool with an open client and adds to `pushed`.
 
-    The host reads all of them at the end; `BadOutput` if one is not ours.
+    The host hashes all of them at the end; `BadOutput` if one differs. Client errors are
+    propagated.
     """
     there = {path: digest for path, _, digest in listing.files(client, MODELS, hashed=True)}
     ours = {sent: sha256_of_file(sent.source) for sent in bundle.all_files}
@@ -108,7 +109,7 @@ def push_bundle(client: Client, exchange: Exchange, bundle: Bundle, pushed: Push
 
 
 def _check_pointer(client: Client, bundle: Bundle, pointer: Sent) -> None:
-    """`FleetError` if the host's pointer tells of something that ours does not know."""
+    """`FleetError` if `conflict` forbids to replace the host's pointer."""
     theirs = read_file(client, pointer.path, MAX_POINTER)
     why = bundle.conflict(theirs, pointer.source.read_bytes())
     if why is not None:
@@ -125,9 +126,9 @@ def push_games(
     endings: tuple[str, ...],
     pushed: Pushed,
 ) -> None:
-    """Sends the games of a folder that the host's folder lacks, with their manifest entries.
+    """Sends the games that the host's folder lacks, with their manifest entries.
 
-    Also those that the host itself made: they are elsewhere there.
+    Includes games that this host made, since it keeps those in other folders.
     """
     known = listing.shards(client, endings, [there]).lines
     missing = [

@@ -1,6 +1,6 @@
-"""Files that a host sent and that failed a check: `quarantine/HOST/FILE`, and why in the database.
+"""Quarantine of invalid files from hosts: `quarantine/HOST/FILE`, with records in the database.
 
-What is kept out is not fetched from that host again, until `forget` drops the record.
+A kept out file is not fetched from that host again until `forget` drops the record.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ MAX_REASON = 500  # characters
 
 
 class Bad(msgspec.Struct, frozen=True):
-    """Something of a host that is not taken."""
+    """Record of a rejected file or list row."""
 
     host: str
     name: str
     reason: str
-    claimed: str  # the hash that the host gives it; of a line that is no file's, its own
-    found: str | None = None  # the hash that it has
+    claimed: str  # hash reported by the host, or hash of the invalid row
+    found: str | None = None  # actual hash
     path: str = ""  # on the host
     time: str = ""
     kept_out: bool = True
 
 
-QUARANTINE = StateTable("quarantine", Bad)  # by HOST/FILE, FILE as it lies here
+QUARANTINE = StateTable("quarantine", Bad)  # by HOST/FILE, FILE being the local name
 
 
 def put_away(state: Path, bad: Bad, file: Path | None) -> Bad:
-    """Moves a bad file to quarantine and records why; the record."""
+    """Moves a file to quarantine and returns the stored record."""
     folder = state / FOLDER / bad.host
     stem = bad.name if SAFE.fullmatch(bad.name) else sha256(bad.name.encode())[:16]
     noted = msgspec.structs.replace(
@@ -61,12 +61,12 @@ def of_host(state: Path, host: str) -> list[Bad]:
 
 
 def kept_out(state: Path, host: str) -> set[str]:
-    """Claimed hashes of what is not to be fetched from a host."""
+    """Claimed hashes that are not fetched from a host."""
     return {bad.claimed for bad in of_host(state, host) if bad.kept_out}
 
 
 def forget(state: Path, host: str) -> int:
-    """Drops the records of a host, so that its files are fetched again; how many there were."""
+    """Drops the records of a host, so that its files are fetched again; returns their number."""
     with QUARANTINE.changing(state) as records:
         gone = [key for key, bad in records.items() if bad.host == host]
         for key in gone:

@@ -1,8 +1,7 @@
-"""Connecting to a host: over whichever of its addresses answers first, to the right machine.
+"""SSH connections to hosts, over whichever address answers first, with strict host key checks.
 
-The addresses are tried in order of preference, the next one as soon as one has failed or has been
-silent for a moment, so that a dead address costs a quarter of a second and not a timeout. Whoever
-lets us in first is used.
+Addresses are tried in order of preference; the next one starts when one has failed or after
+`NEXT_S`, so a dead address costs a quarter of a second. The first that authenticates is used.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ CIPHERS = (
 )
 NEXT_S = 0.25  # head start of an address before the next one is tried
 KEEPALIVE_S = 10
-LOST_S = 30  # unacknowledged for so long, TCP gives a connection up
-PAUSE_S = 0.5  # before the second attempt; doubled for every further one
+LOST_S = 30  # TCP_USER_TIMEOUT: limit of unacknowledged data
+PAUSE_S = 0.5  # before the second attempt; doubled for each further one
 LONGEST_PAUSE_S = 10.0
 MOST_BANNER = 4096  # bytes before the greeting of a server
-BANNER_S = 1.0  # after the first of them
-QUOTED = 60  # characters of what is no greeting
-MOST_WHY = 300  # characters about one address
+BANNER_S = 1.0  # timeout after the first byte of the greeting
+QUOTED = 60  # characters of an invalid greeting in a message
+MOST_WHY = 300  # characters of the reason for one address
 
 
 def open_link(
@@ -63,14 +62,14 @@ def open_link(
     window: int = WINDOW,
     agent: bool = True,
 ) -> Client:
-    """A client of a host, whose agent takes requests; without `agent` for shell commands only.
+    """Connects to a host; returns a client, without `agent` for shell commands only.
 
-    All attempts together take no longer than the deadline, each its share of what is left.
-    `HostUnreachable` names every address and what was wrong with it; `HostKeyError` if a key is
-    not known or has changed; `RemoteError` if the agent does not start there, `NotDeployed` if it
-    is missing; `UsageError` for a configuration of ssh that cannot be. Only what may pass is tried
-    again, and is entered in the log of `state`. The host sends no more than `window` bytes ahead of
-    what was read.
+    All attempts share the deadline. Only temporary errors are retried, and logged in `state`. The
+    host sends at most `window` bytes ahead of what was read.
+
+    `HostUnreachable` with the reason for every address; `HostKeyError` for an unknown or changed
+    key; `RemoteError` if the agent does not start, `NotDeployed` if it is missing; `UsageError` for
+    an invalid ssh configuration.
     """
     until = time.monotonic() + deadline_s
     for left in range(attempts - 1, -1, -1):
@@ -87,11 +86,11 @@ def open_link(
     raise ValueError(f"attempts is {attempts}, expected 1 or more")
 
 
-# ---- the race between the addresses --------------------------------------------------------------
+# ---- race between addresses ----------------------------------------------------------------------
 
 
 class _Race:
-    """One attempt to reach a host: its addresses, and what they have come to."""
+    """One attempt to reach a host over all its addresses."""
 
     def __init__(self, host: Host, until: float, window: int, agent: bool) -> None:
         config = SshConfig()
@@ -101,12 +100,12 @@ class _Race:
         self.host, self.until, self.window, self.agent = host, until, window, agent
         self.keys = known_hosts.Keys(known_hosts.path_of(host.known_hosts), names)
         self.results: queue.SimpleQueue[_Try] = queue.SimpleQueue()
-        self.first = threading.Lock()  # held by the try that was let in
+        self.first = threading.Lock()  # held by the try that authenticated first
         self.waiting = [_Try(self, *one) for one in zip(places, targets, strict=True)]
         self.started: list[_Try] = []
 
     def run(self) -> Client:
-        """The client of the address that lets us in first."""
+        """The client of the address that authenticates first."""
         won: _Try | None = None
         try:
             won = self._won()
@@ -140,25 +139,25 @@ class _Race:
         raise self._all_failed()
 
     def _all_failed(self) -> RingriftError:
-        """No address came to anything: all reasons, or the most telling one."""
+        """The error when all addresses failed: a host key error, or all reasons."""
         for one in self.started:
             if isinstance(one.error, HostKeyError):
                 return one.error
-        said = [f"{one.address}: {one.why()}" for one in self.started]
-        said += [f"{one.address}: there was no time left to try it" for one in self.waiting]
+        reasons = [f"{one.address}: {one.why()}" for one in self.started]
+        reasons += [f"{one.address}: there was no time left to try it" for one in self.waiting]
         refused = [one for one in self.started if isinstance(one.error, NotAdmitted)]
         kind = NotAdmitted if refused else HostUnreachable
         address = (refused or self.started)[0].address
         port = "" if address.port in (None, 22) else f" -p {address.port}"
         user = f"{self.host.user}@" if self.host.user else ""
         return kind(
-            f"{self.host.name} cannot be reached: {'; '.join(said)}.",
+            f"{self.host.name} cannot be reached: {'; '.join(reasons)}.",
             hint=f"ssh{port} {user}{address.host}",
         )
 
 
 class _Try(threading.Thread):
-    """One address being tried, in a thread that never outlives its connection."""
+    """Connection attempt to one address; the thread never outlives its connection."""
 
     connection: Connection
 
@@ -172,7 +171,7 @@ class _Try(threading.Thread):
         self.doing = "connecting"
         self.client: Client | None = None
         self.error: RingriftError | OSError | None = None
-        self.fatal: RingriftError | None = None  # what no other address can make good
+        self.fatal: RingriftError | None = None  # an error that ends the race
 
     def start(self) -> None:
         self.began = time.monotonic()
@@ -218,14 +217,14 @@ class _Try(threading.Thread):
             self.fatal = error
 
     def left(self) -> float:
-        """Seconds until the deadline; `TimeoutError` if there are none."""
+        """Seconds until the deadline; `TimeoutError` after it."""
         left = self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
     def why(self) -> str:
-        """What was wrong, as the end of a sentence; a server may have had a hand in it."""
+        """The error as the end of a sentence, sanitized, since it may quote the server."""
         return "".join(c if c.isprintable() else " " for c in self._why())[:MOST_WHY]
 
     def _why(self) -> str:
@@ -246,7 +245,7 @@ class _Try(threading.Thread):
     # ---- one connection -------------------------------------------------------------------------
 
     def _connect(self) -> float:
-        """Connects through all jumps and is let in at the end; seconds of a round trip."""
+        """Connects and authenticates through all jump hosts; returns the round trip in seconds."""
         carrier: socket.socket | Channel
         carrier, latency = self._carrier()
         hops = [*self.target.jumps, self.target]
@@ -267,7 +266,7 @@ class _Try(threading.Thread):
         return latency
 
     def _greeted(self, carrier: socket.socket | Channel, hop: Target, where: str) -> Transport:
-        """An encrypted connection to the machine that known_hosts means, not yet let in."""
+        """An encrypted connection with a verified host key, not yet authenticated."""
         _quiet()
         from paramiko import Transport
 
@@ -284,7 +283,7 @@ class _Try(threading.Thread):
             options.key_types = self.keys.preferred(_known_as(hop), options.key_types)
             self.doing = f"exchanging keys{where}"
             transport.start_client(timeout=self.left())
-            self.left()  # start_client returns, too, when its time is up
+            self.left()  # start_client also returns after its timeout
             key = transport.get_remote_server_key()
             transport.set_keepalive(KEEPALIVE_S)
         who = f"{self.host.name} ({self.address})" if not where else f"the jump host {hop.host}"
@@ -292,7 +291,7 @@ class _Try(threading.Thread):
         return transport
 
     def _carrier(self) -> tuple[socket.socket, float]:
-        """What the first bytes go over: TCP, or the command that a ProxyCommand names."""
+        """Opens the underlying connection: TCP or a ProxyCommand. Also returns its latency (s)."""
         began = time.monotonic()
         if self.target.command is not None:
             ours, theirs = socket.socketpair()
@@ -334,7 +333,7 @@ def _known_as(target: Target) -> known_hosts.Name:
 
 @functools.cache
 def _quiet() -> None:
-    """Keeps the library from printing what is said in our sentences."""
+    """Disables the library's log, whose errors appear in our messages."""
     from paramiko.util import get_logger
 
     get_logger("paramiko.transport").disabled = True
@@ -348,7 +347,7 @@ def _tune(one: socket.socket) -> None:
 
 
 def _expect_ssh(carrier: socket.socket, until: float) -> None:
-    """Looks at the first bytes without taking them; `HostUnreachable` quotes what is not SSH."""
+    """Peeks at the first bytes; `HostUnreachable` quotes them if they are not an SSH greeting."""
     seen, since = b"", None
     while True:
         now = time.monotonic()
@@ -368,7 +367,7 @@ def _expect_ssh(carrier: socket.socket, until: float) -> None:
             raise HostUnreachable("it closed the connection at once")
         if since is None:
             since = now
-        if data == seen:  # peeking waits for nothing once there is something
+        if data == seen:  # peeking does not block once data has arrived
             time.sleep(0.02)
         seen = data
 

@@ -1,4 +1,4 @@
-"""What ~/.ssh/config says of an address: where `ssh address` would connect to, and how."""
+"""Reads ~/.ssh/config: the connection parameters that `ssh ADDRESS` would use."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 VARIABLE = "RINGRIFT_SSH_CONFIG"
 FILE = Path("~/.ssh/config")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
-DEEPEST = 8  # of files that include files, and of jumps that need jumps
+DEEPEST = 8  # nesting of Include and of ProxyJump
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a connection goes to, and as whom."""
+    """Connection parameters of a host."""
 
     host: str
     port: int
     user: str
-    keys: tuple[Path, ...]  # private keys to offer; they need not be there
-    only_keys: bool = False  # whether an ssh-agent may offer those only
-    alias: str | None = None  # what known_hosts calls it
-    jumps: tuple[Target, ...] = ()  # what to go through, in order
-    command: str | None = None  # what carries the first connection, for a shell here
+    keys: tuple[Path, ...]  # private keys to offer; may not exist
+    only_keys: bool = False  # IdentitiesOnly
+    alias: str | None = None  # name in known_hosts
+    jumps: tuple[Target, ...] = ()  # jump hosts in order
+    command: str | None = None  # ProxyCommand of the first connection
 
 
 class SshConfig:
-    """RINGRIFT_SSH_CONFIG or ~/.ssh/config, with what it includes; empty if it is not there.
+    """RINGRIFT_SSH_CONFIG or ~/.ssh/config with its includes; empty if it does not exist.
 
-    `UsageError` if it cannot be read.
+    `UsageError` if it is unreadable.
     """
 
     def __init__(self) -> None:
@@ -51,12 +51,9 @@ class SshConfig:
         key: Path | None = None,
         depth: int = 0,
     ) -> Target:
-        """What a name means; a port, user or key that is given here wins over the file.
-
-        `UsageError` for what cannot be.
-        """
-        said = self._looked_up(host, port, user)
-        jumps, command = said.get("proxyjump", "none"), said.get("proxycommand")
+        """Parameters of a host; the arguments override the file. `UsageError` if invalid."""
+        options = self._looked_up(host, port, user)
+        jumps, command = options.get("proxyjump", "none"), options.get("proxycommand")
         chain: list[Target] = []
         if jumps.lower() != "none" and command is None:
             if depth == DEEPEST:
@@ -64,18 +61,18 @@ class SshConfig:
             hops = [self._jump(host, one.strip(), depth) for one in jumps.split(",")]
             chain = [*hops[0].jumps, *hops]
             command = chain[0].command
-        found = said.get("port", "22")
+        found = options.get("port", "22")
         if not found.isdigit() or not 1 <= int(found) <= 65535:
             raise UsageError(f"{self.path}, Host {host}: Port is {found!r}, expected 1 to 65535.")
-        named = tuple(Path(one).expanduser() for one in said.get("identityfile", ()))
+        named = tuple(Path(one).expanduser() for one in options.get("identityfile", ()))
         usual = tuple(FILE.expanduser().parent / name for name in DEFAULT_KEYS)
         return Target(
-            host=said["hostname"],
+            host=options["hostname"],
             port=int(found),
-            user=said.get("user") or getpass.getuser(),
+            user=options.get("user") or getpass.getuser(),
             keys=(key,) if key else named or usual,
-            only_keys=key is None and said.get("identitiesonly", "no").lower() == "yes",
-            alias=said.get("hostkeyalias"),
+            only_keys=key is None and options.get("identitiesonly", "no").lower() == "yes",
+            alias=options.get("hostkeyalias"),
             jumps=tuple(chain),
             command=command,
         )
@@ -96,7 +93,7 @@ class SshConfig:
     def _looked_up(self, host: str, port: int | None, user: str | None) -> SSHConfigDict:
         from paramiko import SSHConfig, SSHException
 
-        # the first value of a key wins, in %p and %r too
+        # The first value of an option wins, also in %p and %r.
         before = [f"Port {port}"] * (port is not None) + [f"User {user}"] * (user is not None)
         try:
             return SSHConfig.from_text("\n".join([*before, self._text])).lookup(host)
@@ -104,7 +101,7 @@ class SshConfig:
             raise UsageError(f"{self.path} cannot be read for {host}: {error}.") from error
 
     def _lines(self, path: Path, depth: int) -> list[str]:
-        """The lines of a file, with what it includes, of which paramiko knows nothing."""
+        """The lines of a file with its includes, which paramiko does not support."""
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:

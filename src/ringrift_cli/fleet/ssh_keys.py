@@ -1,4 +1,4 @@
-"""Being let in: the keys of a host entry, of ~/.ssh and of an ssh-agent, in the order of ssh."""
+"""Authentication with the keys of hosts.yaml, ~/.ssh and ssh-agent, in the order of ssh."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class NotAdmitted(HostUnreachable):
-    """A host answered and let us not in. Trying again would not help."""
+    """Authentication failed; it is not retried."""
 
 
 def authenticate(
     transport: Transport, target: Target, connection: Connection, until: float
 ) -> None:
-    """Offers one key after the other. `NotAdmitted` if none is taken; `OSError` if the link breaks.
+    """Offers the keys in order. `NotAdmitted` if all are refused; `OSError` on a lost connection.
 
-    `until` is a time of `time.monotonic`.
+    `until`: deadline in `time.monotonic` seconds.
     """
     from paramiko import Agent, AuthenticationException
 
@@ -67,9 +67,9 @@ def _refusal(target: Target, *reasons: str) -> str:
 
 
 def _candidates(target: Target, agent: Agent, unusable: list[str]) -> Iterator[PKey]:
-    """Keys that the configuration names, from the agent if it has them; then what else it has.
+    """Configured keys, from the agent if it holds them, then the other keys of the agent.
 
-    What is the matter with a key that cannot be offered is added to `unusable`.
+    The reasons why keys cannot be offered are added to `unusable`.
     """
     held = {key.asbytes(): key for key in agent.get_keys()}
     for path in target.keys:
@@ -88,7 +88,7 @@ def _candidates(target: Target, agent: Agent, unusable: list[str]) -> Iterator[P
 
 
 def _public(path: Path) -> bytes | None:
-    """The public half beside a private key."""
+    """The public key file beside a private key."""
     try:
         words = path.with_name(path.name + ".pub").read_text(encoding="utf-8").split()
         return base64.b64decode(words[1], validate=True)
@@ -97,7 +97,7 @@ def _public(path: Path) -> bytes | None:
 
 
 def _private(path: Path) -> PKey | str:
-    """A private key, or why it is of no use."""
+    """A private key, or the reason why it cannot be used."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from paramiko import PKey, SSHException
 

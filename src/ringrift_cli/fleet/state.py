@@ -1,7 +1,7 @@
-"""What this machine remembers of the fleet: one SQLite file, shared by processes and threads.
+"""State of the fleet on this machine: one SQLite file, shared by processes and threads.
 
-Each table holds JSON records of one type by key. A transaction is short, and complete on the disk
-or not there at all, whatever is killed meanwhile. `events.jsonl` beside it is a log for people.
+Each table holds JSON records of one type by key. Transactions are short and atomic.
+`events.jsonl` beside it is a human-readable log.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from ringrift_cli.store.files import append
 from ringrift_cli.store.locks import locked
 
 FILE = "fleet.db"
-EVENTS = "events.jsonl"  # a log for people
-MAX_DETAIL = 2000  # characters of an event
+EVENTS = "events.jsonl"
+MAX_DETAIL = 2000  # characters of an event's detail
 VERSION = 1
 TABLES = ("health", "cost", "synced", "quarantine", "jobs", "ended", "drained")
-# Files of the first version, which are imported when the database is made.
+# Files of format 1, imported when the database is created.
 IMPORTED = {
     "health": "health.json",
     "cost": "ledger.json",
     "synced": "synced.json",
     "drained": "drained.json",
 }
-TIMEOUT_S = 60.0  # to wait for the transactions of others
+TIMEOUT_S = 60.0  # limit of waiting for other transactions
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StateTable(Generic[T]):
-    """The records of one table, of type `kind`, by key.
+    """Table of records of type `kind` by key.
 
     `RecordError` if the database is damaged, `OutputError` if it cannot be written.
     """
@@ -50,7 +50,7 @@ class StateTable(Generic[T]):
     kind: type[T]
 
     def read(self, state: Path) -> dict[str, T]:
-        """All records; none if there is no state yet."""
+        """All records; empty if there is no state yet."""
         if not state.exists():
             return {}
         with _connected(state) as database:
@@ -58,9 +58,9 @@ class StateTable(Generic[T]):
 
     @contextmanager
     def changing(self, state: Path) -> Iterator[dict[str, T]]:
-        """All records in one transaction; what was changed in the dict is stored at its end.
+        """All records in one transaction; changes of the dict are stored at its end.
 
-        Nothing is stored if an exception leaves the block.
+        An exception in the block rolls back.
         """
         with _connected(state) as database:
             database.execute("BEGIN IMMEDIATE")
@@ -86,7 +86,7 @@ class StateTable(Generic[T]):
 
 @contextmanager
 def _connected(state: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, which is rolled back unless it was committed."""
+    """A connection for one transaction, rolled back unless committed."""
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,10 +114,10 @@ def _damaged(state: Path, why: str) -> RecordError:
 
 
 def _create(state: Path, database: sqlite3.Connection) -> None:
-    """Makes the tables, and imports the files of the first version."""
+    """Creates the tables and imports the files of format 1."""
     with locked(state / f".{FILE}.lock"):
         if database.execute("PRAGMA user_version").fetchone()[0]:
-            return  # another process was first
+            return  # created by another process
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("BEGIN IMMEDIATE")
         for name in TABLES:
@@ -129,7 +129,7 @@ def _create(state: Path, database: sqlite3.Connection) -> None:
 
 
 def _former(state: Path) -> Iterator[tuple[str, str, object]]:
-    """Table, key and record of the files of the first version; its jobs are found on hosts."""
+    """Table, key and record from the files of format 1; its jobs are found on hosts."""
     for table, path in ((table, state / name) for table, name in IMPORTED.items()):
         if path.exists():
             try:
@@ -137,14 +137,14 @@ def _former(state: Path) -> Iterator[tuple[str, str, object]]:
             except (ValueError, AttributeError) as error:
                 raise RecordError(f"{path} is damaged: {error}.", hint=f"rm {path}") from error
     for path in sorted(state.glob("quarantine/*/*.json")):
-        with contextlib.suppress(ValueError):  # a file in quarantine may be JSON, or damaged
+        with contextlib.suppress(ValueError):  # a quarantined file may be JSON too, or damaged
             document = json.loads(path.read_bytes())
             if isinstance(document, dict) and "claimed" in document:
                 yield "quarantine", f"{path.parent.name}/{path.stem}", document
 
 
 def log_event(state: Path, event: str, host: str | None = None, detail: str = "") -> None:
-    """Appends a line to the log of the fleet; `OutputError` if it cannot be written."""
+    """Appends a line to the event log; `OutputError` if it cannot be written."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = {"time": time, "host": host, "event": event, "detail": detail[:MAX_DETAIL]}
     try:

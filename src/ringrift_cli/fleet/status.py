@@ -1,7 +1,6 @@
-"""The state of every host, asked in parallel, and what of it is trouble.
+"""Status of all hosts, queried in parallel, with notes and problems.
 
-A host is judged by what it answers now. What cannot be known is said so; nothing is carried over
-from an earlier look except the money (cost.py) and what has gone wrong before (health.py).
+Derived from the current answers only, except costs (cost.py) and health (health.py).
 """
 
 from __future__ import annotations
@@ -24,34 +23,34 @@ from ringrift_cli.fleet.messages import AskFacts, Facts, JobState
 from ringrift_cli.fleet.synced import in_step
 from ringrift_cli.fleet.synced import read as read_synced
 
-Opener = Callable[[Host, float], Client]  # host and seconds it may take
+Opener = Callable[[Host, float], Client]  # host, timeout in seconds
 
 GB = 1e9
 LEAST_FREE_GB = 2.0
-IDLE_MINUTES = 30.0  # of a host that costs money
-HOTTEST = 90  # degrees Celsius of a GPU
-CLOCK_OFF = 60.0  # seconds that a clock may differ before it is worth saying
-SHARE_OF_DEADLINE = 0.8  # of it is for reaching a host, the rest for its answer
-FORGOTTEN_HOURS = 24.0  # after which a job that failed is no trouble any more
+IDLE_MINUTES = 30.0  # for hosts with a price
+HOTTEST = 90  # GPU temperature in °C
+CLOCK_OFF = 60.0  # seconds of clock difference that are reported
+SHARE_OF_DEADLINE = 0.8  # for connecting; the rest is for the answer
+FORGOTTEN_HOURS = 24.0  # after which a failed job is no longer reported
 
 
 @dataclass
 class Seen:
-    """One host, as it was just now."""
+    """Current status of one host."""
 
     host: Host
-    address: str | None = None  # which one answered
+    address: str | None = None  # that answered
     latency: float | None = None  # s
     facts: Facts | None = None
     error: RingriftError | None = None
-    undeployed: str | None = None  # why it can run no jobs yet
-    aside: str | None = None  # why it is not asked at all for a while
-    notes: list[str] = field(default_factory=list)  # worth knowing
-    trouble: list[str] = field(default_factory=list)  # somebody must look
+    undeployed: str | None = None  # why it cannot run jobs yet
+    aside: str | None = None  # why it is set aside
+    notes: list[str] = field(default_factory=list)  # information
+    trouble: list[str] = field(default_factory=list)  # problems that need attention
 
     @property
     def jobs(self) -> list[JobState]:
-        """Its jobs, the newest last."""
+        """Jobs of the host, newest last."""
         found = self.facts.jobs if self.facts else []
         return sorted(found, key=lambda job: job.started or 0.0)
 
@@ -61,7 +60,7 @@ class Seen:
 
     @property
     def games_per_hour(self) -> float:
-        """Of the jobs that run."""
+        """Total speed of the active jobs."""
         return sum(3600 * job.games / job.seconds for job in self.active if job.seconds)
 
 
@@ -74,11 +73,10 @@ def look(
     *,
     deadline: float | None,
 ) -> list[Seen]:
-    """Asks the hosts, each within `deadline` seconds or its own, and judges what they say.
+    """Queries the hosts, each within `deadline` seconds or its own, and evaluates the answers.
 
-    Hosts that are set aside are not asked. `champions` names those of this machine by pool,
-    and is called while they answer. What happens is
-    entered in the health of the hosts and in the ledger.
+    Hosts that are set aside are not queried. `champions`, the local champions by pool, is called
+    meanwhile. Updates the health of the hosts and the cost ledger.
     """
     health, began = Health(state), time.time()
     aside = {host.name: health.set_aside(host.name) for host in hosts}
@@ -109,7 +107,7 @@ def look(
             found[host.name] = answer.value
         else:
             assert answer.error is not None
-            if answer.seconds < (deadline or host.deadline):  # one that is only busy is no failure
+            if answer.seconds < (deadline or host.deadline):  # a slow answer is not a failure
                 health.failed(host.name, answer.error.message)
             found[host.name] = Seen(host, error=answer.error)
     for name, why in aside.items():
@@ -125,12 +123,12 @@ def look(
     for seen in found.values():
         if seen.host.name in drained:
             seen.notes.append(f"drained, it gets no work: {undrain(seen.host)}")
-        judge(seen, ours.result(), (began + time.time()) / 2, ledger)
+        evaluate(seen, ours.result(), (began + time.time()) / 2, ledger)
     return [found[host.name] for host in hosts]
 
 
 def undrain(host: Host) -> str:
-    """What lets a host have work again."""
+    """The command that ends the drain of a host."""
     return f"ringrift fleet drain --undo {host.name}"
 
 
@@ -138,12 +136,12 @@ def _named(hosts: Sequence[Host], name: str) -> Host:
     return next(host for host in hosts if host.name == name)
 
 
-def judge(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.Ledger) -> None:
-    """Fills in what is trouble, and what is worth knowing."""
+def evaluate(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.Ledger) -> None:
+    """Fills in the problems and notes of a host."""
     facts, host = seen.facts, seen.host
     if facts is None:
-        said = seen.aside or (seen.error.message if seen.error else "it said nothing")
-        seen.trouble.append(said)
+        why = seen.aside or (seen.error.message if seen.error else "it did not answer")
+        seen.trouble.append(why)
         if host.price and host.name in ledger:
             seen.trouble.append(f"it still counts at ${host.price:g} an hour")
         return
@@ -180,9 +178,9 @@ def judge(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.Led
 
 
 def needs_a_look(job: JobState, others: Sequence[JobState], now: float) -> bool:
-    """Whether a job failed or was lost, today, and was not begun again; `now` of its host's clock.
+    """Whether a job failed or was lost recently and was not retried; `now` by the host's clock.
 
-    A job that is lost for good has no end: it counts as ended with its last sign of life.
+    A lost job has no end time: its last heartbeat counts.
     """
     if job.state not in ("failed", "lost"):
         return False
@@ -195,9 +193,9 @@ def needs_a_look(job: JobState, others: Sequence[JobState], now: float) -> bool:
 
 
 def ready(seen: Seen) -> str | None:
-    """Why a host can be given no work now; None if it can."""
+    """Why a host cannot take jobs now; None if it can."""
     if seen.facts is None:
-        return seen.aside or (seen.error.message if seen.error else "it said nothing")
+        return seen.aside or (seen.error.message if seen.error else "it did not answer")
     if seen.undeployed:
         return seen.undeployed
     if seen.facts.disk_free < LEAST_FREE_GB * GB:
@@ -205,11 +203,11 @@ def ready(seen: Seen) -> str | None:
     return None
 
 
-# ---- for programs -------------------------------------------------------------------------------
+# ---- JSON document ------------------------------------------------------------------------------
 
 
 def last_synced(state: Path) -> dict[str, str]:
-    """When all that each host had listed was last found to be here, under its hash; ISO, UTC."""
+    """When each host was last in step with this machine, as ISO UTC time."""
     times = {name: in_step(row) for name, row in read_synced(state).items()}
     return {name: time for name, time in times.items() if time is not None}
 
@@ -217,7 +215,7 @@ def last_synced(state: Path) -> dict[str, str]:
 def document(
     fleet: Fleet, seen: Sequence[Seen], ledger: cost.Ledger, synced: Mapping[str, str], now: float
 ) -> dict[str, Any]:
-    """What `ringrift fleet status --json` prints."""
+    """The output of `ringrift fleet status --json`."""
     total = cost.all_spent(ledger, fleet.hosts, now)
     return {
         "time": dt.datetime.fromtimestamp(now, dt.UTC).isoformat(timespec="seconds"),

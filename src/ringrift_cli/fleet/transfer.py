@@ -1,7 +1,7 @@
-"""Moving files over a link, both ways, so that a break costs nothing that has arrived.
+"""Resumable file transfer in both directions.
 
-What comes is held in a partial file named by the hash it is to have, and the next attempt goes on
-behind it. Nobody's word is taken for a file: the verdict is a hash of what is held, read again.
+A received file is held in a partial file named by its expected hash, to which the next attempt
+appends. A file is accepted only by a hash computed from the receiver's disk.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.store.hashes import sha256_of_file
 
 FRAME = 1 << 20  # bytes
-AHEAD_FILES = 64  # asked for, and not here yet: what hides the latency of many small files
+AHEAD_FILES = 64  # requests in flight; hides the latency of many small files
 AHEAD_BYTES = 64 << 20
-BURST_S = 0.1  # of a limited rate that may come at once
+BURST_S = 0.1  # burst allowed by a rate limit, in seconds of the rate
 PART = ".part"
 
 ShouldStop = Callable[[], bool]
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """The default of `should_stop`."""
     return False
 
 
 class TransferMeter:
-    """Counts the bytes of all streams, and holds them to a rate. Any thread may use it.
+    """Byte counter and rate limiter of all streams. Thread-safe.
 
-    A meter of one host passes on to the `whole`, which counts all of them and holds the rate.
+    The meter of one host forwards to the `whole`, which counts all hosts and limits the rate.
     """
 
     def __init__(self, limit: float | None = None, whole: TransferMeter | None = None) -> None:
         self.limit = limit  # bytes/s
         self.whole = whole
         self.done = 0
-        self.total = 0  # as far as is known; it grows while hosts tell what they have
+        self.total = 0  # known so far; grows while hosts list their files
         self._lock = threading.Lock()
-        self._due = 0.0  # when the bytes that were let through should have come
+        self._due = 0.0  # time at which the accepted bytes are due at the limited rate
 
     def expect(self, size: int) -> None:
-        """So many bytes more are to come; fewer, if below 0."""
+        """Adds `size` bytes, which may be negative, to the total."""
         with self._lock:
             self.total += size
         if self.whole is not None:
             self.whole.expect(size)
 
     def remain(self, size: int) -> None:
-        """So many bytes are to come from now on."""
+        """Sets the number of remaining bytes."""
         self.expect(size - (self.total - self.done))
 
     def take(self, size: int) -> None:
-        """So many bytes have come, or are about to go; waits as long as the rate demands."""
+        """Counts transferred bytes; sleeps to keep the rate limit."""
         with self._lock:
             self.done += size
             now = time.monotonic()
@@ -78,31 +78,31 @@ class TransferMeter:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file of a host, as the host describes it."""
+    """A file of a host, as listed by the host."""
 
-    path: str  # there, from its work folder
+    path: str  # relative to the host's work folder
     size: int  # bytes
     sha256: str
 
     def part(self, folder: Path) -> Path:
-        """Where it is held until it is whole."""
+        """Path of the partial file."""
         return folder / f"{self.sha256}{PART}"
 
 
 class Waiting:
-    """Files that no stream has taken yet. Any thread may use it."""
+    """Queue of files to fetch. Thread-safe."""
 
     def __init__(self, wanted: Iterable[Wanted]) -> None:
         self._files = deque(wanted)
         self._lock = threading.Lock()
 
     def take(self) -> Wanted | None:
-        """The next one; None if there is none."""
+        """Removes the next file; None if empty."""
         with self._lock:
             return self._files.popleft() if self._files else None
 
     def give_back(self, files: Iterable[Wanted]) -> None:
-        """Taken, and not fetched."""
+        """Returns files that were taken but not fetched."""
         with self._lock:
             self._files.extendleft(reversed(list(files)))
 
@@ -112,12 +112,12 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Held:
-    """What came of a file that was asked for."""
+    """Result of a request for a file."""
 
     wanted: Wanted
     part: Path
-    wrong: str | None  # why it is not all there
-    again: bool = False  # whether it may be better the next time
+    wrong: str | None  # why it is incomplete
+    again: bool = False  # whether to retry
 
 
 # ---- from a host --------------------------------------------------------------------------------
@@ -126,11 +126,11 @@ class Held:
 def fetch(
     client: Client, waiting: Waiting, folder: Path, meter: TransferMeter, should_stop: ShouldStop
 ) -> Iterator[Held]:
-    """Fetches files until none waits, many at a time; each as soon as all of it is held.
+    """Fetches all waiting files with pipelined requests; yields each once it is received.
 
-    What is held was not hashed yet. Errors of the link come through, and the files that were under
-    way wait again; so they do if the caller does not go on to the end. `BadOutput` closes the link:
-    the host sent more than it said. `OutputError` if it cannot be written here.
+    The files are not hashed yet. Client errors are propagated; files in flight are returned to
+    `waiting`, also if the caller stops early. `BadOutput` if the host sends more than announced;
+    `OutputError` if a file cannot be written.
     """
     under_way: deque[tuple[Wanted, int]] = deque()
     bytes_ahead = 0
@@ -155,12 +155,12 @@ def fetch(
             yield held
     finally:
         if any(have < wanted.size for wanted, have in under_way):
-            client.close()  # its replies belong to nobody any more
+            client.close()  # discards outstanding replies
         waiting.give_back(wanted for wanted, _ in under_way)
 
 
 def _held_of(wanted: Wanted, folder: Path) -> int:
-    """Bytes of a file that an earlier attempt has left here."""
+    """Bytes of a file that an earlier attempt received."""
     part = wanted.part(folder)
     try:
         have = part.stat().st_size
@@ -180,18 +180,18 @@ def _receive(
     meter: TransferMeter,
     should_stop: ShouldStop,
 ) -> Held:
-    """Adds the bytes of one reply to what is held."""
+    """Appends the bytes of one reply to the partial file."""
     part = wanted.part(folder)
     try:
         head = client.receive()
     except RemoteError as error:
         return Held(wanted, part, error.message)
     if not isinstance(head, messages.Size) or head.size != wanted.size:
-        said = f"{head.size}" if isinstance(head, messages.Size) else "no size"
+        sent = f"{head.size}" if isinstance(head, messages.Size) else "no size"
         client.close()
         raise BadOutput(
             f"{client.host}: {wanted.path} was listed with {wanted.size} bytes, and sent with"
-            f" {said}."
+            f" {sent}."
         )
     try:
         with part.open("ab", buffering=0) as file:
@@ -215,12 +215,12 @@ def _append(
     meter: TransferMeter,
     should_stop: ShouldStop,
 ) -> str:
-    """Writes the bytes of a reply, at most `most`; why it ended early, if it did."""
+    """Writes the bytes of a reply, at most `most`; returns the error that ended it early, or ""."""
     came = 0
     while True:
         try:
             frame = client.receive()
-        except RemoteError as error:  # it cannot go on with what it began
+        except RemoteError as error:
             return f": {error.message}"
         if not isinstance(frame, bytes):
             return ""
@@ -240,13 +240,13 @@ def _append(
 
 
 class TransferStopped(Exception):
-    """The transfer was asked to stop; what has come is kept."""
+    """The transfer was asked to stop; received data is kept."""
 
 
 def move_in(path: Path, target: Path) -> None:
-    """Moves a file that is right to its place, so that it is there whole after any crash.
+    """Moves a verified file to its place, atomically and durably.
 
-    `OutputError` if that cannot be done; then it stays where it is.
+    `OutputError` if that fails; the file then stays where it is.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def move_in(path: Path, target: Path) -> None:
 
 
 def _move_across(path: Path, target: Path) -> None:
-    """The same to another disk."""
+    """Moves a file to another file system."""
     copy = target.with_name(f".{target.name}{PART}")
     try:
         shutil.copyfile(path, copy)
@@ -280,7 +280,7 @@ def _move_across(path: Path, target: Path) -> None:
 
 
 def read_file(client: Client, path: str, limit: int) -> bytes:
-    """A small file of a host; `BadOutput` if it has more than `limit` bytes."""
+    """Reads a small file of a host; `BadOutput` if it exceeds `limit` bytes."""
     data = b""
     for frame in client.stream(messages.Send(path=path)):
         data += frame if isinstance(frame, bytes) else b""
@@ -301,11 +301,10 @@ def put(
     *,
     replace: bool = False,
 ) -> int:
-    """Brings a file to a host; the bytes that went over. Done only if the host's own hash agrees.
+    """Sends a file to a host; returns the bytes transferred.
 
-    `sha256` is the hash that the file has here, from which nothing may differ there. With `replace`
-    another file of that path gives way. `RemoteError` if the host refuses, `BadOutput` if what it
-    holds is something else.
+    `sha256`: hash of the source, which the host must confirm. `replace` allows to replace another
+    file of that path. `RemoteError` if the host refuses, `BadOutput` if its hash differs.
     """
     size = source.stat().st_size
     client.begin(messages.Put(path=path, size=size, sha256=sha256, replace=replace))

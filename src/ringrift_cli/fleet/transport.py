@@ -1,8 +1,8 @@
 """SSH channel transport; every wait has a timeout.
 
-A link that is cut in silence would keep a reader waiting for ever, and a writer too once the
-buffers are full. So a reader who has waited for a while asks the server for a sign of life, and a
-watch over all writers closes the connection of one that is stuck.
+A silently lost connection would block readers for ever, and writers once the buffers are full. So a
+waiting reader sends keepalive requests, and a watchdog thread closes a connection on which a call
+is stuck.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     Part: TypeAlias = Transport | socket.socket | subprocess.Popen[bytes]
 
 T = TypeVar("T")
-PULSE_S = 5.0  # silence after which a sign of life is asked for
-DEAD_S = 15.0  # without any, the connection is dead
-WINDOW = 1 << 26  # bytes under way; the usual 2 MiB hold a fast link up
+PULSE_S = 5.0  # silence before a keepalive request
+DEAD_S = 15.0  # timeout of a keepalive request
+WINDOW = 1 << 26  # bytes in flight; the usual 2 MiB limit fast links
 PACKET = 1 << 18
-PACKET_UP = 1 << 15  # what OpenSSH takes at once
-MOST_OUTPUT = 1 << 26  # bytes of a command that are kept
-MOST_WORDS = 300  # characters of an error that a message quotes
+PACKET_UP = 1 << 15  # largest packet that OpenSSH accepts
+MOST_OUTPUT = 1 << 26  # bytes of output of a command
+MOST_WORDS = 300  # characters of a quoted error
 
 
 class Connection:
-    """An SSH connection and what it goes through; closed as one, by any thread."""
+    """An SSH connection with its jump hosts and sockets; closed as one. Thread-safe."""
 
     def __init__(self, window: int = WINDOW) -> None:
         self.window = window  # bytes that a host may send before they are read
-        self._parts: list[Part] = []  # in the order in which they were made
+        self._parts: list[Part] = []  # in order of creation
         self._lock = threading.Lock()
         self._closed = False
-        self._asked = 0.0  # when a sign of life was asked for, if it was
+        self._asked = 0.0  # time of the last keepalive request
         self._answered = threading.Event()
         self._answered.set()
-        self.busy_since: float | None = None  # when the call of the library that goes on began
+        self.busy_since: float | None = None  # start of the current library call
         threading.Thread(target=self._watch, daemon=True, name="stuck calls").start()
 
     def add(self, part: Part) -> None:
-        """Something to close with the rest; at once, with `OSError`, if that is closed already."""
+        """Adds a resource to close; if already closed, closes it and raises `OSError`."""
         with self._lock:
             closed = self._closed
             if not closed:
@@ -58,7 +58,7 @@ class Connection:
 
     @property
     def transport(self) -> Transport:
-        """The one to the host itself; `OSError` if all is closed."""
+        """The transport to the host itself; `OSError` if closed."""
         from paramiko import Transport
 
         with self._lock:
@@ -68,14 +68,14 @@ class Connection:
         raise ConnectionAbortedError("it was closed")
 
     def close(self) -> None:
-        """Ends it; whoever reads or writes finds that out within 0.1 s. May be called again."""
+        """Closes all parts; blocked readers and writers notice within 0.1 s. Idempotent."""
         with self._lock:
             parts, self._parts, self._closed = self._parts, [], True
         for part in reversed(parts):
             _close(part)
 
     def check_alive(self) -> None:
-        """To be called every so often while nothing comes; `ConnectionError` if it is dead."""
+        """Sends a keepalive request if none is pending; `ConnectionError` if one timed out."""
         if not self.transport.is_active():
             raise ConnectionResetError("it was cut")
         now = time.monotonic()
@@ -88,13 +88,13 @@ class Connection:
             raise ConnectionAbortedError(f"no sign of life for {DEAD_S + PULSE_S:.0f} s")
 
     def _pulse(self) -> None:
-        with contextlib.suppress(OSError, *_malformed()):  # then there was no sign
+        with contextlib.suppress(OSError, *_malformed()):  # then the request times out
             self.transport.global_request("keepalive@openssh.com", wait=True)
             if self.transport.is_active():
                 self._answered.set()
 
     def _watch(self) -> None:
-        """Closes the connection if a call of the library is stuck."""
+        """Watchdog: closes the connection if a library call is stuck."""
         while not self._closed:
             since = self.busy_since
             if since is not None and time.monotonic() - since > PULSE_S + DEAD_S:
@@ -103,8 +103,8 @@ class Connection:
 
     @contextlib.contextmanager
     def guarded(self, *passing: type[Exception]) -> Iterator[None]:
-        """For a call of the library: it raises nothing but `OSError` and what may pass, and the
-        connection is closed if the call takes far longer than it was told to.
+        """Guards a library call: translates errors to `OSError`, except those in `passing`, and
+        registers the call with the watchdog.
         """
         self.busy_since = time.monotonic()
         try:
@@ -112,17 +112,17 @@ class Connection:
         except passing:
             raise
         except _malformed() as error:
-            said = getattr(error, "text", "") or str(error)  # of a channel that was refused
-            if said.startswith("Timeout opening channel"):  # paramiko has no class for it
-                raise TimeoutError(said) from error
-            raise ConnectionResetError(said or "it was cut") from error
+            text = getattr(error, "text", "") or str(error)  # .text: a refused channel
+            if text.startswith("Timeout opening channel"):  # paramiko has no class for it
+                raise TimeoutError(text) from error
+            raise ConnectionResetError(text or "it was cut") from error
         finally:
             self.busy_since = None
 
 
 @functools.cache
 def _malformed() -> tuple[type[Exception], ...]:
-    """What the library raises when the link ends, or when a server sends what cannot be read."""
+    """Exceptions of the library for a lost connection or malformed data."""
     from paramiko import SSHException
 
     return (SSHException, EOFError, ValueError, LookupError, TypeError, struct.error)
@@ -138,7 +138,7 @@ def _close(part: Part) -> None:
             part.wait()
         return
     if isinstance(part, socket.socket):
-        with contextlib.suppress(OSError):  # closing alone would wake nobody who waits for it
+        with contextlib.suppress(OSError):  # close() alone does not wake blocked threads
             part.shutdown(socket.SHUT_RDWR)
     part.close()
 
@@ -147,21 +147,21 @@ def _close(part: Part) -> None:
 
 
 class ChannelTransport:
-    """A `client.Transport` through a channel on which the agent, or another command, runs."""
+    """A `client.Transport` over an SSH channel that runs the agent or another command."""
 
     def __init__(self, channel: Channel, connection: Connection) -> None:
         self._channel = channel
         self._connection = connection
 
     def read(self, most: int, within: float) -> bytes:
-        """Up to `most` bytes, b"" when the far end has closed; errors as `client.Transport`."""
+        """Up to `most` bytes, b"" at the end; errors as `client.Transport`."""
         data: bytes = self._waiting(lambda: self._channel.recv(most), within)
         if not data and not self._channel.eof_received:
             raise ConnectionResetError("it was cut")
         return data
 
     def write(self, data: bytes | bytearray | memoryview, within: float) -> None:
-        """All of the bytes; errors as `client.Transport`."""
+        """Writes all bytes; errors as `client.Transport`."""
         rest = memoryview(data)
         while rest:
             sent = self._waiting(
@@ -172,7 +172,7 @@ class ChannelTransport:
             rest = rest[sent:]
 
     def _waiting(self, act: Callable[[], T], within: float) -> T:
-        """Does it, looking every few seconds whether the host is alive; `TimeoutError` at last."""
+        """Runs a blocking call with keepalive checks; `TimeoutError` after `within` seconds."""
         until = time.monotonic() + within
         while True:
             left = until - time.monotonic()
@@ -186,21 +186,21 @@ class ChannelTransport:
                 self._connection.check_alive()
 
     def exit_status(self) -> str | None:
-        """Its exit code and last error; None if the connection went first."""
+        """Exit code and last error line; None if the connection was lost first."""
         if not self._channel.eof_received:
             return None
-        self._channel.status_event.wait(0.5)  # it comes right after the end of the output
+        self._channel.status_event.wait(0.5)  # arrives right after the end of the output
         code = self._channel.exit_status
-        said = b""
+        error = b""
         while self._channel.recv_stderr_ready():
-            said = (said + self._channel.recv_stderr(PACKET))[-PACKET:]
-        lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+            error = (error + self._channel.recv_stderr(PACKET))[-PACKET:]
+        lines = [line.strip() for line in error.decode(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         shown = "".join(c for c in last if c.isprintable())[:MOST_WORDS].rstrip(".")
         return (f"exit code {code}" if code >= 0 else "killed") + (f", {shown}" if shown else "")
 
     def run(self, command: str, stdin: bytes, within: float) -> tuple[int, bytes, bytes]:
-        """A shell command in a channel of its own; errors as `Transport`. Code -1: killed."""
+        """Runs a shell command in its own channel; errors as `Transport`. Exit code -1: killed."""
         until = time.monotonic() + within
         channel = open_channel(self._connection, command, min(within, DEAD_S))
         own = ChannelTransport(channel, self._connection)
@@ -209,11 +209,11 @@ class ChannelTransport:
                 own.write(stdin, within)
             except TimeoutError:
                 raise
-            except OSError:  # a command need not read its input; the reader meets what is worse
+            except OSError:  # the command need not read its input; reading reports other errors
                 pass
             with contextlib.suppress(OSError), self._connection.guarded():
                 channel.shutdown_write()
-            # What is read second waits in the window meanwhile, which holds all that is kept.
+            # Standard error is buffered in the window meanwhile, which is large enough.
             output = own._all_of(channel.recv, until)
             error = own._all_of(channel.recv_stderr, until)
             if not channel.status_event.wait(max(until - time.monotonic(), 0)):
@@ -224,7 +224,7 @@ class ChannelTransport:
         return channel.exit_status, output, error
 
     def _all_of(self, receive: Callable[[int], bytes], until: float) -> bytes:
-        """One of the streams of a command up to its end."""
+        """Reads an output stream of a command to its end."""
         parts: list[bytes] = []
         while data := self._waiting(lambda: receive(PACKET), until - time.monotonic()):
             parts.append(data)
@@ -235,12 +235,12 @@ class ChannelTransport:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Ends the connection with all its channels."""
+        """Closes the connection with all its channels."""
         self._connection.close()
 
 
 def open_channel(connection: Connection, command: str, within: float) -> Channel:
-    """A channel on which a shell runs the command; `OSError` if there is none in time."""
+    """Opens a channel on which a shell runs the command; `OSError` on failure or timeout."""
     with connection.guarded():
         channel = connection.transport.open_session(connection.window, PACKET, timeout=within)
         channel.exec_command(command)

@@ -1,8 +1,8 @@
-"""Frames between this machine and the agent of a host: messages in JSON, and bytes of files.
+"""Framing of the agent protocol: JSON messages and bytes.
 
-RINGRIFT 2\\n                        the agent, once, after whatever login scripts print
+RINGRIFT 2\\n                        greeting of the agent, after any output of login scripts
 RINGRIFT BARE\\n                     a host without an agent; lines of text follow (probe.py)
-J<decimal length>\\n<JSON object>     at most 16 MiB; {} is a sign of life and means nothing
+J<decimal length>\\n<JSON object>     at most 16 MiB; {} is a keepalive
 B<decimal length>\\n<bytes>           at most 1 MiB
 """
 
@@ -18,40 +18,39 @@ BARE = b"RINGRIFT BARE\n"
 MOST_NOISE = 64 << 10  # bytes before the greeting
 MOST_JSON = 16 << 20
 MOST_BYTES = 1 << 20
-MOST_DIGITS = 8  # of a length
-AT_ONCE = 64 << 10  # bytes: what is smaller is read ahead, and written with its header
-QUOTED = 60  # characters of noise that a message quotes
+MOST_DIGITS = 8  # of a frame length
+AT_ONCE = 64 << 10  # bytes; smaller frames are read ahead and written with their header
+QUOTED = 60  # characters of unexpected output in a message
 
 Buffer = bytes | bytearray | memoryview
 
 
 class WireError(ValueError):
-    """What came is no frame; it quotes the beginning."""
+    """Invalid frame; the message quotes its beginning."""
 
 
 class Wire:
-    """Frames over a pair of functions.
+    """Frame reader and writer over a pair of functions, whose errors are propagated.
 
-    `read(n)` gives up to n bytes, b"" at the end; `write(data)` writes all of them. Whatever they
-    raise comes through.
+    `read(n)` returns up to n bytes, b"" at the end; `write(data)` writes all bytes.
     """
 
     def __init__(self, read: Callable[[int], bytes], write: Callable[[Buffer], object]) -> None:
         self._read = read
         self._write = write
-        self._held = bytearray()  # read, not yet taken
+        self._held = bytearray()  # read ahead
 
     # ---- sending ------------------------------------------------------------------------------
 
     def send(self, message: Any) -> None:
-        """Sends an object; `ValueError` if it is too long."""
+        """Sends a message; `ValueError` if it is too long."""
         text = msgspec.json.encode(message)
         if len(text) > MOST_JSON:
             raise ValueError(f"a message of {len(text)} bytes: at most {MOST_JSON} can be sent")
         self._write(b"J%d\n%s" % (len(text), text))
 
     def send_bytes(self, data: Buffer) -> None:
-        """Sends at most 1 MiB; `ValueError` if there is more."""
+        """Sends a byte frame; `ValueError` above 1 MiB."""
         size = memoryview(data).nbytes
         if size > MOST_BYTES:
             raise ValueError(f"a frame of {size} bytes: at most {MOST_BYTES} can be sent")
@@ -62,13 +61,13 @@ class Wire:
             self._write(data)
 
     def alive(self) -> None:
-        """A sign of life, which the other end's `receive` passes over."""
+        """Sends a keepalive, which `receive` at the other end skips."""
         self._write(b"J2\n{}")
 
     # ---- receiving ----------------------------------------------------------------------------
 
     def expect_greeting(self) -> bool:
-        """Reads up to a greeting; whether an agent runs there. `WireError` quotes anything else."""
+        """Reads up to the greeting; True if an agent runs. `WireError` without a greeting."""
         while True:
             for greeting in (GREETING, BARE):
                 at = self._held.find(greeting)
@@ -84,15 +83,15 @@ class Wire:
         raise WireError(f"it printed {printable(self._held)!r} and no greeting")
 
     def rest(self) -> bytes:
-        """All that comes up to the end, of a host without an agent."""
+        """All remaining bytes, of a host without an agent."""
         while len(self._held) <= MOST_NOISE and (more := self._read(AT_ONCE)):
             self._held += more
         return bytes(self._held)
 
     def receive(self) -> msgspec.Raw | bytes | None:
-        """The next message, not decoded yet, or bytes; None if the other end closed in between.
+        """The next message, undecoded, or bytes; None at the end of the stream.
 
-        `WireError` for anything that is no frame, and for an end inside of one.
+        `WireError` for an invalid or incomplete frame.
         """
         while True:
             header = self._line()
@@ -111,7 +110,7 @@ class Wire:
                 return msgspec.Raw(data)
 
     def _line(self) -> bytes | None:
-        """The header of a frame without its end; None at the end of the stream."""
+        """The header of a frame without its line end; None at the end of the stream."""
         while True:
             at = self._held.find(b"\n", 0, MOST_DIGITS + 2)
             if at >= 0:
@@ -148,6 +147,6 @@ class Wire:
 
 
 def printable(data: Buffer) -> str:
-    """The first 60 characters of some bytes that can be shown; others are left out."""
+    """The first 60 printable characters of some bytes."""
     text = bytes(data[: 8 * QUOTED]).decode("utf-8", "ignore")
     return "".join(c if c.isprintable() else " " for c in text).strip()[:QUOTED]
