@@ -175,7 +175,7 @@ def test_an_attempt_has_the_next_free_number() -> None:
 
 
 def test_what_a_job_makes_goes_to_its_own_folder_and_comes_from_its_own_seed() -> None:
-    with pytest.raises(UsageError, match="--out games: what a job makes goes to its own folder"):
+    with pytest.raises(UsageError, match="--out games: the output of a job goes to its own folder"):
         place([*ARGV, "--out", "games"], "night", [host("a")], {"a": []})
     both: dict[str, list[JobState]] = {"a": [], "b": []}
     with pytest.raises(UsageError, match="--seed 7 for 2 jobs: they would play the same games"):
