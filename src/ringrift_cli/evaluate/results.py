@@ -154,7 +154,7 @@ class Results:
             if read_only:
                 uri = f"{path.absolute().as_uri()}?mode=ro"
                 self._db = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, uri=True)
-                if self._is_new():  # another process is just creating the file
+                if self._is_new():  # another process is creating the file
                     self._db.close()
                     self._db = sqlite3.connect(":memory:", isolation_level=None)
                 self._prepare()
@@ -168,7 +168,7 @@ class Results:
                 self._prepare()
 
     def _use_wal(self) -> None:
-        """Turns WAL on; SQLite does not wait by itself while another process does that."""
+        """Enables WAL, with retries while another process does so."""
         deadline = time.monotonic() + BUSY
         while True:
             try:
@@ -222,7 +222,7 @@ class Results:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Waits for other writers; either complete or not there at all."""
+        """Atomic transaction that waits for other writers."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

@@ -1,7 +1,6 @@
-"""What a person can choose at a decision, and what each choice does, in words.
+"""Choices of a person at a decision, and descriptions of their effects.
 
-A choice is named by its number, its move text, or by cells one after the other: where it starts,
-then where it ends.
+A choice is identified by its number, its move text, or by cells: the start, then the end.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from ringrift_cli.text import counted
 
 STARTING = ("place", "move", "capture", "chain", "recover", "eliminate", "extract", "forced")
 ENDING = ("move", "capture", "chain", "recover")
-AREAS = ("line", "region")  # choices that are a set of cells
-BY_ONE_CELL = ("eliminate", "extract", "forced")  # choices that one cell names completely
-# The signs of choices 1, 2, … on the board, without the letters of players, those that look like
-# digits, and commands.
+AREAS = ("line", "region")  # kinds that consist of a set of cells
+BY_ONE_CELL = ("eliminate", "extract", "forced")  # kinds identified by a single cell
+# Signs of choices 1, 2, … on the board, except letters of players, letters similar to digits, and
+# commands.
 SIGNS = "123456789EFGJKLMNPRSTUVWXYZ"
 MAX_LISTED_CELLS = 9  # of a line or region
 
@@ -59,7 +58,7 @@ class MoveChoice:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The cells named, in the order of the text; of a line those that collapse."""
+        """Cells in the order of the move text; of a line only those that collapse."""
         words = [word for word in self.text.split(" ")[1:] if "," in word]
         return tuple(words[-1].split(";")) if self.kind in AREAS else tuple(words)
 
@@ -73,7 +72,7 @@ class MoveChoice:
 
     @property
     def target(self) -> str | None:
-        """The cell of the stack that is captured."""
+        """Cell of the captured stack."""
         return self.cells[1] if len(self.cells) == 3 and self.kind not in AREAS else None
 
     @property
@@ -82,33 +81,33 @@ class MoveChoice:
 
     @property
     def slide(self) -> str | None:
-        """Of a recovery: `line`, `fallback` or `strike`."""
+        """Kind of a recovery slide: `line`, `fallback` or `strike`."""
         return self.text.split(" ")[-1] if self.kind == "recover" else None
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the seat to move has to decide; `kind` is a key of `play.help.HEADINGS`, or `over`."""
+    """Decision of the seat to move; `kind` is a key of `play.help.HEADINGS`, or `over`."""
 
     kind: str
     seat: int
     choices: tuple[MoveChoice, ...]
     hand: int
-    focus: str | None  # the cell of the stack that has to go on
+    focus: str | None  # cell of the stack that must continue
     stack: str  # its rings from bottom to top
-    recovered: bool  # whether the turn held a recovery
+    recovered: bool  # whether the turn included a recovery
     line_length: int
     rings_to_win: int
     cells_to_win: int
-    streak: tuple[int, int] | None  # who alone could act in the last full rounds, and in how many
+    streak: tuple[int, int] | None  # the only seat able to act, and number of rounds
 
     def offers(self, what: str) -> bool:
-        """Whether there is a choice of a kind, or a recovery with such a slide."""
+        """Whether there is a choice of this kind or recovery slide."""
         return any(what in (choice.kind, choice.slide) for choice in self.choices)
 
 
 def question(position: Position) -> Question:
-    """What is to be decided in a position."""
+    """The question in a position."""
     board, row = board_named(position.board_name), position.row
     focus = int(row[L.FOCUS])
     streak, holder = int(row[L.STREAK]), int(row[L.HOLDER])
@@ -140,7 +139,7 @@ def _question_kind(position: Position) -> str:
 
 
 def choices(position: Position) -> tuple[MoveChoice, ...]:
-    """All choices, cell by cell, those without a cell last."""
+    """All choices, sorted by cell; those without a cell last."""
     cells = len(board_named(position.board_name).cells)
 
     def order(choice: MoveChoice) -> tuple[bool, int, int]:
@@ -152,17 +151,17 @@ def choices(position: Position) -> tuple[MoveChoice, ...]:
     return tuple(MoveChoice(n, choice.action, choice.text) for n, choice in enumerate(ordered, 1))
 
 
-# ---- naming a choice by cells -------------------------------------------------------------------
+# ---- selection by cells -------------------------------------------------------------------------
 
 
 def shared_start(among: Sequence[MoveChoice]) -> str | None:
-    """The cell where all choices start; None if they differ, or there is none."""
+    """Common start cell of the choices; None if there is none."""
     starts = {choice.start for choice in among if choice.cells}
     return starts.pop() if len(starts) == 1 else None
 
 
 def _choices_at(among: Sequence[MoveChoice], cell: str) -> tuple[MoveChoice, ...]:
-    """The choices that a cell may mean: that start there, or else end there, or else take it."""
+    """Choices that start at a cell, or else end there, or else contain it."""
     for matches in (
         lambda choice: choice.start == cell,
         lambda choice: choice.end == cell,
@@ -177,7 +176,7 @@ def _choices_at(among: Sequence[MoveChoice], cell: str) -> tuple[MoveChoice, ...
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells of `path` leave the choices `left` of `every` one; `decided` if they decide it."""
+    """Choices `left` of `every` after the cells of `path`; `decided` if one is selected."""
 
     every: tuple[MoveChoice, ...]
     left: tuple[MoveChoice, ...]
@@ -185,10 +184,10 @@ class Selection:
     decided: bool = False
 
     def at(self, cell: str) -> Selection | None:
-        """After a further cell; None if no choice is there.
+        """The selection after a further cell; None if no choice matches.
 
-        A cell that means nothing after the others begins a new path. It decides if it leaves one
-        choice whose start was known, or needs none.
+        A cell that does not match after the previous ones starts a new path. The selection is
+        decided if a single choice is left and its start was given or is not needed.
         """
         for before, path in ((self.left, self.path), (self.every, ())):
             found = _choices_at(before, cell)
@@ -203,10 +202,10 @@ class Selection:
 
     @property
     def labels(self) -> dict[int, MoveChoice]:
-        """The numbers by which the choices are picked.
+        """Choices by input number.
 
-        All choices of a question have their own numbers. Once a cell is chosen they count from 1;
-        placements on it go by their rings.
+        Without a selected cell the numbers of the question apply. After that choices are numbered
+        from 1, and placements by their rings.
         """
         if not self.path:
             return {choice.number: choice for choice in self.left}
@@ -216,16 +215,16 @@ class Selection:
 
 
 def sign_of(number: int) -> str:
-    """The sign on the board for a choice; `*` where there are too many."""
+    """Board sign of a choice; `*` if signs are exhausted."""
     return SIGNS[number - 1] if number <= len(SIGNS) else "*"
 
 
 def marks(position: Position, labels: Mapping[int, MoveChoice]) -> dict[str, str]:
-    """The signs to draw before cells, so that choices can be seen on the board.
+    """Signs to draw before cells to mark choices on the board.
 
-    `*` where a choice starts, or several share a cell; the sign of the choice where it ends, if all
-    start at one cell, and on the cells of lines and regions. None at all if they would be on more
-    than half of the board.
+    `*` at the start of a choice, or where several share a cell; the sign of a choice at its end, if
+    all start at one cell, and on the cells of lines and regions. Empty if more than half of the
+    board would be marked.
     """
     signs: dict[str, str] = {}
     one_start = shared_start(tuple(labels.values())) is not None
@@ -238,44 +237,44 @@ def marks(position: Position, labels: Mapping[int, MoveChoice]) -> dict[str, str
             signs[cell] = sign if signs.get(cell, sign) == sign else "*"
     if len(signs) > len(position.text.cells) // 2:
         return {}
-    for cell in signs:  # a sign right before a stack would read as a part of it
+    for cell in signs:  # a sign directly before a stack would look like part of it
         if content(position, cell).startswith("s"):
             signs[cell] = "*"
     return signs
 
 
 def cell_index(board: str, cell: str) -> int:
-    """The index of a cell `x,y`; -1 if the board has none."""
+    """Index of a cell `x,y`; -1 if it is not on the board."""
     x, y = map(int, cell.split(","))
     found = board_named(board).cell(x, y)
     return -1 if found is None else found
 
 
 def content(position: Position, cell: str) -> str:
-    """What stands on a cell, as in position text."""
+    """Content of a cell, as in position text."""
     return position.text.cells[cell_index(position.board_name, cell)]
 
 
-# ---- what a choice does -------------------------------------------------------------------------
+# ---- effects -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What a decision changed for the seat that took it."""
+    """Effects of a decision, from the view of its seat."""
 
     seat: int
-    was: dict[str, str]  # what stood on the cells that the choice names
+    was: dict[str, str]  # previous content of the cells of the choice
     territory: int
     eliminated: int
-    flipped: Mapping[int, int]  # markers of other seats that turned over, by seat
+    flipped: Mapping[int, int]  # flipped markers of other seats, by seat
     captured: int | None  # owner of the captured ring
-    landed: str | None  # what stands where the stack has gone
-    follow: str | None  # the next question of the same turn
+    landed: str | None  # content of the target cell
+    follow: str | None  # next question of the same turn
     result: Result | None
 
 
 def effects(before: Position, choice: MoveChoice, after: Position) -> Effects:
-    """What a choice did between two positions."""
+    """Effects of a choice that led from `before` to `after`."""
     seat = before.seat
     old, new = before.text.cells, after.text.cells
     same_turn = after.turn == before.turn and not after.is_over
@@ -297,9 +296,9 @@ def effects(before: Position, choice: MoveChoice, after: Position) -> Effects:
     )
 
 
-# ---- words --------------------------------------------------------------------------------------
+# ---- text ---------------------------------------------------------------------------------------
 
-SKIPS = {  # what a skip is, and was
+SKIPS = {  # description of a skip as a choice, and as a past decision
     "skip_placement": ("place nothing this turn", "placed nothing"),
     "skip_capture": ("stop here, without a capture", "did not capture"),
     "skip_recovery": ("leave your markers where they are", "did not recover"),
@@ -319,22 +318,22 @@ FOLLOWS = {
 
 
 def cap(rings: str) -> int:
-    """Rings in the run of the top colour."""
+    """Cap height: consecutive top rings of one colour."""
     return len(rings) - len(rings.rstrip(rings[-1]))
 
 
 def stack_symbol(rings: str) -> str:
-    """A stack as the board draws it, from its rings: `A31` has height 3 and cap 1."""
+    """Board symbol of a stack: `A31` has height 3 and cap 1."""
     return f"{LETTERS[int(rings[-1]) - 1]}{len(rings)}{cap(rings)}"
 
 
 def ring_letters(rings: str) -> str:
-    """The rings of a stack by letters, from bottom to top."""
+    """Rings of a stack as letters, from bottom to top."""
     return "".join(LETTERS[int(ring) - 1] for ring in rings)
 
 
 def consequence(choice: MoveChoice, done: Effects) -> str:
-    """What a choice means beyond its text, and what it does; may be empty."""
+    """Explanation of a choice and its effects; may be empty."""
     prospect = FOLLOWS.get(done.follow or "", "")
     if done.result is not None:
         prospect = "ends the game: you " + ("win" if done.result.winner == done.seat else "lose")
@@ -342,7 +341,7 @@ def consequence(choice: MoveChoice, done: Effects) -> str:
 
 
 def narration(choice: MoveChoice, done: Effects) -> str:
-    """A decision that was taken: the rest of a sentence that begins with who took it."""
+    """Description of a past decision, to follow the name of the player."""
     more = ", ".join(_changes(done, "its own"))
     return f"{_deed(choice, done)} ({more})" if more else _deed(choice, done)
 
@@ -386,7 +385,7 @@ def _area(choice: MoveChoice, done: Effects) -> str:
 
 
 def _changes(done: Effects, own: str) -> list[str]:
-    """What changes on the board; `own` is how the seat's own rings are called."""
+    """Changes on the board; `own` denotes the seat's own rings."""
     parts = []
     if done.captured is not None:
         whose = own if done.captured == done.seat else LETTERS[done.captured - 1]
@@ -398,7 +397,7 @@ def _changes(done: Effects, own: str) -> list[str]:
     if done.territory:
         parts.append(f"+{done.territory} territory")
     stalemate = done.result is not None and done.result.reason == "stalemate"
-    if done.eliminated and not stalemate:  # which counts the rings in hand as well
+    if done.eliminated and not stalemate:  # whose count includes rings in hand
         parts.append(f"+{done.eliminated} eliminated")
     if done.landed == "":
         parts.append("the stack is used up")

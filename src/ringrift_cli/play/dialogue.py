@@ -1,4 +1,4 @@
-"""The conversation of `ringrift play`: decision after decision, commands, and the game's files."""
+"""Dialogue of `ringrift play`: decisions, commands and files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WITH_ARGUMENT = ("moves", "save")
 
 @dataclass
 class GameFiles:
-    """Where a game is kept. `named` tells whether the person chose the file."""
+    """Files of a game; `named` if the user chose the path."""
 
     path: Path
     named: bool
     record: Path | None = None
-    is_kept: bool = False  # the file holds the game as it stands
+    is_kept: bool = False  # whether the file is up to date
     is_recorded: bool = False
 
     @property
@@ -36,7 +36,7 @@ class GameFiles:
 
 
 class Dialogue:
-    """People at one keyboard play a session to its end, or leave it."""
+    """Runs a session with people at one keyboard."""
 
     def __init__(
         self, session: Session, screen: Screen, files: GameFiles, adviser: Seat, *, brief: bool
@@ -50,12 +50,12 @@ class Dialogue:
         self._prompt: MovePrompt | None = None  # None when the game is over
         self._hinted: MoveChoice | None = None
         self._left = False
-        self._written: set[Path] = set()  # copies that may be written over
+        self._written: set[Path] = set()  # copies of this game, which may be overwritten
 
-    # ---- the course of the game ------------------------------------------------------------------
+    # ---- game ------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until the person leaves or the input ends."""
+        """Plays until the user leaves or the input ends."""
         self._screen.complete_with(self._completions)
         if not self._brief:
             self._view.introduction()
@@ -87,7 +87,7 @@ class Dialogue:
             self._obey(self._screen.ask(prompt.prompt))
 
     def _finish(self) -> None:
-        """The end of the game, from where one can look back or take back."""
+        """Shows the end of the game; replay and undo remain available."""
         self._prompt = None
         self._record()
         self._board()
@@ -95,7 +95,7 @@ class Dialogue:
             self._obey(self._screen.ask("Game over > "))
 
     def _board(self) -> None:
-        """The board, and the question or how the game ended."""
+        """Shows the board, and the question or the result."""
         if self._prompt is not None:
             self._prompt.show()
             return
@@ -109,7 +109,7 @@ class Dialogue:
         )
 
     def _obey(self, line: str | None) -> None:
-        """Does what a line asks for, or says why not."""
+        """Executes an input line, or shows why it is invalid."""
         text = " ".join((line or "").split())
         word, _, argument = text.partition(" ")
         name = ALIASES.get(word.lower(), word.lower())
@@ -154,7 +154,7 @@ class Dialogue:
             self._screen.write(f"The game is over: there is no {name} any more.")
 
     def _commands(self, argument: str) -> dict[str, Callable[[], None]]:
-        """What the commands do that exist now: some need a question."""
+        """Available commands; some require a question."""
         commands: dict[str, Callable[[], None]] = {
             "undo": self._undo,
             "board": self._board,
@@ -233,7 +233,7 @@ class Dialogue:
         self._keep()
 
     def _quit(self) -> None:
-        """Leaves. On a terminal the game can be thrown away, unless its file was named."""
+        """Leaves; on a terminal with the option to discard a game whose file was not named."""
         self._left = True
         files = self._files
         ask = files.is_kept and not files.named and not self._session.is_over
@@ -248,15 +248,15 @@ class Dialogue:
             self._screen.write(f"{shortened(answer)} is neither yes nor no.")
 
     def _completions(self, text: str) -> list[str]:
-        """Commands and choices that begin with what was typed."""
-        choices = self._prompt.asked.choices if self._prompt else ()
+        """Commands and choices that start with `text`."""
+        choices = self._prompt.question.choices if self._prompt else ()
         known = (*COMMANDS, *(choice.text for choice in choices))
         return [word for word in known if word.startswith(text)]
 
     # ---- files -----------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        """Saves the game as it stands; a failure is shown, and the game goes on."""
+        """Saves the game; a failure is shown and does not end it."""
         self._files.is_kept = False
         try:
             self._session.save(self._files.path)
@@ -265,7 +265,7 @@ class Dialogue:
             self._screen.paragraph(f"The game is not saved: {error.message} `save FILE` may help.")
 
     def _record(self) -> None:
-        """Writes the record that was asked for, once the rules have ended the game."""
+        """Writes the requested record of a finished game."""
         files = self._files
         if files.record is None or self._session.position.result() is None:
             return
@@ -276,7 +276,7 @@ class Dialogue:
             self._screen.paragraph(f"The game is not recorded: {error.message}")
 
     def _save(self, name: str) -> None:
-        """Writes a copy under a name; without one, says where the game is kept."""
+        """Writes a copy to a file; without a name, shows where the game is saved."""
         path = Path(name).expanduser()
         if not name:
             where = f"kept in {self._files.path}" if self._files.is_kept else "not kept yet"

@@ -1,7 +1,6 @@
-"""One question to a person: what it shows, and what can be typed to answer it.
+"""Prompt for one decision: display and input.
 
-A line is a number, a move text, a skip, or cells one after the other, which narrow the choices
-until one is left.
+An input line is a number, a move text, a skip, or a sequence of cells that narrows the choices.
 """
 
 from __future__ import annotations
@@ -31,51 +30,50 @@ from ringrift_cli.play.screen import shortened
 from ringrift_cli.play.view import GameView
 from ringrift_cli.text import listed
 
-SHORT_LIST = 12  # choices that are listed unasked
+SHORT_LIST = 12  # maximum choices listed without `moves`
 PAGE = 20
-SHORT_REST = 5  # choices that are not worth a page of their own
+SHORT_REST = 5  # maximum choices appended to a page instead of a new one
 MAX_RINGS = 3  # of a placement
-MAX_DIGITS = 9  # of a number that is read; more than any number here has
+MAX_DIGITS = 9  # of an input number
 CELL = re.compile(r"\(?(-?\d{1,3}),(-?\d{1,3})\)?", re.ASCII)
 SKIP_WORDS = ("skip", "pass", "no", "stop", "decline")
-MOVE_WORDS = {*SHAPES, *GLOBAL_NAMES}  # with which a move text begins
+MOVE_WORDS = {*SHAPES, *GLOBAL_NAMES}  # first words of move texts
 
 
 class MovePrompt:
-    """The question of a session's position, and how far the choices are narrowed."""
+    """The question in the current position, and the current selection."""
 
     def __init__(self, view: GameView, *, brief: bool) -> None:
         self._view = view
         self._screen = view.screen
         self._position = view.session.position
         self.brief = brief
-        self.asked = question(self._position)
-        self._every = Selection(self.asked.choices, self.asked.choices)
+        self.question = question(self._position)
+        self._every = Selection(self.question.choices, self.question.choices)
         self._narrow(self._every)
-        # What Enter takes: a choice that was not on the screen
+        # Choice that Enter confirms, since it was not on the screen
         self.offered: MoveChoice | None = None
 
     def _narrow(self, selection: Selection) -> None:
-        self._selection, self._listed = selection, 0  # `_listed` choices have been shown
+        self._selection, self._listed = selection, 0  # `_listed`: choices shown so far
 
     @property
     def prompt(self) -> str:
-        return " ".join([LETTERS[self.asked.seat - 1], *self._selection.path]) + " > "
+        return " ".join([LETTERS[self.question.seat - 1], *self._selection.path]) + " > "
 
     def by_action(self, action: int) -> MoveChoice:
-        """The choice of a legal action."""
-        return next(choice for choice in self.asked.choices if choice.action == action)
+        return next(choice for choice in self.question.choices if choice.action == action)
 
     def _signs(self) -> dict[int, str]:
-        """The signs that stand on the board for single choices, by their numbers."""
+        """Signs on the board that identify single choices, by number."""
         labels = self._selection.labels
         shown = {*marks(self._position, labels).values()} - {"*"}
         return {number: sign_of(number) for number in labels if sign_of(number) in shown}
 
-    # ---- showing ---------------------------------------------------------------------------------
+    # ---- display ---------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """The board, the question, and the choices that are left."""
+        """Shows the board, the question and the remaining choices."""
         screen, path = self._screen, self._selection.path
         signs = marks(self._position, self._selection.labels)
         screen.rule()
@@ -86,13 +84,13 @@ class MovePrompt:
             legend=not self.brief,
         )
         screen.write()
-        screen.heading(heading(self.asked, self._view.players()))
+        screen.heading(heading(self.question, self._view.players()))
         if path:
             screen.write(f"At {' '.join(path)} (`back` to choose another cell):")
         else:
             if not self.brief:
-                screen.paragraph(explanation(self.asked))
-            warning = streak_warning(self.asked, self._view.players())
+                screen.paragraph(explanation(self.question))
+            warning = streak_warning(self.question, self._view.players())
             if warning:
                 screen.paragraph(warning)
         if len(self._selection.left) <= SHORT_LIST or path:
@@ -102,21 +100,21 @@ class MovePrompt:
         screen.faint("a cell, a number, a move; moves, hint, undo, rules, help, quit")
 
     def _summarise(self, *, marked: bool) -> None:
-        """What can be typed where there are too many choices to list."""
+        """Shows the input options if there are too many choices to list."""
         where = "marked *" if marked else "nearly all can be chosen"
         what = {
             "place": f"Type the cell to place on, as 0,0: x, then y ({where}).",
             "move": "Type the cell of the stack to move (marked *).",
-        }.get(self.asked.kind, "Type a cell that is marked, or the sign before it.")
-        every = f"{len(self.asked.choices)} choices"
-        kinds = Counter(choice.kind for choice in self.asked.choices)
+        }.get(self.question.kind, "Type a cell that is marked, or the sign before it.")
+        every = f"{len(self.question.choices)} choices"
+        kinds = Counter(choice.kind for choice in self.question.choices)
         if len(kinds) > 1:
             parts = (f"{count} {kind}" if count > 1 else kind for kind, count in kinds.items())
             every += f" ({', '.join(parts)})"
         self._screen.paragraph(f"{what} `moves` lists all {every}.")
 
     def list_more(self) -> None:
-        """The next page of the choices that are left."""
+        """Shows the next page of the remaining choices."""
         entries = list(self._selection.labels.items())
         letters = {number: sign for number, sign in self._signs().items() if sign.isalpha()}
         rest = len(entries) - self._listed
@@ -134,7 +132,7 @@ class MovePrompt:
             self._screen.write("      the only choice: Enter takes it")
 
     def list_at(self, text: str) -> None:
-        """The choices at a cell, or without one all that are left, from the first on."""
+        """Lists the choices at a cell, or without one all remaining choices."""
         if not text:
             self._listed = 0
             self.list_more()
@@ -154,19 +152,19 @@ class MovePrompt:
         self.show()
 
     def back(self) -> None:
-        """Forgets the cells that were chosen."""
+        """Clears the selected cells."""
         if not self._selection.path:
             self._screen.write("No cell is chosen. `undo` takes back your last decision.")
             return
         self._narrow(self._every)
         self.show()
 
-    # ---- answers ---------------------------------------------------------------------------------
+    # ---- input -----------------------------------------------------------------------------------
 
     def answer(self, text: str) -> MoveChoice | None:
-        """The choice that a line names; None if it names none yet, and the screen has said why.
+        """The choice of an input line; None, after a message, if it does not determine one.
 
-        `NotationError` or `IllegalMove` for a move text that is malformed or not allowed.
+        `NotationError` or `IllegalMove` for an invalid move text.
         """
         offered, self.offered = self.offered, None
         cells = parse_cells(text)
@@ -181,7 +179,7 @@ class MovePrompt:
         if re.fullmatch(r"\d+", text, re.ASCII):
             return self._number(text)
         if text.lower() in SKIP_WORDS:
-            skips = [choice for choice in self.asked.choices if choice.kind.startswith("skip_")]
+            skips = [choice for choice in self.question.choices if choice.kind.startswith("skip_")]
             if not skips:
                 self._screen.write(
                     f"{word!r}: this cannot be skipped, one of the choices has to be taken."
@@ -210,11 +208,11 @@ class MovePrompt:
         return None
 
     def _number(self, text: str, *, after_cell: bool = False) -> MoveChoice | None:
-        """The choice of a number; one that was neither listed nor marked is only offered."""
+        """The choice of a number; one neither listed nor marked needs confirmation."""
         labels, path = self._selection.labels, self._selection.path
         number = int(text[:MAX_DIGITS])
         if number not in labels:
-            if path and 1 <= number <= MAX_RINGS and self.asked.kind == "place":
+            if path and 1 <= number <= MAX_RINGS and self.question.kind == "place":
                 self._position.action(f"place {path[-1]} {number}")  # raises with the reason
             here = f" at {path[-1]}" if path else ""
             numbers = listed([str(known) for known in labels], "or")
@@ -231,7 +229,7 @@ class MovePrompt:
         return None
 
     def _follow(self, cells: Sequence[str]) -> MoveChoice | None:
-        """Follows cells, and a number behind them, to a choice or to a shorter list."""
+        """Applies cells and an optional number: a choice, or a shorter list."""
         for cell in cells:
             if "," not in cell:
                 return self._number(cell, after_cell=True)
@@ -246,7 +244,7 @@ class MovePrompt:
         return None
 
     def _refuse(self, cell: str) -> None:
-        """Says why nothing can be chosen at a cell."""
+        """Shows why a cell cannot be chosen."""
         board = board_named(self._position.board_name)
         if cell_index(board.name, cell) < 0:
             bounds = f"x and y go from 0 to {board.width - 1}"
@@ -255,19 +253,19 @@ class MovePrompt:
             self._screen.write(f"There is no cell {cell} on {board.name}: {bounds}.")
             return
         start = shared_start(self._selection.left)
-        if start not in (None, cell) and self.asked.kind in ("move", "move_placed"):
+        if start not in (None, cell) and self.question.kind in ("move", "move_placed"):
             try:
                 self._position.action(f"move {start} {cell}")
-            except IllegalMove as error:  # it knows the reason
+            except IllegalMove as error:  # its message has the reason
                 self._screen.paragraph(error.message)
             return
-        self._screen.paragraph(refusal(self.asked, cell, content(self._position, cell)))
+        self._screen.paragraph(refusal(self.question, cell, content(self._position, cell)))
 
 
 def parse_cells(text: str) -> list[str] | None:
-    """The cells of a line, perhaps with a number behind them; None if it is anything else.
+    """Cells of an input line, optionally followed by a number; None for other input.
 
-    As in `0,0`, `(0, 0)`, `0 0`, `0,0 2,0`, `0,0 to 2,0`, `0,0 3`.
+    Forms: `0,0`, `(0, 0)`, `0 0`, `0,0 2,0`, `0,0 to 2,0`, `0,0 3`.
     """
     pair = re.fullmatch(r"(-?\d{1,3}) (-?\d{1,3})", text, re.ASCII)
     if pair:

@@ -1,4 +1,4 @@
-"""A recorded game as text: its decisions, its moves by turn, and stepping through it."""
+"""Text display of recorded games."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ringrift_cli.game.record import GameRecord
 from ringrift_cli.game.topology import board_named
 from ringrift_cli.play.screen import Screen
 
-LAST = ">"  # marks the cell where the last decision ended
+LAST = ">"  # marks the target cell of the last decision
 
 
 class RecordView:
-    """Draws the decisions of a recorded game; decision n is the position after n of them."""
+    """View of a recorded game; decision n is the position after n decisions."""
 
     def __init__(self, record: GameRecord) -> None:
         self.record = record
@@ -22,12 +22,12 @@ class RecordView:
 
     @cached_property
     def moves(self) -> list[str]:
-        """The move of every decision."""
+        """Move text of every decision."""
         return [at.move(action) for at, action in self._played if action is not None]
 
     @property
     def ending(self) -> str:
-        """Who won, and how."""
+        """Winner and reason."""
         result = self.record.result
         return f"Player {result.winner} won: {result.reason.replace('_', ' ')}."
 
@@ -35,7 +35,7 @@ class RecordView:
         return self._played[ply][0]
 
     def drawing(self, ply: int, *, colour: bool) -> str:
-        """The board of a decision under a headline, the last move marked."""
+        """Board after `ply` decisions with a title and the last move marked."""
         record, last = self.record, self.moves[ply - 1] if ply else ""
         cells = [part for part in last.split(" ") if "," in part and ";" not in part]
         marks = {}
@@ -48,7 +48,7 @@ class RecordView:
         return f"{place}{f', after {last}' if last else ''}\n{board}"
 
     def move_list(self) -> str:
-        """The moves, a line per turn."""
+        """Moves, one line per turn."""
         turns: dict[int, str] = {}
         for (position, _), move in zip(self._played, self.moves, strict=False):
             start = turns.get(position.turn)
@@ -59,7 +59,7 @@ class RecordView:
         return "\n".join(turns.values())
 
     def step_through(self, screen: Screen) -> None:
-        """Draws decision after decision as the person asks for them."""
+        """Shows the decisions interactively."""
         ply: int | None = 0
         while ply is not None:
             screen.write("\033[2J\033[H" if screen.colour else "")

@@ -1,4 +1,4 @@
-"""The terminal, or whatever stands in for it in a script: text out, lines in."""
+"""Text output and line input, on a terminal or redirected."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 MAX_WIDTH = 96
-UNBROKEN = "\N{NO-BREAK SPACE}"  # no line ends there
+UNBROKEN = "\N{NO-BREAK SPACE}"  # not a wrapping position
 STEP_KEYS = "Enter or n: next   p: back   a number: to that decision   q: leave"
 
 Completer = Callable[[str], list[str]]
 
 
 class Screen:
-    """Writes text and reads lines; on a terminal they can be edited (`complete_with`)."""
+    """Writes text and reads lines, with line editing on a terminal (`complete_with`)."""
 
     def __init__(self, stream: TextIO, *, colour: bool) -> None:
         self._stream = stream
@@ -28,7 +28,7 @@ class Screen:
         self._keys: TextIO = sys.stdin or io.StringIO()  # a closed stdin is None
         self.is_terminal = self._keys.isatty() and stream.isatty() and stream is sys.stdout
         if isinstance(self._keys, io.TextIOWrapper):
-            self._keys.reconfigure(errors="replace")  # undecodable bytes must not end the game
+            self._keys.reconfigure(errors="replace")  # undecodable input must not end the game
 
     @property
     def width(self) -> int:
@@ -38,12 +38,12 @@ class Screen:
         return max(40, min(columns - 1, MAX_WIDTH))
 
     def write(self, text: str = "") -> None:
-        """A line, or several, as they are."""
+        """Writes lines without wrapping."""
         self._stream.write(text + "\n")
         self._stream.flush()
 
     def paragraph(self, text: str, first: str = "", rest: str = "") -> None:
-        """Wrapped text; `first` and `rest` indent its lines."""
+        """Writes wrapped text, indented by `first` and `rest`."""
         filled = textwrap.fill(
             text,
             self.width,
@@ -55,7 +55,7 @@ class Screen:
         self.write(filled.replace(UNBROKEN, " "))
 
     def table(self, rows: Mapping[str, str]) -> None:
-        """A word and what it means, in two columns."""
+        """Writes terms and meanings in two columns."""
         left = max(map(len, rows)) + 4
         for name, meaning in rows.items():
             self.paragraph(meaning, f"  {name}".ljust(left), " " * left)
@@ -67,13 +67,13 @@ class Screen:
         self.write(f"\x1b[2m{text}\x1b[0m" if self.colour else text)
 
     def rule(self) -> None:
-        """A line between two boards."""
+        """Writes a separator line."""
         self.write()
         self.faint("-" * self.width)
 
     @contextlib.contextmanager
     def thinking(self, name: str) -> Iterator[None]:
-        """Shows on a terminal who is thinking, until it is done."""
+        """Shows on a terminal that a player is thinking."""
         show = self.is_terminal and self.colour
         if show:
             self._stream.write(f"{name} is thinking …")
@@ -86,7 +86,7 @@ class Screen:
                 self._stream.flush()
 
     def ask(self, prompt: str) -> str | None:
-        """A line that is typed; None at the end of the input."""
+        """Reads a line; None at the end of the input."""
         if self._editable:
             try:
                 return input(prompt)
@@ -96,15 +96,12 @@ class Screen:
         self._stream.write(prompt)
         self._stream.flush()
         line = self._keys.readline()
-        if not self._keys.isatty():  # a terminal has shown it
+        if not self._keys.isatty():  # echo, which a terminal does by itself
             self.write(line.rstrip("\n"))
         return line.rstrip("\n") if line else None
 
     def ask_ply(self, ply: int, last: int) -> int | None:
-        """Asks for the next decision, 0 to `last`, while stepping through a game; None to leave.
-
-        Enter at the end leaves, too.
-        """
+        """Reads the next decision to show, 0 to `last`; None to leave, as does Enter at the end."""
         while True:
             answer = self.ask(f"{STEP_KEYS} > ")
             word = (answer or "").strip().lower()
@@ -116,12 +113,12 @@ class Screen:
             self.write(f"{shortened(answer)} is none of these.")
 
     def complete_with(self, completer: Completer) -> None:
-        """Lets lines be edited on a terminal, and Tab complete their start to what is returned."""
+        """Enables line editing on a terminal, with Tab completion by `completer`."""
         if not self.is_terminal:
             return
         try:
             import readline
-        except ImportError:  # a Python without it can still be played with
+        except ImportError:  # Python built without readline
             return
         self._editable = True
         found: list[str] = []
@@ -137,7 +134,7 @@ class Screen:
 
 
 def next_ply(word: str, ply: int, last: int) -> int | None:
-    """The decision that a key of `STEP_KEYS` leads to, 0 to `last`; None if it is no key."""
+    """Decision, 0 to `last`, for a key of `STEP_KEYS`; None for other input."""
     if word in ("", "n"):
         return min(ply + 1, last)
     if word == "p":
@@ -148,5 +145,5 @@ def next_ply(word: str, ply: int, last: int) -> int | None:
 
 
 def shortened(text: str) -> str:
-    """What was typed, quoted, if need be without its end."""
+    """Input in quotes, truncated if too long."""
     return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -1,8 +1,7 @@
-"""A game of people against players: seats, decisions, undo, and the saved-game file.
+"""Interactive game: seats, decisions, undo and the saved-game file; independent of the display.
 
-The file holds the setup and the moves, which are replayed when it is read. A player's random
-numbers depend on the seed and the ply alone, so a game continues identically after an undo or from
-its file. Nothing here knows of a screen.
+The file holds the setup and the moves, which are replayed when it is read. Random numbers of
+players depend on seed and ply only, so a game continues identically after undo or from its file.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ RECORD_ENDINGS = (".jsonl", ".jsonl.gz", ".rrg")
 
 
 class Seat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who sits at a seat: a person, or the player of a spec, which a level may stand for."""
+    """Occupant of a seat: a person, or a player by spec or level."""
 
     spec: str | None = None
     level: int | None = None
@@ -47,7 +46,7 @@ class Seat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Players:
-    """How the players at their seats are called; several people are no "you"."""
+    """Display names of the players; "you" only for a single person."""
 
     def __init__(self, seats: Sequence[Seat]) -> None:
         self._seats = seats
@@ -67,12 +66,12 @@ class Players:
         return f"{LETTERS[seat - 1]} ({self.role(seat)})"
 
     def subject(self, seat: int) -> str:
-        """The name at the beginning of a sentence."""
+        """Name at the start of a sentence."""
         return f"You ({LETTERS[seat - 1]})" if self.is_you(seat) else self.name(seat)
 
 
 class SavedGame(msgspec.Struct, frozen=True):
-    """A game from its start: the seats then, the actions, and the seat that resigned."""
+    """A game: initial seats, actions, and the seat that resigned."""
 
     board: str
     seats: tuple[Seat, ...]
@@ -103,10 +102,10 @@ class _GameFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Session:
-    """A game under way: positions, actions and move texts from the start. Seats count from 1."""
+    """A game in progress: positions, actions and move texts. Seats count from 1."""
 
     def __init__(self, saved: SavedGame, make_player: Callable[[str], Player]) -> None:
-        """Makes all players at once, so that one that cannot play is refused before the game."""
+        """Creates all players, so that invalid ones are rejected before the game."""
         self.setup = saved
         self.resigned = saved.resigned
         self.positions = [Position.initial(saved.board, saved.players, pie_rule=saved.pie_rule)]
@@ -134,19 +133,19 @@ class Session:
 
     @property
     def winner(self) -> int | None:
-        """The seat that won, by the rules or because the only opponent resigned."""
+        """Winning seat, by the rules or by resignation of the only opponent."""
         result = self.position.result()
         if result is None and self.resigned is not None and self.setup.players == 2:
             return 3 - self.resigned
         return result.winner if result else None
 
     def seats(self, position: Position) -> tuple[Seat, ...]:
-        """Who sits where in a position of the game: a swap exchanges the two."""
+        """Occupants by seat in a position; a swap exchanges them."""
         swapped = position.row[L.PIE] == L.PIE_SWAPPED
         return self.setup.seats[::-1] if swapped else self.setup.seats
 
     def mover(self, position: Position) -> Seat:
-        """Who decides in a position."""
+        """Occupant of the seat to move."""
         return self.seats(position)[position.seat - 1]
 
     @property
@@ -156,18 +155,18 @@ class Session:
     # ---- decisions -------------------------------------------------------------------------------
 
     def play(self, action: int) -> None:
-        """Takes a decision; `IllegalMove` if it is not legal."""
+        """Plays an action; `IllegalMove` if it is not legal."""
         move = self.position.move(action)
         self.positions.append(self.position.play(action))
         self.actions.append(action)
         self.moves.append(move)
 
     def answer(self) -> None:
-        """Lets the player to move decide once; `PlayerError` if it fails."""
+        """Plays one decision of the player to move; `PlayerError` if it fails."""
         self.play(int(self.advice(self.mover(self.position)).actions[0]))
 
     def advice(self, adviser: Seat) -> Choices:
-        """What a player would do now, and how it sees the chances; `PlayerError` if it fails."""
+        """Move and win probabilities of an adviser; `PlayerError` if it fails."""
         assert adviser.spec is not None
         position = self.position
         request = Decisions(
@@ -187,15 +186,15 @@ class Session:
         return choices
 
     def player(self, spec: str) -> Player:
-        """The player of a spec, made when it is first needed."""
+        """Player of a spec, created on first use."""
         if spec not in self._players:
             self._players[spec] = self._make_player(spec)
         return self._players[spec]
 
     def undo(self) -> int:
-        """Takes back the last decision of a person and all after it, or a resignation.
+        """Reverts the last decision of a person and all later ones, or a resignation.
 
-        Returns the number of decisions taken back, 0 if there is none of a person.
+        Returns the number of reverted decisions, 0 if there is none of a person.
         """
         if self.resigned is not None:
             self.resigned = None
@@ -208,7 +207,7 @@ class Session:
         return 0
 
     def resign(self) -> None:
-        """The person to move gives up, which ends the game."""
+        """Resigns for the person to move, which ends the game."""
         self.resigned = self.position.seat
 
     def close(self) -> None:
@@ -237,7 +236,7 @@ class Session:
         write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
     def record(self, path: Path) -> None:
-        """Writes the game as a record; `RecordError` unless the rules have ended it."""
+        """Writes the game as a record; `RecordError` unless it ended by the rules."""
         result = self.position.result()
         if result is None:
             state = "was given up" if self.resigned is not None else "is not over"
@@ -253,7 +252,7 @@ class Session:
 
 
 def read_game(path: Path) -> SavedGame:
-    """The game of a file that `Session.save` wrote, every move checked.
+    """Reads a game written by `Session.save`; every move is checked.
 
     Raises `RecordError` for a damaged or foreign file, `RulesMismatch` for one of another version.
     """

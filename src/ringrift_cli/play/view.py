@@ -1,4 +1,4 @@
-"""A game as it is shown: the board with marks, decisions in sentences, log, replay, the end."""
+"""Display of a session: board, narration, log, replay and result."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ringrift_cli.play.screen import UNBROKEN, Screen
 from ringrift_cli.play.session import Players, Session
 from ringrift_cli.text import counted, listed
 
-OPTION_WIDTH = 24  # of a move text beside its consequence; longer ones are left out
-MAX_MOVE_TEXT = 60  # of a move in a sentence; the log has all of it
+OPTION_WIDTH = 24  # of a move text in a list; longer ones are omitted
+MAX_MOVE_TEXT = 60  # of a move in a sentence; the log is complete
 LAST = ">"
 LEGEND = (
     ".  empty",
@@ -43,10 +43,10 @@ class GameView:
         self.screen = screen
 
     def players(self, position: Position | None = None) -> Players:
-        """Who sits where in a position, or now."""
+        """Players in a position, by default the current one."""
         return Players(self.session.seats(position or self.session.position))
 
-    # ---- the board -------------------------------------------------------------------------------
+    # ---- board -----------------------------------------------------------------------------------
 
     def draw(
         self,
@@ -56,7 +56,7 @@ class GameView:
         only_grid: bool = False,
         legend: bool = True,
     ) -> None:
-        """The board, with signs before cells, and what the signs mean."""
+        """Draws the board with signs before cells, and their legend."""
         screen, players = self.screen, self.players(position)
         marks = {cell_index(position.board_name, cell): sign for cell, sign in signs.items()}
         names = [f"({players.role(seat)})" for seat in range(1, position.players + 1)]
@@ -65,7 +65,7 @@ class GameView:
         screen.write()
         if legend and not only_grid:
             screen.paragraph("   ".join(item.replace(" ", UNBROKEN) for item in LEGEND))
-            for line in draw_parts(position.text).legend[1:]:  # how the coordinates run
+            for line in draw_parts(position.text).legend[1:]:  # explanation of coordinates
                 screen.paragraph(line)
         if signs:
             screen.paragraph(_meanings(set(signs.values())))
@@ -74,9 +74,9 @@ class GameView:
             screen.write("\n".join([*parts.counts, *parts.stacks]))
 
     def last_signs(self, ply: int | None = None) -> dict[str, str]:
-        """Signs where the turns ended that a person has not seen on a board yet.
+        """Signs at the targets of the moves since the person's last decision, or of that one.
 
-        Those are all since the person's last decision, or that itself; with `ply` just the last.
+        With `ply` only the last move.
         """
         session = self.session
         end = len(session.moves) if ply is None else ply
@@ -100,24 +100,23 @@ class GameView:
     # ---- choices and decisions -------------------------------------------------------------------
 
     def consequence(self, choice: MoveChoice) -> str:
-        """What a choice does."""
         position = self.session.position
         return consequence(choice, effects(position, choice, position.play(choice.action)))
 
     def option(self, label: str, choice: MoveChoice) -> None:
-        """A choice in a list: its text, if that is short, and what it does."""
+        """Writes a list entry: move text, if short, and effects."""
         text = self.consequence(choice)
         if len(choice.text) <= OPTION_WIDTH:
             text = f"{choice.text:<{OPTION_WIDTH}}  {text}".rstrip()
         self.screen.paragraph(text, f"{label}  ", " " * (len(label) + 4))
 
     def sentence(self, choice: MoveChoice) -> str:
-        """A choice in a sentence: its text, and what it does."""
+        """Move text and effects of a choice, for use in a sentence."""
         text = self.consequence(choice)
         return f"{choice.text} ({text})" if text else choice.text
 
     def narrate(self, ply: int) -> None:
-        """What happened at a decision, and who had nothing to decide after it."""
+        """Describes a decision, and the seats passed over after it."""
         session = self.session
         before, after = session.positions[ply : ply + 2]
         players, move = self.players(before), session.moves[ply]
@@ -139,10 +138,10 @@ class GameView:
         if passed:
             self.screen.paragraph(f"{listed(passed)}: nothing to decide, passed over.")
 
-    # ---- the course of the game ------------------------------------------------------------------
+    # ---- game ------------------------------------------------------------------------------------
 
     def introduction(self) -> None:
-        """What is played, by whom, and how it is won."""
+        """Introduction: configuration, players and goal."""
         setup, players = self.session.setup, self.players()
         pie = ", pie rule" if setup.pie_rule else ""
         names = [players.name(seat) for seat in range(1, setup.players + 1)]
@@ -153,7 +152,7 @@ class GameView:
         self.screen.paragraph(TEXTS["introduction"])
 
     def resumption(self) -> None:
-        """Where a saved game continues, and what happened last."""
+        """Summary of a resumed game with its last moves."""
         session = self.session
         count = len(session.moves)
         if not count:
@@ -167,7 +166,6 @@ class GameView:
             self.narrate(ply)
 
     def rules(self) -> None:
-        """The rules in short."""
         self.screen.table(self._rules())
 
     def _rules(self) -> dict[str, str]:
@@ -175,7 +173,6 @@ class GameView:
         return rules_summary(question(position), position)
 
     def ending(self) -> None:
-        """How the game ended."""
         position, players = self.session.position, self.players()
         result = position.result()
         resigned = self.session.resigned
@@ -192,7 +189,7 @@ class GameView:
                 self.screen.write(line)
 
     def log(self) -> None:
-        """The moves, a line a turn."""
+        """Writes the moves, one line per turn."""
         lines: list[str] = []
         turn = 0
         for position, move in zip(self.session.positions, self.session.moves, strict=False):
@@ -204,7 +201,7 @@ class GameView:
         self.screen.write("\n".join(lines) if lines else "Nothing has been decided yet.")
 
     def replay(self) -> None:
-        """Steps through the game by keys."""
+        """Steps through the game interactively."""
         last = len(self.session.moves)
         ply: int | None = 0
         while ply is not None:
@@ -230,7 +227,6 @@ def _meanings(signs: set[str]) -> str:
 
 
 def result_sentence(position: Position, result: Result, players: Players, asked: Question) -> str:
-    """Who won and why."""
     why = TEXTS["won_by"][result.reason].format(
         eliminated=position.eliminated[result.winner - 1],
         territory=position.territory[result.winner - 1],
@@ -241,7 +237,6 @@ def result_sentence(position: Position, result: Result, players: Players, asked:
 
 
 def standings(position: Position, result: Result, players: Players) -> list[str]:
-    """A line for each rank."""
     order = sorted(range(1, position.players + 1), key=lambda seat: result.ranks[seat - 1])
     width = max(len(players.name(seat)) for seat in order)
     return [
@@ -253,7 +248,7 @@ def standings(position: Position, result: Result, players: Players) -> list[str]
 
 
 def chances(values: Sequence[float], players: Players) -> str:
-    """The chances to win by seat, in per cent."""
+    """Win probabilities by seat, in per cent."""
     return ", ".join(
         f"{players.name(seat)} {100 * value:.0f} %" for seat, value in enumerate(values, 1)
     )
