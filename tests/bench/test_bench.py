@@ -211,7 +211,7 @@ def test_a_setting_is_measured(
 
 
 def test_what_cannot_be_measured() -> None:
-    with pytest.raises(UsageError, match="a round or more"):
+    with pytest.raises(UsageError, match="at least one round"):
         measure(BenchSubject("engine", "hex8", 2), BenchSetting(1), MeasureTime(rounds=0))
     with pytest.raises(UsageError, match="huge"):
         measure(BenchSubject("train", "hex8", 2, size="giant"), BenchSetting(8), QUICK)

@@ -286,7 +286,7 @@ def test_a_state_that_does_not_come_back_is_refused(
     changed["fitness"] = [value + 0.25 * i for i, value in enumerate(changed["fitness"])]
     for damaged in (changed, {**changed, "fitness": changed["fitness"][:5]}):
         (tmp_path / JOURNAL).write_text(f"{lines[0]}\n{json.dumps(damaged)}\n{lines[2]}\n")
-        with pytest.raises(RecordError, match="not where it was after generation 2"):
+        with pytest.raises(RecordError, match="another state of the optimiser after generation 2"):
             go(tmp_path, 3)
 
 
