@@ -36,10 +36,10 @@ REFERENCE = """\
 # Settings
 
 `ringrift init --reference` writes this page; `ringrift init` writes `ringrift.yaml` with every
-setting. The `ringrift.yaml` of the working folder, or the file of `--config`, binds every command
-that has such a setting. A flag or `--set SECTION.KEY=VALUE` wins over the environment variable,
-that over the file, and that over the default. The variable of `selfplay.sims` is
-`RINGRIFT_SELFPLAY_SIMS`; those of `run` are named without their section: `RINGRIFT_BOARD`.
+setting. The `ringrift.yaml` of the working folder, or the file of `--config`, applies to every
+command with such a setting. Precedence: a flag or `--set SECTION.KEY=VALUE`, the environment
+variable, the file, the default. The variable of `selfplay.sims` is `RINGRIFT_SELFPLAY_SIMS`; the
+variables of `run` omit the section: `RINGRIFT_BOARD`.
 In paths, `~` is the home folder.
 """
 KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
@@ -74,7 +74,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Run(Section):
-    """What is learned, and where it is kept."""
+    """Board, players, seed, devices and folders of a run."""
 
     board: str = key("hex8", "Board.", choices=BOARDS)
     players: int = key(2, "Number of players.", ge=2, le=4)
@@ -89,7 +89,7 @@ class Run(Section):
 
 @dataclass(frozen=True)
 class NetworkSection(Section):
-    """The network that is trained."""
+    """Network architecture."""
 
     size: str = key("small", "Size of a new network.", choices=SIZES)
 
@@ -161,14 +161,12 @@ class Train(Section):
     )
     carried: str = key(
         "optimiser",
-        "What is taken over from the run before: weights and optimiser, or weights alone.",
+        "State carried over from the previous run: weights and optimiser, or weights only.",
         choices=("optimiser", "weights"),
     )
-    window: int = key(
-        100_000, "Window in positions: all are used up to here, beyond it grows slower.", ge=1
-    )
+    window: int = key(100_000, "Window size in positions; sublinear growth beyond it.", ge=1)
     surprise_weight: float = key(
-        0.5, "Sampling by policy surprise: 0 uniform, 1 in proportion to it.", ge=0, le=1
+        0.5, "Policy-surprise weighting of sampling: 0 uniform, 1 proportional.", ge=0, le=1
     )
     value_mix: float = key(
         0.3, "Weight of the search's value beside the winner in the value target.", ge=0, le=1
@@ -197,7 +195,7 @@ class Train(Section):
 
 @dataclass(frozen=True)
 class Gate(Section):
-    """The gate: what a candidate must show to become champion."""
+    """Gate: acceptance test of candidates for promotion to champion."""
 
     sims: int = key(64, "Simulations per decision of candidate and champions.", ge=0)
     lax_elo: float = key(
@@ -215,7 +213,9 @@ class Gate(Section):
         "Maximum games against the champion; if still undecided, the champion stays.",
         ge=2,
     )
-    random_games: int = key(40, "Games against random, which must clearly lose.", ge=2)
+    random_games: int = key(
+        40, "Games against random; the share won must be significantly above the fair share.", ge=2
+    )
     heuristic_games: int = key(
         100, "Games against heuristic:default; the result must not be below the champion's.", ge=2
     )
@@ -231,7 +231,7 @@ class Gate(Section):
 
 @dataclass(frozen=True)
 class Cycle(Section):
-    """The learning loop: how the steps follow one another, and the alarms."""
+    """Training loop: limits and alarms."""
 
     max_weaker: int = key(
         3,

@@ -315,7 +315,7 @@ def test_every_question_explains_itself() -> None:
         ("back", "No cell is chosen."),
         ("moves here", "'here' is no cell: `moves 0,0` lists those at 0,0."),
         ("moves 9,9", "There is no cell 9,9"),
-        ("hint please", "`hint` stands alone"),
+        ("hint please", "`hint` takes no argument"),
         ("save", "The game is not kept yet."),
         ("save game.jsonl", "holds a game played to its end, and this one is not over."),
         ("save .", ". is there already"),
@@ -393,7 +393,7 @@ def test_refusals_name_what_stands_there() -> None:
         (["--seat", "1,1"], "expected a seat from 1 to 4", 2),
         (["--seat", "1,2", "--level", "3"], "none for --level or --opponent", 2),
         (["--seat", "1,2", "--opponent", "random"], "none for --level or --opponent", 2),
-        (["--level", "3", "--opponent", "random"], "give one of them", 2),
+        (["--level", "3", "--opponent", "random"], "Expected --level or --opponent, not both", 2),
         (["--level", "11"], "is not a whole number from 1 to 10", 2),
         (["--opponent", "a", "--opponent", "b"], "given 2 times, but 1 seat is left", 2),
         (["--players", "4", "--opponent", "a", "--opponent", "b"], "but 3 seats are left", 2),
@@ -504,7 +504,7 @@ def test_a_game_goes_on_from_its_file_as_if_it_had_not_stopped(play: Play, stop:
     assert outcome(first)["kept"] == "game.json"
     hint = ("--hint", "heuristic:default", "--json")
     second = play("--resume", "game.json", *hint, typed=typed[2 * stop :])
-    assert "The game goes on after" in second.err
+    assert "Resuming after" in second.err
     document = outcome(second)
     for name in ("moves", "position", "seed", "seats", "over"):
         assert document[name] == whole[name]
@@ -609,7 +609,7 @@ def test_the_keys_that_leave() -> None:
         terminal.read("The game is kept in game.json")
         assert terminal.end() == (0, b"")
     with Terminal("play", "--resume", "game.json") as terminal:
-        terminal.read("The game goes on after 1 decision.")
+        terminal.read("Resuming after 1 decision.")
         terminal.read("A > ")
         terminal.hang_up()
         assert terminal.end()[0] in (0, 129)

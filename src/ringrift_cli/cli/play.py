@@ -198,7 +198,7 @@ def _seat_players(
         raise UsageError(f"--seat {max(people)}: there are only {players} players.")
     others = players - len(people)
     if opponents and "level" in typed:
-        raise UsageError("--level and --opponent both say who plays: give one of them.")
+        raise UsageError("Expected --level or --opponent, not both.")
     if not others and (opponents or "level" in typed):
         raise UsageError("People sit at all seats: there is none for --level or --opponent.")
     if opponents and len(opponents) not in (1, others):

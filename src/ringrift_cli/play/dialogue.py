@@ -145,9 +145,7 @@ class Dialogue:
         if self._prompt is not None:
             self._prompt.offered = None
         if argument and name not in WITH_ARGUMENT:
-            self._screen.paragraph(
-                f"`{name}` stands alone: {shortened(argument)} means nothing behind it."
-            )
+            self._screen.paragraph(f"`{name}` takes no argument, not {shortened(argument)}.")
         elif name in commands:
             commands[name]()
         else:
@@ -238,7 +236,7 @@ class Dialogue:
         files = self._files
         ask = files.is_kept and not files.named and not self._session.is_over
         while ask and self._screen.is_terminal:
-            answer = self._screen.ask("Keep the game, to go on later? [Y/n] > ")
+            answer = self._screen.ask("Keep the game? [Y/n] > ")
             if answer is None or answer.strip().lower() in ("", "y", "yes"):
                 return
             if answer.strip().lower() in ("n", "no"):

@@ -158,7 +158,7 @@ class GameView:
         if not count:
             return
         self.screen.write()
-        self.screen.write(f"The game goes on after {counted(count, 'decision')}. The last ones:")
+        self.screen.write(f"Resuming after {counted(count, 'decision')}. The last ones:")
         first = count - 1
         while first > 0 and not session.mover(session.positions[first]).is_person:
             first -= 1
