@@ -14,7 +14,7 @@ from ringrift_cli.cli.output import Output
 from ringrift_cli.loop import cycle
 from ringrift_cli.loop.journal import opened
 from ringrift_cli.loop.local import RealSteps
-from ringrift_cli.loop.protocol import GateWork, Judged, ShouldStop, Watch
+from ringrift_cli.loop.protocol import GateResult, GateWork, ShouldStop, Watch
 from ringrift_cli.settings import Config, Cycle, Gate, NetworkSection, Run, SelfPlay, Train
 from tests.loops import QuickSteps, settings
 
@@ -24,14 +24,14 @@ READY = "ready\n"
 class Generous(RealSteps):
     """The real steps, but that every candidate is accepted."""
 
-    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
+    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
         found = super().gate(work, watch, should_stop)
         evidence = found.evidence
         checks = [{**check, "passed": True} for check in evidence["checks"]]
         for name in ("champion", "heuristic"):  # a gate stops at the first check that fails
             if not any(check["name"] == name for check in checks):
                 checks.append({**checks[0], "name": name})
-        return Judged("accepted", {**evidence, "verdict": "accepted", "checks": checks})
+        return GateResult("accepted", {**evidence, "verdict": "accepted", "checks": checks})
 
 
 def tiny(folder: Path, board: str = "hex8", players: int = 2, teacher: str = "none") -> Config:

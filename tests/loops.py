@@ -28,8 +28,8 @@ from ringrift_cli.loop.cycle import Loop
 from ringrift_cli.loop.journal import Journal, opened
 from ringrift_cli.loop.local import RealSteps
 from ringrift_cli.loop.protocol import (
+    GateResult,
     GateWork,
-    Judged,
     Meter,
     Model,
     Played,
@@ -192,7 +192,7 @@ class QuickSteps(RealSteps):
         summary = {"steps": 4, "samples": 1024, "train_last": losses, "validation_last": losses}
         return Trained(model, summary)
 
-    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
+    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
         self.calls.append(f"gate {work.champion.identity if work.champion else None}")
         run = self.config.run
         players = ("heuristic:beginner,width=0", "random")
@@ -208,7 +208,7 @@ class QuickSteps(RealSteps):
         evidence = _evidence(
             self.config, work.candidate, work.champion, accepted, {**counted, **told}
         )
-        return Judged(evidence["verdict"], json.loads(json.dumps(evidence)))
+        return GateResult(evidence["verdict"], json.loads(json.dumps(evidence)))
 
     def rating(self, results: Path, evidence: dict[str, Any]) -> dict[str, Any] | None:
         if not evidence["checks"]:

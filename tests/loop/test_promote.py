@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ringrift_cli.errors import RecordError
-from ringrift_cli.loop.protocol import GateWork, Judged, Model, ShouldStop, Watch
+from ringrift_cli.loop.protocol import GateResult, GateWork, Model, ShouldStop, Watch
 from tests.loops import QuickSteps, run, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
@@ -36,7 +36,7 @@ class Asked(QuickSteps):
         super().__init__(*args)
         self.seeds: list[int] = []
 
-    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
+    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
         self.seeds.append(work.seed)
         return super().gate(work, watch, should_stop)
 
@@ -72,7 +72,7 @@ def test_a_champion_is_not_judged_against_itself(tmp_path: Path) -> None:
     assert not any(call.startswith("gate") for call in steps.calls)
     gate = record["gate"]
     assert (gate["verdict"], gate["games"], gate["checks"]) == ("inconclusive", 0, [])
-    assert "is champion already, though cycle 1 has not judged it" in gate["reasons"][0]
+    assert "is champion already, though cycle 1 has not evaluated it" in gate["reasons"][0]
     assert (record["promoted"], record["rejections"]) == (False, 1)
     assert len(steps.champions) == 1
     assert run(config, QuickSteps(config))[0]["promoted"]  # it is not stuck there

@@ -1,7 +1,6 @@
-"""Alarms on outcomes: the result of a cycle compared with those of the cycles before it.
+"""Alarms on outcomes: comparison of a cycle with the cycles before it.
 
-Training that runs without making anything stronger, and data that have stopped arriving, look
-normal from inside a step.
+Detects problems that no single step can see, such as training without progress or stale data.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from ringrift_cli.text import counted
 Record = dict[str, Any]  # of a cycle, a line of cycles.jsonl
 HEURISTIC = "heuristic"  # the check of the gate
 MIN_RATES = 3  # earlier cycles that a median needs
-CLOCK_TOLERANCE = 1.0  # hours that the clock may have gone back
+CLOCK_TOLERANCE = 1.0  # hours by which the clock may have gone back
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """An outcome that someone should look at."""
+    """An outcome that needs attention."""
 
     name: str
     sentence: str
@@ -33,7 +32,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 def alarms(limits: Cycle, record: Record, earlier: Sequence[Record]) -> list[dict[str, Any]]:
-    """The alarms of a cycle, JSON. `record` is complete but for them."""
+    """The alarms of a cycle as JSON; `record` is complete except for them."""
     found = (
         *_data(limits, record),
         *_falling_elo(limits, record, earlier),
@@ -116,13 +115,13 @@ def _slow_selfplay(limits: Cycle, record: Record, earlier: Sequence[Record]) -> 
 def _conditions(record: Record) -> tuple[Any, ...]:
     """What determines the speed of self-play, besides the machine."""
     settings, played = record["settings"], record["selfplay"]
-    elsewhere = played["evaluations"] is None  # hosts do not report theirs
+    elsewhere = played["evaluations"] is None  # not reported by hosts
     kind = played["model"]["kind"]
     return kind, elsewhere, settings["selfplay"], settings["network"], settings["run"]["gpus"]
 
 
 def _counts(limits: Cycle, record: Record) -> Iterator[Alarm]:
-    """Rejections in a row, and repeated games."""
+    """Consecutive rejections, and repeated games."""
     row, most = record["rejections"], limits.alarm_rejections
     if row >= most:
         were = "was" if row == 1 else "were"

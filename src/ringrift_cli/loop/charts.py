@@ -1,7 +1,7 @@
-"""Charts as SVG inside a page, which take their colours from its style sheet.
+"""SVG charts for an HTML page.
 
-A chart is 640 wide and 260 high. Its colours are the classes c0, c1, … of the page; a point shows
-its numbers under the mouse.
+A chart is 640 x 260. Its colours are the classes c0, c1, … of the page's style sheet; points have
+tooltips.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _line(frame: _Frame, line: ChartLine, number: int) -> list[str]:
 def share_chart(
     names: Sequence[str], rows: Sequence[tuple[float, Sequence[float]]], title: str, x_name: str
 ) -> str:
-    """Stacked columns of shares, one for each (x, [names] counts); empty without any."""
+    """Stacked columns of shares, one per row (x, counts [names]); empty without rows."""
     if not rows:
         return ""
     xs = [x for x, _ in rows]
@@ -161,7 +161,7 @@ def share_chart(
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The values as characters of eight heights, for a terminal; empty for none."""
+    """A sparkline of block characters for a terminal; empty without values."""
     if not values:
         return ""
     low, span = min(values), max(values) - min(values)

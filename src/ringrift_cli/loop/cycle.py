@@ -1,15 +1,14 @@
-"""The learning loop: self-play, training, the gate, promotion, over and over.
+"""The learning loop: cycles of self-play, training, gate and promotion.
 
-    selfplay   the champion (before there is one, a network that has learned nothing) plays itself
-    train      makes a candidate, from the last candidate or the champion
-    gate       judges it; what it finds is written as evidence
+    selfplay   generates games with the current player (a new network before the first champion)
+    train      trains a candidate from the last candidate or the champion
+    gate       evaluates the candidate and writes the evidence
     promote    makes an accepted candidate champion
-    collect    deletes the oldest shards that nobody needs, beyond a limit
+    collect    deletes the oldest unused shards beyond a limit
 
-A finished step is in the journal, and is not done again; the one that was under way is gone on
-with. So wherever a run is killed, the same command continues it. Nothing is believed that a step
-says of itself: shards are hashed and replayed, checkpoints loaded, the registry read back, before
-the journal says done.
+Finished steps are in the journal and not repeated; an interrupted step is resumed, so the same
+command continues a killed run. The outcome of a step is verified before the journal marks it done:
+shards are hashed and replayed, checkpoints loaded, the registry read back.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from ringrift_cli.loop.alarms import alarms
 from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
 from ringrift_cli.loop.protocol import (
     ACCEPTED,
+    GateResult,
     GateWork,
-    Judged,
     Model,
     SelfPlayWork,
     ShouldStop,
@@ -52,18 +51,18 @@ SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT = "selfplay", "train", "gate", "promote"
 STEPS = (SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT)
 RESULTS = "results.sqlite"
 CANDIDATE, CHAMPION, BOOTSTRAP, TEACHER = "candidate", "champion", "bootstrap", "teacher"
-PLAYED = "played"  # an event of selfplay: what an attempt says of itself
-PACE = ("games", "seconds")  # of an attempt
-DELETING = "deleting"  # an event of collect, which says what before it acts
-KEPT_RUNS = 3  # training runs whose weights and moments stay; the registry has its own copies
-MOST_ATTEMPTS = 3  # of self-play that ends without all of its games
+PLAYED = "played"  # event of selfplay: report of an attempt
+PACE = ("games", "seconds")  # fields of that report
+DELETING = "deleting"  # event of collect, written before the deletion
+KEPT_RUNS = 3  # training runs whose tensors are kept; the registry has its own copies
+MOST_ATTEMPTS = 3  # attempts at self-play that end with too few games
 
 Outcome = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the parts of a run lie."""
+    """Paths within a run folder."""
 
     run: Path
 
@@ -77,7 +76,7 @@ class Folders:
 
     @property
     def settings(self) -> Path:
-        """The settings that the run was last worked on with."""
+        """Settings of the last call."""
         return self.run / "settings.yaml"
 
     def train(self, cycle: int) -> Path:
@@ -88,7 +87,7 @@ class Folders:
 
 
 class Loop:
-    """A run that is worked on. `journal` is open, so nobody else does."""
+    """A run of the learning loop. The open `journal` holds the lock of the run."""
 
     def __init__(
         self,
@@ -104,27 +103,26 @@ class Loop:
         self.cycle = journal.current
 
     def run_cycle(self) -> Outcome:
-        """Ends the cycle that is under way, or a new one; its record.
+        """Completes the cycle in progress, or a new one; returns its record.
 
-        `Stopped` if it was asked to stop, and `RingriftError` if a step failed: the next call goes
-        on there in both cases.
+        `Stopped` if asked to stop, `RingriftError` if a step failed; the next call resumes there.
         """
         self.cycle = self.journal.current
         plan = self._plan()
         played = self._step(SELFPLAY, lambda: self._selfplay(plan))
         trained = self._step(TRAIN, lambda: self._train(plan))
         candidate = self._model(trained)
-        judged = self._judged(candidate)
-        if judged["verdict"] == ACCEPTED:
-            self._step(PROMOTE, lambda: self._promote(candidate, judged))
+        gate = self._gate_outcome(candidate)
+        if gate["verdict"] == ACCEPTED:
+            self._step(PROMOTE, lambda: self._promote(candidate, gate))
         collected = self._step(COLLECT, self._collect)
-        record = self._record(plan, played, trained, judged, collected)
+        record = self._record(plan, played, trained, gate, collected)
         self.journal.add(self.cycle, CYCLE, DONE, outcome=record)
         self.journal.write_cycles()
         return record
 
     def _plan(self) -> Outcome:
-        """Who plays and what is trained on, decided once for each cycle."""
+        """The player and the parent of training, chosen once per cycle."""
         begun = self.journal.find(self.cycle, CYCLE, BEGUN)
         if begun is None:
             cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, SELFPLAY)
@@ -132,45 +130,45 @@ class Loop:
             begun = self.journal.lines[-1]
         return dict(begun["plan"])
 
-    def _judged(self, candidate: Model) -> Outcome:
-        """The verdict on a candidate that holds now: it is judged again if the last one does not.
+    def _gate_outcome(self, candidate: Model) -> Outcome:
+        """The current verdict on a candidate; the gate is repeated if the last verdict is outdated.
 
-        What was promoted in this cycle stays so in its record, whatever happened since.
+        A promotion in this cycle stays in its record, whatever happened since.
         """
-        judged = self._step(GATE, lambda: self._gate(candidate))
-        while judged["verdict"] == ACCEPTED and self.journal.outcome(self.cycle, PROMOTE) is None:
-            why = self._outdated(candidate, judged)
+        gate = self._step(GATE, lambda: self._gate(candidate))
+        while gate["verdict"] == ACCEPTED and self.journal.outcome(self.cycle, PROMOTE) is None:
+            why = self._outdated(candidate, gate)
             if why is None:
                 break
-            self.watch.note(f"Cycle {self.cycle}: {why}; judging again.")
-            judged = self._step(GATE, lambda: self._gate(candidate), again=True)
-        return judged
+            self.watch.note(f"Cycle {self.cycle}: {why}; evaluating it again.")
+            gate = self._step(GATE, lambda: self._gate(candidate), again=True)
+        return gate
 
-    def _outdated(self, candidate: Model, judged: Outcome) -> str | None:
-        """Why nobody can be promoted on an accepting verdict any more; None if one can.
+    def _outdated(self, candidate: Model, gate: Outcome) -> str | None:
+        """Why an accepting verdict is outdated; None if it still permits a promotion.
 
-        The candidate may be champion already, by an attempt that was killed before it said so.
+        The candidate may be champion already, by an attempt killed before its journal entry.
         """
         champion = self.steps.champion()
         identity = champion.identity if champion else None
         if identity == candidate.identity:
             return None
-        if identity != judged["against"]:
+        if identity != gate["against"]:
             return "another champion by now"
-        if self.steps.promotions(candidate) != judged.get("promotions", 0):
+        if self.steps.promotions(candidate) != gate.get("promotions", 0):
             return f"{candidate.identity} was champion since, and was rolled back"
-        if not (self.folders.run / judged["evidence"]).exists():
-            return f"there is no {judged['evidence']} any more"
+        if not (self.folders.run / gate["evidence"]).exists():
+            return f"there is no {gate['evidence']} any more"
         return None
 
     def _step(self, name: str, act: Callable[[], Outcome], *, again: bool = False) -> Outcome:
-        """The outcome of a step, which is done now unless it was before, or is to be `again`."""
+        """The outcome of a step, which is run unless it is done; `again` repeats it."""
         done = self.journal.outcome(self.cycle, name)
         if done is not None and not again:
             return done
         if self.should_stop():
             raise Stopped
-        if name != COLLECT:  # which makes space
+        if name != COLLECT:  # which frees space
             cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, name)
         if self.journal.find(self.cycle, name, BEGUN) is not None:
             self.watch.note(f"Cycle {self.cycle}: going on with {name}.")
@@ -195,7 +193,7 @@ class Loop:
         return derived_seed(self.config.run.seed, self.cycle, *path)
 
     def _selfplay(self, plan: Outcome) -> Outcome:
-        """Plays the games that whole shards of this cycle do not hold yet."""
+        """Plays the games that are missing in the shards of this cycle."""
         data, wanted = self.folders.data, self.config.selfplay.games_per_cycle
         model = self._model(plan["model"])
         self.steps.check(model)
@@ -210,7 +208,7 @@ class Loop:
                         f" {known} of {wanted} games of cycle {self.cycle}."
                     )
                 attempts += 1
-                seed = self._seed(SELFPLAY, known)  # never again that of games that are kept
+                seed = self._seed(SELFPLAY, known)  # differs from the seeds of kept games
                 work = SelfPlayWork(data, model, self.cycle, wanted - known, seed)
                 played = self.steps.generate(work, meter, self.should_stop)
                 self.journal.add(self.cycle, SELFPLAY, PLAYED, played=asdict(played))
@@ -226,27 +224,27 @@ class Loop:
         }
 
     def _pace(self) -> Outcome:
-        """How fast games were made, by the attempts that lived to say so.
+        """Speed of self-play from the reports of completed attempts.
 
-        Games that a killed attempt left are taken to have cost as much as the others.
+        Games of killed attempts are assumed to have the same mean cost.
         """
         attempts = self._lines(SELFPLAY, PLAYED)
         games, seconds = (sum(line["played"][key] for line in attempts) for key in PACE)
-        told = [line["played"]["evaluations"] for line in attempts]
+        reported = [line["played"]["evaluations"] for line in attempts]
         if not games or not seconds:
             return {"evaluations": None, "games_per_hour": None, "evaluations_per_second": None}
         rate = {"games_per_hour": round(3600 * games / seconds, 1)}
-        if None in told:  # of games that were played elsewhere nobody has counted them
+        if None in reported:  # hosts do not report evaluations
             return {"evaluations": None, **rate, "evaluations_per_second": None}
         known = cycle_data.games_of(cycle_data.of_cycle(self.folders.data, self.cycle))
         return {
-            "evaluations": round(sum(told) * known / games),
+            "evaluations": round(sum(reported) * known / games),
             **rate,
-            "evaluations_per_second": round(sum(told) / seconds, 1),
+            "evaluations_per_second": round(sum(reported) / seconds, 1),
         }
 
     def _lines(self, step: str, event: str) -> list[Outcome]:
-        """What the journal says of this cycle."""
+        """The journal lines of an event in this cycle."""
         wanted = (self.cycle, step, event)
         return [
             line
@@ -278,18 +276,18 @@ class Loop:
         }
 
     def _begins(self) -> Outcome:
-        """What the journal says when training begins: its settings, unless a run goes on."""
-        from ringrift_cli.train.state import has_state  # with torch, not for a look
+        """Facts journalled at the start of training: its settings, unless a run is resumed."""
+        from ringrift_cli.train.state import has_state  # imports torch
 
         going_on = has_state(self.folders.train(self.cycle))
         return {} if going_on else {"settings": self._train_settings()}
 
     def _same_settings(self) -> None:
-        """Holds a training run that goes on to the settings that it was begun with."""
+        """`UsageError` if a resumed training run has other settings than at its start."""
         first = [line for line in self._lines(TRAIN, BEGUN) if "settings" in line][-1]["settings"]
         for section, values in self._train_settings().items():
             for name, value in values.items():
-                known = first[section].get(name, value)  # none: of a key that is new since then
+                known = first[section].get(name, value)  # a missing key is newer than the run
                 if known != value and name not in FREE:
                     raise UsageError(
                         f"Training of cycle {self.cycle} was begun with {section}.{name}"
@@ -305,50 +303,52 @@ class Loop:
         self.steps.check(candidate)
         champion, promotions = self.steps.champion(), self.steps.promotions(candidate)
         if champion is not None and champion.identity == candidate.identity:
-            judged = self._not_judged(candidate)
+            gate = self._champion_gate(candidate)
         else:
-            # games on which it was promoted, and then rolled back, are no evidence a second time
+            # Games that led to a promotion that was rolled back are no evidence a second time.
             seed = self._seed(GATE, promotions) if promotions else self._seed(GATE)
             work = GateWork(candidate, champion, self.folders.results, seed)
-            judged = self.steps.gate(work, self.watch, self.should_stop)
-        evidence = (json.dumps(judged.evidence, indent=1) + "\n").encode()
+            gate = self.steps.gate(work, self.watch, self.should_stop)
+        evidence = (json.dumps(gate.evidence, indent=1) + "\n").encode()
         path = self.folders.evidence(self.cycle)
         write_whole(path, evidence)
         return {
-            "verdict": judged.verdict,
-            "reasons": judged.evidence["reasons"],
-            "games": judged.evidence["games"],
-            "checks": [_check(check) for check in judged.evidence["checks"]],
-            "player": next((c["match"]["identities"][0] for c in judged.evidence["checks"]), None),
-            "weaker": clearly_weaker(judged.evidence["checks"], self.config.gate.lax_elo),
-            "rating": self.steps.rating(self.folders.results, judged.evidence),
+            "verdict": gate.verdict,
+            "reasons": gate.evidence["reasons"],
+            "games": gate.evidence["games"],
+            "checks": [_check(check) for check in gate.evidence["checks"]],
+            "player": next((c["match"]["identities"][0] for c in gate.evidence["checks"]), None),
+            "weaker": clearly_weaker(gate.evidence["checks"], self.config.gate.lax_elo),
+            "rating": self.steps.rating(self.folders.results, gate.evidence),
             "against": champion.identity if champion else None,
             "promotions": promotions,
             "evidence": str(path.relative_to(self.folders.run)),
             "sha256": sha256(evidence),
         }
 
-    def _not_judged(self, candidate: Model) -> Judged:
-        """The verdict on the champion itself: nobody is promoted, and the next cycle may begin."""
+    def _champion_gate(self, candidate: Model) -> GateResult:
+        """The verdict if the candidate is champion already: inconclusive, without a match."""
         reason = (
-            f"{candidate.identity} is champion already, though cycle {self.cycle} has not judged"
-            " it: training gave back what it began with, or it was promoted by hand."
+            f"{candidate.identity} is champion already, though cycle {self.cycle} has not"
+            " evaluated it: training returned its parent, or it was promoted by hand."
         )
         self.watch.note(reason)
         verdict = "inconclusive"
-        return Judged(verdict, {"verdict": verdict, "reasons": [reason], "games": 0, "checks": []})
+        return GateResult(
+            verdict, {"verdict": verdict, "reasons": [reason], "games": 0, "checks": []}
+        )
 
-    def _promote(self, candidate: Model, judged: Outcome) -> Outcome:
-        """Promotes, unless an attempt that was killed has done so; the registry is read back."""
+    def _promote(self, candidate: Model, gate: Outcome) -> Outcome:
+        """Promotes, unless a killed attempt has done so, and verifies the registry."""
         champion = self.steps.champion()
         if champion is None or champion.identity != candidate.identity:
-            path = self.folders.run / judged["evidence"]
+            path = self.folders.run / gate["evidence"]
             data = path.read_bytes()
-            if sha256(data) != judged["sha256"]:
+            if sha256(data) != gate["sha256"]:
                 raise RecordError(
                     f"{path} is not the evidence that the gate of this cycle wrote.",
                     hint="bring the file back from a backup, or delete it: then the candidate is"
-                    " judged again, by its recorded games",
+                    " evaluated again, by its recorded games",
                 )
             self.steps.promote(candidate, json.loads(data))
             champion = self.steps.champion()
@@ -360,7 +360,7 @@ class Loop:
         return {"champion": champion.identity, "hosts": self.steps.bring()}
 
     def _collect(self) -> Outcome:
-        """Deletes what a killed attempt began to delete, then what is too much."""
+        """Completes the deletions of a killed attempt, then deletes the surplus."""
         data = self.folders.data
         for line in self._lines(COLLECT, DELETING):
             cycle_data.delete(data, line["names"], line["files"])
@@ -390,10 +390,10 @@ class Loop:
         plan: Outcome,
         played: Outcome,
         trained: Outcome,
-        judged: Outcome,
+        gate: Outcome,
         collected: Outcome,
     ) -> Outcome:
-        """The line of cycles.jsonl: all from the journal, nothing from memory."""
+        """The line of cycles.jsonl, from the journal alone."""
         journal, earlier = self.journal, self.journal.finished
         begun = journal.find(self.cycle, CYCLE, BEGUN)
         promoted = journal.outcome(self.cycle, PROMOTE)
@@ -411,12 +411,12 @@ class Loop:
             "settings": self.config.document(),
             "selfplay": {**played, "model": plan["model"]},
             "train": trained,
-            "gate": judged,
+            "gate": gate,
             "promoted": promoted is not None,
             "brought": (promoted or {}).get("hosts", {}),  # the champion, to other machines
-            "champion": promoted["champion"] if promoted else judged["against"],
+            "champion": promoted["champion"] if promoted else gate["against"],
             "rejections": 0 if promoted else before["rejections"] + 1,
-            "weaker": before.get("weaker", 0) + 1 if judged["weaker"] else 0,  # in a row
+            "weaker": before.get("weaker", 0) + 1 if gate["weaker"] else 0,  # in a row
             "collected": collected,
         }
         record["alarms"] = alarms(self.config.cycle, record, earlier)
@@ -430,7 +430,7 @@ def _total(reports: list[Outcome], name: str) -> int | None:
 
 
 def _check(check: Outcome) -> Outcome:
-    """What the record of a cycle keeps of a check of the gate."""
+    """Summary of a gate check for the record of a cycle."""
     match = check["match"]
     low, high = match["elo_95"]
     return {
@@ -446,17 +446,17 @@ def _check(check: Outcome) -> Outcome:
 
 
 def run(
-    loop: Loop, cycles: int | None, tell: Callable[[Outcome], None] = lambda record: None
+    loop: Loop, cycles: int | None, on_record: Callable[[Outcome], None] = lambda record: None
 ) -> None:
-    """Runs so many cycles, or for ever; `tell` has the record of each. Errors as `run_cycle`."""
+    """Runs `cycles` cycles (None: endless); `on_record` gets each record. Errors as `run_cycle`."""
     write_whole(loop.folders.settings, commented(loop.config).encode())
     numbers = itertools.count() if cycles is None else range(cycles)
     for _ in numbers:
-        tell(loop.run_cycle())
+        on_record(loop.run_cycle())
 
 
 def named(model: Model, run: Path) -> Outcome:
-    """A model as the journal names it: `file` is its place within the run, which may be moved."""
+    """A model as a journal record; `file` is relative to the run folder, which may be moved."""
     known = {"identity": model.identity, "path": str(model.path)}
     if model.path.is_relative_to(run):
         known["file"] = str(model.path.relative_to(run))
@@ -464,13 +464,13 @@ def named(model: Model, run: Path) -> Outcome:
 
 
 def model_of(outcome: Outcome, run: Path) -> Model:
-    """The model of an outcome that `named` made."""
+    """Inverse of `named`."""
     path = run / outcome["file"] if "file" in outcome else Path(outcome["path"])
     return Model(outcome["identity"], path)
 
 
 def make_plan(loop: Loop) -> Outcome:
-    """The player and the parent of training in the next cycle; a new network if need be."""
+    """The player and the parent of training in the next cycle; creates a network if needed."""
     run, champion = loop.folders.run, loop.steps.champion()
     last = next(reversed(loop.journal.finished), None)
     newest, weaker = newest_candidate(last, champion, run)
@@ -497,9 +497,9 @@ def make_plan(loop: Loop) -> Outcome:
 def newest_candidate(
     last: Outcome | None, champion: Model | None, run: Path
 ) -> tuple[Model | None, int]:
-    """The candidate of the last cycle, and how many in a row were clearly weaker than the champion.
+    """The last cycle's candidate, and the number of consecutive clearly weaker candidates.
 
-    None if it is the champion, or was compared with another one than that of now.
+    None if it is the champion, or was compared with another champion than the current one.
     """
     if last is None or (champion is not None and champion.identity != last["champion"]):
         return None, 0
@@ -510,9 +510,9 @@ def newest_candidate(
 
 
 def clearly_weaker(checks: list[Outcome], lax_elo: float) -> bool:
-    """Whether checks of the gate show a candidate to be weaker than the champion by `lax_elo`.
+    """Whether gate checks show a candidate to be weaker than the champion by `lax_elo`.
 
-    One that does not beat random is; one that was not tested against a champion is not.
+    True without a win against random; False if it was not tested against a champion.
     """
     for check in checks:
         high = check["match"]["elo_95"][1]
@@ -524,7 +524,7 @@ def clearly_weaker(checks: list[Outcome], lax_elo: float) -> bool:
 
 
 def surplus(config: Config, steps: Steps, data: Path) -> cycle_data.Surplus:
-    """The shards that may go, and what holds the others."""
+    """The shards to delete, and the sizes of those that must stay."""
     return cycle_data.surplus(
         data, config.cycle.max_data_gb, window=steps.window(data), models=steps.referred()
     )

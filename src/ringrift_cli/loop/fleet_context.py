@@ -1,4 +1,4 @@
-"""The hosts of a fleet together with the settings of a run: what every fleet command works with."""
+"""Context of fleet commands: hosts, settings and state folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 STATE = "fleet"  # folder within run.folder
 CONNECT_ATTEMPTS = 2
-CONNECT_S = 15.0  # timeout for reaching a host that is given work
+CONNECT_S = 15.0  # connection timeout for hosts that get jobs
 
 
 @dataclass(frozen=True)
 class FleetContext:
-    """Settings, hosts, and the folder in which this machine keeps the state of the fleet."""
+    """Settings, hosts, and the local folder of the fleet's state."""
 
     config: Config
     fleet: Fleet
@@ -30,7 +30,7 @@ class FleetContext:
 
     @classmethod
     def load(cls, config: Config, hosts_file: Path | None) -> Self:
-        """Reads hosts.yaml; `UsageError` for what is wrong there."""
+        """Reads hosts.yaml; `UsageError` if it is invalid."""
         return cls(config, load(hosts_file), Path(config.run.folder) / STATE)
 
     def open(

@@ -1,6 +1,6 @@
-"""Operations on the hosts of a fleet: jobs are placed, found, stopped, repeated; hosts emptied.
+"""Fleet operations: placing, listing, stopping and retrying jobs; draining hosts; costs.
 
-A row is the outcome for one job or host, as `--json` prints it; `error` says why something failed.
+A row is the result for one job or host, as `--json` prints it; `error` is the reason of a failure.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ringrift_cli.fleet.status import Seen, ready, undrain
 from ringrift_cli.loop.fleet_context import CONNECT_S, FleetContext
 
 Row = dict[str, Any]
-SLACK = 5.0  # seconds that a host may need to kill what did not stop in time
-DRAIN_S = 60.0  # that a job of a drained host may take to write the games it has
+SLACK = 5.0  # seconds for a host to kill jobs that did not stop in time
+DRAIN_S = 60.0  # seconds for jobs of a drained host to write their games
 
 
 # ---- placing jobs --------------------------------------------------------------------------------
 
 
 def default_name(command: Sequence[str]) -> str:
-    """The name of jobs without one: command, board and time."""
+    """Default job name: command, board and time."""
     now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     return "-".join(filter(None, (command[0], need_of(command).board, now)))
 
@@ -46,7 +46,7 @@ def run(
     per_gpu: bool,
     dry_run: bool,
 ) -> tuple[list[Row], dict[str, str]]:
-    """Starts jobs on the hosts that may and can have them; a row for each, and who gets none."""
+    """Starts jobs on suitable free hosts; returns a row per job, and reasons by refused host."""
     if dry_run:
         plan = _plan(context, hosts, command, name, per_gpu=per_gpu)
         return _rows(plan), plan.refused
@@ -75,7 +75,7 @@ def _plan(
 def _free(
     context: FleetContext, hosts: list[Host]
 ) -> tuple[dict[str, list[JobState]], dict[str, str]]:
-    """The jobs of each host that was reached, and why hosts can be given no work now."""
+    """Jobs by host that was reached, and reasons by host that cannot take jobs now."""
     seen = {one.host.name: one for one in context.look(hosts, CONNECT_S)}
     not_now = {name: why for name, one in seen.items() if (why := ready(one))}
     for drained in jobs.drained(context.state).keys() & seen.keys():
@@ -87,7 +87,7 @@ def _free(
 
 
 def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
-    """Starts the jobs of a plan, all hosts at once, and enters the outcome in the rows."""
+    """Starts the jobs of a plan on all hosts in parallel and adds the outcomes to the rows."""
     by_host: dict[str, list[tuple[Placed, Row]]] = {}
     for placed, row in zip(plan.placed, rows, strict=True):
         by_host.setdefault(placed.host, []).append((placed, row))
@@ -107,11 +107,11 @@ def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
                     row["error"] = row["outcome"] = answer.error.message
 
 
-# ---- finding jobs --------------------------------------------------------------------------------
+# ---- listing jobs --------------------------------------------------------------------------------
 
 
 def all_jobs(context: FleetContext, seen: Sequence[Seen]) -> list[Row]:
-    """The jobs of all hosts, and those started from here that no host knows."""
+    """The jobs of all hosts, and recorded jobs that no host knows."""
     rows = [{"host": one.host.name, **job.document()} for one in seen for job in one.jobs]
     known = {(row["host"], row["id"]) for row in rows}
     over, by_host = jobs.ended(context.state), {one.host.name: one for one in seen}
@@ -130,13 +130,13 @@ def all_jobs(context: FleetContext, seen: Sequence[Seen]) -> list[Row]:
 
 
 def _unknown(placed: Placed, error: str) -> Row:
-    """The row of a job of which its host says nothing."""
+    """The row of a job without a state from its host."""
     state = JobState(id=placed.identity, meta=placed.job.meta, argv=placed.job.argv, error=error)
     return {**state.document(), "state": "unknown", "seconds": None}
 
 
 def host_of(context: FleetContext, identity: str) -> Host:
-    """The host of a job: where it was started from here, else the one that knows it."""
+    """The host of a job: the recorded one, else the one that knows it."""
     known = jobs.remembered(context.state).get(identity)
     if known is not None and known.host in {host.name for host in context.fleet.hosts}:
         return context.fleet.choose([known.host])[0]
@@ -152,11 +152,11 @@ def host_of(context: FleetContext, identity: str) -> Host:
     raise UsageError(f"No host has a job {identity!r}{more}.", hint="ringrift fleet jobs --ended")
 
 
-# ---- ending and repeating jobs -------------------------------------------------------------------
+# ---- stopping and retrying jobs ------------------------------------------------------------------
 
 
 def stop(context: FleetContext, wanted: Sequence[tuple[Host, str]], grace: float) -> list[Row]:
-    """Stops jobs of hosts, all hosts at once; `grace` in seconds before a job is killed."""
+    """Stops jobs on all hosts in parallel; `grace`: seconds before a job is killed."""
     by_host: dict[str, list[str]] = {}
     for host, identity in wanted:
         by_host.setdefault(host.name, []).append(identity)
@@ -189,9 +189,9 @@ def _stop_and_wait(client: Client, identities: Sequence[str], grace: float) -> l
 
 
 def retry(context: FleetContext, identity: str, on: str | None) -> Row:
-    """Starts a job that failed, was lost or stopped again, under a new name, on its host or `on`.
+    """Retries a failed, lost or stopped job under a new name, on its host or `on`.
 
-    `FleetError` if it runs, is done, or the host cannot take it.
+    `FleetError` if it is running or done, or the host cannot take it.
     """
     first = jobs.recall(context.state, identity)
     host = context.fleet.choose([first.host if on is None else on])[0]
@@ -212,7 +212,7 @@ def retry(context: FleetContext, identity: str, on: str | None) -> Row:
 
 
 def _state_of(context: FleetContext, placed: Placed) -> str:
-    """The state of a job; a host that is gone or silent leaves it unknown."""
+    """The state of a job; unknown if its host is gone or cannot be reached."""
     if placed.host not in {host.name for host in context.fleet.enabled}:
         return "on a host that is gone"
     try:
@@ -228,9 +228,10 @@ def _state_of(context: FleetContext, placed: Placed) -> str:
 def drain(
     context: FleetContext, host: Host, *, dry_run: bool, agree: Callable[[int], None]
 ) -> list[str]:
-    """Gives a host no more work and stops its jobs; their names, or with `dry_run` those it has.
+    """Excludes a host from new jobs and stops its active ones; returns their names.
 
-    `agree` is called with their number before that, and may raise. `RemoteError` if one goes on.
+    `dry_run` only lists them. `agree` is called with their number before that, and may raise.
+    `RemoteError` if a job does not stop.
     """
     with context.open(host) as client:
         active = _active(client)
@@ -239,7 +240,7 @@ def drain(
         agree(len(active))
         with jobs.placing(context.state, [host.name]):
             jobs.drain(context.state, host.name)
-        active = _active(client)  # with those that were just being started
+        active = _active(client)  # includes jobs that were just being started
         for found in _stop_and_wait(client, active, DRAIN_S):
             if found.active:
                 raise RemoteError(
@@ -255,7 +256,7 @@ def _active(client: Client) -> list[str]:
 def deploy_to(
     context: FleetContext, hosts: Sequence[Host], on_step: Callable[[str], None]
 ) -> list[Row]:
-    """Installs this ringrift on hosts, all at once; a row with what each host's own one is."""
+    """Installs this ringrift on hosts in parallel; returns a row per host."""
     from ringrift_cli.game.version import codec_hash, rules_hash
 
     expected = {"rules": rules_hash(), "codec": codec_hash()}
@@ -281,7 +282,7 @@ def deploy_to(
 
 
 def costs(context: FleetContext) -> dict[str, Any]:
-    """Dollars of all hosts that are or were in hosts.yaml, up to now and projected."""
+    """Costs in dollars of all hosts that are or were in hosts.yaml, to date and projected."""
     seen = {one.host.name: one for one in context.look(context.fleet.choose())}
     now, ledger, fleet = time.time(), cost.read(context.state), context.fleet
     rows = []

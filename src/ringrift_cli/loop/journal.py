@@ -1,12 +1,12 @@
-"""The files of a run of the learning loop, written so that kill -9 at any moment costs little.
+"""Crash-safe files of a run of the learning loop.
 
-    lock            held by the process at work; says which, and since when
-    journal.jsonl   a line for each thing that happened: cycles and steps begun, stopped and done,
-                    with their outcomes; on the disk before anything builds on it
-    cycles.jsonl    a line for each finished cycle; made from the journal
+    lock            held by the process at work, with its pid and start time
+    journal.jsonl   one line per event: cycles and steps begun, stopped and done, with outcomes;
+                    synced to disk before anything depends on it
+    cycles.jsonl    one line per finished cycle; derived from the journal
 
-A step counts as done when the journal says so, and the journal says so only after what the step
-made has been checked where it lies. What was begun and not done is gone on with.
+A step is marked done only after its output on disk has been verified. A step that was begun and not
+done is resumed.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from ringrift_cli.store.locks import is_locked, locked
 
 LOCK, JOURNAL, CYCLES = "lock", "journal.jsonl", "cycles.jsonl"
 HINT = "lines are only ever appended: restore the file, or --set run.folder=ANOTHER"
-CYCLE = "cycle"  # the step that all others are part of
+CYCLE = "cycle"  # the step that contains all others
 BEGUN, STOPPED, DONE = "begun", "stopped", "done"
 
 
 def now() -> str:
-    """The time, as every file of a run says it."""
+    """Current time as ISO UTC."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 @dataclass
 class Journal:
-    """What has happened in a run; `opened` gives one that can be written to."""
+    """Events of a run; use `opened` for writing."""
 
     folder: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, cycle: int, step: str, event: str, **facts: Any) -> None:
-        """Enters what happened; it is on the disk when this returns.
+        """Appends an event durably.
 
-        `OutputError` if it cannot be, as on a full disk; then nothing of it is left there.
+        `OutputError` if that fails, as on a full disk; no partial line is left.
         """
         line = {"time": now(), "cycle": cycle, "step": step, "event": event, **facts}
         _file(self.folder).append(line)
         self.lines.append(json.loads(json.dumps(line)))
 
     def find(self, cycle: int, step: str, event: str) -> dict[str, Any] | None:
-        """The last line that says so of a step of a cycle."""
+        """The last line of an event of a step in a cycle."""
         wanted = (cycle, step, event)
         found = (
             line
@@ -64,12 +64,12 @@ class Journal:
         return next(found, None)
 
     def outcome(self, cycle: int, step: str) -> dict[str, Any] | None:
-        """What a finished step came to; None while it is not done."""
+        """The outcome of a step; None while it is not done."""
         line = self.find(cycle, step, DONE)
         return None if line is None else dict(line["outcome"])
 
     def seconds(self, cycle: int, step: str) -> float:
-        """Time spent on a step, less that of attempts that were killed."""
+        """Time spent on a step, without killed attempts."""
         spent: list[float] = [
             line["seconds"]
             for line in self.lines
@@ -88,11 +88,11 @@ class Journal:
 
     @property
     def current(self) -> int:
-        """The number of the cycle that is under way, or comes next; from 1."""
+        """The number of the cycle in progress, or the next one; from 1."""
         return len(self.finished) + 1
 
     def write_cycles(self) -> None:
-        """Makes `cycles.jsonl` say what the journal says."""
+        """Rewrites `cycles.jsonl` from the journal if it differs."""
         data = "".join(json.dumps(record) + "\n" for record in self.finished).encode()
         path = self.folder / CYCLES
         if (path.read_bytes() if path.exists() else b"") != data:
@@ -100,16 +100,16 @@ class Journal:
 
 
 def read(folder: Path) -> Journal:
-    """The journal of a run as it stands; `RecordError` if it is damaged."""
+    """The current journal of a run; `RecordError` if it is damaged."""
     return Journal(folder, _checked(folder, _file(folder).read()))
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Journal]:
-    """The journal of a run to continue, created if there is none, for this process alone.
+    """Locks a run and opens its journal for writing; creates it if needed.
 
-    `RingriftError` if another process works on the run, `RecordError` if the journal is damaged. A
-    line that was cut off while it was written is removed: nothing was built upon it.
+    `RingriftError` if another process works on the run, `RecordError` if the journal is damaged. An
+    incomplete last line is removed: nothing depends on it.
     """
 
     def busy() -> RingriftError:
@@ -131,16 +131,16 @@ def opened(folder: Path) -> Iterator[Journal]:
 
 
 def holder(folder: Path) -> str:
-    """Who has the lock of a run, in words."""
+    """Description of the process that holds the lock of a run."""
     try:
-        said = json.loads((folder / LOCK).read_text())
-        return f"Process {said['pid']} on {said['host']}, since {said['since']},"
+        found = json.loads((folder / LOCK).read_text())
+        return f"Process {found['pid']} on {found['host']}, since {found['since']},"
     except (OSError, ValueError, KeyError, TypeError):
-        return "Another process"  # that has the lock, and has not yet said more
+        return "Another process"  # it has not written the file yet
 
 
 def at_work(folder: Path) -> str | None:
-    """The process that works on a run, in words; None if there is none."""
+    """Description of the process that works on a run; None if there is none."""
     return holder(folder).rstrip(",") if is_locked(folder / LOCK) else None
 
 
@@ -149,7 +149,7 @@ def _file(folder: Path) -> JournalFile[dict[str, Any]]:
 
 
 def _checked(folder: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines, each with the fields that its readers need, otherwise `RecordError`."""
+    """Checks the required fields of every line; `RecordError` if one is missing."""
     for number, line in enumerate(lines, 1):
         whole = type(line.get("cycle")) is int and all(
             type(line.get(name)) is str for name in ("time", "step", "event")

@@ -1,4 +1,4 @@
-"""The steps of the learning loop as they really are: search, training, gate and registry."""
+"""The steps of the learning loop on this machine: self-play, training, gate and registry."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ringrift_cli.evaluate.evidence import GateSetting
 from ringrift_cli.evaluate.gate import check_nameable, gate_model
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop.protocol import (
+    GateResult,
     GateWork,
-    Judged,
     Meter,
     Model,
     Played,
@@ -33,13 +33,13 @@ from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train.settings import TrainSetting
 
-WHOLE = 1000  # parts of a training run that its meter counts
-# Of the summary of training: said elsewhere in the record, or in the checkpoint.
+WHOLE = 1000  # progress units of a training run
+# Fields of the training summary that are elsewhere in the record, or in the checkpoint.
 NOT_KEPT = ("checkpoint", "identity", "shards", "parents", "stopped")
 
 
 class _TrainingMeter:
-    """Shows steps, whose number is known once training has begun, in parts of `WHOLE`."""
+    """Reports training steps as progress out of `WHOLE`."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter, self._shown = meter, 0
@@ -58,14 +58,14 @@ class _TrainingMeter:
 
 
 class RealSteps:
-    """What `ringrift cycle` does; see `Steps`."""
+    """Implements `Steps` on this machine."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         run = config.run
         self._pool = Pool(run.board, run.players, run.pie_rule)
         self._registry = Registry(Path(run.models))
-        for folder in (self._registry.folder, config.folder):  # not only after hours, at the gate
+        for folder in (self._registry.folder, config.folder):  # fail now rather than hours later
             check_nameable(folder)
         self._devices = devices_named(run.gpus)
 
@@ -132,7 +132,7 @@ class RealSteps:
 
     def referred(self) -> set[str]:
         models = self._registry.models(self._config.pool)
-        # a model that says nothing of its data, as one from elsewhere, was trained on none of ours
+        # a model without a list of its data was trained elsewhere
         return {name for entry in models for name in entry.about.get("data", [])}
 
     # ---- games ----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class RealSteps:
         )
         return set(window.choose(data, setting).hashes)
 
-    # ---- learning and judging --------------------------------------------------------------------
+    # ---- training and gate -----------------------------------------------------------------------
 
     def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
         from ringrift_cli.train.trainer import MODELS, Sources, train
@@ -198,7 +198,7 @@ class RealSteps:
         if found.checkpoint is None or found.identity is None:
             raise Stopped
         kept = {k: v for k, v in found.document().items() if k not in NOT_KEPT}
-        # not the path that it had when it was done: the run may have been moved, or done elsewhere
+        # not the recorded path: the run may have been moved, or trained elsewhere
         path = work.out / MODELS / Path(found.checkpoint).name
         return Trained(Model(found.identity, path), kept)
 
@@ -215,7 +215,7 @@ class RealSteps:
             device=self._devices[0],
         )
 
-    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
+    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
         section = self._config.gate
         setting = GateSetting(**vars(section), seed=work.seed)
         candidate = self._registry.find(self._config.pool, str(work.candidate.path))
@@ -236,4 +236,4 @@ class RealSteps:
             )
         if found.stopped:
             raise Stopped
-        return Judged(found.verdict, found.document())
+        return GateResult(found.verdict, found.document())

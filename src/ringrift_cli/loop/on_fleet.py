@@ -38,19 +38,19 @@ from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry
 from ringrift_cli.text import counted
 
-MAX_HOURS = 6  # of a job: what a host plays on its own if nobody comes back to stop it
+MAX_HOURS = 6  # of a self-play job that is never stopped
 HEURISTIC = "heuristic"
-LEAST_DEADLINE = 5.0  # seconds to look at the hosts: there is no hurry
-LAST_PULL = 10.0  # seconds that a transfer may take on, once all is to stop
+LEAST_DEADLINE = 5.0  # minimum timeout of a status query in seconds
+LAST_PULL = 10.0  # seconds that a transfer may continue after the end of a campaign
 DRAINED = "it is drained: ringrift fleet drain --undo"
-MONEY = 30.0  # seconds between two looks at the budget
+MONEY = 30.0  # seconds between two budget checks
 
 
 class FleetMachines:
     """`loop.shared.Machines` over SSH."""
 
     def __init__(self, session: SyncSession, config: Config, train_on: str | None) -> None:
-        """`UsageError` if the host that is to train may not."""
+        """`UsageError` if the host for training is not suitable."""
         self._session, self._context, self._config = session, session.context, config
         self._trainer: Host | None = None
         if train_on is not None:
@@ -82,30 +82,30 @@ class FleetMachines:
         )
         shown = 0
 
-        def told(_part: Part) -> None:
+        def on_progress(_part: Part) -> None:
             nonlocal shown
             rate = 3600 * arrived.games / max(time.monotonic() - begun, 1e-9)
             now = min(arrived.games, work.games)
             meter.advance(now - shown, f"{counted(len(hosts), 'host')}, {rate:,.0f} games/h")
             shown = now
 
-        parts = run(campaign, hosts, self._context.open, self._context.state, told)
+        parts = run(campaign, hosts, self._context.open, self._context.state, on_progress)
         spent = time.monotonic() - begun
         absent |= {part.host: part.error for part in parts if part.error is not None}
         stopped = arrived.games < work.games
         return Played(arrived.games, None, round(spent, 3), stopped, absent)
 
     def _argv(self, work: SelfPlayWork, settings: Sent, *, teacher: bool) -> list[str]:
-        """The command line of a job, without settings; its seed and folder follow from its name."""
+        """The command line of a job without settings; seed and folder follow from the job name."""
         model = HEURISTIC if teacher else f"models/{self._config.pool}/{work.model.path.name}"
         argv = ["selfplay", "--config", settings.path, "--model", model]
         return [*argv, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
     def _hosts(self) -> tuple[list[Host], dict[str, str]]:
-        """Hosts that may have such jobs and can be given some; of the others why not.
+        """Hosts that can take self-play jobs, and reasons by host that cannot.
 
-        Hosts whose role or memory is not for such jobs are no part of it. `FleetError` if there is
-        no host, or the budget is spent.
+        Unsuitable hosts (role, memory) are not listed. `FleetError` if there is no host, or the
+        budget is spent.
         """
 
         over = _Permission(self._context).over_budget()
@@ -119,7 +119,7 @@ class FleetMachines:
         deadline = max(self._context.fleet.deadline, LEAST_DEADLINE)
         for seen in self._context.look([one for one in chosen if one.name not in unfit], deadline):
             why = f"{DRAINED} {seen.host.name}" if seen.host.name in drained else None
-            if seen.facts is not None:  # one that is silent now may answer later
+            if seen.facts is not None:  # a silent host may answer later
                 why = why or ready(seen)
             if why is None:
                 found.append(seen.host)
@@ -131,7 +131,7 @@ class FleetMachines:
         return found, absent
 
     def _preparation(self, settings: Sent, model: Path | None) -> Callable[[Host, Client], None]:
-        """Sends a host the settings of its jobs and the checkpoint that plays."""
+        """A function that sends a host the settings file and the checkpoint of its jobs."""
         there = f"models/{self._config.pool}"
         files = () if model is None else (model.with_suffix(".safetensors"), model)
         models = (Sent(file, f"{there}/{file.name}") for file in files)
@@ -168,7 +168,7 @@ class FleetMachines:
         assert host is not None
         over = _Permission(self._context).refuse(host)
         (seen,) = self._context.look([host], max(self._context.fleet.deadline, LEAST_DEADLINE))
-        silent = seen.facts is None and seen.aside is None  # it may answer in a moment
+        silent = seen.facts is None and seen.aside is None  # it may still answer
         why = over or (None if silent else ready(seen))
         if why is not None:
             raise FleetError(
@@ -183,7 +183,7 @@ class FleetMachines:
 
 
 class _Permission:
-    """Whether a host may begin a job now."""
+    """Whether a host may start a job now: drained hosts and budget."""
 
     def __init__(self, context: FleetContext) -> None:
         self._context = context
@@ -192,7 +192,7 @@ class _Permission:
         self._over: str | None = None
 
     def over_budget(self) -> str | None:
-        """Why no more work may begin, counted up to now."""
+        """Why the budget permits no new work, with costs up to now; None if it does."""
         with self._lock:
             if time.monotonic() - self._looked >= MONEY:
                 now = time.time()
@@ -202,7 +202,7 @@ class _Permission:
             return self._over
 
     def refuse(self, host: Host) -> str | None:
-        """Why it may not; None if it may."""
+        """Why a host may start no job; None if it may."""
         if host.name in jobs.drained(self._context.state):
             return f"{DRAINED} {host.name}"
         over = self.over_budget()
@@ -210,13 +210,13 @@ class _Permission:
 
 
 def loop_name(folder: Path) -> str:
-    """What tells the jobs of a run from those of every other, wherever its folder is."""
+    """Unique id of a run, independent of the path of its folder."""
     first = journal.read(folder).lines[0]
     return sha256(json.dumps(first, sort_keys=True).encode())[:16]
 
 
 def _players(folder: Path) -> dict[int, str]:
-    """Who plays in each cycle of a run, as far as it has come."""
+    """The player of each cycle of a run so far."""
     return {
         line["cycle"]: line["plan"]["model"]["identity"]
         for line in journal.read(folder).lines
@@ -225,7 +225,7 @@ def _players(folder: Path) -> dict[int, str]:
 
 
 class _Arrived:
-    """The games of one piece of work that have come here and are right."""
+    """Collects and counts the valid games of a `SelfPlayWork`."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class _Arrived:
 
         self._work, self._session, self._players = work, session, players
         self._should_stop = should_stop
-        self._asked = float("inf")  # when it was first seen to
+        self._ended = float("inf")  # time at which the end was first noticed
         self._lock = threading.Lock()
         self._before = self._held()
         self.games = 0
@@ -249,7 +249,7 @@ class _Arrived:
         return games_of(of_cycle(self._work.folder, self._work.cycle))
 
     def _check(self, path: Path, entry: ShardEntry, folder: Path) -> None:
-        """The usual check, and that games are those of this run and of the model of their cycle."""
+        """Validates a shard, including that it is of this run and of its cycle's player."""
         made = entry.made
         if folder != self._work.folder:
             raise RecordError(f"it belongs in {folder}, but its job plays for this run")
@@ -264,14 +264,14 @@ class _Arrived:
         self._session.destination.check(path, entry, folder)
 
     def _overdue(self) -> bool:
-        """Whether a transfer is to end now."""
+        """Whether a transfer must end now."""
         now = time.monotonic()
         if self._should_stop() or self.games >= self._work.games:
-            self._asked = min(self._asked, now)
-        return now - self._asked > LAST_PULL
+            self._ended = min(self._ended, now)
+        return now - self._ended > LAST_PULL
 
     def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> int:
-        """Brings what is new in some folders of a host; how many games."""
+        """Pulls new shards from the given folders of a host; returns the number of games."""
         try:
             pulled = pull_over(
                 client,
@@ -280,7 +280,7 @@ class _Arrived:
                 should_stop=self._overdue,
                 roots=folders,
             )
-        finally:  # what came before a link broke has come
+        finally:  # counts the shards that arrived before an error
             with self._lock:
                 self.games = self._held() - self._before
         return pulled.games

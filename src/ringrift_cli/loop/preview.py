@@ -1,4 +1,4 @@
-"""The next steps of `ringrift cycle`; nothing is written."""
+"""Preview of the next steps of `ringrift cycle`; read-only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Preview(msgspec.Struct, frozen=True):
     folder: str
     done: list[str]  # steps
     next: str
-    model: str | None  # that plays; None: a new network
+    model: str | None  # player; None: a new network
     champion: str | None
     games: int  # per cycle
     games_missing: int

@@ -1,7 +1,7 @@
-"""What the learning loop asks of its steps, and what it is told by them.
+"""Interface between the learning loop and its steps.
 
-The loop (cycle.py) knows the order, the journal and what must be checked. How games are played,
-networks trained and candidates judged is behind `Steps`.
+The loop (cycle.py) owns the order, the journal and the verification. `Steps` hides how games are
+played, networks trained and candidates evaluated.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from typing import Any, Protocol
 ShouldStop = Callable[[], bool]
 
 ACCEPTED = "accepted"
-CONFIRMED = "confirmed"  # of a machine that has the champion, by its own hash
+CONFIRMED = "confirmed"  # a machine has the champion, verified by its own hash
 
 
 class Meter(Protocol):
-    """How far a step has come."""
+    """Progress of a step."""
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Adds `amount` of what the total counts; `note` says the rest."""
+        """Adds `amount` to the progress; `note` is shown beside it."""
 
 
 class Watch(Protocol):
-    """Who is told while the loop runs."""
+    """Receiver of notes and progress."""
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
+        """Shows a message."""
 
     def progress(self, what: str, total: int) -> AbstractContextManager[Meter]:
-        """Told of the progress of a step until it is closed."""
+        """A progress meter, shown until it is closed."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint: its content hash, and where it lies."""
+    """A checkpoint: content hash and path."""
 
     identity: str
     path: Path
@@ -50,20 +50,20 @@ class SelfPlayWork:
 
     folder: Path  # of shards and manifest
     model: Model
-    cycle: int  # goes into the manifest as made.generation
+    cycle: int  # made.generation in the manifest
     games: int
-    seed: int  # that no games of the folder were played with
+    seed: int  # not used for other games of the folder
 
 
 @dataclass(frozen=True)
 class Played:
-    """What an attempt at self-play says of itself; the games are counted in the shards."""
+    """Report of an attempt at self-play; the loop counts games by the shards."""
 
     games: int
-    evaluations: int | None  # None: not known, as of games that were played elsewhere
+    evaluations: int | None  # None: not reported by hosts
     seconds: float
     stopped: bool
-    absent: dict[str, str] = field(default_factory=dict)  # machines that did nothing, and why
+    absent: dict[str, str] = field(default_factory=dict)  # reason by machine without games
     resign_checked: int | None = None  # control games in which a side would have resigned
     resign_wrong: int | None = None  # of these, won by that side
 
@@ -73,17 +73,17 @@ class TrainWork:
     """A network to train."""
 
     data: Path  # folder of shards and manifest
-    out: Path  # of this cycle alone
+    out: Path  # folder of this cycle
     parent: Model
-    previous: Path | None  # the `out` of the cycle before
-    follows: bool  # whether the parent is what that one trained
+    previous: Path | None  # `out` of the previous cycle
+    follows: bool  # whether the parent was trained in the previous cycle
     cycle: int
     seed: int
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to."""
+    """Result of training."""
 
     model: Model
     summary: dict[str, Any]  # JSON: steps, samples, train_last, validation_last…
@@ -91,83 +91,80 @@ class Trained:
 
 @dataclass(frozen=True)
 class GateWork:
-    """A candidate to judge."""
+    """A candidate to evaluate."""
 
     candidate: Model
     champion: Model | None
-    results: Path  # every game of every match
-    seed: int  # of openings that no earlier candidate was judged on
+    results: Path  # database of all gate games
+    seed: int  # of openings that were not used for earlier candidates
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the gate found, as evaluate/gate.py writes it."""
+class GateResult:
+    """Verdict and evidence of evaluate/gate.py."""
 
     verdict: str  # accepted, rejected or inconclusive
     evidence: dict[str, Any]  # JSON
 
 
 class Stopped(Exception):
-    """A step ended in order because it was asked to; what it made so far is kept."""
+    """A step was asked to stop; its output so far is kept."""
 
 
 class Steps(Protocol):
-    """The steps of the loop. One that is asked to stop does so within seconds, with `Stopped`."""
+    """Steps of the loop; when asked to stop they raise `Stopped` within seconds."""
 
     def champion(self) -> Model | None:
         """The champion of the registry."""
 
     def bootstrap(self, folder: Path, seed: int) -> Model:
-        """A new network that has learned nothing, the same for the same seed."""
+        """A new random network, reproducible by its seed."""
 
     def teacher(self) -> Model | None:
-        """Who plays until there is a champion; None if that is the new network itself.
+        """The player before the first champion; None: the new network itself.
 
-        It is no network: its path names no file, and it cannot be trained.
+        A teacher is not a network: its path is no file and it cannot be trained.
         """
 
     def check(self, model: Model) -> None:
-        """Loads a checkpoint strictly; `RingriftError` unless it is that model and whole."""
+        """Loads a checkpoint strictly; `RingriftError` unless intact and of that identity."""
 
     def generate(self, work: SelfPlayWork, meter: Meter, should_stop: ShouldStop) -> Played:
-        """Plays games and writes whole shards, entered in the manifest.
+        """Plays games and writes complete shards with manifest entries.
 
-        Asked to stop, it writes the games that ended, and says so.
+        When asked to stop it writes the finished games and sets `stopped`.
         """
 
     def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
-        """Trains from the parent; goes on where an earlier attempt in `out` ended."""
+        """Trains from the parent; resumes an earlier attempt in `out`."""
 
     def window(self, data: Path) -> set[str]:
-        """Hashes of the shards that training would look at now."""
+        """Hashes of the shards in the current training window."""
 
-    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> Judged:
-        """Judges a candidate; goes on behind the games that are recorded."""
+    def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
+        """Evaluates a candidate; resumes after the recorded games."""
 
     def rating(self, results: Path, evidence: dict[str, Any]) -> dict[str, Any] | None:
-        """Elo of the candidate of some evidence by one fit over all games of the results, JSON.
+        """Elo of the candidate by one fit over all recorded games, as JSON.
 
-        `elo`, `low` and `high` are relative to `heuristic:default`, null where infinite; None if
-        no game links it to that player.
+        `elo`, `low` and `high` are relative to `heuristic:default`, null if infinite; None if no
+        chain of games links the candidate to that player.
         """
 
     def promote(self, model: Model, evidence: dict[str, Any]) -> None:
         """Makes the candidate champion on this evidence."""
 
     def bring(self) -> dict[str, str]:
-        """Brings the champion to other machines, if some work on this run.
-
-        Of each machine `CONFIRMED`, or why it has it not.
-        """
+        """Sends the champion to other machines of the run; `CONFIRMED` or an error by machine."""
 
     def promotions(self, model: Model) -> int:
-        """How often a model became champion, whoever made it so and whether it still is."""
+        """Number of promotions of a model, including manual and rolled back ones."""
 
     def referred(self) -> set[str]:
-        """Hashes of the shards that a checkpoint in the registry was trained on."""
+        """Hashes of all shards that checkpoints in the registry were trained on."""
 
 
 def derived_seed(seed: int, *path: object) -> int:
-    """A seed for one use, 48 bits: another path, other numbers."""
+    """A 48-bit seed derived from a seed and a path."""
     text = "/".join(map(str, (seed, *path)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

@@ -1,8 +1,8 @@
-"""`ringrift cycle --fleet --train-on HOST`: a training run as a job, begun and read here.
+"""`ringrift cycle --fleet --train-on HOST`: a training run as a job on a host.
 
-The run's folder is brought there, trained in, and brought back, so that a run goes on wherever the
-next command has it: at each beginning the end that is further is the one that counts. What came
-back is loaded strictly like any other before it counts.
+The run folder is sent to the host, trained there and fetched back, so the run can be resumed
+anywhere: at each start the more advanced copy wins. The result is validated like any other
+checkpoint.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
 from ringrift_cli.settings import Config
 
 T = TypeVar("T")
-POLL = 2.0  # seconds between two looks
-SILENCE = 600.0  # seconds that the host may be out of reach before the step fails
+POLL = 2.0  # seconds between two polls
+SILENCE = 600.0  # seconds without contact before the step fails
 TICK = 0.2
-MAX_LOST = 3  # times that the host may go down with the job
-MAX_STATE = 64 << 20  # bytes of a state without its tensors
+MAX_LOST = 3  # lost jobs before the step fails
+MAX_STATE = 64 << 20  # bytes of a state file
 STATE = "state.json"
-NO_LIMIT = 1_000_000  # of the age of data, which is judged here, not by the clock of the host
+NO_LIMIT = 1_000_000  # data age is checked here, not by the clock of the host
 
 
 class RemoteTraining:
@@ -56,13 +56,13 @@ class RemoteTraining:
         self._session, self._config, self._host, self._loop = session, config, host, loop
         self._work, self._shards, self._should_stop = work, shards, should_stop
         self._name = f"{config.pool}-t{work.cycle:05}"
-        self._folder = f"jobs/{config.pool}-train-{loop}"  # there; no other run trains in it
+        self._folder = f"jobs/{config.pool}-train-{loop}"  # on the host; used by this run only
         self._out = f"{self._folder}/{work.out.name}"
         self._names = f"{self._out}.shards"
         self._exchange = session.exchange(host)
 
     def run(self, watch: Watch) -> None:
-        """Trains there; the run is here then. `Stopped` if asked to stop: it goes on there."""
+        """Trains on the host and fetches the run. `Stopped` if asked to stop; it can be resumed."""
         watch.note(f"Training on {self._host.name}.")
         try:
             for _ in range(MAX_LOST):
@@ -81,7 +81,7 @@ class RemoteTraining:
         )
 
     def _once(self) -> str:
-        """One job of the run, or the one that is at work already; how it ended."""
+        """Runs one job, or waits for the active one; returns its final state."""
         identity = self._reach(self._begun)
         if identity is None:
             return "done"
@@ -92,10 +92,10 @@ class RemoteTraining:
         return ended
 
     def _reach(self, act: Callable[[Client], T]) -> T:
-        """Does something over a link, again after one that broke; errors of the host come through.
+        """Runs `act` with a client and retries lost connections; errors of the host are propagated.
 
-        `HostUnreachable` if it is out of reach for `SILENCE`, `transfer.TransferStopped` if asked
-        to stop meanwhile: what runs there goes on.
+        `HostUnreachable` after `SILENCE` without contact; `transfer.TransferStopped` if asked to
+        stop meanwhile, which leaves the job running.
         """
 
         heard = time.monotonic()
@@ -117,10 +117,10 @@ class RemoteTraining:
                     raise
             _wait(POLL, self._should_stop)
 
-    # ---- before ---------------------------------------------------------------------------------
+    # ---- start ----------------------------------------------------------------------------------
 
     def _begun(self, client: Client) -> str | None:
-        """The job of this run, which is started if need be; None if the run is done."""
+        """The job of this run, started if needed; None if the run is done."""
         mine = self._clear(client)
         if mine is not None:
             return mine
@@ -130,7 +130,7 @@ class RemoteTraining:
         return self._start(client, {job.id for job in jobs.states(client)})
 
     def _clear(self, client: Client) -> str | None:
-        """Ends what else this loop runs there; the job of this very run, if it is at work."""
+        """Returns the active job of this run, if any; otherwise stops other jobs of the loop."""
 
         def is_ours(job: JobState) -> bool:
             return job.meta.loop == self._loop and job.active
@@ -146,12 +146,12 @@ class RemoteTraining:
         return None
 
     def _agree(self, client: Client) -> bool:
-        """Makes both ends have what is done of the run; whether that is all of it."""
+        """Copies the more advanced state to the other end; returns whether the run is done."""
         own = self._work.out
         here = _progress((own / STATE).read_bytes()) if (own / STATE).exists() else None
         data = self._state_there(client)
         there = None if data is None else _progress(data)
-        if data is not None and there is None:  # damaged: nothing can go on from it
+        if data is not None and there is None:  # damaged: cannot be resumed
             client.ask(messages.Remove(paths=[self._out]))
         if there is not None and (here is None or there > here):
             self._fetch(client)
@@ -161,14 +161,14 @@ class RemoteTraining:
         return here is not None and here[0]
 
     def _state_there(self, client: Client) -> bytes | None:
-        """The state of the run on the host; None if it has none."""
+        """The state file of the run on the host; None if there is none."""
         path = f"{self._out}/{STATE}"
         if listing.hashes_there(client, [path])[path] is None:
             return None
         return read_file(client, path, MAX_STATE)
 
     def _bring(self, client: Client) -> None:
-        """What the run begins with: shards and their names, the parent, the run before."""
+        """Sends the inputs of the run: shards, settings, parent and previous run."""
         work, pool, exchange = self._work, self._config.pool, self._exchange
         pushed, games = Pushed(client.host), f"runs/{pool}/selfplay"
         push_games(client, exchange, work.data, games, ENDINGS, pushed)
@@ -197,13 +197,13 @@ class RemoteTraining:
         return identity
 
     def _settings_file(self) -> Sent:
-        """The settings with which a host trains exactly as the step would here."""
+        """Settings for training on the host, equal to the local ones except for data age limits."""
         config = self._config
         train = replace(config.train, max_age=NO_LIMIT, max_generations_behind=NO_LIMIT)
         return self._session.settings_file(replace(config, train=train))
 
     def _argv(self) -> list[str]:
-        """The command line of the job: what is no setting."""
+        """The command line of the job, without settings."""
         pool, work = self._config.pool, self._work
         argv = ["train", "--config", self._settings_file().path, "--resume", "--out", self._out]
         argv += ["--data", f"runs/{pool}/selfplay", "--shards", self._names]
@@ -215,10 +215,10 @@ class RemoteTraining:
             argv += ["--continue", f"{self._folder}/{work.previous.name}"]
         return argv
 
-    # ---- after ----------------------------------------------------------------------------------
+    # ---- end ------------------------------------------------------------------------------------
 
     def _ended(self, client: Client, identity: str) -> str:
-        """How the job ended, for which it is asked if need be."""
+        """Waits for the end of the job, stopping it if asked; returns its final state."""
         asked = False
         while True:
             found = jobs.one(client, identity)
@@ -233,13 +233,13 @@ class RemoteTraining:
                 _wait(POLL, self._should_stop)
 
     def _fetch(self, client: Client) -> None:
-        """Brings what is done of the run, if it has kept anything yet."""
+        """Fetches the run if it has a valid state."""
         data = self._state_there(client)
         if data is not None and _progress(data) is not None:
             fetch_folder(client, self._exchange, self._out, self._work.out, STATE)
 
     def _clear_up(self, client: Client) -> None:
-        """Removes what earlier cycles have left there, but for what the next one follows."""
+        """Removes runs of earlier cycles on the host, except the one that the next continues."""
         kept = {self._work.out.name, Path(self._names).name}
         kept |= {self._work.previous.name} if self._work.previous is not None else set()
         depth = len(self._folder.split("/"))
@@ -250,10 +250,7 @@ class RemoteTraining:
 
 
 def _progress(data: bytes) -> tuple[bool, int] | None:
-    """Whether a run is done, and its steps, as its state says; None for what is no state.
-
-    One that is damaged is none: the other end has a better one, or the run is begun anew.
-    """
+    """Whether a run is done, and its step, from its state file; None if the file is damaged."""
     try:
         state = json.loads(data)["state"]
         done, step = state["summary"] is not None, state["step"]

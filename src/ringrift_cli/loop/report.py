@@ -1,7 +1,4 @@
-"""A run of the learning loop as one self-contained HTML page.
-
-It is made from the files of the run: cycles.jsonl, the evidence of the gate, the shards.
-"""
+"""Self-contained HTML report of a run, from cycles.jsonl, the gate's evidence and the shards."""
 
 from __future__ import annotations
 
@@ -24,14 +21,14 @@ from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import counted, elo_interval
 
-GAMES = 2  # of self-play that are drawn
+GAMES = 2  # self-play games shown
 PLAYERS = {
     CANDIDATE: "the newest candidate",
     CHAMPION: "the champion",
     BOOTSTRAP: "an untrained network",
     TEACHER: "a search with the heuristic",
 }
-MOMENTS = (0.25, 0.5, 0.75, 1.0)  # of a game that are drawn
+MOMENTS = (0.25, 0.5, 0.75, 1.0)  # positions shown, as shares of a game
 BOARD_WIDTH = 300
 XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # superfluous inside HTML
 
@@ -39,7 +36,7 @@ Record = dict[str, Any]  # of a cycle, a line of cycles.jsonl
 
 
 def page(config: Config) -> str:
-    """The page; `RecordError` if the run has no finished cycle, or a file of it is damaged."""
+    """The HTML page; `RecordError` if the run has no finished cycle or a damaged file."""
     folders = Folders(config.folder)
     records = cycle_journal.read(folders.run).finished
     if not records:
@@ -82,7 +79,7 @@ def page(config: Config) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; its texts are escaped here."""
+    """An HTML table; escapes its texts."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = ("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return (
@@ -101,7 +98,7 @@ def _summary(records: list[Record]) -> str:
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
     evaluations = f"{sum(one['evaluations'] or 0 for one in played):,}"
     unknown = sum(one["evaluations"] is None for one in played)
-    if unknown:  # hosts do not report theirs
+    if unknown:  # not reported by hosts
         evaluations += f", and those of {counted(unknown, 'cycle')} on other machines"
     facts = {
         "Champion": last["champion"] or "none yet",
@@ -125,7 +122,7 @@ def _time(timestamp: str) -> str:
 
 
 def _surprise_note(record: Record) -> str:
-    """Why training and validation loss may differ, where sampling is by surprise."""
+    """Note on the gap between training and validation loss with surprise sampling."""
     weight = record["settings"]["train"]["surprise_weight"]
     if not weight:
         return ""
@@ -195,7 +192,7 @@ def _settings(record: Record) -> str:
 
 
 def _elo_charts(records: list[Record], points: list[EloPoint]) -> list[str]:
-    """Ratings of the candidates over time, and over what self-play has cost."""
+    """Ratings of the candidates over time, and over the cost of self-play."""
     begun = dt.datetime.fromisoformat(records[0]["begun"])
     ends = (dt.datetime.fromisoformat(record["ended"]) for record in records)
     hours = [(end - begun).total_seconds() / 3600 for end in ends]
@@ -236,7 +233,7 @@ def _elo_chart(points: list[EloPoint], xs: dict[int, float], title: str, x_name:
 
 
 def _elo_point(x: float, rated: EloPoint) -> Point | None:
-    """A rating; an infinite one at its finite bound, None if there is none."""
+    """The point of a rating; an infinite one at its finite bound, None without bounds."""
     about = f"cycle {rated.cycle}, {rated.games} games:"
     if rated.elo is not None:
         return Point(x, rated.elo, rated.low, rated.high, f"{about} {rated.elo:+.0f}")
@@ -302,7 +299,7 @@ def _game_charts(records: list[Record]) -> list[str]:
 
 
 def _games(data: Path, record: Record) -> list[str]:
-    """The first games of a shard of the last cycle, if one is still there."""
+    """The first games of a shard of the last cycle, if one still exists."""
     newest = set(record["selfplay"]["shards"])
     entries = [entry for entry in searched(data) if entry.sha256 in newest]
     if not entries:
@@ -315,7 +312,7 @@ def _games(data: Path, record: Record) -> list[str]:
 
 
 def _game(number: int, game: SearchedGame, header: ShardHeader) -> str:
-    """A game at a few moments, with its ending."""
+    """Positions of a game at `MOMENTS`, with its result."""
     actions = game.actions.tolist()
     wanted = {round(share * len(actions)) for share in MOMENTS}
     position = Position.initial(header.board, header.players, pie_rule=header.pie_rule)

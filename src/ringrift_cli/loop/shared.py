@@ -1,7 +1,7 @@
-"""The learning loop with other machines: the same loop, whose steps are done elsewhere.
+"""Steps of the learning loop that run on other machines.
 
-Which machines there are and how they are reached is behind `Machines`. Whatever they say, the loop
-counts what has arrived here and passed the checks.
+`Machines` hides which machines there are and how they are reached. Only data that has arrived here
+and passed the checks counts.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from ringrift_cli.settings import Config
 
 
 class Machines(Protocol):
-    """Other machines, as the loop needs them. One that fails delays none of the others."""
+    """Interface to other machines; one that fails delays no other."""
 
-    trains: bool  # whether one of them trains
+    trains: bool  # whether training runs on one of them
 
     def generate(
         self, work: SelfPlayWork, *, teacher: bool, meter: Meter, should_stop: ShouldStop
     ) -> Played:
-        """Has them play until enough games have come here; what each machine came to.
+        """Plays on all machines until enough games have arrived.
 
-        With `teacher` it is the heuristic's search that plays, not the checkpoint of the work.
-        `RingriftError` if none of them goes on.
+        With `teacher` the heuristic's search plays, not the checkpoint of `work`. `RingriftError`
+        if no machine can continue.
         """
 
     def train(
         self, work: TrainWork, shards: list[str], watch: Watch, should_stop: ShouldStop
     ) -> None:
-        """Has one of them train on these shards, in this order; the run is in `work.out` then.
+        """Trains on one machine with these shards, in this order; stores the run in `work.out`.
 
-        `Stopped` if it was asked to stop; the next call goes on there.
+        `Stopped` if asked to stop; the next call resumes.
         """
 
     def bring(self, pool: str) -> dict[str, str]:
-        """Brings them the champion of a pool; of each machine `CONFIRMED`, or why it has it not."""
+        """Sends the champion of a pool to all; `CONFIRMED` or an error by machine."""
 
 
 class SharedSteps(RealSteps):
-    """What `ringrift cycle --fleet` does; see `Steps`."""
+    """Implements `Steps` with other machines."""
 
     def __init__(self, config: Config, machines: Machines) -> None:
         super().__init__(config)
@@ -65,13 +65,13 @@ class SharedSteps(RealSteps):
             self._machines.train(work, self._shards(work), watch, should_stop)
             if not _is_done(work):
                 raise RecordError(f"{work.out} holds no finished training run, but it was done.")
-        # A run that is done elsewhere is only read here, as one that was done before.
+        # A run that was finished elsewhere is only read.
         return super().train(work, watch, should_stop)
 
     def _shards(self, work: TrainWork) -> list[str]:
-        """The shards of a run: those it was begun with, else the window, which must be fresh.
+        """The shards of a training run: those of its start, else the current window.
 
-        Its age is judged here, not by the clock of another machine.
+        The age limit is checked here, not by the clock of another machine.
         """
         from ringrift_cli.train import state as train_state
 

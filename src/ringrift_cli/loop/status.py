@@ -1,4 +1,4 @@
-"""State of a run, from its files alone: no network is loaded, no game replayed."""
+"""State of a run, from its files; loads no network and replays no game."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Record = dict[str, Any]  # of a cycle, a line of cycles.jsonl
 
 
 def settings_of(run: Path, flags: Mapping[str, str] | None = None) -> Config | None:
-    """The settings that a run folder remembers, under flags by label; None if it has none.
+    """The stored settings of a run, overridden by flags by label; None if it has none.
 
-    `UsageError` if they belong to a folder of another name.
+    `UsageError` if they belong to another folder.
     """
     file = Folders(run).settings
     if not file.exists():
@@ -91,7 +91,7 @@ class DataState(msgspec.Struct, frozen=True):
 
 
 class CycleRow(msgspec.Struct, frozen=True):
-    """A finished cycle; None where a number is not known."""
+    """A finished cycle; None for unknown numbers."""
 
     cycle: int
     games_per_hour: float | None
@@ -168,7 +168,7 @@ def _champion(config: Config, records: list[Record]) -> ChampionState | None:
 
 
 def elo_points(config: Config, records: list[Record]) -> list[EloPoint]:
-    """Ratings of the candidates that any game of the gate links to the default heuristic."""
+    """Ratings of the candidates that gate games link to the default heuristic."""
     path, ratings = config.folder / RESULTS, {}
     if path.exists():
         with Results(path, read_only=True) as results:
@@ -217,7 +217,7 @@ def _row(record: Record, points: list[EloPoint]) -> CycleRow:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 for what is none, or was deleted meanwhile."""
+    """Bytes of a file; 0 if it is not a file or was deleted meanwhile."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Synchronization of games and models with hosts: what is here, what moved, and what it came to.
+"""Synchronization of games and models with hosts.
 
-Whatever knows games or models is loaded when there is one to check: a sync that finds nothing to do
-needs neither.
+Imports the code for games and models only when there is a file to check, so a sync without new
+files is fast.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row = dict[str, Any]  # the outcome for one host, for --json
-ENDINGS = (".shard", ".rrg", ".games.jsonl")  # of files of games
+ENDINGS = (".shard", ".rrg", ".games.jsonl")  # extensions of game files
 SETTINGS = "settings"  # folder of settings files
 TICK = 0.2  # seconds between two updates of the progress
-STEPS = 1000  # of the progress
+STEPS = 1000  # progress units
 LEAST_WINDOW = 1 << 20  # bytes
 
 
 class Reporter(Watch, Protocol):
-    """Shows progress and notes, and compiles what the checks need."""
+    """Shows progress and notes, and compiles code for the checks."""
 
     def compile_rules(self) -> None:
-        """Compiles the rules unless that is done."""
+        """Compiles the rules if needed."""
 
     def compile_network(self) -> None:
-        """Compiles what networks need unless that is done."""
+        """Compiles the code for networks if needed."""
 
 
 @dataclass
 class Planned(Outcome):
     """What a pull from one host would transfer."""
 
-    listed: int = 0  # files that the host has
-    missing: int = 0  # of them here
-    bytes: int = 0  # of these
+    listed: int = 0  # files on the host
+    missing: int = 0  # of these, missing here
+    bytes: int = 0  # of the missing files
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,13 +78,13 @@ class SyncSession:
         self._adopting = threading.Lock()
 
     def open(self, host: Host) -> Client:
-        """A link to a host."""
-        # bytes in flight cannot be held back, so there may not be more than a second of them
+        """Connects to a host."""
+        # The rate limit cannot delay bytes in flight, so they are limited to one second.
         window = WINDOW if self.meter.limit is None else int(max(self.meter.limit, LEAST_WINDOW))
         return self.context.open(host, window=min(window, WINDOW))
 
     def on_each(self, title: str, hosts: Sequence[Host], act: Callable[[Host], T]) -> list[T]:
-        """The results of `act` for each host, all at once, with progress."""
+        """Runs `act` for all hosts in parallel with progress; returns the results."""
         start, shown = time.monotonic(), 0
         with (
             ThreadPoolExecutor(len(hosts), thread_name_prefix="host") as pool,
@@ -104,7 +104,7 @@ class SyncSession:
     # ---- per host -------------------------------------------------------------------------------
 
     def exchange(self, host: Host, attempts: int = ATTEMPTS) -> Exchange:
-        """An exchange of files with a host, counted by the session."""
+        """An exchange with a host, counted by the session's meter."""
         return Exchange(
             host.name,
             lambda: self.open(host),
@@ -134,7 +134,7 @@ class SyncSession:
         return exchange.carry_out(planned, work).document()
 
     def pull(self, host: Host, kind: str, streams: int = 1) -> Row:
-        """Transfers what a host has and this machine lacks."""
+        """Fetches files of a host that are missing here."""
         exchange = self.exchange(host)
         parts: dict[str, Pulled] = {}
         if kind != "checkpoints":
@@ -157,21 +157,21 @@ class SyncSession:
         return push(exchange, bundles=bundles, games=games, endings=ENDINGS).document()
 
     def here(self) -> audit.Here:
-        """The games of this machine, for `verify`."""
+        """The local shards, for `verify`."""
         return audit.Here(self.destination)
 
     def verify(self, host: Host, here: audit.Here, bundles: Sequence[Bundle] = ()) -> Row:
-        """Compares all files of both ends by hashes that are computed anew."""
+        """Hashes and compares all files of both ends."""
         sent = [one for bundle in bundles for one in bundle.all_files]
         return audit.verify(self.exchange(host), self.destination, here, sent).document()
 
     def standing(self, host: Host, bundles: Sequence[Bundle]) -> Row:
-        """Compares both ends by manifests and remembered hashes."""
+        """Compares both ends by manifests and cached hashes."""
         sent = [one for bundle in bundles for one in bundle.all_files]
         return audit.standing(self.exchange(host, 1), self.destination, sent).document()
 
     def fetch_all(self, hosts: Sequence[Host]) -> dict[str, int]:
-        """Transfers all that hosts have made and verifies it at both ends; how much came.
+        """Fetches all games and checkpoints of hosts and verifies them at both ends.
 
         `FleetError` if anything failed, was put in quarantine or differs.
         """
@@ -209,7 +209,7 @@ class SyncSession:
         return place(self.runs, entry)
 
     def _checker(self) -> Callable[[Path, ShardEntry, Path], None]:
-        """The check of files of games, which is loaded when there is one to check."""
+        """The check of game files, imported on first use."""
         lock = threading.Lock()
         made: list[Arrivals] = []
 
@@ -225,7 +225,7 @@ class SyncSession:
         return check
 
     def games(self, pool: str | None) -> list[tuple[Path, str]]:
-        """The folder of searched games of a pool here, and on a host."""
+        """Local and remote folder of the searched games of a pool."""
         name = pool or self.context.config.pool
         folder = self.runs / name / "selfplay"
         if not (folder / MANIFEST).exists():
@@ -235,7 +235,7 @@ class SyncSession:
     # ---- settings -------------------------------------------------------------------------------
 
     def settings_file(self, config: Config) -> Sent:
-        """The settings of jobs as a file, named by its content here and on hosts."""
+        """A settings file for jobs, named by its hash here and on hosts."""
         text = commented(config).encode()
         name = f"{sha256(text)[:16]}.yaml"
         path = self.context.state / SETTINGS / name
@@ -250,7 +250,7 @@ class SyncSession:
         return any(self.models.glob(f"{pool or '*'}/{identity}.json"))
 
     def adopt(self, path: Path, pool: str | None) -> None:
-        """Takes a checkpoint into the registry; `RecordError` if it is not right."""
+        """Adds a checkpoint to the registry; `RecordError` if it is invalid."""
         with self._adopting:
             self._reporter.compile_network()
             from ringrift_cli.data.intake import adopt
@@ -259,7 +259,7 @@ class SyncSession:
             adopt(Registry(self.models), path, pool)
 
     def bundles(self, pool: str | None, *, replace: bool = False) -> list[Bundle]:
-        """The champions of a pool, or of all, with those before them."""
+        """The champions of a pool, or of all pools, with their predecessors."""
         from ringrift_cli.nn.registry import POINTER, Registry
 
         def conflict(theirs: bytes, ours: bytes) -> str | None:
