@@ -125,7 +125,7 @@ def test_the_time_is_up(ringrift: Ringrift, config: Config, quick: Callable[...,
     document = json.loads(run.out)
     assert document["stopped"]
     assert document["cycles"] == []
-    assert "Stopped in cycle 1: the same command goes on there.\n" in run.err
+    assert "Stopped in cycle 1: the same command resumes there.\n" in run.err
     quick()
     assert ringrift("cycle", "--cycles", 1, "-q").code == 0
 
@@ -147,7 +147,7 @@ def test_a_signal_stops_in_order(
     run = ringrift("cycle")
     assert run.code == code
     assert run.out == ""
-    assert "Stopped in cycle 1: the same command goes on there.\n" in run.err
+    assert "Stopped in cycle 1: the same command resumes there.\n" in run.err
     journal = cycle_journal.read(config.folder)
     assert [line["event"] for line in journal.lines] == ["begun", "begun", "played", "stopped"]
     monkeypatch.setattr(cycle_steps, "RealSteps", QuickSteps)

@@ -114,7 +114,7 @@ def test_a_deployed_host_is_what_we_are(
 
     monkeypatch.setattr("ringrift_cli.game.version.rules_hash", lambda: "0" * 16)
     run = ringrift(*words)
-    assert (run.code, run.out) == (1, "no host has it now\n")
+    assert (run.code, run.out) == (1, "no host was deployed\n")
     assert "desk: its ringrift is {" in run.err
     assert "and ours is {" in run.err
 
@@ -210,8 +210,8 @@ def test_a_drained_host_may_be_given_back(farm: Farm, here: Station, ringrift: R
     status = ringrift("fleet", "status")
     assert "note: drained, it gets no work: ringrift fleet drain --undo desk" in status.out
     text = ringrift("fleet", "drain", "desk").out  # again, which brings nothing new
-    assert text.startswith("desk: 0 jobs stopped, 0 files transferred; all it reported is here.")
-    assert ringrift("fleet", "drain", "desk", "--undo").out == "desk may have work again\n"
+    assert text.startswith("desk: 0 jobs stopped, 0 files transferred; every reported file")
+    assert ringrift("fleet", "drain", "desk", "--undo").out == "desk may get new jobs again\n"
     assert ringrift("fleet", "run", "--name", "m", "--", "selfplay").code == 0
 
 
@@ -267,7 +267,7 @@ def test_what_hosts_cost(farm: Farm, here: Station, ringrift: Ringrift) -> None:
     assert (found["per_hour"], found["projected_day"]) == (2.5, 60.0)
     text = ringrift("fleet", "cost").out
     assert "by day: 2026-01-01 $3.00, 2026-01-02 $2.50" in text
-    assert "at $2.50/h it will be $60.00 a day, $1800.00 in 30 days" in text
+    assert "at $2.50/h: $60.00 per day, $1800.00 in 30 days" in text
     here.know(server.entry(price=2.0), budget={"total": 5})
     run = ringrift("fleet", "cost")
     assert run.code == 1

@@ -241,7 +241,7 @@ def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringr
     run = play(ringrift, "n", *words, options=("--on", "host-0,host-3"))
     assert run.code == 1
     assert set(told(run)["refused"]) == {"host-0", "host-3"}  # which is one document
-    assert "No host can take this now." in run.err
+    assert "No host can take this job now." in run.err
     text = ringrift("fleet", "run", "--dry-run", "--label", "good", "--name", "n", "--", "selfplay")
     assert text.out == "host-5: n-host-5 on the processor\n"
 
@@ -266,7 +266,7 @@ def test_nothing_begins_over_budget(desk: Server, here: Station, ringrift: Ringr
         (["run"], "Missing argument"),
         (["run", "--budget", "-1", "--", "selfplay"], "--budget"),
         (["logs", "x"], "No host has a job 'x'"),
-        (["stop"], "Which jobs?"),
+        (["stop"], "No jobs given"),
         (["stop", "x", "--all"], "exclude each other"),
         (["retry", "x"], "No job 'x' was started from here"),
     ],

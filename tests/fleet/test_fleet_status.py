@@ -111,7 +111,7 @@ def test_hosts_are_chosen_by_name_and_label(farm: Farm, here: Station, ringrift:
         (["--label", "slow"], "has the label 'slow'"),
         (["--all", "--on", "host-0"], "choose one of the two"),
         (["--deadline", "0"], "'0' is not a number of seconds"),
-        (["--watch", "--json"], "--watch is for people"),
+        (["--watch", "--json"], "--watch prints for a terminal"),
         (["--hosts", "none.yaml"], "Cannot read none.yaml"),
     ]:
         run = ringrift("fleet", "status", *words)
@@ -142,7 +142,7 @@ def test_a_host_that_fails_is_left_alone_and_forgiven(
     text = ringrift("fleet", "status").out
     assert f"  desk: {aside.partition(':')[0]}" in text
     assert "0 of 2 hosts reached, 2 in trouble" in text
-    assert ringrift("fleet", "forgive", "desk").out == "desk is asked again\n"
+    assert ringrift("fleet", "forgive", "desk").out == "desk is contacted again\n"
     assert rows(ringrift("fleet", "status", "--json", "--on", "desk"))["desk"]["reached"]
     events = [(event["host"], event["event"]) for event in here.events()]
     assert events == [("worse", "set aside"), ("desk", "set aside"), ("desk", "forgiven")]

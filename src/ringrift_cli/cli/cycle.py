@@ -1,4 +1,4 @@
-"""`ringrift cycle`: self-play, training, the gate and promotion, over and over."""
+"""`ringrift cycle`: the learning loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ringrift_cli.loop.protocol import Steps
     from ringrift_cli.settings import Config
 
-ALARM = 3  # exit code: all went in order, and somebody should look at what came out
+ALARM = 3  # exit code: all steps succeeded, with an alarm on the outcome
 
 
 CyclesOption = Annotated[
@@ -38,7 +38,7 @@ CyclesOption = Annotated[
         "--cycles",
         parser=whole_number(1),
         metavar="N",
-        help="Number of cycles, the one in progress included.",
+        help="Number of cycles, including the one in progress.",
         show_default="no end",
     ),
 ]
@@ -48,12 +48,12 @@ HoursOption = Annotated[
         "--hours",
         parser=above_zero,
         metavar="H",
-        help="Hours after which it stops in order; the next call continues.",
+        help="Time limit in hours; the next call resumes.",
         show_default="no end",
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be done next, and stop.")
+    bool, typer.Option("--dry-run", help="Preview of the next steps, without running them.")
 ]
 FleetOption = Annotated[bool, typer.Option("--fleet", help="Self-play on the hosts of hosts.yaml.")]
 TrainOnOption = Annotated[
@@ -61,7 +61,7 @@ TrainOnOption = Annotated[
     typer.Option(
         "--train-on",
         metavar="HOST",
-        help="Host that trains, with --fleet.",
+        help="Host for training, with --fleet.",
         show_default="this machine",
     ),
 ]
@@ -85,13 +85,13 @@ def cycle(
 ) -> None:
     """Run the learning loop: self-play, training, gate and promotion, cycle after cycle.
 
-    The run is kept in runs/BOARD-Np, the models in models. Wherever it is stopped or killed, the
-    same command continues; a second one beside it exits at once. A line for each cycle goes to
-    stdout and, as JSON, to cycles.jsonl.
+    The run is kept in runs/BOARD-Np, the models in models. After a stop or a kill the same command
+    resumes; a second process exits at once. Each cycle adds a line to stdout and, as JSON, to
+    cycles.jsonl.
 
     Exit code 0: done; 1: a step failed; 2: wrong usage; 3: done, with an alarm (old data, falling
-    Elo, slow self-play, many rejections, repeated games, more data than there should be); 130 or
-    143: stopped by a signal.
+    Elo, slow self-play, many rejections, repeated games, too much data); 130 or 143: stopped by a
+    signal.
 
     \b
     Examples:
@@ -127,7 +127,7 @@ def cycle(
 def _run(
     out: Output, config: Config, steps: Steps, cycles: int | None, hours: float | None
 ) -> None:
-    """Runs cycles until they are done, the time is up, or a signal says so."""
+    """Runs cycles until done, the time limit, or a signal."""
     from ringrift_cli.loop import cycle as stage
     from ringrift_cli.loop.journal import opened
     from ringrift_cli.loop.protocol import Stopped
@@ -135,7 +135,7 @@ def _run(
     deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
     records: list[dict[str, Any]] = []
 
-    def tell(record: dict[str, Any]) -> None:
+    def on_record(record: dict[str, Any]) -> None:
         records.append(record)
         for alarm in record["alarms"]:
             out.error(f"alarm in cycle {record['cycle']}: {alarm['sentence']}")
@@ -149,7 +149,7 @@ def _run(
             config, steps, journal, out, lambda: bool(signalled()) or time.monotonic() > deadline
         )
         try:
-            stage.run(loop, cycles, tell)
+            stage.run(loop, cycles, on_record)
         except Stopped:
             early = True
         signal, current = signalled(), journal.current
@@ -158,7 +158,7 @@ def _run(
         document = {"pool": config.pool, "folder": str(config.folder), "cycles": records}
         out.result({**document, "alarms": alarms, "stopped": early}, "")
     if early:
-        out.note(f"Stopped in cycle {current}: the same command goes on there.")
+        out.note(f"Stopped in cycle {current}: the same command resumes there.")
     if early and signal:
         raise stopped(signal)
     if alarms:
@@ -166,7 +166,7 @@ def _run(
 
 
 def line_of(record: dict[str, Any]) -> str:
-    """What a cycle came to, in a line."""
+    """One-line summary of a cycle."""
     played, trained, gate = record["selfplay"], record["train"], record["gate"]
     rate = played["games_per_hour"]
     parts = [
@@ -183,7 +183,7 @@ def line_of(record: dict[str, Any]) -> str:
 
 
 def hosts_text(record: dict[str, Any]) -> str:
-    """What the hosts of a fleet made, how old the newest of it is, and who did nothing.
+    """Games and data age by host, and the errors of hosts without games or without the champion.
 
     `desk 900 games (0.1 h old), rented-2 nothing: no route; rented-3 is behind: disk full`
     """
@@ -194,27 +194,27 @@ def hosts_text(record: dict[str, Any]) -> str:
         record.get("brought"),
     )
     if not absent and not brought and all(row["here"] for row in hosts.values()):
-        return ""  # all was done here, or before it was known by whom
-    told = [
+        return ""  # all games were played here
+    parts = [
         f"{name} {counted(row['games'], 'game')} ({row['newest_hours']:.1f} h old)"
         for name, row in sorted(hosts.items())
     ]
     for name, why in sorted(absent.items()):
-        told.append(f"{name} {'then' if name in hosts else 'nothing'}: {why}")
+        parts.append(f"{name} {'then' if name in hosts else 'nothing'}: {why}")
     for name, why in sorted((brought or {}).items()):
         if why != "confirmed":
-            told.append(f"{name} is behind: {why}")
-    return ", ".join(told)
+            parts.append(f"{name} is behind: {why}")
+    return ", ".join(parts)
 
 
 def loss_text(trained: dict[str, Any]) -> str:
-    """Losses on games that were not trained on."""
+    """Losses on validation games."""
     measured = trained["validation_last"]
     return f"loss policy {measured['policy']:.3f} value {measured['value']:.3f}" if measured else ""
 
 
 def verdict_text(gate: dict[str, Any]) -> str:
-    """Verdict, and the check that decided: `rejected after 160 games, 47.5 % of 120 against …`."""
+    """Verdict and deciding check: `rejected after 160 games, 47.5 % of 120 against …`."""
     text = f"{gate['verdict']} after {counted(gate['games'], 'game')}"
     failed = [check for check in gate["checks"] if not check["passed"]]
     for check in failed or [check for check in gate["checks"] if check["name"] == "champion"]:
@@ -226,7 +226,7 @@ def verdict_text(gate: dict[str, Any]) -> str:
 
 
 def rating_text(rating: dict[str, Any] | None) -> str:
-    """`rating +45 (+12 to +80)`, Elo relative to the default heuristic; an infinite one too."""
+    """`rating +45 (+12 to +80)`: Elo relative to the default heuristic; may be infinite."""
     if rating is None:
         return ""
     above = float(rating["high"] is None)

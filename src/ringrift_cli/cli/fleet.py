@@ -1,4 +1,4 @@
-"""`ringrift fleet`: jobs on other machines over SSH, their state, and their cost."""
+"""`ringrift fleet`: hosts and their jobs over SSH, with status and costs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ EVERY = 10.0  # seconds between two updates of --watch
 CLEAR = "\x1b[2J\x1b[H"
 GB = 1e9
 MAX_COMMAND = 70  # characters of a command line in a table
-MAX_POOLS = 2  # that are shown with their champion
-MAX_DAYS = 7  # of which the costs are shown
-TAIL = 20_000  # bytes of a log that are shown without --whole
+MAX_POOLS = 2  # pools shown with their champion
+MAX_DAYS = 7  # days shown with their cost
+TAIL = 20_000  # bytes of a log shown without --whole
 BAD_STATES = ("failed", "lost", "unknown")
 
 
@@ -78,7 +78,7 @@ HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="Name of the h
 
 @app.callback(invoke_without_command=True)
 def fleet(context: typer.Context) -> None:
-    """Run ringrift on other machines over SSH: jobs, their state, and what they cost.
+    """Run ringrift on other machines over SSH: jobs, status and costs.
 
     The machines are listed in hosts.yaml; `ringrift fleet init` writes a template. `ringrift sync`
     transfers games and models, and `ringrift cycle --fleet` uses all hosts.
@@ -122,7 +122,7 @@ def init(
 def _chosen(
     context: FleetContext, on: str | None, labels: list[str] | None, everything: bool
 ) -> list[Host]:
-    """The enabled hosts that the options name; without any, all."""
+    """The enabled hosts selected by the options; all by default."""
     names = [name.strip() for name in on.split(",")] if on else []
     return context.fleet.choose(names, labels or [], every=everything)
 
@@ -142,11 +142,11 @@ def status(
     hosts_file: HostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the present state of every host: connection, GPUs, disk, jobs, games, cost, problems.
+    """Show the status of every host: connection, GPUs, disk, jobs, games, cost, problems.
 
-    All hosts are asked at once, each with the same timeout. Exit code 1 if an enabled host is in
-    trouble: unreachable, without this version of ringrift, out of disk, with failed or lost jobs,
-    or idle for half an hour at a price.
+    All hosts are queried in parallel, with a timeout each. Exit code 1 if an enabled host has a
+    problem: unreachable, without this version of ringrift, out of disk space, with failed or lost
+    jobs, or with a price and idle for half an hour.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def status(
       ringrift fleet status --json
     """
     if watch and as_json:
-        raise UsageError("--watch is for people: expected it without --json.")
+        raise UsageError("--watch prints for a terminal: expected it without --json.")
     out, context = Output(as_json=as_json), fleet_context(hosts_file)
     hosts = _chosen(context, on, label, everything)
     if not watch:
@@ -178,7 +178,7 @@ def _look(
     *,
     clear: bool = False,
 ) -> bool:
-    """Prints the state of the hosts; whether one is in trouble."""
+    """Prints the status of the hosts; returns whether one has a problem."""
     from ringrift_cli.fleet import cost, status
 
     seen = context.look(hosts, deadline)
@@ -200,7 +200,7 @@ def _look(
         f" {totals['in_trouble']} in trouble; {counted(totals['jobs'], 'job')} running,"
         f" {counted(totals['games'], 'game')}, {totals['games_per_hour']:,.0f} games/h;"
         f" ${totals['price']:.2f}/h, ${totals['spent_today']:.2f} today,"
-        f" ${totals['spent']:.2f} in all"
+        f" ${totals['spent']:.2f} in total"
     )
     if found["over_budget"]:
         out.text(f"Over budget: {found['over_budget']}; no new work begins.")
@@ -239,7 +239,7 @@ def _host_cells(row: Row) -> tuple[str | None, ...]:
 
 
 def _gpus(found: Sequence[Row]) -> str | None:
-    """`2x H200 97 % 31/139G 61°`: number, name, highest use, memory and temperature."""
+    """`2x H200 97 % 31/139G 61°`: count, name, highest utilization, memory, temperature."""
     if not found:
         return None
     name = str(found[0]["name"]).removeprefix("NVIDIA ").removeprefix("GeForce ")
@@ -257,8 +257,8 @@ def cost(
 ) -> None:
     """Show the cost of the hosts: today, in total, per game, and projected.
 
-    Hours count for every enabled host of hosts.yaml from its first answer on, whether it works,
-    idles or is silent: set `enabled: false` when you have given a machine back.
+    Every enabled host of hosts.yaml is charged from its first answer on, whether it works, idles
+    or cannot be reached: set `enabled: false` after returning a machine.
 
     \b
     Examples:
@@ -283,8 +283,8 @@ def cost(
         out.text(f"by day: {', '.join(shown)}")
     out.result(
         found,
-        f"${found['today']:.2f} today, ${found['total']:.2f} in all;"
-        f" at ${found['per_hour']:.2f}/h it will be ${found['projected_day']:.2f} a day,"
+        f"${found['today']:.2f} today, ${found['total']:.2f} in total;"
+        f" projected at ${found['per_hour']:.2f}/h: ${found['projected_day']:.2f} per day,"
         f" ${found['projected_30_days']:.2f} in 30 days",
     )
     if found["over_budget"]:
@@ -309,10 +309,10 @@ def deploy(
 ) -> None:
     """Install this ringrift on hosts, in a virtual environment in the work folder of each.
 
-    The packages that it needs get the versions that are installed here, except torch and CUDA,
-    which a host's image often has for its driver. Running jobs keep the version that they began
-    with. It succeeds when the host's own ringrift has shown that its code, rules and actions are
-    the same as here.
+    Dependencies get the locally installed versions, except torch and CUDA, which a host's image
+    often has for its driver. Running jobs keep the version with which they were started. A
+    deployment succeeds when the host's ringrift reports the same hashes of code, rules and
+    actions as the local one.
 
     \b
     Examples:
@@ -335,7 +335,7 @@ def deploy(
     for row in good:
         version = f"ringrift {row['version']}, code {row['code'][:16]}, rules {row['rules']}"
         out.text(f"{row['name']}: {version}")
-    out.result({"version": __version__, "hosts": rows}, "" if good else "no host has it now")
+    out.result({"version": __version__, "hosts": rows}, "" if good else "no host was deployed")
     for row in rows:
         if "error" in row:
             out.error(row["error"], row["hint"])
@@ -361,10 +361,10 @@ def execute(
     hosts_file: HostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a command on hosts; print the output and the exit code of each.
+    """Run a command on hosts; print the output and exit code of each.
 
-    Several words reach the program as they are; a single one is a line for the shell there. Exit
-    code 1 if it failed anywhere.
+    Several arguments are passed to the program unchanged; a single one is a line for the remote
+    shell. Exit code 1 if it failed on any host.
 
     \b
     Examples:
@@ -393,7 +393,7 @@ def execute(
     failed(any(row.get("code") != 0 for row in rows))
 
 
-UndoOption = Annotated[bool, typer.Option("--undo", help="Allow new work again.")]
+UndoOption = Annotated[bool, typer.Option("--undo", help="Allow new jobs again.")]
 
 
 @app.command()
@@ -406,10 +406,9 @@ def drain(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Empty a host before it is given back: stop its jobs, allow no new ones, fetch all its games.
+    """Prepare a host for return: stop its jobs, allow no new ones, fetch all games and models.
 
-    When this succeeds the host may be given back: every shard that it reported is here under its
-    hash.
+    After success the host may be returned: every reported file is here, verified by its hash.
 
     \b
     Examples:
@@ -425,7 +424,7 @@ def drain(
     if undo:
         if not dry_run:
             jobs.drain(context.state, one.name, undo=True)
-        out.result({"name": one.name, "drained": False}, f"{one.name} may have work again")
+        out.result({"name": one.name, "drained": False}, f"{one.name} may get new jobs again")
         return
 
     def agree(count: int) -> None:
@@ -445,14 +444,14 @@ def drain(
             raise stopped(asked())
     text = (
         f"{one.name}: {counted(len(active), 'job')} stopped,"
-        f" {counted(pulled['files'], 'file')} transferred; all it reported is here."
-        " Set `enabled: false` in hosts.yaml once you have given it back."
+        f" {counted(pulled['files'], 'file')} transferred; every reported file is here."
+        " Set `enabled: false` in hosts.yaml after returning the machine."
     )
     out.result({"name": one.name, "drained": True, "jobs": len(active), **pulled}, text)
 
 
 RefetchOption = Annotated[
-    bool, typer.Option("--refetch", help="Fetch its files that are in quarantine again, too.")
+    bool, typer.Option("--refetch", help="Also fetch the host's files in quarantine again.")
 ]
 
 
@@ -463,7 +462,7 @@ def forgive(
     hosts_file: HostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Contact a host again that was set aside after failures or bad output.
+    """Reset a host that was set aside after failures or bad output, so that it is contacted again.
 
     \b
     Examples:
@@ -478,7 +477,9 @@ def forgive(
     Health(context.state).forgive(name)
     files = quarantine.forget(context.state, name) if refetch else 0
     more = f"; {counted(files, 'file')} will be fetched again" if refetch else ""
-    out.result({"name": name, "forgiven": True, "refetch": files}, f"{name} is asked again{more}")
+    out.result(
+        {"name": name, "forgiven": True, "refetch": files}, f"{name} is contacted again{more}"
+    )
 
 
 # ---- jobs ----------------------------------------------------------------------------------------
@@ -491,7 +492,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the jobs; the same name again starts nothing twice.",
+        help="Name of the jobs; an existing job of that name is not started again.",
         show_default="command, board and time",
     ),
 ]
@@ -501,7 +502,7 @@ BudgetOption = Annotated[
         "--budget",
         min=0.01,
         metavar="DOLLARS",
-        help="Daily limit; above it nothing is started.",
+        help="Daily spending limit for starting jobs.",
         show_default="budget of hosts.yaml",
     ),
 ]
@@ -524,10 +525,10 @@ def run(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Start jobs on the hosts that may run them and are free; they go on without this machine.
+    """Start jobs on suitable free hosts; they run independently of this machine.
 
-    Each job has a folder jobs/NAME on its host, with its log and output, and a seed of its own.
-    Exit code 1 if no job runs, or a host failed to start one.
+    Each job has its own folder jobs/NAME on the host, with log and output, and its own seed. Exit
+    code 1 if no job was started, or a host failed to start one.
 
     \b
     Examples:
@@ -551,7 +552,7 @@ def run(
     out.text("\n".join(f"{host}: nothing, {why}" for host, why in refused.items()))
     out.result({"name": name, "placed": rows, "refused": refused, "dry_run": dry_run})
     if not rows:
-        out.error("No host can take this now.", "ringrift fleet status")
+        out.error("No host can take this job now.", "ringrift fleet status")
     errors = [row["error"] for row in rows if "error" in row]
     for error in errors:
         out.error(error)
@@ -570,11 +571,11 @@ def jobs(
     hosts_file: HostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the jobs of the hosts: running, failed and lost ones; with --ended all.
+    """List the running, failed and lost jobs of the hosts; with --ended all.
 
-    A job is lost when its host has had no heartbeat of it for a whole lease. The state of a job
-    whose host cannot be reached is unknown. Exit code 1 if a host cannot be reached, or a job
-    failed, is lost or unknown.
+    A job is lost after a whole lease without a heartbeat on its host. If the host cannot be
+    reached, the state is unknown. Exit code 1 if a host cannot be reached, or a job failed, is
+    lost or unknown.
 
     \b
     Examples:
@@ -617,7 +618,7 @@ def _job_cells(row: Row) -> tuple[str | int | None, ...]:
 
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")]
-WholeOption = Annotated[bool, typer.Option("--whole", help="The whole log, not only its end.")]
+WholeOption = Annotated[bool, typer.Option("--whole", help="Whole log instead of its end.")]
 
 
 @app.command()
@@ -639,7 +640,7 @@ def logs(
 
     out, context = Output(), fleet_context(hosts_file)
     host = host_of(context, job)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a letter
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a character
     with stop_requested() as stop, context.open(host) as client:
         tail = None if whole else TAIL
         for part in log(client, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
@@ -656,7 +657,7 @@ JobsArgument = Annotated[
 AllJobsOption = Annotated[bool, typer.Option("--all", help="All running jobs of all hosts.")]
 GraceOption = Annotated[
     float,
-    typer.Option("--grace", min=0, metavar="SECONDS", help="Time to write games before a kill."),
+    typer.Option("--grace", min=0, metavar="SECONDS", help="Time to write games before SIGKILL."),
 ]
 
 
@@ -670,7 +671,7 @@ def stop(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Stop jobs: each is asked to write its games, and killed if it does not end.
+    """Stop jobs: each writes its games, and is killed after --grace.
 
     \b
     Examples:
@@ -681,7 +682,7 @@ def stop(
     from ringrift_cli.loop import fleet_operations as operations
 
     if not job and not everything and on is None:
-        raise UsageError("Which jobs?", hint="their names, --on HOST, or --all")
+        raise UsageError("No jobs given: expected names, --on or --all.")
     if job and (everything or on is not None):
         raise UsageError("Job names, --on and --all exclude each other: expected one of them.")
     out, context = Output(as_json=as_json, quiet=quiet), fleet_context(hosts_file)
@@ -704,7 +705,7 @@ def stop(
 
 ElsewhereOption = Annotated[
     str | None,
-    typer.Option("--on", metavar="HOST", help="Host for the repetition.", show_default="the same"),
+    typer.Option("--on", metavar="HOST", help="Host for the retry.", show_default="the same"),
 ]
 
 
@@ -715,9 +716,9 @@ def retry(
     hosts_file: HostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a job again that failed, was lost or stopped: the same command under a new name.
+    """Retry a failed, lost or stopped job: the same command under a new name.
 
-    What the first attempt wrote stays and is transferred like the rest.
+    The output of the first attempt is kept and transferred like any other.
 
     \b
     Examples:

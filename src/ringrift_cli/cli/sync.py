@@ -1,4 +1,4 @@
-"""`ringrift sync`: games and models between this machine and its hosts, proved by hashes."""
+"""`ringrift sync`: transfer of games and models from and to hosts, verified by hashes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="sync", rich_markup_mode=None)
 Row = Mapping[str, Any]
-MAX_DETAILS = 20  # lines of one host
+MAX_DETAILS = 20  # lines per host
 PULLED, PUSHED = ("shards", "checkpoints", "all"), ("registry", "shards", "all")
 
 
 class View(NamedTuple):
-    """A table of hosts."""
+    """Columns of a table of hosts."""
 
     columns: tuple[str, ...]
     cells: Callable[[Row], tuple[Cell, ...]]
@@ -97,40 +97,56 @@ def _rate(text: str | float) -> float:
 
 HostArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HOST]…", help="Names of hosts; all enabled ones by default."),
+    typer.Argument(metavar="[HOST]…", help="Names of hosts; default: all enabled hosts."),
 ]
 PullKindOption = Annotated[
     str,
-    typer.Option("--kind", parser=_kind(PULLED), metavar="KIND", help="shards, checkpoints, all."),
+    typer.Option(
+        "--kind",
+        parser=_kind(PULLED),
+        metavar="KIND",
+        help="Kind of files: shards, checkpoints or all.",
+    ),
 ]
 PushKindOption = Annotated[
-    str, typer.Option("--kind", parser=_kind(PUSHED), metavar="KIND", help="registry, shards, all.")
+    str,
+    typer.Option(
+        "--kind",
+        parser=_kind(PUSHED),
+        metavar="KIND",
+        help="Kind of files: registry, shards or all.",
+    ),
 ]
 PoolOption = Annotated[
     str | None,
-    typer.Option("--pool", metavar="POOL", help="As hex8-2p.", show_default="all with a champion"),
+    typer.Option(
+        "--pool",
+        metavar="POOL",
+        help="Pool of models, as hex8-2p.",
+        show_default="all with a champion",
+    ),
 ]
 ReplaceOption = Annotated[
-    bool, typer.Option("--replace", help="Replace other champions that the host has.")
+    bool, typer.Option("--replace", help="Replace a different champion of the host.")
 ]
 LimitOption = Annotated[
     float | None,
-    typer.Option("--limit", parser=_rate, metavar="MB/S", help="Rate limit over all hosts."),
+    typer.Option("--limit", parser=_rate, metavar="MB/S", help="Total transfer rate limit."),
 ]
 StreamsOption = Annotated[
     int,
     typer.Option(
-        "--streams", parser=whole_number(1, 16), metavar="N", help="Connections to each host."
+        "--streams", parser=whole_number(1, 16), metavar="N", help="Connections per host."
     ),
 ]
 
 
 @app.callback(invoke_without_command=True)
 def sync(context: typer.Context) -> None:
-    """Transfer games and models between this machine and its hosts, proved by hashes.
+    """Transfer games and models between this machine and hosts, verified by hashes.
 
-    Only what is missing is transferred. A transfer succeeds when the receiver has hashed what it
-    holds; files that fail a check go to runs/fleet/quarantine.
+    Only missing files are transferred. A transfer succeeds when the receiver has verified the hash;
+    files that fail a check go to runs/fleet/quarantine.
 
     \b
     Examples:
@@ -154,10 +170,10 @@ def pull(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Fetch what hosts have made: shards and records of games, or checkpoints.
+    """Fetch the output of hosts: shards and game records, or checkpoints.
 
-    Shards go to runs/POOL/selfplay and random games to runs/POOL/random, each checked and entered
-    in the manifest there. After an interruption the same command continues. Exit code 1 if a host
+    Shards go to runs/POOL/selfplay and random games to runs/POOL/random; each is checked and added
+    to the manifest there. The same command resumes after an interruption. Exit code 1 if a host
     failed or a file went to quarantine.
 
     \b
@@ -190,10 +206,10 @@ def push(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Send hosts the champion and its predecessors, or games to train on.
+    """Send the champion and its predecessors, or training games, to hosts.
 
-    The pointer to the champion goes last, and at the end the host reads all files once more. Exit
-    code 1 if a host failed.
+    The champion pointer goes last; at the end the host hashes all model files again. Exit code 1 if
+    a host failed.
 
     \b
     Examples:
@@ -227,10 +243,10 @@ def status(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show how hosts and this machine differ, and when they were last in step.
+    """Show the differences between hosts and this machine, and when they were last in step.
 
-    By manifests and remembered hashes, which is quick; `verify` reads the files. Exit code 1 if a
-    host could not be asked.
+    Compares manifests and cached hashes, which is fast; `verify` reads the files. Exit code 1 if a
+    host could not be queried.
 
     \b
     Examples:
@@ -252,9 +268,9 @@ def verify(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Read every file at both ends again and name every difference.
+    """Hash every file at both ends and list the differences.
 
-    Exit code 1 if there is one, or a host could not be asked.
+    Exit code 1 if there is a difference, or a host could not be queried.
 
     \b
     Examples:
@@ -290,7 +306,7 @@ def _on_each(
     *,
     dry_run: bool = False,
 ) -> None:
-    """Runs `act` for all hosts at once, prints the outcome, and ends the command accordingly."""
+    """Runs `act` for all hosts in parallel, prints the results and exits with the right code."""
     with stop_requested() as asked:
         session.should_stop = lambda: asked() != 0
         rows = session.on_each(title, hosts, act)
@@ -308,7 +324,7 @@ def _on_each(
         if hint:
             out.note(f"  try: {hint}")
     if signal:
-        out.note("The same command continues from there.")
+        out.note("The same command resumes the transfer.")
         raise stopped(signal)
     failed(not right)
 
