@@ -1,1 +1,1 @@
-"""What runs on a host: it answers the requests of one connection over its standard streams."""
+"""The agent on a host: serves the requests of one connection over its standard streams."""

@@ -1,4 +1,4 @@
-"""What every operation of the agent has: the work folder, the wire, and a way to refuse."""
+"""Context of agent operations: work folder, wire and refusals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ringrift_cli.fleet.agent.layout import INNER
 from ringrift_cli.fleet.messages import Failed, Record
 from ringrift_cli.fleet.wire import Buffer, Wire
 
-SIGN = 1.0  # s of silence after which a sign of life is due
+SIGN = 1.0  # seconds of silence before a keepalive is sent
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Refusal(Exception):
-    """A request that is not carried out: a kind for programs, a sentence for people."""
+    """A refused request: a machine-readable kind and a sentence."""
 
     def __init__(self, kind: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -69,7 +69,7 @@ class Context:
         return at
 
     def alive(self) -> None:
-        """To be called often in whatever takes long: it sends a sign of life when one is due."""
+        """Sends a keepalive when due; long operations call it often."""
         now = time.monotonic()
         if now - self._signed > SIGN:
             self._signed = now
@@ -110,12 +110,12 @@ class Context:
         return real == self.work or real.startswith(os.path.join(self.work, ""))
 
     def relative(self, path: str) -> str:
-        """The name that goes over the wire for a path in the work folder."""
+        """A path relative to the work folder, as sent to the client."""
         return os.path.relpath(path, self.work)
 
 
 def open_plain(path: str, name: str) -> int:
-    """A descriptor of a plain file, to read; `Refusal` for anything else. It never waits."""
+    """Opens a regular file for reading, non-blocking; `Refusal` for anything else."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What a host is and does, in one answer, soon: nothing that hangs is waited for."""
+"""Facts about a host, collected within a deadline."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ringrift_cli.version import __version__
 if TYPE_CHECKING:
     import subprocess
 
-SHARE = 0.8  # of the deadline, for the GPUs and for the jobs
+SHARE = 0.8  # of the deadline, for GPUs and jobs
 
 
 def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
-    """All of it. What cannot be found out in time is None, with the reason beside it."""
+    """All facts; those that are not available in time are None, with an error."""
     until = time.monotonic() + SHARE * request.deadline_s
     asking = Smi()
     disk = os.statvfs(context.work)
@@ -90,7 +90,7 @@ class Smi:
             self.problem = f"{program} cannot be started: {error.strerror}"
 
     def answer(self, until: float) -> tuple[list[messages.Gpu] | None, str | None]:
-        """The GPUs, or None and why; a host without nvidia-smi has none."""
+        """The GPUs, or None and the error; empty without nvidia-smi."""
         if self.process is None:
             return (None, self.problem) if self.problem else ([], None)
         import subprocess
@@ -170,7 +170,7 @@ def _cached() -> int:
 
 
 def cores() -> int:
-    """Cores that we may use."""
+    """Available CPU cores."""
     found = len(os.sched_getaffinity(0))
     with contextlib.suppress(OSError), open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
         quota, period = file.read().split()
@@ -189,7 +189,7 @@ class Pointer(msgspec.Struct):
 
 
 def models(context: Context) -> dict[str, messages.Champion]:
-    """The champion of each pool, and the hash of the file that names it."""
+    """The champion of each pool, with the hash of its pointer file."""
     found = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(context.work), MODELS, "*", CHAMPION))):
         if not context.holds(path):

@@ -17,7 +17,7 @@ from ringrift_cli.fleet.agent import slots
 from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
 from ringrift_cli.fleet.agent.layout import HASHES, INNER, JOBS, OF_A_JOB, PARTIAL
 
-ROWS = 2000  # of a frame
+ROWS = 2000  # per frame
 PIECE = 1 << 20
 SETTLED = 2_000_000_000  # ns: what was written later than that may be again, at the same time
 
@@ -134,7 +134,7 @@ def remove(context: Context, request: messages.Remove) -> messages.Done:
 
 
 def hash_files(context: Context, request: messages.Hash) -> messages.Hashes:
-    """SHA-256 of the bytes that are on the disk now; None for what is no plain file there."""
+    """SHA-256 of files, computed now; None if it is not a regular file."""
     found: dict[str, str | None] = {}
     for name in request.paths:
         found[name] = None
@@ -161,7 +161,7 @@ def hash_descriptor(context: Context, descriptor: int, cached: bool = False) -> 
 
 
 def hash_file(context: Context, path: str) -> str:
-    """Hex digest of a file; `Refusal` if it is no plain file."""
+    """Hex digest of a file; `Refusal` if it is not a regular file."""
     descriptor = open_plain(path, context.relative(path))
     try:
         return hash_descriptor(context, descriptor)

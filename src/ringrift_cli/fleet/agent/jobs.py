@@ -33,7 +33,7 @@ from ringrift_cli.fleet.messages import Job, JobState
 
 
 def start(context: Context, request: messages.Start) -> messages.Started:
-    """Starts a job unless it is there; the same words again are harmless, others a conflict."""
+    """Starts a job unless the identical one exists; `Refusal` for another job of its name."""
     job = request.job
     if not job.argv[0]:
         raise Refusal("usage", "argv names no program.")
@@ -59,7 +59,7 @@ def start(context: Context, request: messages.Start) -> messages.Started:
 
 
 def _make(folder: str, job: Job) -> bool:
-    """Makes the folder of a job, whole; False if somebody else was faster."""
+    """Creates the folder of a job atomically; False if it exists already."""
     import shutil
     import tempfile
 
@@ -88,7 +88,7 @@ def _make(folder: str, job: Job) -> bool:
 
 
 def jobs(context: Context, request: messages.Jobs) -> messages.JobStates:
-    """The states of some jobs, or of all; jobs that are not there are left out."""
+    """States of the given jobs, or of all; unknown jobs are left out."""
     return messages.JobStates(jobs=states(context, request.ids))
 
 
@@ -126,7 +126,7 @@ def names(context: Context) -> list[str]:
 
 
 def state(context: Context, identity: str) -> JobState:
-    """What a job is doing; `Refusal` if there is none of that name."""
+    """The state of a job; `Refusal` if it is unknown."""
     found = _state(context, identity, shards.GameCounts(context))
     if found is None:
         raise Refusal("unknown", f"There is no job {identity} on this host.")

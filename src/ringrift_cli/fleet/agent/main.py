@@ -24,7 +24,7 @@ from ringrift_cli.fleet.agent.context import Context, Gone, Refusal, failure
 from ringrift_cli.fleet.wire import AT_ONCE, GREETING, Buffer, Wire, WireError
 from ringrift_cli.version import __version__
 
-IDLE = 3600.0  # s without a request after which the other end is taken for dead
+IDLE = 3600.0  # seconds without a request before the agent ends
 # Modules are loaded when they are asked for: most connections want one thing, and soon.
 HANDLERS: dict[type, tuple[str, str]] = {
     messages.AskFacts: ("facts", "facts"),
@@ -99,7 +99,7 @@ def main() -> int:
 
 
 def _answer_one(context: Context) -> bool:
-    """Answers the next request; False if there are no more."""
+    """Serves the next request; False at the end of the stream."""
     text = context.wire.receive()
     if text is None:
         return False

@@ -81,7 +81,7 @@ def _take(context: Context, part: PartialFile) -> bool:
 
 
 class PartialFile:
-    """A part of a file that is ours until somebody else takes it."""
+    """A partial file, locked by this connection."""
 
     def __init__(self, context: Context, request: messages.Put) -> None:
         self.context = context
@@ -141,7 +141,7 @@ class PartialFile:
                 left = left[written:]
 
     def finish(self) -> str:
-        """Gives the file its name, if what is on the disk has the hash; that hash."""
+        """Renames the file if the data on disk has the expected hash; returns the hash."""
         name, total = self.request.path, self.request.size
         if self.size != total:
             raise Refusal("size", f"{self.size} of {total} bytes came; they are kept.")

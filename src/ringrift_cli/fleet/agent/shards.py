@@ -27,7 +27,7 @@ MOST_DAMAGED = 1000
 
 
 class ManifestEntry(msgspec.Struct):
-    """What the agent needs of a manifest entry."""
+    """The fields of a manifest entry that the agent uses."""
 
     file: messages.FileName
     sha256: messages.Sha256
@@ -97,7 +97,7 @@ def shards(context: Context, request: messages.Shards) -> messages.ShardsEnd:
 
 
 def _size(place: str, name: str) -> int | None:
-    """Bytes of a plain file; None for anything else."""
+    """Size of a regular file in bytes; None for anything else."""
     try:
         status = os.lstat(os.path.join(place, name))
     except OSError:

@@ -40,10 +40,10 @@ from ringrift_cli.fleet.agent.layout import (
 )
 from ringrift_cli.fleet.messages import Job, Record
 
-MOST_BEAT = 10.0  # s between two heartbeats
-BEATS = 6  # in a lease
-LOOK = 0.25  # s between two looks for a request to stop
-AGAIN = 2.0  # s after which an end that could not be noted is tried again
+MOST_BEAT = 10.0  # maximum seconds between two heartbeats
+BEATS = 6  # heartbeats per lease
+LOOK = 0.25  # seconds between two checks for a stop request
+AGAIN = 2.0  # seconds before the end of a job is written again after an error
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # exit codes of a shell for what cannot be started
 DEAD = (b"Z", b"X", b"x")  # process 1 of many a container never collects zombies
 START = (
@@ -61,7 +61,7 @@ def since_boot() -> float:
 
 
 def boot_id() -> str:
-    """A name of this boot of the machine."""
+    """The boot id of the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
@@ -77,7 +77,7 @@ def began(pid: int) -> int | None:
 
 
 def lives(pid: int, began_at: int | None) -> bool:
-    """Whether the process of this number is there and is still the same."""
+    """Whether the process exists and has the given start tick."""
     return pid > 0 and began_at is not None and began(pid) == began_at
 
 
@@ -122,7 +122,7 @@ class Beat(Record):
 
 
 class StopOrder(Record):
-    """That a job shall end."""
+    """A stop request."""
 
     grace_s: float
     insist: bool
@@ -206,7 +206,7 @@ def _ignore(_number: int, _frame: object) -> None:
 
 
 class Supervisor:
-    """Watches one job."""
+    """Supervisor of one job."""
 
     def __init__(self, work: str, identity: str) -> None:
         self.work = work
@@ -272,7 +272,7 @@ class Supervisor:
     # ---- watching -------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Stays until the job has ended and its end is noted."""
+        """Waits for the end of the job and records it."""
         woken, wake = os.pipe()
         for descriptor in (woken, wake):
             os.set_blocking(descriptor, False)
@@ -340,7 +340,7 @@ class Supervisor:
             os.utime(self.beat_path)
 
     def _note(self, code: int | None, killed_by: int | None, error: str | None) -> None:
-        """Writes the end down, for as long as it takes."""
+        """Records the end of the job; retries until it is written."""
         end = End(
             pid=self.pid or None,
             code=code,
