@@ -198,7 +198,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     assert document["verdict"] is None
     generations = len((tmp_path / JOURNAL).read_text().splitlines())
     assert document["generations"] == generations
-    assert f"Stopped after {generations} generations: the same command with --resume" in err
+    assert f"Stopped after {generations} generations; repeat the command with --resume" in err
     assert names(tmp_path) == FILES - {VERDICT}
 
 
