@@ -237,7 +237,7 @@ def test_a_damaged_profile_is_told_before_anything_is_measured(
     for mode in ("--discover", "--validate"):
         run = ringrift("bench", "engine", mode)
         assert run.code == 1
-        assert f"{path} is no profile of format 1" in run.err
+        assert f"{path} is not a profile of format 1" in run.err
     assert not faked
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ringrift_cli.data import game_index
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.data.game_index import FILE, GameIndex, hashes_of_entry
-from ringrift_cli.data.intake import COMPACT, READABLE, Arrivals, adopt, conflict, place
+from ringrift_cli.data.intake import COMPACT, READABLE, Intake, adopt, conflict, place
 from ringrift_cli.data.shard import ENDING, MAGIC, SearchedGame, write_searched
 from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import RecordError, RulesMismatch
@@ -70,7 +70,7 @@ def here(tmp_path: Path) -> Path:
 
 def refused(path: Path, entry: ShardEntry, here: Path, says: str) -> None:
     with pytest.raises(RecordError, match=says):
-        Arrivals().check(path, entry, here)
+        Intake().check(path, entry, here)
 
 
 # ---- what is right -------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_a_shard_that_is_right_passes_and_can_be_trained_on(
     games: list[SearchedGame], tmp_path: Path, here: Path
 ) -> None:
     path, entry = shard(tmp_path / "far", games[:20])
-    Arrivals().check(path, entry, here)
+    Intake().check(path, entry, here)
     take(path, entry.received_now("far"), here)
     assert choose(here, WindowSetting("hex8", 2, max_age=1.0)).read()[0].sha256 == entry.sha256
     assert place(tmp_path, entry) == tmp_path / "hex8-2p" / "selfplay"
@@ -93,12 +93,12 @@ def test_random_games_that_are_right_pass(readable: bool, tmp_path: Path, here: 
     (entry,) = read_manifest(far)
     path = far / entry.file
     assert path.name.endswith(READABLE if readable else COMPACT)
-    arrivals = Arrivals()
+    arrivals = Intake()
     arrivals.check(path, entry, here)
     arrivals.check(path, entry, here)  # the same again is no repetition
     assert place(tmp_path, entry) == tmp_path / "square8-3p" / "random"
     with pytest.raises(RecordError, match="games is 12"):
-        Arrivals().check(path, replace(entry, games=13), here)
+        Intake().check(path, replace(entry, games=13), here)
 
 
 def test_the_command_line_knows_the_endings() -> None:
@@ -155,7 +155,7 @@ def test_games_of_other_rules_are_refused(
     path, entry = shard(tmp_path / "far", games[:5])
     for key in ("rules", "codec"):
         with pytest.raises(RulesMismatch, match=f"{key} 'older'"):
-            Arrivals().check(path, replace(entry, **{key: "older"}), here)
+            Intake().check(path, replace(entry, **{key: "older"}), here)
 
 
 def rewritten(
@@ -220,7 +220,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(
 )
 def test_there_is_no_place_for_games_that_cannot_be(tmp_path: Path, change: dict[str, Any]) -> None:
     entry = ShardEntry.from_json({**entry_of(b""), **change})
-    with pytest.raises(RecordError, match="no such games"):
+    with pytest.raises(RecordError, match="do not exist together"):
         place(tmp_path, entry)
 
 
@@ -256,12 +256,12 @@ def test_games_that_were_here_already_are_refused(
     games: list[SearchedGame], tmp_path: Path, here: Path
 ) -> None:
     first, entry = shard(tmp_path / "far", games[:30])
-    arrivals = Arrivals()
+    arrivals = Intake()
     arrivals.check(first, entry, here)
     take(first, entry, here)
     for count in (2, 29):
         path, other = shard(tmp_path / f"far{count}", [*games[:count], *games[30 : 60 - count]])
-        for one in (arrivals, Arrivals()):
+        for one in (arrivals, Intake()):
             with pytest.raises(RecordError, match=f"repeats {count} of .*{first.name} holds"):
                 one.check(path, other, here)
     path, other = shard(tmp_path / "far1", [*games[:1], *games[30:59]])
@@ -279,14 +279,14 @@ def test_of_many_games_a_few_may_be_known(tmp_path: Path, here: Path) -> None:
         if known == 3:
             refused(path, other, here, "repeats 3 of its 100")
         else:
-            Arrivals().check(path, other, here)
+            Intake().check(path, other, here)
 
 
 def test_what_passed_is_known_before_it_is_entered_and_its_second_copy_passes(
     games: list[SearchedGame], tmp_path: Path, here: Path
 ) -> None:
     path, entry = shard(tmp_path / "a", games[:10])
-    arrivals = Arrivals()
+    arrivals = Intake()
     arrivals.check(path, entry, here)
     arrivals.check(path, entry, here)
     other, told = shard(tmp_path / "b", games[5:20])
@@ -304,7 +304,7 @@ def test_the_index_is_a_cache_that_may_go_or_be_damaged(
 ) -> None:
     first, entry = shard(tmp_path / "a", games[:10])
     second, later = shard(tmp_path / "b", games[10:20])
-    Arrivals().check(first, entry, here)
+    Intake().check(first, entry, here)
     take(first, entry, here)
     path = here / FILE
     assert held(here, first, entry) == (10, first.name)
@@ -348,7 +348,7 @@ def test_what_cannot_be_read_here_is_no_fault_of_what_comes(
     take(first, entry, here)
     (here / first.name).write_bytes(b"damaged")
     path, other = shard(tmp_path / "b", games[10:20])
-    Arrivals().check(path, other, here)
+    Intake().check(path, other, here)
     with GameIndex(here) as index:
         assert not index.knows(entry.sha256)
     assert "does not begin" in index.unread[first.name]

@@ -178,32 +178,35 @@ def going_on(game: SearchedGame) -> SearchedGame:
 
 WRONG: list[tuple[Change, str]] = [
     (changed("actions", 5, 7629), "game 2: decision 6 is not legal."),
-    (changed("actions", 5, 10**6), "game 2 has an action that is none 1000000."),
-    (changed("actions", 5, -1), "game 2 has an action that is none -1."),
+    (changed("actions", 5, 10**6), "game 2 has an unknown action 1000000."),
+    (changed("actions", 5, -1), "game 2 has an unknown action -1."),
     (cut_short, "game 2 stops after its last decision, unfinished."),
     (going_on, "game 2: decision "),
     (resigned_at_its_end, "game 2 was resigned, but its decisions lead to its end."),
     (lambda g: replace(g, winner=1 - g.winner), "game 2: seat "),
     (lambda g: replace(g, winner=2), "game 2 has an unknown winner: 2."),
-    (lambda g: replace(g, reason=g.reason % 4 + 1), "is said to win for reason "),
+    (lambda g: replace(g, reason=g.reason % 4 + 1), "recorded winner "),
     (lambda g: replace(g, reason=0), "game 2 has an unknown reason: 0."),
     (changed("targets", 0, np.nan), "game 2 has a target of nan."),
     (changed("targets", 0, -0.25), "game 2 has a target of -0.25."),
     (changed("targets", 0, 0.0), "game 2 has a target of 0.0."),
     (changed("targets", 0, 0.9), "game 2 has targets whose sum is "),
-    (with_illegal_choice, "which is not legal there or stands twice."),
-    (with_choice_twice, "which is not legal there or stands twice."),
-    (changed("choices", 0, 10**6), "which is not legal there or stands twice."),
-    (changed("choices", 0, -1), "which is not legal there or stands twice."),
+    (with_illegal_choice, "is illegal or repeated."),
+    (with_choice_twice, "is illegal or repeated."),
+    (changed("choices", 0, 10**6), "is illegal or repeated."),
+    (changed("choices", 0, -1), "is illegal or repeated."),
     (changed("surprise", 0, np.nan), "game 2 has a surprise of nan."),
     (changed("surprise", 0, np.inf), "game 2 has a surprise of inf."),
     (changed("surprise", 0, -0.5), "game 2 has a surprise of -0.5."),
-    (changed("values", 0, np.nan), "game 2 has values that are no chances to win: [nan nan]."),
-    (changed("values", 0, (1.5, -0.5)), "game 2 has values that are no chances to win: [ 1.5 -0.5"),
-    (changed("values", 0, (0.6, 0.5)), "game 2 has values that are no chances to win: "),
-    (changed("plies", -1, 10**4), "game 2 has a ply where it has no decision: 10000."),
-    (changed("plies", 1, 0), "game 2 has plies that do not rise: one is 0."),
-    (changed("plies", 0, -1), "game 2 has a ply where it has no decision: -1."),
+    (changed("values", 0, np.nan), "game 2 has values that are not win probabilities: [nan nan]."),
+    (
+        changed("values", 0, (1.5, -0.5)),
+        "game 2 has values that are not win probabilities: [ 1.5 -0.5",
+    ),
+    (changed("values", 0, (0.6, 0.5)), "game 2 has values that are not win probabilities: "),
+    (changed("plies", -1, 10**4), "game 2 has a ply beyond its last decision: 10000."),
+    (changed("plies", 1, 0), "game 2 has plies that do not increase: 0."),
+    (changed("plies", 0, -1), "game 2 has a ply beyond its last decision: -1."),
     (lambda g: replace(g, actions=g.actions[:0]), "game 2 has no decisions."),
 ]
 
@@ -309,10 +312,10 @@ def test_a_changed_byte_is_found(shard: Path) -> None:
     rng = np.random.default_rng(0)
     for at in rng.integers(len(MAGIC), len(whole), 20).tolist():
         shard.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with pytest.raises(RecordError, match="its bytes hash to"):
+        with pytest.raises(RecordError, match="its SHA-256 hash is"):
             read_searched(shard)
     shard.write_bytes(whole[:-5])
-    with pytest.raises(RecordError, match="its bytes hash to"):
+    with pytest.raises(RecordError, match="its SHA-256 hash is"):
         read_searched(shard)
     with pytest.raises(RecordError, match="the checksum does not fit"):
         read_searched(named_by_hash(shard.parent, whole[:-5]))
@@ -339,7 +342,7 @@ def test_a_known_shard_is_checked_by_its_hash_alone(
     assert (known.columns.targets == full.columns.targets).all()
     assert (known.ends == full.ends).all()
     assert known.records() == full.records()
-    with pytest.raises(RecordError, match="its bytes hash to"):
+    with pytest.raises(RecordError, match="its SHA-256 hash is"):
         read_entry(shard.parent, msgspec.structs.replace(entry, sha256="0" * 64))
     changed = hashlib.sha256(illegal.read_bytes()).hexdigest()
     other = read_entry(

@@ -143,7 +143,7 @@ def test_data_of_early_generations_are_refused(folder: Path) -> None:
     with pytest.raises(RecordError, match="made by generation 4, 3 behind generation 7, but"):
         choose(folder, behind(2, 7))
     rewrite(folder, {k: {"made": {}} for k in range(4)})
-    with pytest.raises(RecordError, match=r"No shard of .* says which generation made it"):
+    with pytest.raises(RecordError, match=r"No shard of .* names its generation"):
         choose(folder, behind(2, 6))
 
 
@@ -177,11 +177,11 @@ def test_reading_checks_every_shard(folder: Path) -> None:
     victim = folder / window.entries[1].file
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(RecordError, match=f"{victim}: its bytes hash to"):
+    with pytest.raises(RecordError, match=f"{victim}: its SHA-256 hash is"):
         window.read()
     other = (folder / window.entries[0].file).read_bytes()
     victim.write_bytes(other)  # a sync that sent the wrong file
-    with pytest.raises(RecordError, match=f"{victim}: its bytes hash to"):
+    with pytest.raises(RecordError, match=f"{victim}: its SHA-256 hash is"):
         window.read()
     victim.unlink()
     with pytest.raises(RecordError, match=f"{victim}: No such file"):
@@ -201,7 +201,7 @@ def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
         ({"least": 0}, "The window is 0 positions"),
         ({"max_age": 0.0}, "max-age is 0.0"),
         ({"max_generations_behind": -1, "generation": 1}, "max-generations-behind is -1"),
-        ({"max_generations_behind": 1}, "needs to know which generation"),
+        ({"max_generations_behind": 1}, "requires the current generation"),
     ],
 )
 def test_wrong_settings(numbers: dict[str, Any], said: str) -> None:

@@ -200,7 +200,7 @@ def test_a_shard_that_is_not_what_the_manifest_says(tmp_path: Path) -> None:
             path.write_bytes(path.read_bytes()[:-1])
             return played
 
-    with pytest.raises(RecordError, match="its bytes hash to"):
+    with pytest.raises(RecordError, match="its SHA-256 hash is"):
         run(config, Damaging(config))
 
 
@@ -288,13 +288,13 @@ def test_collecting_begins_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
 
     def full(folder: Path, least_gb: float, step: str) -> None:
         if any(line["step"] == "gate" for line in journal.lines if line["cycle"] == 5):
-            raise OutputError(f"{step} was not begun")
+            raise OutputError(f"{step} was not started")
 
     monkeypatch.setattr(cycle_data, "check_space", full)
     records: list[dict[str, Any]] = []
     with opened(small.folder) as journal:
         loop = loop_of(small, QuickSteps(small, (False,)), journal)
-        with pytest.raises(OutputError, match="selfplay was not begun"):
+        with pytest.raises(OutputError, match="selfplay was not started"):
             cycle.run(loop, 2, records.append)
     assert records[0]["collected"]["shards"] > 0
 
@@ -302,7 +302,7 @@ def test_collecting_begins_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
 def test_no_step_begins_on_a_full_disk(tmp_path: Path) -> None:
     config = changed(settings(tmp_path), "cycle", min_free_gb=1e9)
     steps = QuickSteps(config)
-    with pytest.raises(OutputError, match=r"GB are free .* selfplay was not begun") as error:
+    with pytest.raises(OutputError, match=r"GB are free .* selfplay was not started") as error:
         run(config, steps)
     assert error.value.exit_code == 1
     assert steps.calls == []

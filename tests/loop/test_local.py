@@ -62,7 +62,7 @@ def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> 
         f"The newest shard of {config.folder / 'selfplay'} was made by generation 1, 1 behind"
         " generation 2, but max-generations-behind is 0: its data are stale."
     )
-    assert error.value.hint == "look whether self-play has the new models"
+    assert error.value.hint == "check that self-play has the new models"
     champion = RealSteps(config).champion()
     assert champion is not None
     assert champion.identity == first["champion"]

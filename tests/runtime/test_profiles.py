@@ -135,7 +135,7 @@ def test_a_damaged_profile_is_named(text: str, said: str) -> None:
     for use in (lambda: find(DEVICE, ENTRY.key), lambda: save(DEVICE, ENTRY)):
         with pytest.raises(RecordError) as caught:
             use()
-        assert caught.value.message.startswith(f"{path} is no profile of format 1: ")
+        assert caught.value.message.startswith(f"{path} is not a profile of format 1: ")
         assert said in caught.value.message
         assert str(path) in (caught.value.hint or "")
 

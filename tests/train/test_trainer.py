@@ -660,7 +660,7 @@ def test_stale_or_missing_data(tmp_path: Path, data: Sources) -> None:
         train(SMALL, replace(data, hashes=["abc"]), out)
     (shard,) = data.data.glob("*.shard")
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(RecordError, match="its bytes hash to"):
+    with pytest.raises(RecordError, match="its SHA-256 hash is"):
         train(SMALL, data, out)
     assert not train_state.has_state(out)
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import TooLittleMemory, peak_bytes
-from ringrift_cli.runtime.processes import SOON, ProcessGroup
+from ringrift_cli.runtime.processes import SHUTDOWN_S, ProcessGroup
 from ringrift_cli.runtime.profiles import NO_NETWORK, Key, network_named
 from ringrift_cli.settings import NetworkSection
 
@@ -253,7 +253,7 @@ def _received(inboxes: Sequence[Connection], processes: Sequence[SpawnProcess]) 
 
 def ended_early(process: SpawnProcess) -> RingriftError:
     """The error of a process that ended without a message."""
-    process.join(SOON)
+    process.join(SHUTDOWN_S)
     if process.exitcode == -signal.SIGKILL:
         return TooLittleMemory("A measuring process was killed, probably for lack of memory.")
     return RingriftError(

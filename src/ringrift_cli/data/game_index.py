@@ -1,8 +1,8 @@
-"""Which games a folder of shards holds, so that a game that comes a second time is noticed.
+"""Index of the games in a folder of shards, for the detection of duplicates.
 
-Beside the shards lies `.games.sqlite`. It is a cache: it may be deleted at any time, and what it
-lacks is read from the shards again. A game is a number: 8 bytes of a SHA-256, so that among 10^7
-games the chance that two agree is 10^-5.
+`.games.sqlite` in the folder is a cache: it may be deleted at any time and is rebuilt from the
+shards. A game is identified by 8 bytes of a SHA-256: among 10^7 games the collision probability
+is 10^-5.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Kind = tuple[str, int, bool]  # board, players, pie rule
 FILE = ".games.sqlite"
 FORMER = ".games.index"  # of the first version
 COMPACT, READABLE = ".rrg", ".games.jsonl"
-TIMEOUT_S = 60.0  # to wait for transactions of other processes
+TIMEOUT_S = 60.0  # wait for transactions of other processes
 SCHEMA = """
 CREATE TABLE shards (number INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, file TEXT);
 CREATE TABLE games (hash INTEGER, shard INTEGER, PRIMARY KEY (hash, shard)) WITHOUT ROWID;
 """
-ASKED = "games JOIN shards ON number = shard WHERE hash IN (SELECT value FROM json_each(?))"
+MATCHING = "games JOIN shards ON number = shard WHERE hash IN (SELECT value FROM json_each(?))"
 
 
 def hashes_of(kind: Kind, games: Iterable[bytes]) -> Hashes:
-    """A number for each game, of its board, players, pie rule and decisions."""
+    """Hashes of the decisions of each game and of `kind`, [games]."""
     salt = hashlib.sha256(repr(kind).encode())
     found = []
     for game in games:
@@ -56,14 +56,14 @@ def hashes_of(kind: Kind, games: Iterable[bytes]) -> Hashes:
 def hashes_of_decisions(
     header: Header, actions: IntArray, offsets: npt.NDArray[np.int64]
 ) -> Hashes:
-    """The same of games side by side: decisions of all, and where each game's begin, [G + 1]."""
+    """Hashes of G games: concatenated `actions`, [n], with `offsets` into them, [G + 1]."""
     data = actions.astype("<i4").tobytes()
     kind, bounds = (header.board, header.players, header.pie_rule), (4 * offsets).tolist()
     return hashes_of(kind, (data[first:end] for first, end in pairwise(bounds)))
 
 
 def hashes_of_entry(folder: Path, entry: ShardEntry) -> Hashes:
-    """The same of a file of games that was checked before; `RecordError` if it cannot be read."""
+    """Hashes of the games in a verified file; `RecordError` if it cannot be read."""
     path = folder / entry.file
     if entry.is_searched:
         shard = read_entry(folder, entry)
@@ -74,7 +74,7 @@ def hashes_of_entry(folder: Path, entry: ShardEntry) -> Hashes:
 
 
 def readable_documents(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of readable games; `RecordError` where one is none."""
+    """Parses a file of readable games; `RecordError` for an invalid line."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -84,7 +84,7 @@ def readable_documents(path: Path) -> list[dict[str, Any]]:
         try:
             document = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RecordError(f"{path}, line {number} is no JSON.") from error
+            raise RecordError(f"{path}, line {number} is not valid JSON.") from error
         moves = document.get("moves") if isinstance(document, dict) else None
         if not isinstance(moves, list) or not all(isinstance(move, str) for move in moves):
             raise RecordError(f"{path}, line {number} holds no game with moves.")
@@ -93,7 +93,7 @@ def readable_documents(path: Path) -> list[dict[str, Any]]:
 
 
 def hashes_of_documents(documents: Iterable[dict[str, Any]]) -> Hashes:
-    """The same of readable games, by the text of their moves."""
+    """Hashes of readable games, from their move texts."""
     parts = [
         hashes_of(
             (one.get("board", ""), one.get("players", 0), one.get("pie_rule", False)),
@@ -105,17 +105,17 @@ def hashes_of_documents(documents: Iterable[dict[str, Any]]) -> Hashes:
 
 
 class GameIndex:
-    """The games of a folder's shards, as a context manager, for one thread at a time.
+    """The index of a folder, a context manager; not thread-safe.
 
-    On entry it is brought in line with the folder's manifest. `OutputError` if the database cannot
-    be written; `RecordError` if it is damaged: then it is deleted, and made anew the next time.
+    Entering synchronises it with the manifest. `OutputError` if the database cannot be written;
+    `RecordError` if it is damaged: it is then deleted, and rebuilt the next time.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE
-        self.unread: dict[str, str] = {}  # files of the manifest that cannot be read, and why
-        self._pending: set[str] = set()  # files added here that the manifest need not list yet
-        self._seen: tuple[int, int] | None = None  # of the manifest
+        self.unread: dict[str, str] = {}  # unreadable files of the manifest: reason by name
+        self._pending: set[str] = set()  # files added here before their manifest entry
+        self._seen: tuple[int, int] | None = None  # stamp of the manifest
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -144,39 +144,41 @@ class GameIndex:
             self._discard()
             raise RecordError(
                 f"{self.path} was damaged ({error}) and has been deleted.",
-                hint="run the same command again: it is made anew from the shards",
+                hint="run the same command again: it is rebuilt from the shards",
             ) from error
 
     def holders(self, hashes: Hashes) -> tuple[int, str | None]:
-        """How many of these games the folder has, and the file that holds most of them.
+        """Number of duplicates among `hashes`, and the file that contains most of them.
 
-        A game that is several times among `hashes` counts as held all but the first time; then
-        the file may be None.
+        Repetitions within `hashes` count as duplicates too; if these are the only ones, the file
+        is None.
         """
         unique = np.unique(hashes)
-        asked = [json.dumps(unique.astype(np.int64).tolist())]
-        held = self._ask(f"SELECT COUNT(DISTINCT hash) FROM {ASKED}", asked)
-        most = self._ask(f"SELECT file FROM {ASKED} GROUP BY shard ORDER BY -COUNT(*)", asked)
+        hash_list = [json.dumps(unique.astype(np.int64).tolist())]
+        held = self._first_row(f"SELECT COUNT(DISTINCT hash) FROM {MATCHING}", hash_list)
+        most = self._first_row(
+            f"SELECT file FROM {MATCHING} GROUP BY shard ORDER BY -COUNT(*)", hash_list
+        )
         return len(hashes) - len(unique) + held[0], None if most is None else most[0]
 
     def knows(self, sha256: str) -> bool:
-        """Whether the games of a file are known."""
-        return self._ask("SELECT 1 FROM shards WHERE sha256 = ?", [sha256]) is not None
+        """Whether the games of a file are indexed."""
+        return self._first_row("SELECT 1 FROM shards WHERE sha256 = ?", [sha256]) is not None
 
     def add(self, sha256: str, file: str, hashes: Hashes) -> None:
-        """Adds the games of a file that is about to be entered in the manifest."""
+        """Adds the games of a file whose manifest entry is about to be written."""
         self._pending.add(sha256)
         self._insert(sha256, file, hashes)
 
     # ---- database -------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        """Connects, to a new database if there is none, or one that is damaged or out of date."""
+        """Connects; replaces a missing, damaged or outdated database by an empty one."""
         name = f"2 {rules_hash()} {codec_hash()}"  # other rules or codec make other hashes
         version = int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
         try:
             self._connect()
-            if self._ask("PRAGMA user_version", [])[0] == version:
+            if self._first_row("PRAGMA user_version", [])[0] == version:
                 return
         except sqlite3.OperationalError:
             raise
@@ -206,8 +208,7 @@ class GameIndex:
         for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", FORMER):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _ask(self, query: str, values: list[str]) -> Any:
-        """The first row of an answer; None if there is none."""
+    def _first_row(self, query: str, values: list[str]) -> Any:
         return self._database.execute(query, values).fetchone()
 
     def _insert(self, sha256: str, file: str, hashes: Hashes) -> None:
@@ -223,7 +224,7 @@ class GameIndex:
         database.execute("COMMIT")
 
     def _refresh(self) -> None:
-        """Reads the shards that the manifest lists and the database lacks, drops deleted ones."""
+        """Indexes new shards of the manifest and drops removed ones."""
         seen = stamp(self.folder)
         if seen == self._seen:
             return
@@ -242,6 +243,6 @@ class GameIndex:
             entry = listed[sha256]
             try:
                 self._insert(sha256, entry.file, hashes_of_entry(self.folder, entry))
-            except RecordError as error:  # ours, so no fault of what is checked against it
+            except RecordError as error:  # does not invalidate the file being checked
                 self.unread[entry.file] = error.message
         self._seen = seen

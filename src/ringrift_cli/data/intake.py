@@ -1,8 +1,8 @@
-"""What must be true of games and models that another machine sent before they are used.
+"""Validation of game files and models received from other machines, before they are used.
 
-A file of games must be readable as what its name says, made under these rules, be what its manifest
-entry tells of it, replay, and bring new games; a checkpoint must load. Who moves files about knows
-nothing of games and is handed these checks.
+A game file must have the format of its suffix, the current rules, contents that match its manifest
+entry, games that replay and are new; a checkpoint must load. The transfer code is independent of
+games and receives these checks as callbacks.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from ringrift_cli.store.manifest import ShardEntry
 if TYPE_CHECKING:
     from ringrift_cli.nn.registry import Entry, Registry
 
-SEARCHED, RANDOM = "selfplay", "random"  # folders of a pool
-MOST_CHOICES = 1_000_000  # of a shard that are held against the rules: all of 1,000 games of hex8
-SAMPLE = 64  # readable games that are replayed, of each file
-REPEATED_SHARE = 0.02  # of a file's games may be known
+SEARCHED, RANDOM = "selfplay", "random"  # subfolders of a pool
+MAX_CHOICES = 1_000_000  # checked for legality per shard: all choices of 1,000 hex8 games
+SAMPLE = 64  # readable games replayed per file
+REPEATED_SHARE = 0.02  # of a file's games may be duplicates
 REPEATED_GAMES = 1
-__all__ = ["COMPACT", "ENDING", "READABLE", "Arrivals", "adopt", "place"]
+__all__ = ["COMPACT", "ENDING", "READABLE", "Intake", "adopt", "place"]
 
 
 def place(runs: Path, entry: ShardEntry) -> Path:
-    """The folder below `runs` for the games of an entry; `RecordError` if those cannot exist."""
+    """Folder below `runs` for the file of an entry; `RecordError` for an impossible pool."""
     board, players, pie_rule = entry.board, entry.players, entry.pie_rule
     if board not in BOARD_NAMES or players not in PLAYER_COUNTS or (pie_rule and players != 2):
         raise RecordError(
-            f"its manifest entry names the board {board!r:.40}, {players!r:.40} players and the"
-            f" pie rule {pie_rule!r}: there are no such games."
+            f"its manifest entry has board {board!r:.40}, players {players!r:.40} and pie rule"
+            f" {pie_rule!r}, which do not exist together."
         )
     return runs / pool_name(board, players, pie_rule) / (SEARCHED if entry.is_searched else RANDOM)
 
 
-class Arrivals:
-    """Checks files of games before they go to their folders; several threads may use it."""
+class Intake:
+    """Validates received game files before they are moved to their folders; thread-safe."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, GameIndex] = {}
         self._lock = threading.Lock()
 
     def check(self, path: Path, entry: ShardEntry, folder: Path) -> None:
-        """`RecordError` unless a file, whose name is that of its content, may go to a folder.
+        """Raises `RecordError` unless a file, already verified by hash, may enter a folder.
 
-        What is right counts as held by that folder from then on, so that no later file of the same
-        games passes. `RulesMismatch` for games of other rules or another codec.
+        The games of a valid file are indexed at once, so that a later file with the same games is
+        rejected. `RulesMismatch` for games of other rules or another codec.
         """
         for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
             if getattr(entry, key) != own:
@@ -74,7 +74,7 @@ class Arrivals:
                     f" are {own}.",
                     hint="ringrift fleet deploy",
                 )
-        with self._lock:  # checking takes all cores
+        with self._lock:  # a check uses all cores
             hashes = _checked(path, entry)
             with self._folders.setdefault(folder, GameIndex(folder)) as known:
                 if known.knows(entry.sha256):
@@ -90,16 +90,16 @@ class Arrivals:
 
 
 def _checked(path: Path, entry: ShardEntry) -> Hashes:
-    """The games of a file that is what its name and its entry say."""
+    """Hashes of the games of a file after validation against its name and entry."""
     if path.name.endswith(ENDING):
-        shard = read_searched(path, entry.sha256, most_choices=MOST_CHOICES)
+        shard = read_searched(path, entry.sha256, max_choices=MAX_CHOICES)
         compare(path.name, entry, shard.header)
         c = shard.columns
         return hashes_of_decisions(shard.header, c.actions, c.game_offsets)
     if path.name.endswith(COMPACT):
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise RecordError(f"{path.name} is no compact record of games.")
+                raise RecordError(f"{path.name} is not a compact record of games.")
         records = read_records(path)
         first = records[0]
         found = {"board": first.board, "players": first.players, "pie_rule": first.pie_rule}
@@ -108,11 +108,13 @@ def _checked(path: Path, entry: ShardEntry) -> Hashes:
         return hashes_of_decisions(*compact_decisions(path))
     if path.name.endswith(READABLE):
         return _checked_readable(path, entry)
-    raise RecordError(f"{path.name} is no file of games: expected {ENDING}, {COMPACT}, {READABLE}.")
+    raise RecordError(
+        f"{path.name} is not a file of games: expected {ENDING}, {COMPACT}, {READABLE}."
+    )
 
 
 def _checked_readable(path: Path, entry: ShardEntry) -> Hashes:
-    """The same of readable games, of which so many are replayed, spread evenly."""
+    """`_checked` for readable games; replays an evenly spaced sample."""
     documents = readable_documents(path)
     if not documents:
         raise RecordError(f"{path.name} holds no games.")
@@ -133,21 +135,21 @@ def _checked_readable(path: Path, entry: ShardEntry) -> Hashes:
 
 
 def _compare(path: Path, entry: ShardEntry, found: Mapping[str, Any]) -> None:
-    """`RecordError` unless the entry says of a file what was found in it."""
+    """`RecordError` if a field of the entry differs from the file."""
     for key, value in found.items():
-        said = getattr(entry, key)
-        if json.dumps(said, sort_keys=True) != json.dumps(value, sort_keys=True):
+        listed = getattr(entry, key)
+        if json.dumps(listed, sort_keys=True) != json.dumps(value, sort_keys=True):
             raise RecordError(
                 f"{path.name}: its {key} is {value!r:.80}, but its manifest entry says"
-                f" {said!r:.80}."
+                f" {listed!r:.80}."
             )
 
 
 def adopt(registry: Registry, path: Path, pool: str | None = None) -> Entry:
-    """Takes a checkpoint that has arrived into the registry; it is never made champion.
+    """Adds a received checkpoint to the registry; it never becomes champion.
 
-    Without `pool` into that of its board, players and pie rule. `RecordError` unless it loads and
-    is what it says.
+    Without `pool`, to that of its board, players and pie rule. `RecordError` unless it loads and
+    matches its JSON.
     """
     from ringrift_cli.nn.checkpoint import read_about
 
@@ -159,15 +161,15 @@ def adopt(registry: Registry, path: Path, pool: str | None = None) -> Entry:
             pool = pool_name(str(built.get("board")), int(built.get("players", 0)), pie_rule)
         return registry.add(pool, path)
     except (RecordError, ValueError, TypeError) as error:
-        raise RecordError(f"{path.name} is no checkpoint: {error}") from error
+        raise RecordError(f"{path.name} is not a checkpoint: {error}") from error
     except RingriftError as error:
-        raise RecordError(f"{path.name} is no checkpoint of {pool}: {error.message}") from error
+        raise RecordError(f"{path.name} is not a checkpoint of {pool}: {error.message}") from error
 
 
 def conflict(theirs: bytes, ours: bytes) -> str | None:
-    """Why the history of champions of another machine may not give way to ours; None if it may.
+    """Reason why another machine's champion history may not be overwritten by ours, else None.
 
-    It may where it is the beginning of ours, or damaged.
+    It may be overwritten if it is a prefix of ours, or damaged.
     """
     try:
         history, own = (json.loads(data)["history"] for data in (theirs, ours))
@@ -177,6 +179,4 @@ def conflict(theirs: bytes, ours: bytes) -> str | None:
         return None
     if own[: len(history)] == history:
         return None
-    return (
-        f"it has a history of champions of its own, the last is {named:.80}; nothing was changed."
-    )
+    return f"it has a different history of champions, the last is {named:.80}; nothing was changed."

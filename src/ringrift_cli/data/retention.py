@@ -1,4 +1,4 @@
-"""The shards of a run: what a cycle made, counted where it lies, and what may be deleted."""
+"""Shards of a run: statistics of one cycle, disk space, and deletion of old data."""
 
 from __future__ import annotations
 
@@ -25,44 +25,40 @@ RESIGNATION = "resignation"
 
 
 def check_space(folder: Path, least_gb: float, step: str) -> None:
-    """`OutputError` if the disk of a folder has less free than a step may begin with."""
+    """`OutputError` if less than `least_gb` GB are free on the disk of a folder."""
     free = shutil.disk_usage(folder).free / GB
     if free < least_gb:
         raise OutputError(
             f"{free:.2f} GB are free at {folder}, less than the {least_gb:g} GB of"
-            f" cycle.min_free_gb; {step} was not begun.",
-            hint="free some space, then the same command: it goes on where it is",
+            f" cycle.min_free_gb; {step} was not started.",
+            hint="free some space, then run the same command again: it continues",
         )
 
 
 def of_cycle(data: Path, cycle: int) -> list[ShardEntry]:
-    """The shards that a cycle has made so far."""
+    """The shards of a cycle so far."""
     return [entry for entry in searched(data) if entry.generation == cycle]
 
 
 def games_of(entries: Iterable[ShardEntry]) -> int:
-    """Games of some shards."""
     return sum(entry.games for entry in entries)
 
 
 def newest_hours(data: Path) -> float:
-    """Age of the newest shard, hours; `RecordError` if there is none.
-
-    Below 0 if it was made while the clock was ahead of what it says now.
-    """
+    """Age of the newest shard, hours, as `ShardEntry.age_hours`; `RecordError` without shards."""
     entries = searched(data)
     if not entries:
         raise RecordError(f"{data} holds no shard to train on.")
     return min(entry.age_hours for entry in entries)
 
 
-# ---- what a cycle made ---------------------------------------------------------------------------
+# ---- statistics ----------------------------------------------------------------------------------
 
 
 def read_back(data: Path, cycle: int) -> dict[str, Any]:
-    """What the games of a cycle are, every shard compared with its hash; JSON.
+    """Statistics of the games of a cycle, JSON; verifies the hash of every shard.
 
-    `RecordError` for a shard that is not what the manifest says.
+    `RecordError` for a shard that differs from its manifest entry.
     """
     entries = of_cycle(data, cycle)
     reasons: Counter[str] = Counter()
@@ -93,7 +89,7 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
 
 
 def _by_host(entries: list[ShardEntry]) -> dict[str, dict[str, Any]]:
-    """What each machine made, how old its newest shard is, and whether that machine is this one."""
+    """Shards, games and age of the newest shard by machine; `here` marks this machine."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         name, here = entry.received_from or entry.host, entry.received_from is None
@@ -113,7 +109,7 @@ def _reasons(shard: Shard) -> list[str]:
 
 
 def _hashes(shard: Shard) -> list[bytes]:
-    """A hash of the decisions of each game: equal games have equal ones."""
+    """Hash of the decisions of each game."""
     c = shard.columns
     bounds = c.game_offsets.tolist()
     actions = c.actions.astype("<i4")
@@ -135,28 +131,28 @@ def _spread(lengths: list[int]) -> dict[str, float]:
     }
 
 
-# ---- what may go ---------------------------------------------------------------------------------
+# ---- deletion ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Surplus:
-    """What a folder of shards holds beyond its limit."""
+    """Shards of a folder beyond its size limit."""
 
-    names: list[str]  # SHA-256 of the shards that may go, oldest first
+    names: list[str]  # SHA-256 of the deletable shards, oldest first
     files: list[str]
-    size: int  # bytes of them
-    left: int  # bytes of what stays
-    window: int  # of these, bytes in the training window
-    models: int  # and bytes outside of it that models of the registry were trained on
+    size: int  # bytes of these
+    left: int  # bytes that remain
+    window: int  # remaining bytes in the training window
+    models: int  # remaining bytes outside of it, used by models of the registry
 
 
 def surplus(
     data: Path, limit_gb: float, *, window: Collection[str], models: Collection[str]
 ) -> Surplus:
-    """The oldest shards that nobody needs, until what stays is within the limit.
+    """Selects the oldest unused shards, until the rest is within the limit.
 
-    `window` and `models` are the hashes of the shards that must stay: those that training looks
-    at, and those that models of the registry were trained on.
+    `window` and `models` are the SHA-256 of shards to keep: the training window, and the training
+    data of models in the registry.
     """
     sizes = []
     for entry in searched(data):
@@ -173,25 +169,22 @@ def surplus(
             names.append(entry.sha256)
             files.append(entry.file)
             left -= size
-    looked_at = sum(size for entry, size in sizes if entry.sha256 in window)
-    learned = sum(
+    in_window = sum(size for entry, size in sizes if entry.sha256 in window)
+    of_models = sum(
         size for entry, size in sizes if entry.sha256 in models and entry.sha256 not in window
     )
-    return Surplus(names, files, whole - left, left, looked_at, learned)
+    return Surplus(names, files, whole - left, left, in_window, of_models)
 
 
 def delete(data: Path, names: Collection[str], files: Collection[str]) -> None:
-    """Deletes shards: first from the manifest, so that it never names one that is gone.
-
-    Done again after it was interrupted, it ends the same.
-    """
+    """Deletes shards, first from the manifest, so that it never lists a missing one; idempotent."""
     remove_from_manifest(data, names)
     for file in files:
         (data / Path(file).name).unlink(missing_ok=True)
 
 
 def drop_tensors(runs: Path, keep: int) -> None:
-    """Deletes the tensors of all training runs but the last ones; their logs stay."""
+    """Deletes the tensors of all but the last `keep` training runs; logs stay."""
     folders = sorted(folder for folder in runs.glob("cycle-*") if folder.is_dir())
     for folder in folders[:-keep]:
         for path in folder.rglob("*.safetensors"):

@@ -1,21 +1,21 @@
-"""Shards: games that a search played, with what it found, as training reads them.
+"""Shards: files of self-play games with their search results, the input of training.
 
 A file, `<first 16 digits of its SHA-256>.shard`, holds games of one board, player count and pie
-rule that were made alike:
+rule, played with one model and search setting:
 
     "RINGRIFT-SEARCHED 1\\n"
-    header as one line of JSON: rules, codec, board, players, pie_rule, made, and how many games,
-    decisions, positions (decisions with a policy target) and choices (their actions) follow
-    zlib of the columns of `Columns` one after the other, all little-endian:
-          of each game      decisions uint32, positions uint32, winner uint8, reason int8
-          of each decision  action uint32
-          of each position  ply uint32, choices uint32, surprise float32, values float32 [players]
-          of each choice    action uint32, probability float16
+    header, one line of JSON: rules, codec, board, players, pie_rule, made, and the numbers of
+    games, decisions, positions (decisions with a policy target) and choices (their actions)
+    zlib stream of the columns of `Columns`, concatenated, little-endian:
+          per game      decisions uint32, positions uint32, winner uint8, reason int8
+          per decision  action uint32
+          per position  ply uint32, choices uint32, surprise float32, values float32 [players]
+          per choice    action uint32, probability float16
     SHA-256 of everything before it, 32 bytes
 
-A shard is never changed. Games, not features: positions are replayed when they are read, so that
-what a network sees can change without new games. Writing and reading make the same checks: every
-move is replayed, every probability must be one of a legal action (shard_checks.py).
+Shards are immutable. They store games rather than features: positions are replayed on reading, so
+network inputs can change without new games. Writing and reading make the same checks: every move is
+replayed, every probability must belong to a legal action (shard_checks.py).
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ ENDING = SEARCHED
 
 @dataclass(frozen=True)
 class SearchedGame:
-    """One game, n decisions; k of them, the positions, were searched in full, m choices in all."""
+    """A game with n decisions, k of them with a full search (positions), m choices in total."""
 
-    actions: IntArray  # [n] every decision
-    plies: IntArray  # [k] decisions with a policy target, rising
+    actions: IntArray  # [n] all decisions
+    plies: IntArray  # [k] decisions with a policy target, ascending
     offsets: LongArray  # [k + 1] into choices and targets
     choices: IntArray  # [m] legal actions with a target above 0
-    targets: SmallFloats  # [m] probabilities; their sum is 1 in each position
-    surprise: SmallFloats  # [k] KL(target || the network's prior), nats
-    values: SmallFloats  # [k, players] chances to win by seat that the search found
+    targets: SmallFloats  # [m] probabilities, sum 1 per position
+    surprise: SmallFloats  # [k] KL(target || network prior), nats
+    values: SmallFloats  # [k, players] win probabilities by seat, from the search
     winner: int  # seat from 0
-    reason: int  # one of layout.py; RESIGNED
+    reason: int  # of layout.py, or RESIGNED
 
 
 class ShardHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The header of a shard."""
+    """Header of a shard."""
 
     positions: Count  # decisions with a policy target
     choices: Count  # their actions
@@ -78,7 +78,7 @@ class ShardHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that was read; `read_searched` and `read_entry` say what was checked."""
+    """A shard in memory; see `read_searched` and `read_entry` for the checks."""
 
     header: ShardHeader
     sha256: str  # of the file
@@ -86,13 +86,13 @@ class Shard:
 
     @cached_property
     def ends(self) -> IntArray:
-        """Where each game's decisions lead, [games, row size]; `RecordError` for an illegal one."""
+        """Final row of each game, [games, row size]; `RecordError` for an illegal decision."""
         header = self.header
         return shard_checks.replayed(self.columns, header.board, header.players, header.pie_rule)
 
     @property
     def games(self) -> list[SearchedGame]:
-        """The games as they were written, but for the precision of the targets."""
+        """The games as written, except for rounding of the targets."""
         c = self.columns
         found = []
         for i in range(len(c.winners)):
@@ -115,7 +115,7 @@ class Shard:
         return found
 
     def records(self) -> list[GameRecord]:
-        """The games without what the search found, as other commands take them."""
+        """The games without search results."""
         header, found = self.header, []
         kind = (header.board, header.players, header.pie_rule)
         T = tables(header.board, header.players)
@@ -141,11 +141,11 @@ def write_searched(
     players: int,
     pie_rule: bool,
 ) -> Path:
-    """Writes a shard and its line in the folder's manifest; its path.
+    """Writes a shard and its manifest entry; returns the path.
 
-    `made` says what made all of the games: model, search, seed, generation. A probability that is
-    0 as float16, below 3e-8, is left out. `RecordError` names the first game that is not right and
-    what is wrong with it; nothing is written then.
+    `made` is the origin of all games: model, search, seed, generation. Probabilities that round to
+    0 in float16 (below 3e-8) are omitted. `RecordError` names the first invalid game and the
+    reason; nothing is written then.
     """
     if not games:
         raise RecordError(f"{folder}: there are no games to write a shard of.")
@@ -176,7 +176,7 @@ def write_searched(
 
 
 def _columns(games: Sequence[SearchedGame], players: int) -> Columns:
-    """The games side by side; `RecordError` where lengths do not fit each other."""
+    """Concatenates the games; `RecordError` for inconsistent lengths."""
     for number, game in enumerate(games, 1):
         k = len(game.plies)
         shapes = (game.offsets.shape, game.surprise.shape, game.values.shape)
@@ -212,7 +212,7 @@ def _columns(games: Sequence[SearchedGame], players: int) -> Columns:
 
 
 def _body(c: Columns) -> bytes:
-    """The columns as the file has them."""
+    """The columns in file format."""
     parts: tuple[tuple[npt.NDArray[Any], str], ...] = (
         (np.diff(c.game_offsets), "<u4"),
         (np.diff(c.position_offsets), "<u4"),
@@ -233,28 +233,27 @@ def _body(c: Columns) -> bytes:
 
 
 def read_searched(
-    path: Path, expected: str | None = None, *, most_choices: int | None = None
+    path: Path, expected: str | None = None, *, max_choices: int | None = None
 ) -> Shard:
-    """A shard from anywhere: its hash compared, every game replayed, every choice checked.
+    """Reads a shard from an untrusted source: verifies hash, replays games, checks choices.
 
-    `RecordError` names the file and what is wrong with it: bytes that do not hash to its name, or
-    to `expected`, the SHA-256 that a manifest has for it; a game that is not right. `RulesMismatch`
-    for one made under other rules. With `most_choices` only about that many choices are checked,
-    those of games all over the shard; everything else is checked as ever.
+    `RecordError` names the file and the reason: a hash that differs from its name or from
+    `expected`, the SHA-256 of its manifest entry, or an invalid game. `RulesMismatch` for other
+    rules. `max_choices` limits the choices that are checked to about that number, from games
+    spread over the shard; all other checks are complete.
     """
     shard = _read(path, expected)
     header = shard.header
     kind = (header.board, header.players, header.pie_rule)
     with located(path):
-        shard_checks.check(shard.columns, *kind, most_choices=most_choices)
+        shard_checks.check(shard.columns, *kind, max_choices=max_choices)
     return replace(shard, columns=shard.columns.normalised())
 
 
 def read_entry(folder: Path, entry: ShardEntry) -> Shard:
-    """A shard that was checked in full where it was made, or where it came in: by its hash alone.
+    """Reads a shard that was checked in full when written or received; verifies only its hash.
 
-    Errors as `read_searched`, of what can be seen without the rules of the game; `RecordError` too
-    if its manifest entry contradicts it.
+    Errors as `read_searched`, without replay; `RecordError` too if its manifest entry differs.
     """
     path = folder / entry.file
     shard = _read(path, entry.sha256)
@@ -263,12 +262,12 @@ def read_entry(folder: Path, entry: ShardEntry) -> Shard:
 
 
 def compare(place: object, entry: ShardEntry, header: ShardHeader) -> None:
-    """`RecordError` unless a manifest entry says the same as the header of its file."""
+    """`RecordError` if a manifest entry differs from the header of its file."""
     for key in ("board", "players", "pie_rule", "made", "games", "decisions", "positions"):
-        found, said = getattr(header, key), getattr(entry, key)
-        if found != said:
+        found, listed = getattr(header, key), getattr(entry, key)
+        if found != listed:
             raise RecordError(
-                f"{place}: its {key} is {found!r:.80}, but its manifest entry says {said!r:.80}.",
+                f"{place}: its {key} is {found!r:.80}, but its manifest entry says {listed!r:.80}.",
                 hint="delete the manifest line and the file, or copy both again",
             )
 
@@ -279,9 +278,9 @@ def _read(path: Path, expected: str | None) -> Shard:
         digest = sha256(data)
         if data.startswith(MAGIC) and (path.stem != digest[:16] or (expected or digest) != digest):
             raise RecordError(
-                f"its bytes hash to {digest[:16]}…, which is neither its name nor what its manifest"
-                " says: the file is damaged or was changed.",
-                hint="copy it again from where it was made, or delete it and its manifest line",
+                f"its SHA-256 hash is {digest[:16]}…, which differs from its name or from its manifest"
+                " entry: the file is damaged or was changed.",
+                hint="copy it again from its origin, or delete it and its manifest line",
             )
         header, body = unpack(data, MAGIC, ShardHeader, is_verified=expected is not None)
         if header.rules != rules_hash():

@@ -1,4 +1,4 @@
-"""What the games of a shard look like side by side, and what must be true of them."""
+"""Columnar form of the games of a shard, and its validation."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from ringrift_cli.game.topology import IntArray, tables
 
 SmallFloats = npt.NDArray[np.float32]
 
-RESIGNED = -1  # the reason of a game that was given up
-MOST = 0x7FFFFFFF
-SUM_TOLERANCE = 0.002  # float16 rounds a probability by at most a share of 1 / 2048
-ROW_BYTES = 1 << 26  # of positions that are looked at together
+RESIGNED = -1  # reason of a resigned game
+MAX_INT32 = 0x7FFFFFFF
+SUM_TOLERANCE = 0.002  # float16 has a relative rounding error up to 1 / 2048
+ROW_BYTES = 1 << 26  # of positions checked at once
 
 
 def offsets_of(lengths: npt.NDArray[Any]) -> LongArray:
-    """Where each of the parts begins and the last one ends, [N + 1]."""
+    """Offsets of consecutive parts, [N + 1]."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def small(numbers: npt.NDArray[Any]) -> IntArray:
-    """Unsigned numbers as int32; those that do not fit become the greatest, which is no action."""
-    kept: IntArray = np.minimum(numbers, MOST).astype(np.int32)
+    """Unsigned numbers as int32, clipped to MAX_INT32, which is not an action."""
+    kept: IntArray = np.minimum(numbers, MAX_INT32).astype(np.int32)
     return kept
 
 
 @dataclass(frozen=True)
 class Columns:
-    """G games side by side: n decisions, k positions with a policy target, m choices in all."""
+    """G games: n decisions, k positions with a policy target, m choices in total."""
 
     game_offsets: LongArray  # [G + 1] into the decisions
     position_offsets: LongArray  # [G + 1] into the positions
     winners: LongArray  # [G] seats from 0
     reasons: LongArray  # [G] of layout.py, or RESIGNED
     actions: IntArray  # [n]
-    plies: IntArray  # [k] within the game, rising
+    plies: IntArray  # [k] within the game, ascending
     choice_offsets: LongArray  # [k + 1] into the choices
     choices: IntArray  # [m] actions
     targets: SmallFloats  # [m] probabilities
     surprise: SmallFloats  # [k] nats
-    values: SmallFloats  # [k, players] chances to win by seat
+    values: SmallFloats  # [k, players] win probabilities by seat
 
     def game_of_position(self) -> LongArray:
         """The game of each position, [k]."""
         return np.repeat(np.arange(len(self.winners)), np.diff(self.position_offsets))
 
     def rounded(self) -> Columns:
-        """With the targets as float16 has them, and without the choices that are 0 there."""
+        """Rounds the targets to float16 and drops choices that become 0."""
         if not len(self.plies):
             return self
         targets = self.targets.astype(np.float16)
@@ -70,7 +70,7 @@ class Columns:
         )
 
     def normalised(self) -> Columns:
-        """With targets whose sum is 1 in each position."""
+        """Scales the targets to sum 1 in each position."""
         if not len(self.plies):
             return self
         sums = np.add.reduceat(self.targets, self.choice_offsets[:-1], dtype=np.float64)
@@ -79,7 +79,7 @@ class Columns:
 
 
 def joined(parts: list[Columns]) -> Columns:
-    """All games of several shards."""
+    """Concatenates the games of several shards."""
 
     def together(name: str) -> npt.NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -110,10 +110,10 @@ def place_targets(
     targets: SmallFloats,
     actions: int,
 ) -> tuple[SmallFloats, LongArray]:
-    """Spreads the targets of P positions over their legal actions, of all `actions` of the board.
+    """Expands the targets of P positions to their legal actions; `actions` is the action count.
 
-    Returns the target of each legal action, [M], 0 where it is no choice, and the choices, as
-    indices, that are not legal or stand twice.
+    Returns the target of each legal action, [M], 0 where it is not a choice, and the indices of
+    choices that are illegal or repeated.
     """
     where = np.repeat(np.arange(len(legal_offsets) - 1), np.diff(legal_offsets))
     keys = where * actions + legal
@@ -134,32 +134,32 @@ def place_targets(
 
 
 def check(
-    columns: Columns, board: str, players: int, pie_rule: bool, *, most_choices: int | None = None
+    columns: Columns, board: str, players: int, pie_rule: bool, *, max_choices: int | None = None
 ) -> None:
-    """`RecordError` for the first game that is not right.
+    """`RecordError` for the first invalid game.
 
-    Every decision must be legal and lead to the recorded result, or, where the game was resigned,
-    to a position that is not over; every choice must be legal. With `most_choices` those of so many
-    games, spread evenly, that they are about as many.
+    All decisions must be legal and lead to the recorded result, or, in a resigned game, to an
+    unfinished position; all choices must be legal. `max_choices` limits the latter check to
+    evenly spaced games with about that many choices.
     """
     T = tables(board, players)
     _check_numbers(columns, T)
     ends = replayed(columns, board, players, pie_rule)
     _check_results(columns, T, ends)
     most = max(1, ROW_BYTES // (4 * int(T[L.T_ROW_SIZE])))
-    if most_choices is None or len(columns.choices) <= most_choices:
+    if max_choices is None or len(columns.choices) <= max_choices:
         for first, end in parts(columns.position_offsets, most):
             _check_choices(columns, T, pie_rule, first, end)
         return
-    games = max(1, len(columns.winners) * most_choices // len(columns.choices))
+    games = max(1, len(columns.winners) * max_choices // len(columns.choices))
     for game in np.linspace(0, len(columns.winners) - 1, games).astype(int).tolist():
         _check_choices(columns, T, pie_rule, game, game + 1)
 
 
 def parts(position_offsets: LongArray, most: int) -> Iterator[tuple[int, int]]:
-    """Games from `first` to `end` - 1, part after part, with at most `most` positions in each.
+    """Yields ranges of games, `first` to `end` - 1, with at most `most` positions each.
 
-    A game with more of them is a part of its own.
+    A game with more positions is a range of its own.
     """
     first, games = 0, len(position_offsets) - 1
     while first < games:
@@ -171,7 +171,7 @@ def parts(position_offsets: LongArray, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _check_numbers(c: Columns, T: IntArray) -> None:
-    """What can be said without the rules."""
+    """Checks that need no replay."""
     lengths, size = np.diff(c.game_offsets), int(T[L.T_ACTIONS])
     games, players = c.game_of_position(), int(T[L.T_PLAYERS])
     _refuse_games(lengths < 1, "has no decisions")
@@ -179,16 +179,16 @@ def _check_numbers(c: Columns, T: IntArray) -> None:
     _refuse_games(~np.isin(c.reasons, (*reasons, RESIGNED)), "has an unknown reason", c.reasons)
     _refuse_games((c.winners < 0) | (c.winners >= players), "has an unknown winner", c.winners)
     owners = np.repeat(np.arange(len(lengths)), lengths)
-    _refuse(owners, (c.actions < 0) | (c.actions >= size), "an action that is none", c.actions)
+    _refuse(owners, (c.actions < 0) | (c.actions >= size), "an unknown action", c.actions)
     same = np.append(False, games[1:] == games[:-1])[: len(games)]
     falls = same & (c.plies <= np.append(0, c.plies[:-1])[: len(games)])
-    _refuse(games, falls, "plies that do not rise: one is", c.plies)
+    _refuse(games, falls, "plies that do not increase:", c.plies)
     outside = (c.plies < 0) | (c.plies >= lengths[games])
-    _refuse(games, outside, "a ply where it has no decision:", c.plies)
+    _refuse(games, outside, "a ply beyond its last decision:", c.plies)
     _refuse(games, ~(c.surprise >= 0) | np.isinf(c.surprise), "a surprise of", c.surprise)
     bad = ~((c.values >= 0) & (c.values <= 1)).all(axis=1)
     bad |= abs(c.values.sum(axis=1, dtype=np.float64) - 1) > SUM_TOLERANCE
-    _refuse(games, bad, "values that are no chances to win:", c.values)
+    _refuse(games, bad, "values that are not win probabilities:", c.values)
     positions = np.repeat(games, np.diff(c.choice_offsets))
     _refuse(positions, ~(c.targets > 0) | (c.targets > 1.001), "a target of", c.targets)
     if len(c.plies):
@@ -202,7 +202,7 @@ def _refuse_games(bad: BoolArray, what: str, found: LongArray | None = None) -> 
 
 
 def _refuse(games: LongArray, bad: BoolArray, what: str, found: npt.NDArray[Any]) -> None:
-    """`RecordError` for the first of the items, whose games are `games`, that is bad."""
+    """`RecordError` for the first bad item; `games` are the games of the items."""
     for i in np.flatnonzero(bad)[:1].tolist():
         raise RecordError(f"game {games[i] + 1} has {what} {found[i]}.")
 
@@ -226,8 +226,8 @@ def _check_results(c: Columns, T: IntArray, ends: IntArray) -> None:
     winners, reasons = ends[:, L.WINNER], ends[:, L.REASON]
     for i in np.flatnonzero(over & ((winners != c.winners) | (reasons != c.reasons)))[:1].tolist():
         raise RecordError(
-            f"game {i + 1}: seat {c.winners[i]} is said to win for reason {c.reasons[i]}, but its"
-            f" decisions have seat {winners[i]} win for reason {reasons[i]}."
+            f"game {i + 1}: recorded winner {c.winners[i]} with reason {c.reasons[i]}, but its"
+            f" decisions lead to winner {winners[i]} with reason {reasons[i]}."
         )
 
 
@@ -250,6 +250,6 @@ def _check_choices(c: Columns, T: IntArray, pie_rule: bool, first: int, end: int
         position = int(np.searchsorted(choice_offsets, i, side="right")) - 1
         game = int(np.searchsorted(offsets, position, side="right"))
         raise RecordError(
-            f"game {first + game}: before decision {c.plies[positions][position] + 1} the search"
-            f" is said to have chosen {choices[i]}, which is not legal there or stands twice."
+            f"game {first + game}: choice {choices[i]} at decision"
+            f" {c.plies[positions][position] + 1} is illegal or repeated."
         )

@@ -1,10 +1,10 @@
-"""Which shards are trained on: the newest of a folder, in a window that grows with all there are.
+"""Training window: the newest shards of a folder, of a size that grows with the total.
 
 The window is KataGo's (Wu 2019, arXiv:1902.10565, section 4): of N positions the newest
 
     c * (1 + beta * ((N / c) ** alpha - 1) / alpha),    alpha = 0.75, beta = 0.4
 
-and all of them while there are no more than c.
+and all of them while N <= c.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ALPHA, BETA = 0.75, 0.4
 
 @dataclass(frozen=True)
 class WindowSetting:
-    """What a window may hold; shards of another board, player count or pie rule are left alone."""
+    """Selection of a window; shards of another board, player count or pie rule are ignored."""
 
     board: str
     players: int
     pie_rule: bool = Run.pie_rule
     least: int = Train.window  # c, positions
     max_age: float | None = None  # hours since the newest shard
-    max_generations_behind: int | None = None  # of the newest shard, seen from `generation`
+    max_generations_behind: int | None = None  # of the newest shard, relative to `generation`
     generation: int | None = None  # of the model in training
 
     def __post_init__(self) -> None:
@@ -52,29 +52,28 @@ class WindowSetting:
                 )
             if self.generation is None:
                 raise UsageError(
-                    "max-generations-behind needs to know which generation it is now.",
+                    "max-generations-behind requires the current generation.",
                     hint="--generation N",
                 )
 
     @property
     def pool(self) -> str:
-        """Board, players and pie rule in words."""
+        """Board, players and pie rule, for messages."""
         pie = ", pie rule" if self.pie_rule else ""
         return f"{self.board}, {self.players} players{pie}"
 
 
 @dataclass(frozen=True)
 class Window:
-    """Shards by their manifest lines, newest first."""
+    """The selected shards by their manifest entries, newest first."""
 
     folder: Path
     entries: tuple[ShardEntry, ...]
-    total: int  # positions that the folder holds for this pool
-    size: int  # positions that the window was to hold; whole shards hold more
+    total: int  # positions of this pool in the folder
+    size: int  # target size, positions; whole shards exceed it
 
     @property
     def hashes(self) -> list[str]:
-        """SHA-256 of each shard."""
         return [entry.sha256 for entry in self.entries]
 
     @property
@@ -86,7 +85,7 @@ class Window:
         return sum(entry.games for entry in self.entries)
 
     def document(self) -> dict[str, Any]:
-        """What the window is, as JSON."""
+        """Summary of the window, JSON."""
         times = [entry.time for entry in self.entries]
         return {
             "shards": len(self.entries),
@@ -99,12 +98,12 @@ class Window:
         }
 
     def read(self) -> list[Shard]:
-        """The shards, newest first, each compared with its hash and its manifest entry."""
+        """Reads the shards, newest first, and verifies hashes and manifest entries."""
         return [read_entry(self.folder, entry) for entry in self.entries]
 
 
 def window_size(total: int, least: int, alpha: float = ALPHA, beta: float = BETA) -> int:
-    """Positions of the window when there are `total` in all."""
+    """Window size for `total` positions (formula above)."""
     if total <= least:
         return total
     grown: float = least * (1 + beta * ((total / least) ** alpha - 1) / alpha)
@@ -118,11 +117,11 @@ def choose(
     hashes: Sequence[str] | None = None,
     now: dt.datetime | None = None,
 ) -> Window:
-    """The window over the shards that the folder's manifest lists.
+    """Selects the window from the manifest of a folder.
 
-    With `hashes` it is exactly these shards. `RecordError` for an empty window, for shards that are
-    not listed, and for data older, by time or by generation, than the setting allows;
-    `RulesMismatch` for a shard of this pool that was made under other rules.
+    `hashes` selects exactly these shards. `RecordError` for an empty window, unlisted shards, and
+    data older, by time or generation, than the setting allows; `RulesMismatch` for a shard of this
+    pool with other rules.
     """
     entries = _of_pool(folder, setting)
     total = positions_of(entries)
@@ -151,15 +150,13 @@ def choose(
 
 
 def positions_of(entries: Iterable[ShardEntry]) -> int:
-    """Searched positions of some shards."""
     return sum(entry.positions for entry in entries)
 
 
 def _of_pool(folder: Path, setting: WindowSetting) -> list[ShardEntry]:
-    """The shards of the pool, newest first; other files of games in the folder are left alone.
+    """The shards of the pool, newest first: by generation, then by time.
 
-    Newest is the last generation, and within one the latest time: hosts' clocks differ, and one
-    that was set back would bring old shards before new ones.
+    Time alone would be unreliable, since the clocks of hosts differ.
     """
     pool = (setting.board, setting.players, setting.pie_rule)
     entries = [e for e in searched(folder) if (e.board, e.players, e.pie_rule) == pool]
@@ -175,7 +172,7 @@ def _of_pool(folder: Path, setting: WindowSetting) -> list[ShardEntry]:
 
 
 def _newest(entries: list[ShardEntry], size: int) -> list[ShardEntry]:
-    """The first entries that hold `size` positions, or all of them."""
+    """The first entries with at least `size` positions together, or all."""
     chosen, held = [], 0
     for entry in entries:
         if held >= size:
@@ -188,22 +185,22 @@ def _newest(entries: list[ShardEntry], size: int) -> list[ShardEntry]:
 def _refuse_stale(
     folder: Path, chosen: list[ShardEntry], setting: WindowSetting, now: dt.datetime
 ) -> None:
-    """`RecordError` if the newest of the shards is not new enough."""
+    """`RecordError` if the newest shard is too old."""
     newest = max(entry.known_since for entry in chosen)
     hours = (now - newest).total_seconds() / 3600
     if setting.max_age is not None and hours > setting.max_age:
         raise RecordError(
             f"The newest shard of {folder} is {hours:.1f} hours old, but max-age is"
             f" {setting.max_age:g}: its data are stale.",
-            hint="look whether self-play still delivers its shards there",
+            hint="check that self-play still delivers shards there",
         )
     if setting.max_generations_behind is None or setting.generation is None:
         return
     newest_generation = max(entry.generation for entry in chosen)
     if newest_generation < 0:
         raise RecordError(
-            f"No shard of {folder} says which generation made it, so that"
-            " max-generations-behind cannot be held."
+            f"No shard of {folder} names its generation, so max-generations-behind cannot be"
+            " checked."
         )
     behind = setting.generation - newest_generation
     if behind > setting.max_generations_behind:
@@ -211,15 +208,15 @@ def _refuse_stale(
             f"The newest shard of {folder} was made by generation {newest_generation}, {behind}"
             f" behind generation {setting.generation}, but max-generations-behind is"
             f" {setting.max_generations_behind}: its data are stale.",
-            hint="look whether self-play has the new models",
+            hint="check that self-play has the new models",
         )
 
 
 def held_out(sha256: str, games: int, share: float) -> BoolArray:
-    """Which games of a shard are for validation, [games]: about a `share` of them, for ever.
+    """Mask of the validation games of a shard, [games]: about a `share` of them.
 
-    It follows from the shard's SHA-256 and the game's number alone, so no window or restart ever
-    trains on such a game, as long as the share is not made smaller.
+    It depends only on the shard's SHA-256 and the game's number, so no window or restart ever
+    trains on such a game, unless the share is reduced.
     """
     numbers = (hashlib.sha256(f"{sha256} {game}".encode()).digest()[:8] for game in range(games))
     drawn = [int.from_bytes(number, "big") < share * 2.0**64 for number in numbers]

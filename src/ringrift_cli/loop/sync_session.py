@@ -33,7 +33,7 @@ from ringrift_cli.store.manifest import MANIFEST, ShardEntry
 from ringrift_cli.text import transfer_rate
 
 if TYPE_CHECKING:
-    from ringrift_cli.data.intake import Arrivals
+    from ringrift_cli.data.intake import Intake
 
 T = TypeVar("T")
 Row = dict[str, Any]  # the outcome for one host, for --json
@@ -211,15 +211,15 @@ class SyncSession:
     def _checker(self) -> Callable[[Path, ShardEntry, Path], None]:
         """The check of game files, imported on first use."""
         lock = threading.Lock()
-        made: list[Arrivals] = []
+        made: list[Intake] = []
 
         def check(path: Path, entry: ShardEntry, folder: Path) -> None:
             with lock:
                 if not made:
                     self._reporter.compile_rules()
-                    from ringrift_cli.data.intake import Arrivals
+                    from ringrift_cli.data.intake import Intake
 
-                    made.append(Arrivals())
+                    made.append(Intake())
             made[0].check(path, entry, folder)
 
         return check

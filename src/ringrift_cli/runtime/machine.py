@@ -1,6 +1,6 @@
-"""The devices of this machine: what they are called, and how much of their memory is free or used.
+"""Devices of this machine: model name, free memory, peak memory.
 
-A device is named by torch: "cpu" are all cores that this process may use, "cuda:0" is a GPU.
+Devices have torch's names: "cpu" is all cores available to this process, "cuda:0" a GPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ringrift_cli.game.bench import this_machine
 from ringrift_cli.text import counted
 
 GIGABYTE = 1e9
-# Where a container says how much memory it may take, and takes: cgroups of version 2 and 1.
+# Memory limit and usage of a container, for cgroups version 2 and 1.
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     (
@@ -23,11 +23,11 @@ CGROUPS = (
 
 
 class TooLittleMemory(RingriftError):
-    """A device has too little memory for what was asked of it."""
+    """A device has too little memory for the requested work."""
 
 
 def device_name(device: str) -> str:
-    """Processor and cores, or GPU and memory: what figures are compared on."""
+    """Processor and core count, or GPU and memory size, as profiles identify a device."""
     if device == "cpu":
         machine = this_machine()
         return f"{machine.processor}, {counted(machine.cores, 'core')}"
@@ -38,7 +38,7 @@ def device_name(device: str) -> str:
 
 
 def free_bytes(device: str) -> int:
-    """Bytes of a device's memory that nobody uses."""
+    """Unused memory of a device, bytes."""
     if device != "cpu":
         import torch
 
@@ -48,29 +48,29 @@ def free_bytes(device: str) -> int:
     for most, used in CGROUPS:
         try:
             left = int(Path(most).read_text()) - int(Path(used).read_text())
-        except (OSError, ValueError):  # there is none, or it says "max"
+        except (OSError, ValueError):  # no such cgroup, or no limit ("max")
             continue
         available = min(available, max(0, left))
     return available
 
 
 def peak_bytes(device: str) -> int:
-    """Most bytes that this process ever held of a device's memory.
+    """Peak memory of this process on a device, bytes.
 
-    Of a GPU that is what torch reserved: no contexts, and not what other processes hold.
+    On a GPU the memory reserved by torch, without contexts and other processes.
     """
     if device != "cpu":
         import torch
 
         return int(torch.cuda.max_memory_reserved(device))
-    # getrusage would say that of the process which started this one, if that held more
+    # getrusage inherits the parent's peak if that is greater
     return 1024 * _kilobytes("/proc/self/status", "VmHWM")
 
 
 def _kilobytes(path: str, name: str) -> int:
-    """A line of a file of /proc, as `VmHWM:   1234 kB`."""
+    """Value of a /proc line such as `VmHWM:   1234 kB`."""
     for line in Path(path).read_text().splitlines():
         key, _, rest = line.partition(":")
         if key == name:
             return int(rest.split()[0])
-    raise RingriftError(f"{path} does not say {name}: memory cannot be measured here.")
+    raise RingriftError(f"{path} has no field {name}: memory cannot be measured here.")

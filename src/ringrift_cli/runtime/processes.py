@@ -1,4 +1,4 @@
-"""Groups of worker processes on this machine, which end with the block that started them."""
+"""Groups of worker processes whose lifetime is a `with` block."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, Self
 
 from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
 
-SOON = 5.0  # seconds that processes may take to end when something went wrong
+SHUTDOWN_S = 5.0  # grace period after a failure, seconds
 
 
 class ProcessGroup:
-    """Processes of a block of code, each with its share of the cores; none outlives the block."""
+    """Worker processes that share the cores evenly; none outlives the `with` block."""
 
     def __init__(self, context: SpawnContext, count: int) -> None:
         self._context, self._threads = context, max(1, available_threads() // count)
         self.processes: list[SpawnProcess] = []
-        self.patience = SOON  # seconds that all of them together may take to end
+        self.patience = SHUTDOWN_S  # grace period on exit for all processes together, seconds
 
     def __enter__(self) -> Self:
         return self
 
     def start(self, work: Callable[..., None], *args: Any, name: str) -> None:
-        """Starts a process that calls `work`, and that Ctrl-C in a terminal does not reach."""
+        """Starts a process that calls `work`; SIGINT and SIGTERM are blocked in it."""
         process = self._context.Process(target=work, args=args, name=name)
         with _threads_limited(self._threads), signals_held():
             process.start()
@@ -44,9 +44,9 @@ class ProcessGroup:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Blocks SIGINT and SIGTERM; a process that is started here keeps them blocked.
+    """Blocks SIGINT and SIGTERM, also in processes started within.
 
-    Otherwise a signal to the whole group would end it while it imports.
+    Otherwise a signal to the process group would end them during their imports.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
@@ -57,7 +57,7 @@ def signals_held() -> Iterator[None]:
 
 @contextmanager
 def _threads_limited(threads: int) -> Iterator[None]:
-    """Limits the threads of a process that is started here."""
+    """Limits the threads of processes started within."""
     before = os.environ.get(THREADS_VARIABLE)
     os.environ[THREADS_VARIABLE] = str(threads)
     try:

@@ -1,12 +1,12 @@
-"""Profiles: the fastest settings measured on a device, which self-play and training use.
+"""Profiles: the fastest settings measured on each device, used by self-play and training.
 
     <folder>/intel-r-xeon-r-processor-2-cores.json
         {"format": 1, "device": "Intel(R) Xeon(R) Processor, 2 cores", "entries": [ProfileEntry, …]}
 
 The folder is $RINGRIFT_PROFILES, else $XDG_CONFIG_HOME/ringrift/machines, else
-~/.config/ringrift/machines. `ringrift bench … --discover` writes an entry for each kind of work,
-board, number of players and size of network. An entry measured with another version of ringrift or
-of the rules, or on another device, is not used, and the reason is given.
+~/.config/ringrift/machines. `ringrift bench … --discover` writes one entry per kind of work, board,
+number of players and network size. Entries measured with another version of ringrift or of the
+rules, or on another device, are ignored, and the reason is reported.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 @dataclass(frozen=True)
 class Key:
-    """What a setting is for."""
+    """Identifies the workload of an entry."""
 
     kind: str  # as ProfileEntry.kind
     board: str
     players: int
-    network: str  # size; blocks x channels of one that has no name; or NO_NETWORK
+    network: str  # size name; blocks x channels if it has none; or NO_NETWORK
 
     def __str__(self) -> str:
         network = "" if self.network == NO_NETWORK else f", network {self.network}"
@@ -51,13 +51,13 @@ class Key:
 
 
 class ProfileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A setting, its measurement, and the versions that made it."""
+    """A setting, its measurement, and the versions it was measured with."""
 
     kind: Annotated[str, msgspec.Meta(pattern="^(engine|search|selfplay|train)$")]
     board: Text
     players: Annotated[int, msgspec.Meta(ge=2)]
     network: Text
-    batch: Count  # games at once in a process; positions of a step of training
+    batch: Count  # concurrent games per process, or training batch size
     threads: Count | None  # of torch, in training
     precision: Annotated[str, msgspec.Meta(pattern="^(b?float16|float32)$")] | None  # of training
     throughput: Annotated[float, msgspec.Meta(gt=0)]  # median of the rounds, in `unit`
@@ -89,30 +89,30 @@ class _ProfilesFile(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class ProfileLookup:
-    """The entry of a key, or in `text` the reason why none is used."""
+    """The entry of a key; without one, `text` gives the reason."""
 
     entry: ProfileEntry | None
     text: str
-    refused: bool = False  # there is one, but not for this device or version
+    refused: bool = False  # an entry exists, but for another device or version
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A sentence about a setting that was chosen automatically."""
+    """Message about an automatically chosen setting."""
 
     text: str
-    refused: bool = False  # a profile is there that could not be used
+    refused: bool = False  # a profile exists but could not be used
 
 
 OnChoice = Callable[[Choice], None]
 
 
 def ignore_choice(_choice: Choice) -> None:
-    """Ignores a choice."""
+    """An `OnChoice` without effect."""
 
 
 def versions() -> dict[str, str]:
-    """What an entry says of the programs that measured it."""
+    """Version fields of a new entry."""
     return {
         "ringrift": __version__,
         "rules": rules_hash(),
@@ -122,12 +122,12 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """The date of an entry."""
+    """Current UTC time, ISO 8601."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def network_named(architecture: Mapping[str, Any]) -> str:
-    """The size of a network by its architecture, as a checkpoint has it."""
+    """Size name of the architecture in a checkpoint, or blocks x channels."""
     from ringrift_cli.nn.network import SIZES
 
     shape = (architecture["blocks"], architecture["channels"])
@@ -135,21 +135,21 @@ def network_named(architecture: Mapping[str, Any]) -> str:
 
 
 def folder() -> Path:
-    """Where profiles are kept."""
-    asked = os.environ.get(FOLDER_VARIABLE)
-    if asked:
-        return Path(asked)
+    """Folder of the profiles."""
+    override = os.environ.get(FOLDER_VARIABLE)
+    if override:
+        return Path(override)
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config) / "ringrift" / "machines"
 
 
 def path_of(device: str) -> Path:
-    """The file of a device, by its name (machine.py)."""
+    """File of a device, by its name (`machine.device_name`)."""
     return folder() / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
 def find(device: str, key: Key) -> ProfileLookup:
-    """The entry of a device for a key; `RecordError` if the device's file is damaged."""
+    """Looks up the entry of a device; `RecordError` if its file is damaged."""
     path = path_of(device)
     file = _read(path)
     if file is None:
@@ -171,7 +171,7 @@ def find(device: str, key: Key) -> ProfileLookup:
 
 
 def save(device: str, entry: ProfileEntry) -> Path:
-    """Adds an entry to a device's profile in place of that of the same key; returns the file.
+    """Writes an entry, replacing one with the same key; returns the file.
 
     Errors as `known`.
     """
@@ -183,7 +183,7 @@ def save(device: str, entry: ProfileEntry) -> Path:
 
 
 def known(device: str) -> list[ProfileEntry]:
-    """All entries of a device; `RecordError` if its file is damaged, or another device's."""
+    """All entries of a device; `RecordError` if its file is damaged or of another device."""
     path = path_of(device)
     file = _read(path)
     if file is None:
@@ -196,7 +196,7 @@ def known(device: str) -> list[ProfileEntry]:
 
 
 def _read(path: Path) -> _ProfilesFile | None:
-    """The profile in a file, if there is one; `RecordError` names the file and the wrong field."""
+    """Reads a profile, None if missing; `RecordError` names the file and the invalid field."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=_ProfilesFile)
     except FileNotFoundError:
@@ -205,6 +205,6 @@ def _read(path: Path) -> _ProfilesFile | None:
         raise RecordError(f"{path}: {error.strerror}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(
-            f"{path} is no profile of format {FORMAT}: {error}.",
+            f"{path} is not a profile of format {FORMAT}: {error}.",
             hint=f"rm '{path}', then ringrift bench selfplay --discover",
         ) from error

@@ -22,7 +22,7 @@ import numpy as np
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
 from ringrift_cli.runtime.machine import device_name
-from ringrift_cli.runtime.processes import SOON, ProcessGroup
+from ringrift_cli.runtime.processes import SHUTDOWN_S, ProcessGroup
 from ringrift_cli.runtime.profiles import Choice, Key, OnChoice, find, ignore_choice, network_named
 from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, WorkerReport, WorkerSetup, work
@@ -266,4 +266,4 @@ def _workers(setting: GenerateSetting, folder: Path, missing: int, salt: int) ->
             yield team
         finally:
             team.stop.set()
-            group.patience = SOON if team.waiting else EXIT_TIMEOUT
+            group.patience = SHUTDOWN_S if team.waiting else EXIT_TIMEOUT

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, flushed, then renamed."""
+"""Atomic and durable file writes: temporary file in the same folder, fsync, rename."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from ringrift_cli.errors import OutputError
 
-UMASK = os.umask(0o077)  # it can only be read by setting it, for all threads: so once, at the start
+UMASK = os.umask(0o077)  # reading it sets it for all threads, so it is read once, at import
 os.umask(UMASK)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file in one step: whoever looks sees the old one, or the new one complete.
+    """Replaces a file atomically: readers see the old content or the complete new one.
 
-    Raises `OutputError` if it cannot be written; then nothing is left behind.
+    Raises `OutputError` if it cannot be written; no temporary file is left then.
     """
     temporary: str | None = None
     try:
-        if path.exists() and not path.is_file():  # a device or pipe would be replaced by a file
-            raise OSError(errno.EEXIST, "something that is no plain file is there")
+        if path.exists() and not path.is_file():  # do not replace a device or a pipe
+            raise OSError(errno.EEXIST, "it exists and is not a regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
@@ -35,8 +35,8 @@ def write_whole(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path}: {error.strerror}; nothing of it was left there.",
-            hint="df -h, or another place",
+            f"Cannot write {path}: {error.strerror}; no partial file was left.",
+            hint="df -h, or another path",
         ) from error
     finally:
         if temporary is not None:
@@ -44,21 +44,21 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Writes a document as indented JSON; as `write_whole`."""
+    """Writes a document as indented JSON; errors as `write_whole`."""
     write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds bytes to a file, which is created if missing; they are on the disk when this returns.
+    """Appends bytes durably to a file, which is created if missing.
 
-    `OutputError` if that fails, as on a full disk; then the file is as it was.
+    Raises `OutputError` on failure (full disk); the file is then unchanged.
     """
     try:
         with path.open("ab", buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
             try:
                 written = 0
-                while written < len(data):  # a disk that is nearly full takes a part of it
+                while written < len(data):  # partial writes occur on a nearly full disk
                     written += file.write(data[written:])
                 os.fsync(file.fileno())
             except OSError:
@@ -74,7 +74,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable."""
+    """Flushes the directory entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

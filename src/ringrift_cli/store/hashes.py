@@ -1,4 +1,4 @@
-"""SHA-256 of bytes and of files, as hex digits."""
+"""SHA-256 digests of bytes and of files, in hexadecimal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from ringrift_cli.errors import OutputError
 
 
 def sha256(data: bytes) -> str:
-    """Hex digest of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hex digest of the present content of a file; `OutputError` if it cannot be read."""
+    """Hex digest of the content of a file; `OutputError` if it cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

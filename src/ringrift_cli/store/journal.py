@@ -1,7 +1,7 @@
 """Append-only files of JSON lines, each of one type.
 
-A line is on the disk when `append` returns. A crash can leave a last line without a newline: it was
-not built upon, so `read` ignores it and `recover` removes it.
+A line is durable when `append` returns. A crash can leave an incomplete last line, which was never
+acknowledged: `read` ignores it and `recover` truncates it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 def decode_lines(
     lines: Iterable[bytes], kind: type[T], path: Path, hint: str | None = None
 ) -> list[T]:
-    """The lines of a file as `kind`; `RecordError` names the file, the line and the field."""
+    """Decodes the lines of a file as `kind`; `RecordError` names the file, line and field."""
     decoder, number = msgspec.json.Decoder(kind), itertools.count(1)
     try:
         return [decoder.decode(line) for line in lines if next(number)]
@@ -34,19 +34,19 @@ def decode_lines(
 
 @dataclass(frozen=True)
 class JournalFile(Generic[T]):
-    """A journal with lines of type `kind`; only one process at a time may write to it."""
+    """A journal with lines of type `kind`; a single writer process at a time."""
 
     path: Path
     kind: type[T]
-    hint: str | None = None  # what to do about a damaged one
+    hint: str | None = None  # of the error for a damaged journal
 
     def read(self) -> list[T]:
-        """The complete lines; `RecordError` names a damaged one."""
+        """Returns the complete lines; `RecordError` for a damaged one."""
         whole, _ = self._whole()
         return decode_lines(whole.splitlines(), self.kind, self.path, self.hint)
 
     def recover(self) -> list[T]:
-        """As `read`, and removes an incomplete last line from the file: for its writer."""
+        """Like `read`, and truncates an incomplete last line; for the writer only."""
         lines = self.read()
         whole, size = self._whole()
         if len(whole) < size:
@@ -54,7 +54,7 @@ class JournalFile(Generic[T]):
         return lines
 
     def append(self, line: T) -> None:
-        """Adds a line durably; `OutputError` if that fails, and then the file is as before."""
+        """Appends a line durably; on `OutputError` the file is unchanged."""
         append(self.path, msgspec.json.encode(line) + b"\n")
 
     def _whole(self) -> tuple[bytes, int]:

@@ -1,4 +1,4 @@
-"""Locks between processes on this machine; the kernel frees them when the holder ends."""
+"""Locks between processes of one machine; the kernel releases them when the holder exits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO
 
 from ringrift_cli.errors import OutputError, RingriftError
 
-ATTEMPTS, PAUSE_S = 5, 0.05  # before a lock counts as busy: `is_locked` takes it for a moment
+ATTEMPTS, PAUSE_S = 5, 0.05  # before a lock counts as busy: `is_locked` holds it briefly
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def locked(
     busy: Callable[[], RingriftError] | None = None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[IO[str]]:
-    """Holds the exclusive lock of a file, which is created if missing; yields the open file.
+    """Holds an exclusive lock on a file, which is created if missing; yields the open file.
 
-    While another process or thread holds it: raises `busy()` if given, otherwise calls `on_wait`
-    and waits. `OutputError` if the file cannot be created.
+    If another process or thread holds it, raises `busy()` if given; otherwise calls `on_wait` and
+    waits. `OutputError` if the file cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def locked(
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock of a file."""
+    """Whether another process holds the lock on a file."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

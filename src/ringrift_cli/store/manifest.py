@@ -1,4 +1,4 @@
-"""Manifests: which files of games a folder holds, and which it held and deleted."""
+"""Manifests: the game files of a folder, and the hashes of deleted ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANIFEST = "manifest.jsonl"
 REMOVED = f".{MANIFEST}.removed"
 LOCK = f".{MANIFEST}.lock"
 HINT = "restore the manifest from a backup, or correct that line"
-SEARCHED = ".shard"  # ends the name of a file of searched games
+SEARCHED = ".shard"  # suffix of files with searched games
 
 Count = Annotated[int, Meta(ge=0)]
 Time = Annotated[dt.datetime, Meta(tz=True)]
@@ -34,7 +34,7 @@ class ShardEntry(
     omit_defaults=True,
     rename={"received_from": "from"},
 ):
-    """A line of a manifest: a file of games, searched or random."""
+    """A manifest line: one file of searched or random games."""
 
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     file: Annotated[str, Meta(pattern=r"^[^/\0.][^/\0]*\Z")]  # a name within the folder
@@ -43,60 +43,59 @@ class ShardEntry(
     board: str
     players: int
     pie_rule: bool
-    made: dict[str, Any]  # what made the games: model or policy, search, seed, generation
+    made: dict[str, Any]  # origin of the games: model or policy, search, seed, generation
     games: Count
     decisions: Count
     positions: Count = 0  # decisions with a policy target, of searched games
-    host: str  # that made it
-    time: Time  # when it was made, by the clock of that host
-    received_from: str | None = None  # the fleet's name of the host that sent it
-    received: Time | None = None  # when it came, by the clock of this machine
+    host: str  # that created it
+    time: Time  # of creation, by the clock of `host`
+    received_from: str | None = None  # fleet name of the sending host
+    received: Time | None = None  # by the clock of this machine
 
     @property
     def is_searched(self) -> bool:
-        """Whether training can use the games."""
+        """Whether the games have search results, which training needs."""
         return self.file.endswith(SEARCHED)
 
     @property
     def generation(self) -> int:
-        """The generation that made the games; -1 if `made` does not name one."""
+        """Generation of the model that played the games; -1 if unknown."""
         found = self.made.get("generation")
         return found if type(found) is int else -1
 
     @property
     def age_hours(self) -> float:
-        """Hours since the file was made, at least those since it was received.
+        """Hours since creation, at least those since reception.
 
-        So a host's clock that is ahead makes no data fresh. Below 0 if this machine's clock was
-        ahead when the file was made.
+        Reception is included because a host's clock may be ahead. Negative if this machine's clock
+        was ahead at creation.
         """
         return (dt.datetime.now(dt.UTC) - self.known_since).total_seconds() / 3600
 
     @property
     def known_since(self) -> dt.datetime:
-        """When it was made, or received if that is earlier."""
+        """The earlier of creation and reception time."""
         return min(self.time, self.received or self.time)
 
     def received_now(self, host: str) -> ShardEntry:
-        """The entry of a file that has just come from a host of the fleet."""
+        """The entry with `host` as its sender, received now."""
         return msgspec.structs.replace(self, received_from=host, received=_now())
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ShardEntry:
-        """The entry of a JSON object; `RecordError` names the field that is wrong."""
+        """Converts a JSON object; `RecordError` names an invalid field."""
         try:
             return msgspec.convert(document, cls)
         except (msgspec.ValidationError, RecursionError) as error:
             raise RecordError(f"its manifest entry is not valid: {error}.") from error
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as a JSON object."""
         document: dict[str, Any] = msgspec.to_builtins(self)
         return document
 
 
 def new_entry(**facts: Any) -> ShardEntry:
-    """The entry of a file that this machine has just made."""
+    """The entry of a file created on this machine now."""
     return ShardEntry(**facts, host=socket.gethostname(), time=_now())
 
 
@@ -105,9 +104,9 @@ def _now() -> dt.datetime:
 
 
 def read_manifest(folder: Path) -> list[ShardEntry]:
-    """The entries of a folder, in the order in which they were added; empty without a manifest.
+    """Returns the entries of a folder in insertion order; empty without a manifest.
 
-    `RecordError` names the file, the line and the field that is wrong, or a file listed twice.
+    `RecordError` names the file, line and invalid field, or a file that is listed twice.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -122,12 +121,12 @@ def read_manifest(folder: Path) -> list[ShardEntry]:
 
 
 def searched(folder: Path) -> list[ShardEntry]:
-    """The entries of searched games of a folder; errors as `read_manifest`."""
+    """The entries with searched games; errors as `read_manifest`."""
     return [entry for entry in read_manifest(folder) if entry.is_searched]
 
 
 def add_to_manifest(folder: Path, *entries: ShardEntry) -> None:
-    """Adds the entries that are not there yet, in one step; safe beside other writers."""
+    """Adds the entries that are missing, atomically; safe with concurrent writers."""
     with locked(folder / LOCK):
         known = {entry.sha256: entry for entry in read_manifest(folder)}
         both = {entry.sha256: entry for entry in entries} | known
@@ -136,10 +135,10 @@ def add_to_manifest(folder: Path, *entries: ShardEntry) -> None:
 
 
 def remove_from_manifest(folder: Path, names: Collection[str]) -> None:
-    """Removes the entries with these SHA-256, if they are there; safe beside other writers.
+    """Removes the entries with these SHA-256, if present; safe with concurrent writers.
 
-    The files stay. From then on `removed_from_manifest` lists them, so that copies from
-    elsewhere do not bring them back.
+    The files stay. Their hashes are recorded (`removed_from_manifest`), so that a sync does not
+    restore them.
     """
     with locked(folder / LOCK):
         entries = read_manifest(folder)
@@ -151,13 +150,13 @@ def remove_from_manifest(folder: Path, names: Collection[str]) -> None:
 
 
 def removed_from_manifest(folder: Path) -> set[str]:
-    """The SHA-256 of all entries that were ever removed from a folder's manifest."""
+    """The SHA-256 of all entries ever removed from a folder's manifest."""
     path = folder / REMOVED
     return set(path.read_text().split()) if path.exists() else set()
 
 
 def stamp(folder: Path) -> tuple[int, int]:
-    """Changes whenever the manifest of a folder does."""
+    """Modification time (ns) and size of the manifest, to detect changes."""
     try:
         status = (folder / MANIFEST).stat()
     except FileNotFoundError:
