@@ -75,7 +75,7 @@ def network(given: Arrays) -> Arrays:
     for name in ("sound", "unsound"):
         judge = DeviceNetwork(Folded(net, device.torch, torch.float32), T, len(rows), device)
         few = counts if name == "sound" else counts.clamp(max=2)
-        logits, chances = judge.judge(rows, lists, few)
+        logits, chances = judge.evaluate(rows, lists, few)
         told[name] = judge.wrong.numpy().copy()
         if name == "sound":
             told |= {"logits": logits.numpy().copy(), "chances": chances.numpy().copy()}

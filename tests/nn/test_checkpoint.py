@@ -131,12 +131,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[RingriftError], str]] = {
     "field": (lambda p: edit(p, about=None), RecordError, "'about' is None, expected dict"),
     "architecture": (lambda p: edit(p, architecture={}), RecordError, "has the fields"),
     "identity": (lambda p: edit(p, identity="f" * 16), RecordError, "its identity is"),
-    "no json": (lambda p: p.write_text("{"), RecordError, "is no JSON"),
+    "no json": (lambda p: p.write_text("{"), RecordError, "is not valid JSON"),
     "json gone": (lambda p: p.unlink(), RecordError, "Cannot read"),
     "weights gone": (lambda p: weights_of(p).unlink(), RecordError, "Cannot read"),
     "a byte": (damage_byte, RecordError, "not the file that"),
     "other weights": (swap_weights, RecordError, "not the file that"),
-    "no tensors": (no_tensors, RecordError, "no safetensors file"),
+    "no tensors": (no_tensors, RecordError, "not a safetensors file"),
     "tensor missing": (
         rewrite(lambda t: t.pop("value.bias")),
         RecordError,
@@ -190,7 +190,7 @@ def test_network_with_a_number_that_is_not_finite_is_not_saved(tmp_path: Path) -
     net = Network(architecture("tiny", "hex8", 2))
     with torch.no_grad():
         net.stem.weight[0, 0, 0, 0] = float("inf")
-    with pytest.raises(RecordError, match=r"stem\.weight holds numbers that are not finite"):
+    with pytest.raises(RecordError, match=r"stem\.weight has values that are not finite"):
         checkpoint.save(tmp_path, net, {})
     assert not list(tmp_path.iterdir())
 

@@ -238,7 +238,7 @@ def test_unknown_precision_is_named() -> None:
 def test_precision_is_the_fastest_of_the_processor(
     words: str, channels: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluator, "_cpu_words", lambda: frozenset(words.split()))
+    monkeypatch.setattr(evaluator, "_cpu_flags", lambda: frozenset(words.split()))
     monkeypatch.setattr(evaluator, "onednn_convolves", lambda _dtype: True)
     assert fastest_precision(torch.device("cpu"), channels) == expected
 

@@ -264,7 +264,7 @@ def test_players_are_closed_when_others_come() -> None:
         ("hello", "Unknown command 'hello': expected one of rri, isready"),
         ("GO", "Unknown command 'GO'"),
         (b"\xff\xfe", "Unknown command"),
-        (b"go\x00", "is no line of text"),
+        (b"go\x00", "is not printable text"),
         (b"x" * 2_000_000, "A line has at most 1048576 bytes"),
         ("newgame board hex9 players 2", "Unknown board 'hex9'"),
         ("newgame board square8 players 7", "2, 3 or 4 players, not 7"),
@@ -273,15 +273,15 @@ def test_players_are_closed_when_others_come() -> None:
         ("position start moves place 0,0 2 | move 0,0 0,1", "travels at least 2 cells"),
         ("position state {}", "Not a saved position"),
         ('position state {"format": "\\ud800\\n"}', "Not a saved position"),
-        ("go depth 3", "go says 'depth', expected one of sims, movetime"),
+        ("go depth 3", "go: found 'depth', expected one of sims, movetime"),
         ("go sims 10", "'random' does not search"),
         ("setoption name Hash value 1", "No option 'Hash': expected Player or Seed"),
         ("setoption name Seed value -1", "Seed is '-1', expected 0 to"),
         ("setoption name Seed value 99999999999999999999", "expected 0 to"),
         ("setoption name Player value chess", "Unknown player 'chess'"),
-        ("setoption name Player value exec:ls", "Player is 'exec:ls', expected one of ours"),
-        ("setoption name Player value exec", "Player is 'exec', expected one of ours"),
-        ("setoption name Player value heuristic:/etc/passwd", "expected one of ours"),
+        ("setoption name Player value exec:ls", "Player is 'exec:ls', expected a built-in one"),
+        ("setoption name Player value exec", "Player is 'exec', expected a built-in one"),
+        ("setoption name Player value heuristic:/etc/passwd", "expected a built-in one"),
     ],
 )
 def test_a_refused_line_is_answered_and_changes_nothing(line: str | bytes, sentence: str) -> None:
@@ -343,7 +343,7 @@ class Broken(RandomPlayer):
     ("way", "sentence"),
     [
         ("error", "error The lamp went out."),
-        ("defect", "error Player 'random' broke down: its stderr says where."),
+        ("defect", "error Player 'random' failed unexpectedly: see the traceback on stderr."),
         ("illegal", "error There is no action 1000000 on hex8"),
     ],
 )
@@ -411,7 +411,7 @@ def test_the_end_stops_a_search_and_loses_nothing(last: str | None) -> None:
 def test_a_search_that_does_not_listen_cannot_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ringrift_cli.players.engine.LAST_WORD", 0.1)
+    monkeypatch.setattr("ringrift_cli.players.engine.STOP_TIMEOUT_S", 0.1)
     hold = threading.Event()
 
     class Deaf(RandomPlayer):

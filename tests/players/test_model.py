@@ -122,17 +122,17 @@ def test_names_of_the_registry(
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ("model:", "expected which model"),
+        ("model:", "expected the name or file"),
         ("model:missing.json", "There is no file missing.json"),
         ("model:{model},sims=many", "sims is 'many', not a whole number"),
         ("model:{model},seconds=1,sims=3", "either sims=N or seconds=S"),
-        ("model:{model},depth=3", "no argument 'depth'"),
+        ("model:{model},depth=3", "unknown argument 'depth'"),
         ("model:{model},precision=half", "Unknown precision 'half'"),
-        ("model:{model},sims=0,considered=4", "no argument 'considered'"),
-        ("model:{model},sims=0,exploration=1", "no argument 'exploration'"),
-        ("model:{model},sims=0,value_scale=1", "no argument 'value_scale'"),
-        ("model:{model},considered=0,value_scale=1", "no argument 'value_scale'"),
-        ("model:{model},seconds=1,value_scale=1", "no argument 'value_scale'"),
+        ("model:{model},sims=0,considered=4", "unknown argument 'considered'"),
+        ("model:{model},sims=0,exploration=1", "unknown argument 'exploration'"),
+        ("model:{model},sims=0,value_scale=1", "unknown argument 'value_scale'"),
+        ("model:{model},considered=0,value_scale=1", "unknown argument 'value_scale'"),
+        ("model:{model},seconds=1,value_scale=1", "unknown argument 'value_scale'"),
     ],
 )
 def test_what_is_no_such_player(model: Path, spec: str, sentence: str) -> None:

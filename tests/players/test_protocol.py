@@ -39,7 +39,7 @@ def test_a_line_without_end_takes_no_more_room_than_the_longest() -> None:
     splitter = LineSplitter()
     for _ in range(5):
         assert splitter.feed(b"x" * (1 << 19)) == []
-    assert len(splitter.rest()) == protocol.LONGEST_LINE + 1
+    assert len(splitter.rest()) == protocol.MAX_LINE + 1
     [line, after] = splitter.feed(b"\nisready\n")
     with pytest.raises(NotationError, match="at most 1048576 bytes"):
         protocol.decode(line)
@@ -53,7 +53,7 @@ def test_space_around_a_line_means_nothing(line: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"g\x00o", b"go\x1b[1m", "go\u2028".encode(), b"go\x7f"])
 def test_control_characters_are_no_text(line: bytes) -> None:
-    with pytest.raises(NotationError, match="is no line of text"):
+    with pytest.raises(NotationError, match="is not printable text"):
         protocol.decode(line)
 
 
@@ -80,17 +80,17 @@ def test_newgame_is_read_as_written(game: Game) -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "sentence"),
     [
-        ("", NotationError, "newgame says no board"),
-        ("board hex8", NotationError, "newgame says no players"),
+        ("", NotationError, "newgame has no board"),
+        ("board hex8", NotationError, "newgame has no players"),
         ("board hex9 players 2", UsageError, "Unknown board 'hex9'"),
         ("board hex8 players 5", UsageError, "RingRift has 2, 3 or 4 players, not 5"),
         ("board hex8 players two", NotationError, "players is 'two', expected a whole number"),
         ("board hex8 players ٢", NotationError, "expected a whole number"),
         ("board hex8 players 3 pie on", UsageError, "The pie rule is for 2 players"),
         ("board hex8 players 2 pie yes", NotationError, "pie is 'yes', expected on or off"),
-        ("board hex8 players", NotationError, "newgame says players without a value"),
-        ("board hex8 board hex8 players 2", NotationError, "newgame says 'board' again"),
-        ("board hex8 players 2 clock 3", NotationError, "newgame says 'clock', expected one of"),
+        ("board hex8 players", NotationError, "newgame: players has no value"),
+        ("board hex8 board hex8 players 2", NotationError, "newgame: found 'board' again"),
+        ("board hex8 players 2 clock 3", NotationError, "newgame: found 'clock', expected one of"),
     ],
 )
 def test_newgame_that_means_nothing(text: str, kind: type[RingriftError], sentence: str) -> None:
@@ -165,14 +165,14 @@ def test_spaces_of_moves_do_not_matter() -> None:
     [
         ("", "position is '', expected start or state"),
         ("startpos", "position is 'startpos', expected start or state"),
-        ("start place 0,0 2", "'place' stands where moves was expected"),
+        ("start place 0,0 2", "found 'place', expected moves"),
         ("start moves |", "Move 1 of 2 is empty"),
         ("start moves swap | region " + 5000 * "0,0;", "Move 2 of 2 is too long"),
         ("start moves place 0,0 2 | ", "Move 2 of 2 is empty"),
         ("state", "does not begin with a saved position"),
         ("state {", "does not begin with a saved position"),
-        ("state [1]", "is no saved position"),
-        ("state 7 moves place 0,0 1", "is no saved position"),
+        ("state [1]", "is not a saved position"),
+        ("state 7 moves place 0,0 1", "is not a saved position"),
         ("state " + "[" * 60_000, "does not begin with a saved position"),
         ("state " + "9" * 6000, "does not begin with a saved position"),
         ('state {"cells": "' + "9. " * 40_000 + '"}', "does not begin with a saved position"),
@@ -247,13 +247,13 @@ def test_chances_may_be_rounded() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "names no move"),
-        (" value 0.5 0.5", "names no move"),
-        ("swap value", "expected 2 chances"),
-        ("swap value 1", "expected 2 chances"),
-        ("swap value 0.3 0.3 0.4", "expected 2 chances"),
-        ("swap value nan nan", "expected 2 chances"),
-        ("swap value -0.5 1.5", "expected 2 chances"),
+        ("", "has no move"),
+        (" value 0.5 0.5", "has no move"),
+        ("swap value", "expected 2 win probabilities"),
+        ("swap value 1", "expected 2 win probabilities"),
+        ("swap value 0.3 0.3 0.4", "expected 2 win probabilities"),
+        ("swap value nan nan", "expected 2 win probabilities"),
+        ("swap value -0.5 1.5", "expected 2 win probabilities"),
         ("swap value 0.9 0.9", "do not add up to 1"),
         ("swap value 1.5 0", "do not add up to 1"),
     ],

@@ -87,7 +87,7 @@ def test_blunders_and_noise_weaken() -> None:
     [
         ("", "Unknown player ''"),
         ("stockfish", "Unknown player 'stockfish': expected one of random, heuristic"),
-        ("random:3", "no argument '3'"),
+        ("random:3", "unknown argument '3'"),
         ("heuristic:nowhere.yaml", "No heuristic profile 'nowhere.yaml'"),
         ("heuristic:default,noise=loud", "noise is 'loud', not a number of 0 or more"),
         ("heuristic:default,noise=inf", "noise is 'inf'"),
@@ -97,9 +97,9 @@ def test_blunders_and_noise_weaken() -> None:
         ("heuristic:default,width=99999999999999999999", "not a whole number up to 1000"),
         ("mcts:sims=5,temperature=0", "temperature is below 0.001"),
         ("mcts:sims=1e300", "sims is '1e300', not a number from 0 to"),
-        ("heuristic:default,default", "'default' is not one NAME=VALUE"),
-        ("heuristic:default,noise=1,noise=2", "'noise=2' is not one NAME=VALUE"),
-        ("heuristic:default,speed=2", "no argument 'speed'"),
+        ("heuristic:default,default", "'default' is repeated or not NAME=VALUE"),
+        ("heuristic:default,noise=1,noise=2", "'noise=2' is repeated or not NAME=VALUE"),
+        ("heuristic:default,speed=2", "unknown argument 'speed'"),
         ("mcts", "expected either sims=N, a whole number, or seconds=S"),
         ("mcts:sims=0", "expected either sims=N"),
         ("mcts:sims=2.5", "expected either sims=N"),
@@ -162,8 +162,8 @@ def test_a_wrong_profile_is_told(change: dict[str, object], sentence: str, tmp_p
 def test_files_that_are_no_profiles(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     for data, sentence in (
-        (b"\xff\xfe", "it is no text"),
-        (b"{", "is no YAML"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"{", "is not valid YAML"),
         (b"1", "no table"),
     ):
         file.write_bytes(data)

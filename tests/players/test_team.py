@@ -84,5 +84,5 @@ def test_an_error_of_one_is_an_error_of_all() -> None:
 def test_copies_that_differ_are_refused() -> None:
     names = iter(["a" * 16, "b" * 16])
     team = Team(lambda: Counting(identity=next(names)), most=2)
-    with pytest.raises(PlayerError, match="another one each time"):
+    with pytest.raises(PlayerError, match="different identity each time"):
         team.choose(asked(2))

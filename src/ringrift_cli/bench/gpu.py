@@ -124,7 +124,7 @@ class _Indifferent:
         self._logits = device.zeros(games, most, of=torch.float32)
         self._values = device.zeros(games, players, of=torch.float32) + 1 / players
 
-    def judge(self, _rows: Tensor, _lists: Tensor, _counts: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, _rows: Tensor, _lists: Tensor, _counts: Tensor) -> tuple[Tensor, Tensor]:
         return self._logits, self._values
 
 

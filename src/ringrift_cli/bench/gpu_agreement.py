@@ -202,8 +202,8 @@ def evaluation_differences(
     device = batch.device
     folded = Folded(network, device.torch, getattr(torch, precision))
     from_host, relative = folded.evaluate(rows, actions, offsets)
-    judge = DeviceNetwork(folded, batch.T_host, len(rows), device)
-    table, own = judge.judge(batch.rows, *batch.legal())
+    evaluator = DeviceNetwork(folded, batch.T_host, len(rows), device)
+    table, own = evaluator.evaluate(batch.rows, *batch.legal())
     lists = table.cpu().numpy()
     on_device = np.concatenate([lists[i, :n] for i, n in enumerate(counts.tolist())])
     by_logit = max(abs(logits - from_host).max(), abs(logits - on_device).max())

@@ -40,10 +40,10 @@ def engine(
     """
     out = Output(verbose=verbose)
     out.compile_players()
-    from ringrift_cli.players.engine import GREATEST_SEED, Engine, lines_of
+    from ringrift_cli.players.engine import MAX_SEED, Engine, lines_of
 
-    if seed > GREATEST_SEED:
-        raise UsageError(f"The seed {seed} is greater than {GREATEST_SEED}.")
+    if seed > MAX_SEED:
+        raise UsageError(f"The seed {seed} is greater than {MAX_SEED}.")
     _check(player)
     if sys.stdin is not None and sys.stdin.isatty():
         out.note("Waiting for commands of docs/protocol.md: rri identifies the player, quit ends.")

@@ -278,8 +278,8 @@ def _read(path: Path, expected: str | None) -> Shard:
         digest = sha256(data)
         if data.startswith(MAGIC) and (path.stem != digest[:16] or (expected or digest) != digest):
             raise RecordError(
-                f"its SHA-256 hash is {digest[:16]}…, which differs from its name or from its manifest"
-                " entry: the file is damaged or was changed.",
+                f"its SHA-256 hash is {digest[:16]}…, which differs from its name or from its"
+                " manifest entry: the file is damaged or was changed.",
                 hint="copy it again from its origin, or delete it and its manifest line",
             )
         header, body = unpack(data, MAGIC, ShardHeader, is_verified=expected is not None)

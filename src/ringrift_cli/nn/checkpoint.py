@@ -1,9 +1,8 @@
-"""Checkpoints: the weights of a network as safetensors, and JSON that says all the rest.
+"""Checkpoints: network weights as safetensors with metadata in JSON.
 
-`<identity>.safetensors` and `<identity>.json`, both written whole, the JSON last: if the JSON of a
-checkpoint is there, it is complete. The identity is a hash of what the network computes (weights,
-architecture, features) and of nothing else. Loading is strict: what does not fit is refused, by
-name.
+`<identity>.safetensors` and `<identity>.json` are written atomically, the JSON last: a checkpoint
+with a JSON file is complete. The identity is a hash of weights, architecture and features version.
+Loading is strict: any mismatch is an error that names the field or tensor.
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network and what is known of it."""
+    """A network with its metadata."""
 
     network: Network
-    about: dict[str, Any]  # as it was given to `save`: parents, data, steps, metrics
+    about: dict[str, Any]  # as passed to `save`: parents, data, steps, metrics
     identity: str
 
 
 def identity_of(network: Network) -> str:
-    """16 hex digits of the network's weights, architecture and features version."""
+    """Hash of weights, architecture and features version, 16 hex digits."""
     from ringrift_cli.nn.features import FEATURES_VERSION
 
     head = json.dumps([network.architecture.to_json(), FEATURES_VERSION], sort_keys=True)
@@ -64,7 +63,7 @@ def identity_of(network: Network) -> str:
 
 
 def _tensors(network: Network) -> dict[str, Tensor]:
-    """Every tensor of a network, on the CPU."""
+    """All tensors of a network, on the CPU."""
     return {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
@@ -73,7 +72,8 @@ def _tensors(network: Network) -> dict[str, Tensor]:
 def save(folder: Path, network: Network, about: dict[str, Any]) -> Path:
     """Writes a checkpoint and returns the path of its JSON.
 
-    `about` is JSON. `RecordError` if a weight is not finite, `OutputError` if it cannot be written.
+    `about` must be JSON-serialisable. `RecordError` if a weight is not finite, `OutputError` if it
+    cannot be written.
     """
     from safetensors.torch import save as to_safetensors
 
@@ -102,7 +102,7 @@ def save(folder: Path, network: Network, about: dict[str, Any]) -> Path:
 
 
 def generation_of(about: Mapping[str, Any]) -> int:
-    """The generation that a checkpoint says it is of; 0 if it says nothing of one."""
+    """Generation of a checkpoint; 0 if its metadata has none."""
     return int(about.get("generation") or 0)
 
 
@@ -110,7 +110,7 @@ def _check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise RecordError(
-                f"{where}: tensor {name} holds numbers that are not finite.",
+                f"{where}: tensor {name} has values that are not finite.",
                 hint="a lower learning rate",
             )
 
@@ -126,26 +126,26 @@ def _read(path: Path) -> bytes:
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
-    """The JSON and the weights of a checkpoint, of the path of either."""
+    """Paths of the JSON and the weights, from either."""
     if path.suffix not in (ABOUT, WEIGHTS):
         raise UsageError(
-            f"{path} is no checkpoint: expected a path that ends in {ABOUT} or {WEIGHTS}."
+            f"{path} is not a checkpoint: expected a path that ends in {ABOUT} or {WEIGHTS}."
         )
     return path.with_suffix(ABOUT), path.with_suffix(WEIGHTS)
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The JSON of a checkpoint, of the path of either file, with all of FIELDS; loads no weights.
+    """Reads the metadata of a checkpoint, given the path of either file; validates FIELDS.
 
-    `RecordError` if it is damaged, `RulesMismatch` if it is of another version of the format.
+    `RecordError` if it is damaged, `RulesMismatch` for another format version.
     """
     path, _ = _pair(path)
     try:
         document = json.loads(_read(path))
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is no JSON ({error}).") from error
+        raise RecordError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise RecordError(f"{path} is no checkpoint: it has no format {FORMAT!r}.")
+        raise RecordError(f"{path} is not a checkpoint: it has no format {FORMAT!r}.")
     if document.get("version") != VERSION:
         raise RulesMismatch(
             f"{path} is a checkpoint of version {document.get('version')!r}, not {VERSION}."
@@ -159,11 +159,11 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path, board: str | None = None, players: int | None = None) -> Checkpoint:
-    """The checkpoint of a path, of either file, in evaluation mode on the CPU.
+    """Loads a checkpoint, given the path of either file, in evaluation mode on the CPU.
 
-    Refuses a network for another board or number of players than asked for (`UsageError`), of other
-    rules, actions or features (`RulesMismatch`), and files that are damaged, do not belong together
-    or hold other tensors than the architecture has (`RecordError`).
+    `UsageError` for another board or number of players than given, `RulesMismatch` for other rules,
+    actions or features, `RecordError` for files that are damaged, do not belong together or whose
+    tensors differ from the architecture.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load as from_safetensors
@@ -186,20 +186,20 @@ def load(path: Path, board: str | None = None, players: int | None = None) -> Ch
     weights = _read(weights_path)
     if sha256(weights) != document["sha256"]:
         raise RecordError(
-            f"{weights_path} is not the file that {path} tells of: its SHA-256 is "
+            f"{weights_path} does not match {path}: its SHA-256 is "
             f"{sha256(weights)[:16]}…, not {document['sha256'][:16]}…."
         )
     try:
         tensors = from_safetensors(weights)
     except SafetensorError as error:
-        raise RecordError(f"{weights_path} is no safetensors file ({error}).") from error
+        raise RecordError(f"{weights_path} is not a safetensors file ({error}).") from error
     network = Network(architecture)
     _check_tensors(weights_path, tensors, network.state_dict())
     network.load_state_dict(tensors)
     network.eval()
     if identity_of(network) != document["identity"]:
         raise RecordError(
-            f"{path}: its identity is {document['identity']!r}, but the network it tells of has "
+            f"{path}: its identity is {document['identity']!r}, but its weights have the identity "
             f"{identity_of(network)!r}."
         )
     return Checkpoint(network, document["about"], document["identity"])
@@ -209,7 +209,7 @@ def _check_version(path: Path, document: Mapping[str, Any]) -> None:
     from ringrift_cli.game.version import codec_hash, rules_hash, rules_version
     from ringrift_cli.nn.features import FEATURES_VERSION
 
-    # what a network was taught under earlier rules still means the same positions and actions
+    # earlier rules have the same positions and actions
     known = rules_version(document["rules"]) is not None
     rules = document["rules"] if known else rules_hash()
     ours = {"rules": rules, "codec": codec_hash(), "features": FEATURES_VERSION}
@@ -222,10 +222,10 @@ def _check_version(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _check_tensors(path: Path, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """That the tensors are exactly those of the architecture, in name, shape and type."""
+    """`RecordError` unless names, shapes and types match the architecture."""
     for name in sorted(found.keys() | own.keys()):
         if name not in found or name not in own:
-            lack = "lacks" if name not in found else "has, which the architecture does not,"
+            lack = "lacks" if name not in found else "has, unlike the architecture,"
             raise RecordError(f"{path} {lack} the tensor {name}.")
         there, here = found[name], own[name]
         if (there.shape, there.dtype) != (here.shape, here.dtype):

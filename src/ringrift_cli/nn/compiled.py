@@ -1,9 +1,9 @@
-"""A network's inference on a CPU in float32, compiled: from game rows to logits in one go.
+"""Compiled float32 inference on a CPU, from game rows to logits.
 
-A thread takes a few positions at a time, as many as fill the blocks of `vector.multiply`, and what
-it works on stays in its cache: small batches are as fast as large ones, threads do not wait for
-each other, and a position gets the same numbers in every batch. oneDNN's float32 convolutions
-(folded.py) are at the limit of plain sums; this takes little more than half the time of them.
+A thread processes a few positions at a time, enough to fill the blocks of `vector.multiply`, so its
+working set stays in the cache: small batches are as fast as large ones, threads are independent,
+and results do not depend on the batch. It takes little more than half the time of oneDNN's float32
+convolutions (folded.py), which are at the limit of direct convolution.
 
 Pictures are [P, P, channels] with zeros around the board: P = 3 t + 2, where t x t tiles cover it.
 """
@@ -36,7 +36,7 @@ class Shape(NamedTuple):
     width: int  # of the board
     side: int  # t
     picture: int  # P = 3 t + 2
-    together: int  # n, positions that are worked on at once
+    together: int  # n, positions processed at once
     planes: int
     planes_padded: int  # a multiple of LANES
     scalars: int
@@ -50,22 +50,22 @@ class Shape(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What the compiled code reads; C and D are channels and policy features, padded."""
+    """Weights in kernel layout; C and D are the padded channels and policy features."""
 
     mask: SingleArray  # [P * P]
-    stem: SingleArray  # as `transformed` says
+    stem: SingleArray  # layout of `transformed`
     stem_bias: SingleArray  # [C]
     stem_scalars: SingleArray  # [K, C]
-    convs: SingleArray  # [2 blocks, ...] as `transformed` says
+    convs: SingleArray  # [2 blocks, ...] layout of `transformed`
     biases: SingleArray  # [2 blocks, C]
-    pools: IntArray  # [blocks] whether it does
+    pools: IntArray  # [blocks] whether the block pools
     pooled: SingleArray  # [blocks, 2 C, C]
     pooled_bias: SingleArray  # [blocks, C]
     policy_cell: SingleArray  # [D / COLUMNS, channels, COLUMNS], flattened
-    shifts: SingleArray  # [2 C, 2 D]: the policy's bias of all cells, and the cell behind them
+    shifts: SingleArray  # [2 C, 2 D]: policy bias of all cells, and the extra global cell
     shifts_bias: SingleArray  # [2 D]
     here: SingleArray  # [planes of the policy, D], flattened
-    there: SingleArray  # [planes of the policy, D], flattened, flattened
+    there: SingleArray  # [planes of the policy, D], flattened
     bias: SingleArray  # [planes of the policy]
     hidden: SingleArray  # [2 C + K, hidden]
     hidden_bias: SingleArray  # [hidden]
@@ -74,7 +74,7 @@ class Weights(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the policy finds an action: rows of its features, and the plane."""
+    """Feature rows and plane of each action."""
 
     here: IntArray  # [T_ACTIONS]
     there: IntArray  # [T_ACTIONS]
@@ -82,7 +82,7 @@ class Places(NamedTuple):
 
 
 class ConvolutionMemory(NamedTuple):
-    """What one thread works on. Zeros around boards are there from the start."""
+    """Buffers of one thread. The zero borders around boards are initialised once."""
 
     bytes: ByteArray  # [W, W, planes]
     scalars: SingleArray  # [n, K]
@@ -90,9 +90,9 @@ class ConvolutionMemory(NamedTuple):
     x: SingleArray  # [n * P * P * C] the trunk
     y: SingleArray  # [n * P * P * C] inside a block
     shift: SingleArray  # [n, C] the stem's bias
-    turned: SingleArray  # [25 * tiles * channels] inputs of the products, by point and tile
+    turned: SingleArray  # [25 * tiles * channels] transformed inputs, by point and tile
     products: SingleArray  # [25 * tiles * C]
-    pooled: SingleArray  # [2 C + K], the scalars behind
+    pooled: SingleArray  # [2 C + K], scalars last
     added: SingleArray  # [C]
     shifts: SingleArray  # [2 D]
     features: SingleArray  # [(policy rows + 1) * D]
@@ -115,7 +115,7 @@ def evaluate_rows(
     logits: SingleArray,
     values: SingleArray,
 ) -> None:
-    """Writes what `PackedNetwork.evaluate` returns, of some rows; offsets are into all actions."""
+    """Computes `PackedNetwork.evaluate` for some rows; offsets are into all actions."""
     size = s.picture * s.picture * s.padded
     for first in range(0, len(rows), s.together):
         n = min(s.together, len(rows) - first)
@@ -137,7 +137,7 @@ def evaluate_rows(
 
 @rule()
 def show(T: IntArray, S: IntArray, s: Shape, w: Weights, room: ConvolutionMemory, i: int) -> None:
-    """Writes a row as the i-th position: planes as a picture, scalars, the bias of the stem."""
+    """Encodes a row as the i-th position: planes, scalars, bias of the stem."""
     room.bytes[:] = 0
     encode_planes(T, S, room.bytes)
     size = s.picture * s.picture * s.planes_padded
@@ -153,7 +153,7 @@ def show(T: IntArray, S: IntArray, s: Shape, w: Weights, room: ConvolutionMemory
 
 @rule()
 def linear(x: SingleArray, weight: SingleArray, bias: SingleArray, out: SingleArray) -> None:
-    """out = bias + x weight, of [inputs], [inputs, outputs], [outputs] and [outputs]."""
+    """out = bias + x weight; x [inputs], weight [inputs, outputs], bias and out [outputs]."""
     for j in range(len(out)):
         out[j] = bias[j]
     for k in range(len(x)):
@@ -165,16 +165,16 @@ def linear(x: SingleArray, weight: SingleArray, bias: SingleArray, out: SingleAr
 
 @rule()
 def rectify(x: SingleArray) -> None:
-    """relu, in place."""
+    """In-place relu."""
     for j in range(len(x)):
         x[j] = max(x[j], np.float32(0))
 
 
 @rule()
 def pool(s: Shape, x: SingleArray, pooled: SingleArray) -> None:
-    """Mean and maximum over the board of a picture, to the first 2 C of `pooled`.
+    """Writes mean and maximum over the board to the first 2 C of `pooled`.
 
-    It is 0 off the board and never below.
+    `x` must be 0 off the board and not negative.
     """
     pooled[: 2 * s.padded] = 0
     mean, most = pooled[: s.padded], pooled[s.padded : 2 * s.padded]
@@ -189,7 +189,7 @@ def pool(s: Shape, x: SingleArray, pooled: SingleArray) -> None:
 
 @rule()
 def trunk(s: Shape, w: Weights, room: ConvolutionMemory, n: int) -> None:
-    """From the planes of n positions to room.x."""
+    """Computes the trunk features room.x from the planes of n positions."""
     size = s.picture * s.picture * s.padded
     planes = (s.planes_padded, s.planes)
     channels = (s.padded, s.channels)
@@ -211,7 +211,7 @@ def trunk(s: Shape, w: Weights, room: ConvolutionMemory, n: int) -> None:
 
 @rule()
 def add_on_board(s: Shape, mask: SingleArray, added: SingleArray, y: SingleArray) -> None:
-    """Adds a number to each channel of a picture, [C], on the board."""
+    """Adds `added`, [C], to each cell on the board."""
     for cell in range(len(mask)):
         if mask[cell] != 0:
             for c in range(s.padded):
@@ -234,7 +234,7 @@ def convolve(
 ) -> None:
     """y = mask * relu(bias + the 3 x 3 convolution of x + add * y), of n pictures.
 
-    x has `channels`, (with, without padding). Position i's bias begins at bias[i * step].
+    `channels` of x are (with, without padding). Position i's bias begins at bias[i * step].
     """
     wide, depth = channels
     size, tiles = s.picture * s.picture, s.side * s.side
@@ -264,7 +264,7 @@ def convolve(
 
 @rule()
 def rounded_rows(number: int) -> int:
-    """The next multiple of ROWS."""
+    """Rounds up to a multiple of ROWS."""
     return (number + ROWS - 1) // ROWS * ROWS
 
 
@@ -272,7 +272,7 @@ def rounded_rows(number: int) -> int:
 def describe(
     s: Shape, weight: SingleArray, shifts: SingleArray, x: SingleArray, features: SingleArray
 ) -> None:
-    """The features of each cell that the policy looks at, and those of the one behind all."""
+    """Policy features of each cell and of the extra global cell."""
     count = rounded_rows(s.width * s.picture)
     for column in range(0, s.policy, COLUMNS):
         of = column * s.channels

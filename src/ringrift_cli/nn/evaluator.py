@@ -1,4 +1,4 @@
-"""A network as the judge of positions that a search asks (search/forest.py, `Evaluator`)."""
+"""Network evaluator for search (search/forest.py, `Evaluator`)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-LEAST_AMX_CHANNELS = 64  # narrower networks leave AMX's tiles half empty
+MIN_AMX_CHANNELS = 64  # narrower networks do not fill AMX tiles
 
 
 @cache
-def _cpu_words() -> frozenset[str]:
+def _cpu_flags() -> frozenset[str]:
     try:
         return frozenset(Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].split())
     except OSError:
@@ -39,23 +39,22 @@ def _cpu_words() -> frozenset[str]:
 
 
 def fastest_precision(device: torch.device, channels: int) -> torch.dtype:
-    """The precision in which a device is fastest for a network with so many channels.
+    """The fastest precision of a device for a network with `channels` channels.
 
-    On a CPU that is float32 (compiled.py), but for wide networks where there is AMX. AVX512-BF16
-    alone multiplies no more numbers in a cycle on Intel's processors than float32 does; plain
-    convolutions in it took 1.8 times as long there.
+    On a CPU float32 (compiled.py), except for wide networks with AMX. AVX512-BF16 alone has no more
+    throughput than float32 on Intel processors; direct convolutions in it took 1.8 times as long.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    wide = channels >= LEAST_AMX_CHANNELS
-    amx = "amx_bf16" in _cpu_words() and onednn_convolves(torch.bfloat16)
+    wide = channels >= MIN_AMX_CHANNELS
+    amx = "amx_bf16" in _cpu_flags() and onednn_convolves(torch.bfloat16)
     return torch.bfloat16 if wide and amx else torch.float32
 
 
 def picked_precision(name: str, device: torch.device, channels: int) -> torch.dtype:
-    """The precision of a name, "auto" or one of PRECISIONS, for a network with so many channels.
+    """Resolves a precision name, "auto" or one of PRECISIONS, for `channels` channels.
 
-    `UsageError` for another name, or for a precision that this processor cannot convolve in.
+    `UsageError` for another name, or a precision without convolutions on this processor.
     """
     if name == "auto":
         return fastest_precision(device, channels)
@@ -72,7 +71,7 @@ def picked_precision(name: str, device: torch.device, channels: int) -> torch.dt
 
 
 def cpu_precisions() -> list[str]:
-    """The names of the precisions in which this processor evaluates networks."""
+    """Names of the precisions supported by this processor."""
     return [
         name
         for name, dtype in PRECISIONS.items()
@@ -81,14 +80,14 @@ def cpu_precisions() -> list[str]:
 
 
 class NetworkEvaluator:
-    """Evaluates positions with a network as it was when this was made; for any number of threads.
+    """Evaluates positions with a snapshot of a network; thread-safe.
 
-    `identity` is the network's (checkpoint.py), and the precision where that is not float32;
-    `network` computes, in `precision`, and `positions` counts what it has evaluated so far.
+    `identity` is that of the network (checkpoint.py), with the precision appended unless float32;
+    `network` is the inference form in `precision`; `positions` counts evaluated positions.
     """
 
     def __init__(self, network: Network, device: str = "cpu", precision: str = "auto") -> None:
-        """`device` is torch's name of one; `precision` and errors as for `picked_precision`."""
+        """`device` is a torch device name; `precision` and errors as in `picked_precision`."""
         a, where = network.architecture, torch.device(device)
         dtype = picked_precision(precision, where, a.channels)
         self.precision = str(dtype).removeprefix("torch.")
@@ -107,25 +106,23 @@ class NetworkEvaluator:
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits of the legal actions, [M], and chances to win by absolute seat, [N, players].
+        """Logits of the legal actions, [M], and win probabilities by absolute seat, [N, players].
 
-        Row i may play `actions[offsets[i] : offsets[i + 1]]`. The chances of a row sum to 1. On a
-        CPU, as many threads work on it as torch may use (`torch.set_num_threads`).
-        `RingriftError` if the network says something that is no number.
+        Row i has the legal actions `actions[offsets[i] : offsets[i + 1]]`. On a CPU it uses as many
+        threads as torch (`torch.set_num_threads`). `RingriftError` if an output is not finite.
         """
         logits, values = self.network.evaluate(rows, actions, offsets)
         if not (np.isfinite(logits).all() and np.isfinite(values).all()):
             raise RingriftError(
-                f"The network {self.identity} evaluates a position by numbers that are not finite"
-                f" (in {self.precision}).",
+                f"The network {self.identity} has an output that is not finite ({self.precision}).",
                 hint="precision=float32, or another checkpoint",
             )
         with self._count:
             self.positions += len(rows)
-        return logits.astype(np.float64), self._chances(values, rows[:, L.SEAT])
+        return logits.astype(np.float64), self._win_probabilities(values, rows[:, L.SEAT])
 
-    def _chances(self, values: SingleArray, movers: IntArray) -> FloatArray:
-        """By absolute seat, [N, players], of logits by relative seat."""
+    def _win_probabilities(self, values: SingleArray, movers: IntArray) -> FloatArray:
+        """By absolute seat, [N, players], from logits by relative seat."""
         logits = values.astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)

@@ -1,10 +1,10 @@
-"""Networks as ONNX, for programs in other languages: written only when they agree with torch.
+"""ONNX export of networks, verified against torch.
 
     planes   uint8   [N, W, W, C]   →   policy  float32 [N, T_ACTIONS]   logits of every action
     scalars  float32 [N, K]             value   float32 [N, players]     logits of who wins
 
-N is free. Planes and scalars are those of features.py, actions those of docs/actions.md; relative
-seat 0 is the mover. The logits of actions that are not legal mean nothing: take the softmax over
+N is dynamic. Planes and scalars are those of features.py, actions those of docs/actions.md;
+relative seat 0 is the mover. The logits of illegal actions are meaningless: take the softmax over
 the legal ones. docs/models.md has an example.
 """
 
@@ -37,19 +37,19 @@ OPSET = 18
 INPUTS, OUTPUTS = ("planes", "scalars"), ("policy", "value")
 CHECKED = 64  # positions
 CHECK_SEED = 0x6F6E6E78
-TOLERANCE = 1e-3  # of a logit: float32 in another order of summation gives some 1e-5
+TOLERANCE = 1e-3  # of a logit; the order of float32 summation changes about 1e-5
 PREFIX = "ringrift."  # of the metadata
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file and how well it agrees with the network."""
+    """An ONNX file and its deviation from the network."""
 
     path: Path
     bytes: int
     sha256: str
-    positions: int  # of random games, on which both were asked
-    difference: float  # the greatest of any logit
+    positions: int  # of random games, on which both were compared
+    difference: float  # maximum over all logits
 
 
 class _Dense(torch.nn.Module):
@@ -62,10 +62,10 @@ class _Dense(torch.nn.Module):
 
 
 def export_onnx(checkpoint: Checkpoint, path: Path) -> Exported:
-    """Writes the network of a checkpoint as one ONNX file, whole.
+    """Writes the network of a checkpoint as a single ONNX file, atomically.
 
-    `RingriftError` if the packages for it are not installed, or onnxruntime's logits differ from
-    torch's by more than `TOLERANCE`: then nothing is written.
+    `RingriftError` if required packages are missing, or if onnxruntime's logits differ from torch's
+    by more than `TOLERANCE`; nothing is written then.
     """
     onnx, runtime = _packages()
     architecture = checkpoint.network.architecture
@@ -89,9 +89,9 @@ def export_onnx(checkpoint: Checkpoint, path: Path) -> Exported:
 
 
 def metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """What the file says of itself, by name."""
+    """Metadata properties of the file."""
     architecture = checkpoint.network.architecture
-    told: dict[str, object] = {
+    properties: dict[str, object] = {
         "identity": checkpoint.identity,
         "board": architecture.board,
         "players": architecture.players,
@@ -100,11 +100,11 @@ def metadata(checkpoint: Checkpoint) -> dict[str, str]:
         "codec": codec_hash(),
         "actions": int(tables(architecture.board, architecture.players)[L.T_ACTIONS]),
     }
-    return {f"{PREFIX}{name}": str(value) for name, value in told.items()}
+    return {f"{PREFIX}{name}": str(value) for name, value in properties.items()}
 
 
 def drawn_rows(board: str, players: int, count: int) -> IntArray:
-    """Positions of random games, [count, row size]: row i is i decisions deep, or near its end."""
+    """Positions of random games, [count, row size]; row i is at most i decisions deep."""
     T = tables(board, players)
     rows = np.zeros((count, int(T[L.T_ROW_SIZE])), np.int32)
     playout.start_all(T, rows, np.ones(count, np.bool_), False)
@@ -114,14 +114,14 @@ def drawn_rows(board: str, players: int, count: int) -> IntArray:
         going, numbers = rows[late].copy(), seeds[late].copy()
         log, lengths = np.zeros((len(going), 1), np.int32), np.zeros(len(going), np.int64)
         playout.play_random(T, going, numbers, log, lengths)
-        on = going[:, L.PHASE] != L.OVER  # a game stays where it is before its end
+        on = going[:, L.PHASE] != L.OVER  # a game stops before its end
         rows[np.flatnonzero(late)[on]] = going[on]
         seeds[late] = numbers
     return rows
 
 
 def _packages() -> tuple[Any, Any]:
-    """The modules onnx and onnxruntime; `RingriftError` if they or the exporter's are missing."""
+    """The modules onnx and onnxruntime; `RingriftError` if a required package is missing."""
     try:
         for name in ("onnx.helper", "onnx.checker", "onnxscript"):
             importlib.import_module(name)
@@ -134,7 +134,7 @@ def _packages() -> tuple[Any, Any]:
 
 
 def _exported(network: Network, planes: Tensor, scalars: Tensor) -> Any:
-    """The ONNX model of a network, whose first axes are free."""
+    """The ONNX model of a network, with dynamic batch size."""
     count = torch.export.Dim("N")
     with _quiet():
         program = torch.onnx.export(
@@ -155,8 +155,8 @@ def _exported(network: Network, planes: Tensor, scalars: Tensor) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says about itself; what it makes is checked afterwards."""
-    import logging  # noqa: TID251  torch's own: it tells that torchvision is not installed
+    """Suppresses warnings of the exporter; its output is verified afterwards."""
+    import logging  # noqa: TID251  torch's own: it warns that torchvision is not installed
 
     logger = logging.getLogger("torch.onnx")
     before = logger.level
@@ -170,17 +170,17 @@ def _quiet() -> Iterator[None]:
 
 
 def _difference(runtime: Any, data: bytes, network: Network, planes: Any, scalars: Any) -> float:
-    """The greatest difference of a logit between onnxruntime and torch, for batches of two sizes.
+    """Maximum difference of a logit between onnxruntime and torch, for two batch sizes.
 
     Infinite if the shapes differ.
     """
     session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
     greatest = 0.0
     for end in (len(planes), 1):
-        asked = dict(zip(INPUTS, (planes[:end], scalars[:end]), strict=True))
-        found = session.run(list(OUTPUTS), asked)
+        inputs = dict(zip(INPUTS, (planes[:end], scalars[:end]), strict=True))
+        found = session.run(list(OUTPUTS), inputs)
         with torch.inference_mode():
-            own = network.dense(*(torch.from_numpy(array) for array in asked.values()))
+            own = network.dense(*(torch.from_numpy(array) for array in inputs.values()))
         for array, tensor in zip(found, own, strict=True):
             if array.shape != tuple(tensor.shape):
                 return float("inf")

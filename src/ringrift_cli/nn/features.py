@@ -1,7 +1,7 @@
-"""What the network sees of a position: planes of the board and scalars, all from the mover's side.
+"""Input features of the network: planes of the board and scalars, relative to the mover.
 
-Relative seat 0 is the mover, 1 who sits next, and so on: seat (mover + r) % players. A picture is
-`T_ROWS` x `T_ROWS` (rows, columns); cells that a hexagonal board lacks are 0 in every plane.
+Relative seat r is seat (mover + r) % players. Planes are `T_ROWS` x `T_ROWS` (rows, columns); cells
+outside a hexagonal board are 0.
 
 Planes, uint8, channels last:
 
@@ -19,9 +19,9 @@ Scalars, float32:
     shared (21 + players)     phase (7), what is owed (6), CHANGED, RECOVERED, MOBILE, pie rule (3),
                               a swap may still come, turn, absolute seat of the mover
 
-The order of rings more than 5 below the top is seen by counts and by the ring at the bottom alone.
-Counts of rings stop at 255. Not seen at all: the ply, the turns on which players lost their last
-ring (they rank the losers), and what the row only remembers to be fast.
+Rings more than 5 below the top are encoded only by counts and by the ring at the bottom. Counts of
+rings are capped at 255. Not encoded: the ply, the turns on which players lost their last ring (they
+rank the losers), and cached values of the row.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from ringrift_cli.game.topology import IntArray
 ByteArray = npt.NDArray[np.uint8]
 SingleArray = npt.NDArray[np.float32]
 
-FEATURES_VERSION = 1  # grows when the same row gets other planes or scalars
+FEATURES_VERSION = 1  # incremented when planes or scalars of a row change
 
-DEPTHS = 5  # rings below the top that have a plane each
+DEPTHS = 5  # rings below the top with a plane each
 
 # planes of a relative seat
 CONTROL = 0
@@ -51,7 +51,7 @@ RING = 3  # + depth below the top - 1
 BOTTOM = 8
 COUNT = 9
 SEAT_PLANES = 10
-# shared planes, behind those of all seats
+# shared planes, after those of all seats
 BOARD = 0
 HEIGHT = 1  # + min(height, 5) - 1
 HEIGHT_COUNT = 6
@@ -75,8 +75,8 @@ HOLDS = 10
 STREAK_LENGTH = 11
 ACTED_LAST = 12
 SEAT_SCALARS = 13
-# shared scalars, behind those of all seats
-PHASES = 0  # 7: a position that is over has none
+# shared scalars, after those of all seats
+PHASES = 0  # 7; none if the game is over
 OWED = 7  # 6
 HAS_CHANGED = 13
 HAS_RECOVERED = 14
@@ -87,22 +87,22 @@ TURNS = 20
 MOVER = 21
 SHARED_SCALARS = 21  # and one for each seat
 
-COUNT_SCALE = 0.125  # what the network multiplies counts of rings by
-SMALLEST_BLOCK = 16  # rows that a thread takes
+COUNT_SCALE = 0.125  # scale of ring counts in the network
+MIN_BLOCK = 16  # rows per thread
 
 
 def plane_count(players: int) -> int:
-    """Planes of a position with so many players."""
+    """Number of planes for `players` players."""
     return SEAT_PLANES * players + SHARED_PLANES
 
 
 def global_count(players: int) -> int:
-    """Scalars of a position with so many players."""
+    """Number of scalars for `players` players."""
     return SEAT_SCALARS * players + SHARED_SCALARS + players
 
 
 def plane_scales(players: int) -> SingleArray:
-    """What the network multiplies each plane by, [C]: counts of rings come near 1, bits stay."""
+    """Scale of each plane in the network, [C]: about 1 for ring counts, 1 for bits."""
     scales = np.ones(plane_count(players), np.float32)
     scales[COUNT : SEAT_PLANES * players : SEAT_PLANES] = COUNT_SCALE
     shared = SEAT_PLANES * players
@@ -118,7 +118,7 @@ def encode_all(T: IntArray, rows: IntArray) -> tuple[ByteArray, SingleArray]:
 def encode_padded(
     T: IntArray, rows: IntArray, count: int, threads: int | None = None
 ) -> tuple[ByteArray, SingleArray]:
-    """As `encode_all`, with pictures of zeros behind, up to `count`; on `threads` (all cores)."""
+    """As `encode_all`, padded with zeros to `count`; on `threads` (default all cores)."""
     players, width = int(T[L.T_PLAYERS]), int(T[L.T_ROWS])
     planes = np.zeros((count, width, width, plane_count(players)), np.uint8)
     scalars = np.zeros((count, global_count(players)), np.float32)
@@ -126,7 +126,7 @@ def encode_padded(
         lambda a, b: _encode(T, rows[a:b], planes[a:b], scalars[a:b]),
         len(rows),
         threads,
-        smallest=SMALLEST_BLOCK,
+        smallest=MIN_BLOCK,
     )
     return planes, scalars
 
@@ -150,14 +150,14 @@ def relative(T: IntArray, S: IntArray, p: int) -> int:
 
 @rule()
 def encode_planes(T: IntArray, S: IntArray, planes: ByteArray) -> None:
-    """Writes the planes of a row to zeros, [W, W, C]."""
+    """Writes the planes of a row to a zeroed array, [W, W, C]."""
     for cell in range(T[L.T_CELLS]):
         encode_cell(T, S, cell, planes)
 
 
 @rule()
 def encode_cell(T: IntArray, S: IntArray, cell: int, planes: ByteArray) -> None:
-    """Writes the planes of one cell of a row to zeros, [W, W, C]."""
+    """Writes the planes of one cell of a row to a zeroed array, [W, W, C]."""
     shared = SEAT_PLANES * T[L.T_PLAYERS]
     at = planes[T[L.T_ROW + cell], T[L.T_COLUMN + cell]]
     at[shared + BOARD] = 1
@@ -178,7 +178,7 @@ def encode_cell(T: IntArray, S: IntArray, cell: int, planes: ByteArray) -> None:
 
 @rule()
 def encode_stack(T: IntArray, S: IntArray, cell: int, word: int, at: ByteArray) -> None:
-    """Writes what only stacks have to the planes of their cell, [C]."""
+    """Writes the stack planes of a cell, [C]."""
     shared = SEAT_PLANES * T[L.T_PLAYERS]
     height, cap = st.height(word), st.cap(word)
     at[shared + HEIGHT + min(height, 5) - 1] = 1
@@ -198,7 +198,7 @@ def encode_stack(T: IntArray, S: IntArray, cell: int, word: int, at: ByteArray) 
 
 @rule()
 def encode_scalars(T: IntArray, S: IntArray, scalars: SingleArray) -> None:
-    """Writes the scalars of a row to zeros, [K]."""
+    """Writes the scalars of a row to a zeroed array, [K]."""
     players = T[L.T_PLAYERS]
     for p in range(players):
         encode_seat(T, S, p, scalars[relative(T, S, p) * SEAT_SCALARS :])
@@ -218,7 +218,7 @@ def encode_scalars(T: IntArray, S: IntArray, scalars: SingleArray) -> None:
 
 @rule()
 def encode_seat(T: IntArray, S: IntArray, p: int, own: SingleArray) -> None:
-    """Writes the scalars of one player, from the first of them on."""
+    """Writes the scalars of one player to the start of `own`."""
     own[IN_HAND] = S[L.HAND + p] / T[L.T_RINGS]
     own[GONE] = S[L.ELIMINATED + p] / T[L.T_ELIMINATION]
     own[HELD] = S[L.TERRITORY + p] / T[L.T_TERRITORY]

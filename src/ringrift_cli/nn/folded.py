@@ -1,9 +1,8 @@
-"""A network for inference on a GPU, or in half precision: each batch norm is part of its
-convolution, and the auxiliary heads are gone.
+"""Inference on a GPU or in half precision, with batch norms folded and without auxiliary heads.
 
-The same numbers as `Network.eval()` up to rounding. On a CPU, convolutions are oneDNN's with relu
-and residual sum fused in, and weights laid out for them once; elsewhere, and in a precision that
-oneDNN does not have on this processor, they are torch's.
+Outputs equal those of `Network.eval()` up to rounding. On a CPU, oneDNN convolutions fuse relu and
+residual sum and use reordered weights; torch's convolutions are used elsewhere, and for precisions
+without oneDNN support on this processor.
 """
 
 from __future__ import annotations
@@ -22,24 +21,23 @@ from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.nn.features import SingleArray, encode_padded
 from ringrift_cli.nn.network import Block, Network
 
-MOST = 4096  # positions in one pass
-MOST_CPU_NUMBERS = 1 << 20  # of one activation in a pass on a CPU, so that it stays in the cache
-FINEST = 4  # positions that a pass is rounded up to
+MAX_PASS = 4096  # positions in one pass
+MAX_CPU_NUMBERS = 1 << 20  # size of an activation in a pass on a CPU, to fit the cache
+PASS_STEP = 4  # smallest granularity of pass sizes
 ONE = [1, 1]
 
 
 def pass_size(count: int) -> int:
-    """`count` rounded up to one of few sizes, by 1/8 at most from 32 on.
+    """Rounds `count` up to one of few batch sizes, by at most 1/8 from 32 on.
 
-    oneDNN and cuDNN choose and compile their code for each size of a batch, which takes longer than
-    a small batch itself.
+    oneDNN and cuDNN compile kernels per batch size, which takes longer than a small batch.
     """
-    step = max(FINEST, 1 << max(0, (count - 1).bit_length() - 4))
+    step = max(PASS_STEP, 1 << max(0, (count - 1).bit_length() - 4))
     return -(-count // step) * step
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that does what both do one after the other."""
+    """Weight and bias of a convolution equivalent to `conv` followed by `norm`."""
     assert norm.running_var is not None
     assert norm.running_mean is not None
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
@@ -47,12 +45,12 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def copied(layer: nn.Linear, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer, which training does not change."""
+    """Copies of weight and bias of a linear layer, independent of further training."""
     return layer.weight.to(like, copy=True), layer.bias.to(like, copy=True)
 
 
 def _onednn_weight(weight: Tensor, padding: int, shape: list[int]) -> Tensor:
-    """The weight of a convolution, laid out for pictures of a shape."""
+    """The weight of a convolution, reordered for inputs of a shape."""
     laid_out: Tensor = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
         weight, [padding] * 2, ONE, ONE, 1, shape
     )
@@ -68,9 +66,9 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor, padding: int, then: str) ->
 
 @cache
 def onednn_convolves(dtype: torch.dtype) -> bool:
-    """Whether oneDNN convolves in a precision on this processor, found by trying it once.
+    """Whether oneDNN has convolutions in a precision on this processor, by a trial run.
 
-    bfloat16 takes AVX512BW or AVX-NE-CONVERT, float16 takes AVX512-FP16 or AVX-NE-CONVERT.
+    bfloat16 requires AVX512BW or AVX-NE-CONVERT, float16 AVX512-FP16 or AVX-NE-CONVERT.
     """
     x, bias = torch.zeros(1, 16, 4, 4, dtype=dtype), torch.zeros(16, dtype=dtype)
     weight = torch.zeros(16, 16, 3, 3, dtype=dtype)
@@ -82,10 +80,10 @@ def onednn_convolves(dtype: torch.dtype) -> bool:
 
 
 class Convolution:
-    """A convolution that keeps the size of the picture, with bias."""
+    """A convolution with bias and same padding."""
 
     def __init__(self, weight: Tensor, bias: Tensor, like: Tensor) -> None:
-        """`like` is a picture, [N, channels, W, W], as those to come: layout, device, precision."""
+        """`like`, [N, channels, W, W], has the layout, device and precision of the inputs."""
         self._padding = weight.shape[2] // 2
         self._bias = bias.to(like, copy=True)
         weight = weight.to(like, copy=True).contiguous(memory_format=torch.channels_last)
@@ -96,14 +94,14 @@ class Convolution:
         self._weight = weight
 
     def __call__(self, x: Tensor, then: str = "none") -> Tensor:
-        """The convolution of x, [N, channels, W, W], and "relu" or "none"."""
+        """The convolution of x, [N, channels, W, W], then "relu" or "none"."""
         if self._fused:
             return _onednn(x, self._weight, self._bias, self._padding, then)
         x = F.conv2d(x, self._weight, self._bias, padding=self._padding)
         return x.relu_() if then == "relu" else x
 
     def add_relu(self, x: Tensor, other: Tensor) -> Tensor:
-        """relu(other + the convolution of x); `other` may be written over."""
+        """relu(other + the convolution of x); may overwrite `other`."""
         if self._fused:
             done: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
                 other, x, self._weight, self._bias, [self._padding] * 2, ONE, ONE, 1,
@@ -114,7 +112,7 @@ class Convolution:
 
 
 class BoardShape:
-    """What keeps a picture to its board: the mask, and the pooling over its cells."""
+    """Operations that depend on the board: mask, and pooling over its cells."""
 
     def __init__(self, network: Network, like: Tensor) -> None:
         self._square = bool((network.mask == 1).all())
@@ -122,22 +120,22 @@ class BoardShape:
         self._per_cell = 1 / network.cells
 
     def keep(self, x: Tensor) -> Tensor:
-        """x, in place, with 0 off the board."""
+        """Sets x to 0 off the board, in place."""
         return x if self._square else x.mul_(self._mask)
 
     def pool(self, x: Tensor) -> Tensor:
-        """As network.pool, of what is 0 off the board and never below."""
+        """As network.pool; x must be 0 off the board and not negative."""
         mean = x.sum((2, 3)).mul_(self._per_cell)
         return torch.cat([mean, F.max_pool2d(x, x.shape[2:]).flatten(1)], 1)
 
     def add(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x, in place, plus a bias by row and channel, [N, channels], on the board."""
+        """Adds a bias, [N, channels], on the board, in place."""
         bias = bias[:, :, None, None]
         return x.add_(bias) if self._square else x.addcmul_(bias, self._mask)
 
 
 class FoldedBlock:
-    """network.Block."""
+    """Inference form of `network.Block`."""
 
     def __init__(self, block: Block, board: BoardShape, like: Tensor) -> None:
         self._board = board
@@ -155,7 +153,7 @@ class FoldedBlock:
 
 
 class Scorer(NamedTuple):
-    """What turns policy features into the logit of an action; network.ActionTables has the tables.
+    """Parameters that map policy features to action logits (tables: network.ActionTables).
 
     The logit is features[here] * weights_here[plane] + features[there] * weights_there[plane],
     summed, + bias[plane], where features are relu'd, [W * W + 1, policy] for each position.
@@ -170,26 +168,26 @@ class Scorer(NamedTuple):
 
 
 class Folded:
-    """A network as it is in this moment, for rows of its board and players."""
+    """A snapshot of a network, for rows of its board and players."""
 
     @torch.inference_mode()
     def __init__(
-        self, network: Network, device: torch.device, dtype: torch.dtype, most: int = MOST
+        self, network: Network, device: torch.device, dtype: torch.dtype, most: int = MAX_PASS
     ) -> None:
-        """On a device, in one precision, at most `most` positions in a pass."""
+        """Processes at most `most` positions in a pass."""
         a, n = network.architecture, network
         width = n.mask.shape[-1]
         self._T, self._players = tables(a.board, a.players), a.players
         self._places = width * width + 1
         if device.type == "cpu":
-            most = min(most, max(MOST_CPU_NUMBERS // (self._places * a.channels), 1))
+            most = min(most, max(MAX_CPU_NUMBERS // (self._places * a.channels), 1))
         self._most, self._device, self._dtype, self._policy = most, device, dtype, a.policy
         like = torch.empty(pass_size(most), a.channels, width, width, dtype=dtype, device=device)
         like = like.contiguous(memory_format=torch.channels_last)
         self._board = BoardShape(n, like)
         weight, bias = fold(n.stem, n.stem_norm)
         self._stem = Convolution(weight * n.scales, bias, like)
-        single = torch.empty(0, device=device)  # what is small is float32
+        single = torch.empty(0, device=device)  # small layers use float32
         self._stem_scalars = n.stem_scalars.weight.to(single, copy=True)
         self._blocks = [FoldedBlock(block, self._board, like) for block in n.residual_blocks()]
         zeros = torch.zeros(a.policy, device=n.mask.device)
@@ -207,16 +205,16 @@ class Folded:
 
     @property
     def scorer(self) -> Scorer:
-        """For who scores actions without `actions`."""
+        """Parameters for scoring actions outside of `actions`."""
         here, there, plane = self._tables
         return Scorer(here, there, plane, self._here, self._there, self._bias)
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
     ) -> tuple[SingleArray, SingleArray]:
-        """Logits of the actions, [M], and of who wins by relative seat, [N, players].
+        """Logits of the actions, [M], and value logits by relative seat, [N, players].
 
-        Row i may play `actions[offsets[i] : offsets[i + 1]]`.
+        Row i has the legal actions `actions[offsets[i] : offsets[i + 1]]`.
         """
         logits = np.empty(len(actions), np.float32)
         values = np.empty((len(rows), self._players), np.float32)
@@ -230,7 +228,7 @@ class Folded:
     def _pass(
         self, rows: IntArray, actions: IntArray, counts: LongArray
     ) -> tuple[SingleArray, SingleArray]:
-        # torch's own threads spin while they wait: encoders beside them would slow both manifold
+        # torch's threads spin while waiting, so concurrent encoder threads would slow down both
         threads = 1 if self._device.type == "cpu" else None
         planes, scalars = encode_padded(self._T, rows, pass_size(len(rows)), threads)
         features, value = self.positions(self._moved(planes), self._moved(scalars))
@@ -241,7 +239,6 @@ class Folded:
         return logits.cpu().numpy(), value[: len(rows)].cpu().numpy()
 
     def _moved(self, array: npt.NDArray[np.generic]) -> Tensor:
-        """The array on the device."""
         tensor = torch.from_numpy(array)
         if self._device.type == "cpu":
             return tensor
@@ -251,7 +248,7 @@ class Folded:
     def positions(self, planes: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """Policy features, [N, W * W + 1, policy], and value logits, [N, players] float32.
 
-        Of planes, [N, W, W, C] uint8, and scalars, [N, K] float32.
+        Inputs: planes, [N, W, W, C] uint8, and scalars, [N, K] float32.
         """
         x = self._stem(planes.permute(0, 3, 1, 2).to(self._dtype))
         shift = F.linear(scalars, self._stem_scalars).to(self._dtype)

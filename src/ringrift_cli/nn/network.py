@@ -1,4 +1,4 @@
-"""The network: a residual trunk over the board, a policy for the actions asked for, values by seat.
+"""The network: a residual trunk over the board, a policy for given actions, values by seat.
 
     planes ── conv 3x3 ─┬─ relu ── block ── block ── … ──┬── policy: 1x1 + pooled, then by action
     scalars ── linear ──┘          (every second one     ├── pooled + scalars ── 64 ─┬─ value
@@ -7,16 +7,16 @@
 
 Residual networks of this kind with a policy by plane and cell are AlphaZero's (Silver et al. 2018,
 doi 10.1126/science.aar6404); global pooling, the pooled bias of the policy and the auxiliary
-targets are KataGo's (Wu 2019, arXiv:1902.10565). Blocks have their first form (convolution, batch
+targets are KataGo's (Wu 2019, arXiv:1902.10565). Blocks are post-activation (convolution, batch
 norm, relu; He et al. 2015, arXiv:1512.03385), so that each batch norm folds into the convolution
 before it (folded.py).
 
-Cells that a hexagonal board lacks stay 0 after every layer, as what lies beyond the edge does.
+Cells outside a hexagonal board are masked to 0 after every layer, like padding.
 
-An action is scored by its plane's weights on the features of two cells: the one that it names and
-the one where it leads. A move far across the board thus sees its landing in the shallowest network.
-The five actions without a cell are scored on features of the whole board, as of a cell behind all
-others. Everything is said from the mover's side (features.py).
+An action is scored by its plane's weights on the features of two cells: its own and its
+destination. So even a shallow network sees the landing of a long move. The five actions without a
+cell use features of the whole board, stored as an extra cell after all others. All inputs and
+outputs are relative to the mover (features.py).
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ SIZES = {  # blocks, channels
     "huge": (15, 192),
 }
 VALUE_HIDDEN = 64
-MOST_POLICY_FEATURES = 64
-LAST_LAYER_STD = 0.005  # of policy and value: a new network is near uniform
+MAX_POLICY_FEATURES = 64
+LAST_LAYER_STD = 0.005  # of policy and value: a new network is nearly uniform
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that decides which tensors a network has."""
+    """Parameters that determine the tensors of a network."""
 
     board: str
     players: int
     blocks: int
     channels: int
-    policy: int  # features of a cell that the policy looks at
-    hidden: int  # of value
+    policy: int  # policy features per cell
+    hidden: int  # units of the value head
 
     def __post_init__(self) -> None:
         board_named(self.board)
@@ -66,12 +66,12 @@ class Architecture:
                 raise UsageError(f"A network needs 1 or more {name}, not {getattr(self, name)}.")
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, as `from_json` takes them."""
+        """The fields as a JSON object; inverse of `from_json`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, document: object) -> Architecture:
-        """The architecture of `to_json`; `RecordError` for a missing, unknown or wrong field."""
+        """Inverse of `to_json`; `RecordError` for a missing, unknown or invalid field."""
         types = {field.name: {"str": str, "int": int}[str(field.type)] for field in _FIELDS}
         if not isinstance(document, dict) or set(document) != set(types):
             raise RecordError(
@@ -89,32 +89,32 @@ _FIELDS = dataclasses.fields(Architecture)
 
 
 def architecture(size: str, board: str, players: int) -> Architecture:
-    """The architecture of a size by name; `UsageError` names the sizes."""
+    """The architecture of a named size; `UsageError` for an unknown size."""
     if size not in SIZES:
         raise UsageError(
             f"Unknown network size {size!r}: expected one of {', '.join(SIZES)}.",
             hint="small for a CPU, medium or large for a GPU",
         )
     blocks, channels = SIZES[size]
-    policy = min(max(channels, 32), MOST_POLICY_FEATURES)
+    policy = min(max(channels, 32), MAX_POLICY_FEATURES)
     return Architecture(board, players, blocks, channels, policy, VALUE_HIDDEN)
 
 
 class Heads(NamedTuple):
-    """What the network says; seats are relative, the mover first."""
+    """Network outputs; seats are relative, the mover first."""
 
-    logits: Tensor  # [M] of the actions asked for
-    value: Tensor  # [N, players] logits of who wins
-    owner: Tensor  # [N, W * W, players + 1] logits of who owns a cell at the end; 0 is nobody
-    eliminated: Tensor  # [N, players] share of all rings credited to each at the end
+    logits: Tensor  # [M] of the given actions
+    value: Tensor  # [N, players] logits of the winner
+    owner: Tensor  # [N, W * W, players + 1] logits of the final owner of a cell; 0: none
+    eliminated: Tensor  # [N, players] final share of all rings credited to each
 
 
 @dataclass(frozen=True)
 class ActionTables:
-    """Where the policy finds an action: its plane, and the cells that it names and leads to.
+    """Plane, own cell and destination cell of each action.
 
-    Cells are those of the picture, row * W + column; W * W is the one behind all others. Planes
-    are those of the action space and one for each action without a cell.
+    Cell indices are row * W + column; W * W is the extra global cell. Planes are those of the
+    action space and one for each action without a cell.
     """
 
     plane: LongArray  # [T_ACTIONS]
@@ -123,7 +123,7 @@ class ActionTables:
 
 
 def action_tables(board: Board) -> ActionTables:
-    """The tables of a board. An action that leads off the board, or nowhere, leads to its cell."""
+    """The tables of a board. Without a destination on the board, `there` equals `here`."""
     T = tables(board.name, 2)
     cells, planes, width = int(T[L.T_CELLS]), int(T[L.T_PLANES]), board.width
     plane = np.concatenate([np.repeat(np.arange(planes), cells), planes + np.arange(L.GLOBALS)])
@@ -149,7 +149,7 @@ def action_tables(board: Board) -> ActionTables:
 
 
 def board_mask(board: Board) -> Tensor:
-    """1 where the picture shows a cell of the board, [1, 1, W, W] float32."""
+    """Mask of the cells of the board, [1, 1, W, W] float32."""
     mask = torch.zeros(1, 1, board.width, board.width)
     for column, row in board.cells:
         mask[0, 0, row, column] = 1
@@ -157,7 +157,7 @@ def board_mask(board: Board) -> Tensor:
 
 
 class Block(nn.Module):
-    """relu(x + conv(relu(conv(x)))), where the inner activation may get a bias from its pooling."""
+    """relu(x + conv(relu(conv(x)))), with an optional pooled bias on the inner activation."""
 
     def __init__(self, channels: int, pools: bool) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class Block(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor, mask: Tensor, cells: int) -> Tensor:
-        """[N, channels, W, W] to the same; `mask` is [1, 1, W, W]."""
+        """Maps [N, channels, W, W] to the same shape; `mask` is [1, 1, W, W]."""
         y = torch.relu(self.norm1(self.conv1(x))) * mask
         if self.pooled is not None:
             y = y + self.pooled(pool(y, cells))[:, :, None, None] * mask
@@ -176,12 +176,12 @@ class Block(nn.Module):
 
 
 def pool(x: Tensor, cells: int) -> Tensor:
-    """Mean and maximum over the board of what is 0 elsewhere and never below, [N, 2 * channels]."""
+    """Mean and maximum over the board, [N, 2 * channels]; x >= 0, and 0 off the board."""
     return torch.cat([x.sum((2, 3)) / cells, x.amax((2, 3))], 1)
 
 
 class Network(nn.Module):
-    """The network of an architecture, with fresh weights."""
+    """The network of an architecture, randomly initialised."""
 
     here: Tensor  # [T_ACTIONS]
     there: Tensor  # [T_ACTIONS]
@@ -226,7 +226,7 @@ class Network(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Block):
-                nn.init.zeros_(module.norm2.weight)  # a new block hands on what it gets
+                nn.init.zeros_(module.norm2.weight)  # a new block is the identity
         for last in (self.policy_here, self.policy_there, self.value.weight):
             nn.init.normal_(last, std=LAST_LAYER_STD)
         nn.init.zeros_(self.policy_bias)
@@ -235,7 +235,7 @@ class Network(nn.Module):
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def trunk(self, planes: Tensor, scalars: Tensor) -> Tensor:
-        """Features of each cell, [N, channels, W, W], of planes, [N, W, W, C], and scalars."""
+        """Features of each cell, [N, channels, W, W], from planes, [N, W, W, C], and scalars."""
         x = planes.permute(0, 3, 1, 2).to(scalars.dtype) * self.scales
         x = self.stem_norm(self.stem(x)) + self.stem_scalars(scalars)[:, :, None, None]
         mask = self.mask.to(x.dtype)
@@ -245,19 +245,19 @@ class Network(nn.Module):
         return x
 
     def policy_features(self, x: Tensor, pooled: Tensor) -> Tensor:
-        """What the policy looks at, [N, W * W + 1, policy]: the cells, and the one behind them."""
+        """Policy features, [N, W * W + 1, policy]: of the cells, and the extra global cell."""
         cells = self.policy_cell(x) + self.policy_pooled(pooled)[:, :, None, None]
         whole = self.policy_global(pooled)
         return torch.relu(torch.cat([cells.flatten(2).transpose(1, 2), whole[:, None]], 1))
 
     def value_features(self, pooled: Tensor, scalars: Tensor) -> Tensor:
-        """The hidden layer of the values, [N, hidden]."""
+        """Hidden layer of the value head, [N, hidden]."""
         return torch.relu(self.value_hidden(torch.cat([pooled.to(scalars.dtype), scalars], 1)))
 
     def forward(self, planes: Tensor, scalars: Tensor, position: Tensor, action: Tensor) -> Heads:
         """The heads for planes, [N, W, W, C], scalars, [N, K], and actions of these positions.
 
-        `action`, [M] int64, is to be played in row `position`, [M] int64, of the batch.
+        `action`, [M] int64, belongs to row `position`, [M] int64, of the batch.
         """
         x = self.trunk(planes, scalars)
         pooled = pool(x, self.cells)
@@ -278,9 +278,9 @@ class Network(nn.Module):
         )
 
     def dense(self, planes: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of every action there is, [N, T_ACTIONS], and of who wins, [N, players].
+        """Logits of all actions, [N, T_ACTIONS], and value logits, [N, players].
 
-        The same numbers as `forward`; those of actions that are not legal mean nothing.
+        Equal to those of `forward`; logits of illegal actions are meaningless.
         """
         x = self.trunk(planes, scalars)
         pooled = pool(x, self.cells)

@@ -1,6 +1,6 @@
-"""A network for inference on a CPU in float32: its weights laid out for compiled.py.
+"""Float32 inference on a CPU: packs the weights of a network for compiled.py.
 
-Channels are padded with zeros to what `vector.multiply` makes.
+Channels are zero-padded to the block size of `vector.multiply`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ringrift_cli.nn.folded import fold
 from ringrift_cli.nn.network import Network, action_tables
 from ringrift_cli.nn.vector import COLUMNS, FROM_WEIGHT, LANES, POINTS, ROWS, TILE
 
-LEAST_FILLED = 0.9  # of the rows of the blocks that `multiply` works on
-SMALLEST_BLOCK = 2  # times what is worked on at once: positions that a thread takes
+MIN_FILLED = 0.9  # minimum share of used rows in blocks of `multiply`
+MIN_BLOCK = 2  # positions per thread, in multiples of `Shape.together`
 
 
 class PackedNetwork:
-    """A network as it is in this moment, for rows of its board and players."""
+    """A snapshot of a network, for rows of its board and players."""
 
     def __init__(self, network: Network) -> None:
         a = network.architecture
@@ -32,14 +32,15 @@ class PackedNetwork:
         self._shape = shape_of(network)
         self._weights = weights_of(network, self._shape)
         self._places = places_of(network, self._shape)
-        self._own = threading.local()  # each thread's room
+        self._own = threading.local()  # buffers of each thread
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
     ) -> tuple[SingleArray, SingleArray]:
-        """Logits of the actions, [M], and of who wins by relative seat, [N, players].
+        """Logits of the actions, [M], and value logits by relative seat, [N, players].
 
-        Row i may play `actions[offsets[i] : offsets[i + 1]]`. On as many threads as torch may use.
+        Row i has the legal actions `actions[offsets[i] : offsets[i + 1]]`. Uses torch's number of
+        threads.
         """
         logits = np.empty(len(actions), np.float32)
         values = np.empty((len(rows), self._shape.players), np.float32)
@@ -50,7 +51,7 @@ class PackedNetwork:
                 rows[a:b], actions, offsets[a : b + 1], logits, values[a:b],
             )  # fmt: skip
 
-        smallest = SMALLEST_BLOCK * self._shape.together
+        smallest = MIN_BLOCK * self._shape.together
         spread(work, len(rows), torch.get_num_threads(), smallest)
         return logits, values
 
@@ -61,23 +62,23 @@ class PackedNetwork:
         return room
 
 
-# ---- weights laid out ---------------------------------------------------------------------------
+# ---- packing of weights -------------------------------------------------------------------------
 
 
 def rounded(number: int, by: int) -> int:
-    """`number`, or the next multiple of `by`."""
+    """Rounds `number` up to a multiple of `by`."""
     return -(-number // by) * by
 
 
 def padded(tensor: Tensor, *shape: int) -> SingleArray:
-    """The numbers of a tensor with zeros behind, up to a shape."""
+    """A tensor zero-padded to a shape."""
     room = np.zeros(shape, np.float32)
     room[tuple(slice(size) for size in tensor.shape)] = tensor.detach().cpu().numpy()
     return room
 
 
 def in_columns(matrix: SingleArray) -> SingleArray:
-    """[..., depth, columns] as [..., columns / COLUMNS, depth, COLUMNS], for `multiply`."""
+    """Reshapes [..., depth, columns] to [..., columns / COLUMNS, depth, COLUMNS]."""
     *front, depth, columns = matrix.shape
     split = matrix.reshape(*front, depth, columns // COLUMNS, COLUMNS)
     return np.ascontiguousarray(np.moveaxis(split, -2, -3))
@@ -91,12 +92,12 @@ def transformed(weight: Tensor, columns: int) -> SingleArray:
 
 
 def shape_of(network: Network) -> Shape:
-    """The sizes of a network."""
+    """Sizes of a network."""
     a = network.architecture
     width = board_named(a.board).width
     side = rounded(width, TILE) // TILE
     together = 1
-    while together * side * side < LEAST_FILLED * rounded(together * side * side, ROWS):
+    while together * side * side < MIN_FILLED * rounded(together * side * side, ROWS):
         together += 1
     return Shape(
         width=width,
@@ -117,14 +118,14 @@ def shape_of(network: Network) -> Shape:
 
 
 def from_pooled(weight: Tensor, s: Shape, columns: int, rest: int = 0) -> SingleArray:
-    """A linear layer on pooled channels and `rest` numbers, [out, in], as [2 C + rest, columns]."""
+    """Packs a linear layer on pooled channels and `rest` inputs to [2 C + rest, columns]."""
     mean, most, others = torch.split(weight, [s.channels, s.channels, rest], 1)
     parts = ((mean, s.padded), (most, s.padded), (others, rest))
     return np.concatenate([padded(part.t(), size, columns) for part, size in parts])
 
 
 def weights_of(network: Network, s: Shape) -> Weights:
-    """The weights of a network as they are now."""
+    """Packs the current weights of a network."""
     n = network
     mask = np.zeros((s.picture, s.picture), np.float32)
     for column, row in board_named(n.architecture.board).cells:
@@ -169,12 +170,12 @@ def weights_of(network: Network, s: Shape) -> Weights:
 
 
 def policy_rows(s: Shape) -> int:
-    """Rows of policy features of a position, the one of the cell behind all others left out."""
+    """Rows of policy features of a position, without the extra global cell."""
     return rounded(s.width * s.picture, ROWS)
 
 
 def places_of(network: Network, s: Shape) -> Places:
-    """Where each action is found; the features begin with the first row of the board."""
+    """Feature rows of each action; features begin with the first row of the board."""
     found = action_tables(board_named(network.architecture.board))
 
     def place(cell: LongArray) -> IntArray:
@@ -186,7 +187,7 @@ def places_of(network: Network, s: Shape) -> Places:
 
 
 def new_room(s: Shape) -> ConvolutionMemory:
-    """ConvolutionMemory of zeros: the zeros around boards are never written to."""
+    """Zeroed buffers; the borders around boards are never written."""
     n, picture = s.together, s.picture * s.picture
     tiles = rounded(n * s.side * s.side, ROWS)
     widest = max(s.planes_padded, s.padded)

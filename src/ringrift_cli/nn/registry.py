@@ -1,13 +1,13 @@
-"""The registry: the champion of each pool, the evidence for it, and the champions before it.
+"""Model registry: checkpoints, champion and champion history of each pool, with evidence.
 
     models/hex8-2p/IDENTITY.safetensors   weights
-                   IDENTITY.json          what they are (checkpoint.py)
-                   champion.json          the history of champions, the last one on top
+                   IDENTITY.json          metadata (checkpoint.py)
+                   champion.json          history of champions, oldest first
 
-A pool is a board and a number of players, with or without the pie rule. `champion.json` is replaced
-atomically under a lock, and nothing is ever removed from it, so that readers always find a complete
-history, whatever is killed. A promotion needs evidence (from evaluate/gate.py) that accepts this
-model in this pool against the present champion, and files that have their hashes.
+A pool is a board and a number of players, with or without the pie rule. `champion.json` is
+append-only and replaced atomically under a lock, so readers always see a complete history. A
+promotion requires evidence (evaluate/gate.py) that accepts this model in this pool against the
+current champion, and files with matching hashes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ringrift_cli.store.locks import locked
 FORMAT = 1  # of champion.json
 EVIDENCE_FORMAT = 1
 POINTER = "champion.json"
-SHORTEST_PREFIX = 4
+MIN_PREFIX = 4
 POOL = re.compile(r"([a-z]+[0-9]*)-([2-4])p(-pie)?")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
 PROMOTION: Final = "promotion"
@@ -41,26 +41,26 @@ ROLLBACK: Final = "rollback"
 
 
 def pool_name(board: str, players: int, pie_rule: bool = False) -> str:
-    """The folder of a pool: `hex8-2p`, `square8-2p-pie`."""
+    """Folder name of a pool: `hex8-2p`, `square8-2p-pie`."""
     return f"{board}-{players}p{'-pie' * pie_rule}"
 
 
 def default_folder() -> Path:
-    """Where models are kept: run.models of RINGRIFT_MODELS, else ringrift.yaml, else ./models.
+    """Registry folder: RINGRIFT_MODELS, else run.models of ringrift.yaml, else ./models.
 
-    `UsageError` if the environment or the ringrift.yaml of the working folder says what cannot be.
+    `UsageError` if the environment or the ringrift.yaml of the working folder is invalid.
     """
     return Path(config.load(environment=os.environ).run.models)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A checkpoint of the registry, or one beside it that was named by its path."""
+    """A checkpoint in the registry, or one given by its path."""
 
     pool: str
     identity: str
-    path: Path  # of the JSON; the weights lie beside it
-    document: dict[str, Any]  # the JSON
+    path: Path  # of the JSON
+    document: dict[str, Any]  # its content
 
     @property
     def weights(self) -> Path:
@@ -68,7 +68,7 @@ class Entry:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Its origin, as its maker recorded it: parents, data, steps, metrics."""
+        """Recorded origin: parents, data, steps, metrics."""
         about: dict[str, Any] = self.document["about"]
         return about
 
@@ -77,8 +77,8 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A change of champion."""
 
     event: Literal["promotion", "rollback"]
-    identity: str  # of the champion since then
-    parent: str | None  # the champion before
+    identity: str  # of the new champion
+    parent: str | None  # the previous champion
     time: str
     evidence: dict[str, Any] | None = None  # of a promotion
     reason: str | None = None  # of a rollback
@@ -100,7 +100,7 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Registry:
-    """The models in a folder. Pools are named as by `pool_name`; `UsageError` for other names."""
+    """The models in a folder. Pool names are those of `pool_name`; `UsageError` for others."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -108,12 +108,12 @@ class Registry:
     # ---- reading --------------------------------------------------------------------------------
 
     def pools(self) -> list[str]:
-        """The pools that have a folder."""
+        """Pools with a folder."""
         found = self.folder.iterdir() if self.folder.is_dir() else []
         return sorted(path.name for path in found if path.is_dir() and POOL.fullmatch(path.name))
 
     def models(self, pool: str) -> list[Entry]:
-        """All checkpoints of a pool, oldest first; `RecordError` names one that is damaged."""
+        """All checkpoints of a pool, oldest first; `RecordError` names a damaged one."""
         folder = self._folder(pool)
         paths = [p for p in folder.glob("*.json") if IDENTITY.fullmatch(p.stem)]
         found = [self._entry(pool, path) for path in paths]
@@ -142,12 +142,12 @@ class Registry:
         return events
 
     def champion(self, pool: str) -> Entry | None:
-        """The champion; None if there is none. `RecordError` if its files are gone."""
+        """The champion, or None; `RecordError` if its files are missing."""
         line = _line(self.history(pool))
         return self._known(pool, line[-1]) if line else None
 
     def evidence(self, pool: str) -> dict[str, Any] | None:
-        """The evidence of the present champion's promotion; None without a champion."""
+        """Evidence of the current champion's promotion; None without a champion."""
         events = self.history(pool)
         if not events:
             return None
@@ -155,16 +155,16 @@ class Registry:
         return own[-1].evidence
 
     def earlier(self, pool: str) -> list[Entry]:
-        """Former champions that were not rolled back, the latest first."""
+        """Previous champions that were not rolled back, latest first."""
         line = _line(self.history(pool))
         return [self._known(pool, identity) for identity in reversed(line[:-1])]
 
     def find(self, pool: str, name: str) -> Entry:
-        """The model of a name.
+        """Looks up a model by name.
 
-        `champion`, `previous` (the result of a `rollback`), an identity or its first four
-        digits or more, or the path of a checkpoint, which may lie elsewhere. `UsageError` if there
-        is no such model, or more than one.
+        `name` is `champion`, `previous` (the result of a `rollback`), an identity or a prefix of
+        four digits or more, or the path of any checkpoint. `UsageError` unless exactly one model
+        matches.
         """
         if "/" in name or name.endswith((".json", ".safetensors")):
             return self._entry(pool, Path(name).expanduser().with_suffix(".json"))
@@ -179,9 +179,9 @@ class Registry:
             return self._known(pool, line[-back])
         known = {p.stem for p in self._folder(pool).glob("*.json") if IDENTITY.fullmatch(p.stem)}
         matching = sorted(identity for identity in known if identity.startswith(name))
-        if len(name) >= SHORTEST_PREFIX and len(matching) == 1:
+        if len(name) >= MIN_PREFIX and len(matching) == 1:
             return self._known(pool, matching[0])
-        why = f"expected champion, previous, a path, or {SHORTEST_PREFIX} digits of an identity"
+        why = f"expected champion, previous, a path, or {MIN_PREFIX} digits of an identity"
         if matching:
             why += f"; it fits {', '.join(matching)}"
         raise UsageError(
@@ -189,14 +189,13 @@ class Registry:
             hint="ringrift models list",
         )
 
-    # ---- changing -------------------------------------------------------------------------------
+    # ---- writing --------------------------------------------------------------------------------
 
     def add(self, pool: str, path: Path) -> Entry:
-        """Copies a checkpoint into a pool, and checks the copy.
+        """Copies a checkpoint into a pool and verifies the copy.
 
-        An undamaged model that is there already stays as it is. Errors as `checkpoint.load` if the
-        checkpoint is damaged or of another board. An interrupted copy is invisible: the JSON is
-        written last.
+        An existing undamaged copy is kept. Errors as `checkpoint.load` if the checkpoint is damaged
+        or of another board. An interrupted copy is invisible, since the JSON is written last.
         """
         entry = self._entry(pool, path.with_suffix(".json"))
         self._check(entry)
@@ -213,17 +212,17 @@ class Registry:
         return copy
 
     def remove(self, pool: str, identity: str) -> int:
-        """Deletes a model; the bytes that this frees.
+        """Deletes a model; returns the freed bytes.
 
-        `UsageError` for the champion and for those that rollbacks could bring back. The history
-        keeps its evidence.
+        `UsageError` for the champion and for possible targets of rollbacks. Its evidence stays in
+        the history.
         """
         entry = self._known(pool, identity)
         with self._locked(pool):
             self.check_removable(pool, identity)
             files = [path for path in (entry.path, entry.weights) if path.exists()]
             size = sum(path.stat().st_size for path in files)
-            for path in files:  # the JSON first: without it the weights are nobody's model
+            for path in files:  # the JSON first: without it the checkpoint does not exist
                 path.unlink()
         return size
 
@@ -239,19 +238,19 @@ class Registry:
             )
 
     def promote(self, pool: str, identity: str, evidence: dict[str, Any]) -> Entry:
-        """Makes a model of the pool its champion, if the evidence says so.
+        """Makes a model the champion of its pool.
 
-        `RingriftError` if the evidence does not accept this model against the present champion
-        under these rules, or if the checkpoint is missing or damaged. Nothing changes if the model
-        is champion by the same games already.
+        `RingriftError` if the evidence does not accept this model against the current champion
+        under these rules, or if the checkpoint is missing or damaged. No change if the model is
+        already champion by the same games.
         """
-        evidence = json.loads(json.dumps(evidence))  # as it will be read back
+        evidence = json.loads(json.dumps(evidence))  # normalise for comparison with stored evidence
         check_evidence(evidence, pool, identity)
         entry = self._known(pool, identity)
         self._check(entry)
         beaten = None if evidence["champion"] is None else evidence["champion"]["model"]
         with self._locked(pool):
-            self._known(pool, identity)  # nobody has removed it meanwhile
+            self._known(pool, identity)  # it may have been removed meanwhile
             events = self.history(pool)
             present = events[-1].identity if events else None
             games = _games_of(evidence)
@@ -276,10 +275,10 @@ class Registry:
         return entry
 
     def rollback(self, pool: str, reason: str) -> Entry:
-        """Makes the champion before this one champion again, and notes why.
+        """Makes the previous champion champion again, and records the reason.
 
-        `UsageError` without a reason or without an earlier champion, `RecordError` if its files are
-        damaged. The history keeps both.
+        `UsageError` without a reason or without a previous champion, `RecordError` if its files are
+        damaged.
         """
         if not reason.strip():
             raise UsageError("A rollback needs a reason.", hint='--reason "lost to a beginner"')
@@ -293,7 +292,7 @@ class Registry:
             self._write(pool, [*events, event])
         return entry
 
-    # ---- within ---------------------------------------------------------------------------------
+    # ---- internals ------------------------------------------------------------------------------
 
     def _folder(self, pool: str) -> Path:
         _parts(pool)
@@ -317,7 +316,7 @@ class Registry:
         return entry
 
     def _whole(self, entry: Entry) -> Entry | None:
-        """The model as it is in the registry; None unless it is there, and undamaged."""
+        """The copy in the registry; None if it is missing or damaged."""
         try:
             known = self._entry(entry.pool, entry.path)
             self._check(known)
@@ -326,14 +325,14 @@ class Registry:
         return known if known.identity == entry.identity else None
 
     def _check(self, entry: Entry) -> None:
-        """Loads the checkpoint strictly, and compares it with its name and its pool."""
+        """Loads the checkpoint strictly, and checks identity, board, players and pie rule."""
         board, players = _parts(entry.pool)
         found = checkpoint.load(entry.path, board, players)
         if found.identity != entry.identity:
             raise RecordError(
                 f"{entry.path} holds {found.identity}, and says that it is {entry.identity}."
             )
-        pie = entry.about.get("pie_rule")  # of the games it learned from, where it did
+        pie = entry.about.get("pie_rule")  # of its training games, if recorded
         if pie is not None and pie != entry.pool.endswith("-pie"):
             raise UsageError(
                 f"{entry.path} was trained {'with' if pie else 'without'} the pie rule; it is no"
@@ -346,14 +345,14 @@ class Registry:
         write_json(self._folder(pool) / POINTER, msgspec.to_builtins(history))
 
     def _locked(self, pool: str) -> AbstractContextManager[object]:
-        """Reserves a pool for changes."""
+        """Locks a pool for changes."""
         return locked(self._folder(pool) / ".lock")
 
 
 def check_evidence(evidence: dict[str, Any], pool: str, identity: str) -> None:
     """`RingriftError` unless the evidence accepts this model in this pool under these rules.
 
-    Its verdict must be accepted, and every check passed with at least one game.
+    The verdict must be `accepted`, and every check must have passed with at least one game.
     """
     try:
         format_, rules, verdict = evidence["format"], evidence["rules"], evidence["verdict"]
@@ -389,7 +388,7 @@ def check_evidence(evidence: dict[str, Any], pool: str, identity: str) -> None:
 
 
 def _games_of(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The games of some evidence, without its time and the paths of models."""
+    """The games of an evidence document, without its time and the paths of models."""
     if evidence is None:
         return None
     checks = []
@@ -400,7 +399,7 @@ def _games_of(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _line(events: list[Event]) -> list[str]:
-    """The champions that were not rolled back, each after the one it beat; the present one last."""
+    """The champions that were not rolled back, oldest first, the current one last."""
     line: list[str] = []
     for event in events:
         if event.event == PROMOTION:
@@ -411,10 +410,10 @@ def _line(events: list[Event]) -> list[str]:
 
 
 def _parts(pool: str) -> tuple[str, int]:
-    """Board and players of a pool; `UsageError` if it is none."""
+    """Board and players of a pool; `UsageError` for an invalid name."""
     match = POOL.fullmatch(pool)
     if match is None:
-        raise UsageError(f"{pool!r} is no pool of models.", hint="hex8-2p, or square8-2p-pie")
+        raise UsageError(f"{pool!r} is not a pool of models.", hint="hex8-2p, or square8-2p-pie")
     return match[1], int(match[2])
 
 

@@ -1,4 +1,4 @@
-"""Symmetries of many positions and their actions at once, for training (game/symmetry.py)."""
+"""Batched symmetries of positions and actions, for training (game/symmetry.py)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ringrift_cli.game.topology import IntArray, board_named, tables
 
 @cache
 def exact_symmetries(board: str) -> list[int]:
-    """Numbers in `symmetries` of those that the rules commute with, the identity first."""
+    """Indices in `symmetries` of the exact ones, the identity first."""
     return [i for i, by in enumerate(symmetries(board_named(board))) if by.exact]
 
 
 @cache
 def _maps(board: str) -> tuple[IntArray, IntArray]:
-    """Where each symmetry takes the cells, [symmetries, cells], and directions, [.., 2 axes]."""
+    """Maps of cells, [symmetries, cells], and of directions, [symmetries, 2 axes]."""
     every = symmetries(board_named(board))
     cells = np.array([by.cells for by in every], np.int32)
     return cells, np.array([by.directions for by in every], np.int32)
@@ -37,10 +37,9 @@ def transform_all(
     offsets: LongArray,
     which: LongArray,
 ) -> tuple[IntArray, IntArray]:
-    """Row i, [N, row size], and its actions `actions[offsets[i] : offsets[i + 1]]`, turned.
+    """Transforms row i, [N, row size], and its actions `actions[offsets[i] : offsets[i + 1]]`.
 
-    `which`, [N], are numbers in `symmetries`. The actions are legal in their rows, of seats that
-    are to move there.
+    `which`, [N], are indices in `symmetries`. The actions must be legal in their rows.
     """
     T = tables(board, players)
     cells, directions = _maps(board)
@@ -85,9 +84,9 @@ def _transform(
 def transform_action(
     T: IntArray, S: IntArray, W: IntArray, action: int, to: IntArray, ways: IntArray
 ) -> int:
-    """The number, in the turned position, of an action legal in the row `S`.
+    """The action in the transformed position that corresponds to a legal one in row `S`.
 
-    Cell c goes to `to[c]` and direction d turns to `ways[d]`.
+    Maps cell c to `to[c]` and direction d to `ways[d]`.
     """
     cells, directions = T[L.T_CELLS], 2 * T[L.T_AXES]
     cell = action % cells
@@ -114,13 +113,13 @@ def transform_action(
 
 @rule()
 def transform_line(T: IntArray, S: IntArray, action: int, to: IntArray, ways: IntArray) -> int:
-    """`transform_action` of a line, which is named by the first of its cells."""
+    """`transform_action` of a line, which is identified by its first cell."""
     cells, axes = T[L.T_CELLS], T[L.T_AXES]
     cell, whole = action % cells, action < T[L.T_LINE_PART]
     kind = T[L.T_LINE_ALL] if whole else T[L.T_LINE_PART]
     axis = (action - kind) // cells
     turned = ways[axis]
-    if turned >= axes:  # the line now runs the other way: its last cell comes first
+    if turned >= axes:  # the direction is reversed: the last cell becomes the first
         ahead = T[L.T_LINE] - 1
         if whole:
             ahead = lines.run_ahead(T, S, S[L.SEAT], cell, axis)
@@ -131,7 +130,7 @@ def transform_line(T: IntArray, S: IntArray, action: int, to: IntArray, ways: In
 
 @rule()
 def lowest_of_region(T: IntArray, W: IntArray, to: IntArray) -> int:
-    """The lowest of the cells that those of W_FOUND go to."""
+    """The lowest image of the cells of W_FOUND."""
     best = T[L.T_CELLS]
     for row in range(T[L.T_ROWS]):
         bits = W[L.W_FOUND + L.PAD + row]

@@ -8,8 +8,8 @@ A 3 x 3 convolution of a picture is cut into tiles of 3 x 3 results. A tile's 5 
 That takes 25 products for 9 results where the plain sum takes 81. Over channels the products are 25
 matrix products, which is where the time goes: `multiply` keeps a block of results in registers.
 
-The functions are written in vector instructions one by one, for no compiler finds these by itself.
-They take float32 arrays, offsets into them and steps, and check nothing.
+The functions are emitted as explicit vector instructions, since compilers do not find these. They
+take float32 arrays, offsets into them and strides, without bounds checks.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _INDEX = ir.IntType(32)
 
 
 class _Code:
-    """Writes the instructions of one function."""
+    """Emits the LLVM instructions of one function."""
 
     def __init__(self, builder: Any) -> None:
         self.b = builder
@@ -80,7 +80,7 @@ class _Code:
         self.b.store(value, self.b.bitcast(address, _VECTOR.as_pointer()), align=4)
 
     def splat(self, scalar: Any) -> Any:
-        """The vector of one number."""
+        """Broadcasts a scalar to a vector."""
         nothing = ir.Constant(_VECTOR, ir.Undefined)
         one = self.b.insert_element(nothing, scalar, ir.Constant(_INDEX, 0))
         zeros = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
@@ -90,7 +90,7 @@ class _Code:
         return ir.Constant(_VECTOR, [float(np.float32(value))] * LANES)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c; two instructions where none does both, for LLVM would call a function."""
+        """a * b + c; two instructions without FMA support, where LLVM would call a function."""
         if not FUSED:
             return self.b.fadd(self.b.fmul(a, b), c)
         kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
@@ -98,7 +98,7 @@ class _Code:
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [a, b, c])
 
     def combine(self, factors: Iterable[float], vectors: Iterable[Any]) -> Any:
-        """The sum of vectors times factors, the first of which that is 1 comes first."""
+        """Linear combination of vectors; starts with a factor of 1 if there is one."""
         terms = [(f, v) for f, v in zip(factors, vectors, strict=True) if f != 0]
         (factor, total), *rest = sorted(terms, key=lambda term: term[0] != 1)
         if factor != 1:
@@ -113,7 +113,7 @@ class _Code:
         return total
 
     def transform(self, matrix: Sequence[Sequence[float]], square: Any) -> list[list[Any]]:
-        """matrix * square * its transpose, of a square of vectors by row and column."""
+        """matrix * square * transposed matrix, for a square of vectors by row and column."""
         half = [
             [self.combine(row, column) for column in zip(*square, strict=True)] for row in matrix
         ]
@@ -121,9 +121,9 @@ class _Code:
 
 
 def _vector_function(returns: Any = types.none) -> Callable[[Callable[..., Any]], Any]:
-    """For functions that write the instructions of a compiled function of the same arguments.
+    """Decorator for functions that emit the body of a compiled function of the same arguments.
 
-    Those are arrays, of which `write` is given the addresses, and offsets and numbers as int64.
+    Array arguments are passed to `write` as addresses, all others as int64.
     """
 
     def decorate(write: Callable[..., Any]) -> Any:
@@ -178,7 +178,7 @@ def multiply(
 
 @_vector_function(types.float32)
 def dot(code: _Code, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
-    """The sum of a[at + k] b[of + k] for k < `length`, some LANES."""
+    """Sum of a[at + k] b[of + k] for k < `length`, a multiple of LANES."""
     builder = code.b
     sums = cgutils.alloca_once(builder, _VECTOR)
     builder.store(code.constant(0), sums)
@@ -196,16 +196,16 @@ def dot(code: _Code, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
     return builder.extract_element(total, ir.Constant(_INDEX, 0))
 
 
-# ---- there and back -----------------------------------------------------------------------------
+# ---- tile transforms ----------------------------------------------------------------------------
 
 
 @_vector_function()
 def take_tile(
     code: _Code, x: Any, at: Any, row: Any, column: Any, channels: Any, v: Any, to: Any, jump: Any
 ) -> None:
-    """Transforms the inputs of the tile whose first one is x[at]; `channels` of LANES each.
+    """Transforms the inputs of the tile that starts at x[at]; `channels` is a multiple of LANES.
 
-    The next row is `row` on, the next column `column`. Point p goes to v[to + jump p].
+    `row` and `column` are strides of x. Point p is written to v[to + jump p].
     """
     builder = code.b
     with cgutils.for_range(builder, builder.udiv(channels, code.number(LANES))) as loop:
@@ -226,11 +226,10 @@ def give_tile(
     code: _Code, m: Any, at: Any, jump: Any, bias: Any, of: Any, mask: Any, cell: Any, width: Any,
     channels: Any, y: Any, add: Any,
 ) -> None:  # fmt: skip
-    """The results of a tile, transformed from the products m[at + jump p], to the picture y.
+    """Transforms the products m[at + jump p] to the results of a tile in y.
 
-    `cell` is the first one in a picture of `width` cells each row, of `channels` numbers each. With
-    `add` 1 (otherwise 0) what is there is added. The bias is bias[of + channel]; then comes relu,
-    then the mask of the cell.
+    `cell` is the first cell, in rows of `width` cells with `channels` values each. With `add` 1
+    (otherwise 0) the old value is added, then bias[of + channel]; then relu and mask are applied.
     """
     builder = code.b
     with cgutils.for_range(builder, builder.udiv(channels, code.number(LANES))) as loop:

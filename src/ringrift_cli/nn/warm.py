@@ -1,4 +1,4 @@
-"""Compiles what the networks need at once, so that no later command waits for a part of it."""
+"""Ahead-of-time compilation of network functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ringrift_cli.nn import features, symmetry
 
 
 def compile_network(notice: OnNotice = ignore) -> None:
-    """Compiles the networks' functions, unless that is done; the rules are compiled before."""
+    """Compiles the network functions unless cached; requires compiled rules."""
     compile_package("nn", "the networks' functions", _call_all, notice)
 
 

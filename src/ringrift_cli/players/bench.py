@@ -21,7 +21,7 @@ from ringrift_cli.players.spec import make_player
 
 @dataclass(frozen=True)
 class PlayerSpeed:
-    """Self-play of one player; the best round on one core, and on all."""
+    """Self-play speed of one player: best round on one core and on all cores."""
 
     spec: str
     board: str
@@ -32,7 +32,7 @@ class PlayerSpeed:
 
     @property
     def games_per_second(self) -> tuple[float, float]:
-        """On one core, and on all."""
+        """On one core, and on all cores."""
         one, every = (1 / (s * self.decisions_per_game) for s in (self.one_core, self.all_cores))
         return one, every
 
@@ -51,7 +51,7 @@ class PlayerSpeed:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Until it ends, work is done on one core and in this thread."""
+    """Pins the process to one core within the block."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     try:
@@ -61,7 +61,7 @@ def one_core() -> Iterator[None]:
 
 
 def self_play(player: Player, board: str, players: int, games: int, seed: int) -> tuple[int, float]:
-    """Plays whole games at once; decisions and seconds."""
+    """Plays `games` complete games in parallel; returns decisions and seconds."""
     T = tables(board, players)
     rows = np.zeros((games, int(T[L.T_ROW_SIZE])), np.int32)
     playout.start_all(T, rows, np.ones(games, np.bool_), False)
@@ -77,12 +77,12 @@ def self_play(player: Player, board: str, players: int, games: int, seed: int) -
 
 
 def measure(spec: str, board: str, players: int, seconds: float, games: int) -> PlayerSpeed:
-    """Plays rounds of so many games for about so many seconds, on one core and on all in turn.
+    """Plays rounds of `games` games for about `seconds`, alternating one core and all cores.
 
-    A round on one core and one on all play the same games, at least one of each.
+    Each pair of rounds plays the same games; at least one pair. `UsageError` for external programs.
     """
     if spec.startswith("exec:"):
-        raise UsageError("Programs choose their cores themselves: only our own players are timed.")
+        raise UsageError("External programs cannot be measured, only built-in players.")
     player = make_player(spec, board, players)
     self_play(player, board, players, 2, 0)  # loads the compiled functions
     best = {1: float("inf"), playout.available_threads(): float("inf")}

@@ -1,8 +1,8 @@
-"""A player as a program: the engine's side of docs/protocol.md.
+"""The engine side of docs/protocol.md: runs a player as a program.
 
-The thread that runs the engine takes events from one queue. A second thread puts the lines there
-that come in, and every search, a thread of its own, its outcome. So the engine hears `stop` while
-it searches, and only one thread ever writes or changes anything.
+The main thread processes events from a queue. A reader thread enqueues input lines, and each search
+runs in its own thread and enqueues its outcome. So the engine receives `stop` while it searches,
+and only the main thread writes output or changes state.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ringrift_cli.players.protocol import BestMove, Course, Game, Limits
 from ringrift_cli.players.spec import make_player
 from ringrift_cli.version import __version__
 
-LAST_WORD = 10.0  # seconds that a search may take to stop when the engine ends
-GREATEST_SEED = 2**64 - 1
-AT_ONCE = (b"stop", b"quit", b"isready")  # obeyed during a search; all else waits for its end
-# What an option may name: no program is started and no file is read for who sends lines.
+STOP_TIMEOUT_S = 10.0  # for a search to stop when the engine ends
+MAX_SEED = 2**64 - 1
+IMMEDIATE = (b"stop", b"quit", b"isready")  # handled during a search; others wait for its end
+# Accepted values of Player: a client must not start programs or read files.
 _VALUE = "(default|beginner|tuned|[0-9.]+(e-?[0-9]+)?)"
 PLAIN_SPEC = re.compile(f"(?!exec)[a-z]+(:([a-z]+=)?{_VALUE}(,[a-z]+={_VALUE})*)?")
 
 
 def lines_of(descriptor: int) -> Iterator[bytes]:
-    """The lines of a file descriptor, without their ends, as they come."""
+    """Yields the lines of a file descriptor, without newlines, as they arrive."""
     splitter = protocol.LineSplitter()
-    # Not through sys.stdin: a thread that waits in there holds a lock that Python wants as it ends.
+    # Not sys.stdin: a thread blocked in it holds a lock that the interpreter needs to exit.
     while data := os.read(descriptor, 1 << 16):
         yield from splitter.feed(data)
     if splitter.rest():
@@ -47,9 +47,9 @@ def lines_of(descriptor: int) -> Iterator[bytes]:
 
 
 def with_limits(spec: str, limits: Limits) -> str:
-    """The spec of the player that plays under the limits of a `go`: a search with its heuristic.
+    """The spec that applies the limits of a `go`; a heuristic becomes a search with it.
 
-    `UsageError` if the player is none that could search.
+    `UsageError` if the player cannot search.
     """
     if limits == Limits():
         return spec
@@ -68,34 +68,34 @@ def with_limits(spec: str, limits: Limits) -> str:
 
 @dataclass(frozen=True)
 class _End:
-    """No further line comes."""
+    """End of input."""
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a search; None is a defect, whose traceback stands on stderr."""
+    """Outcome of a search; None after an unexpected exception, whose traceback is on stderr."""
 
     result: Choices | RingriftError | None
 
 
 @dataclass
 class _Search:
-    """A search under way. It stops early once `stop` is set."""
+    """A running search; `stop` ends it early."""
 
     begun: float = field(default_factory=time.monotonic)
     stop: Event = field(default_factory=Event)
     thread: Thread | None = None
 
-    def is_up(self, movetime: int | None) -> bool:
-        """Whether it is to stop, or its milliseconds are over."""
+    def should_stop(self, movetime: int | None) -> bool:
+        """Whether `stop` is set or `movetime`, milliseconds, has elapsed."""
         late = movetime is not None and 1000 * (time.monotonic() - self.begun) >= movetime
         return late or self.stop.is_set()
 
 
 class Engine:
-    """Obeys the lines that come in. `write` takes a line to send.
+    """Protocol engine: processes input `lines` and sends output lines through `write`.
 
-    `spec` is the player that it plays as, `seed` where its random numbers begin.
+    `spec` is the initial player, `seed` the initial random seed.
     """
 
     def __init__(
@@ -114,42 +114,42 @@ class Engine:
         self._seeds = np.array([seed], np.uint64)
         self._make = make
         self._events: queue.SimpleQueue[bytes | _End | _Outcome] = queue.SimpleQueue()
-        self._waiting: deque[bytes] = deque()  # lines that came during a search
+        self._waiting: deque[bytes] = deque()  # lines received during a search
         self._search: _Search | None = None
         self._ending = False
         self._interrupted = False
         self._game: Game | None = None
         self._course: Course | None = None
-        self._players: dict[str, Player] = {}  # for the game at hand, by spec
+        self._players: dict[str, Player] = {}  # for the current game, by spec
         self._commands: dict[str, Callable[[str], None]] = {
-            "rri": self._introduce,
-            "isready": self._say_ready,
+            "rri": self._identify,
+            "isready": self._ready,
             "setoption": self._set_option,
             "newgame": self._new_game,
             "position": self._set_position,
             "go": self._go,
             "stop": self._stop,
             "legal": self._list_legal,
-            "state": self._tell_state,
+            "state": self._send_state,
             "quit": self._quit,
         }
 
     def run(self) -> None:
-        """Returns after `quit` or the last line, when what came before is done; or interrupted."""
+        """Processes commands until `quit`, end of input or `interrupt`."""
         Thread(target=self._read, daemon=True).start()
         try:
             while self._step():
                 pass
         finally:
             self._ending = True
-            # An interrupt may fall into the start of a search: one that has not begun never does.
+            # After an interrupt during the start of a search, its thread must not begin.
             search, self._search = self._search, None
             if search is not None and search.thread is not None and search.thread.is_alive():
-                search.thread.join(1.0)  # it may still use what is closed now
+                search.thread.join(1.0)  # it may still use the players closed below
             self._close_players()
 
     def interrupt(self) -> None:
-        """Ends `run` after the command in hand. A signal handler may call it."""
+        """Ends `run` after the current command; safe in a signal handler."""
         self._interrupted = True
         self._events.put(_End())
 
@@ -157,7 +157,7 @@ class Engine:
 
     def _read(self) -> None:
         try:
-            with suppress(OSError):  # a terminal that is gone is an end too
+            with suppress(OSError):  # a closed terminal counts as end of input
                 for line in self._lines:
                     self._events.put(line)
                     if self._ending:
@@ -166,9 +166,9 @@ class Engine:
             self._events.put(_End())
 
     def _step(self) -> bool:
-        """Deals with one event; False if there is nothing left to do."""
+        """Processes one event; returns whether to continue."""
         try:
-            event = self._events.get(timeout=LAST_WORD if self._ending else None)
+            event = self._events.get(timeout=STOP_TIMEOUT_S if self._ending else None)
         except queue.Empty:
             return False
         if self._interrupted:
@@ -178,19 +178,19 @@ class Engine:
         elif isinstance(event, _Outcome):
             self._finish(event.result)
         elif not self._ending:
-            self._hear(event)
+            self._receive(event)
         while self._waiting and self._search is None and not self._interrupted:
-            self._obey(self._waiting.popleft())
+            self._execute(self._waiting.popleft())
         return self._search is not None or not self._ending
 
-    def _hear(self, line: bytes) -> None:
-        """Obeys a line, or keeps it for the end of the search under way."""
-        if self._search is None or line.strip() in AT_ONCE:
-            self._obey(line)
+    def _receive(self, line: bytes) -> None:
+        """Executes a line, or queues it until the running search ends."""
+        if self._search is None or line.strip() in IMMEDIATE:
+            self._execute(line)
         else:
             self._waiting.append(line)
 
-    def _obey(self, line: bytes) -> None:
+    def _execute(self, line: bytes) -> None:
         try:
             word, _, rest = protocol.decode(line).partition(" ")
             if not word:
@@ -202,98 +202,96 @@ class Engine:
                 )
             self._commands[word](rest.strip())
         except RingriftError as error:
-            self._complain(error)
+            self._send_error(error)
 
-    def _complain(self, error: RingriftError) -> None:
+    def _send_error(self, error: RingriftError) -> None:
         self._write(f"error {protocol.one_line(error.message)}")
 
-    # ---- what the commands do --------------------------------------------------------------------
+    # ---- commands --------------------------------------------------------------------------------
 
-    def _introduce(self, _: str) -> None:
+    def _identify(self, _: str) -> None:
         self._write("id name ringrift")
         self._write(f"id version {__version__}")
         self._write(f"id rules {rules_hash()}")
         self._write(f"option name Player type string default {protocol.one_line(self._default)}")
-        self._write(f"option name Seed type spin default 0 min 0 max {GREATEST_SEED}")
+        self._write(f"option name Seed type spin default 0 min 0 max {MAX_SEED}")
         self._write("rriok")
 
-    def _say_ready(self, _: str) -> None:
+    def _ready(self, _: str) -> None:
         self._write("readyok")
 
     def _set_option(self, text: str) -> None:
         name, value = protocol.parse_option(text)
         if name == "Seed":
-            if not re.fullmatch("[0-9]{1,20}", value) or int(value) > GREATEST_SEED:
-                raise NotationError(
-                    f"Seed is {protocol.quoted(value)}, expected 0 to {GREATEST_SEED}."
-                )
+            if not re.fullmatch("[0-9]{1,20}", value) or int(value) > MAX_SEED:
+                raise NotationError(f"Seed is {protocol.quoted(value)}, expected 0 to {MAX_SEED}.")
             self._seeds = np.array([int(value)], np.uint64)
         elif name == "Player":
             if not PLAIN_SPEC.fullmatch(value):
                 raise UsageError(
-                    f"Player is {protocol.quoted(value)}, expected one of ours such as "
-                    "mcts:sims=100; programs and files are named on the command line."
+                    f"Player is {protocol.quoted(value)}, expected a built-in one such as "
+                    "mcts:sims=100; programs and files are set on the command line."
                 )
-            if self._game is None:  # what it is may be wrong on every board: say so now
+            if self._game is None:  # report an invalid spec before the first game
                 self._make(value, "hex8", 2).close()
-            self._become(value, self._game)
+            self._switch_to(value, self._game)
         else:
             raise UsageError(f"No option {protocol.quoted(name)}: expected Player or Seed.")
 
     def _new_game(self, text: str) -> None:
         game = protocol.parse_game(text)
-        self._become(self._spec, game)
+        self._switch_to(self._spec, game)
         self._course = Course.begin(game)
 
-    def _become(self, spec: str, game: Game | None) -> None:
-        """Plays that game as that player from now on, or raises and changes nothing."""
+    def _switch_to(self, spec: str, game: Game | None) -> None:
+        """Changes player and game; on an error nothing changes."""
         if game is not None:
-            as_before = self._game and (self._game.board, self._game.players)
-            if as_before != (game.board, game.players) or spec not in self._players:
+            unchanged = self._game and (self._game.board, self._game.players)
+            if unchanged != (game.board, game.players) or spec not in self._players:
                 player = self._make(spec, game.board, game.players)
                 self._close_players()
                 self._players = {spec: player}
             self._write(f"id identity {self._players[spec].identity}")
         self._spec, self._game = spec, game
 
-    def _here(self) -> Course:
+    def _current_course(self) -> Course:
         if self._course is None:
             raise UsageError("No game yet: send newgame first, as newgame board hex8 players 2.")
         return self._course
 
     def _set_position(self, text: str) -> None:
-        self._course = self._here().to(protocol.parse_place(text))
+        self._course = self._current_course().to(protocol.parse_place(text))
 
     def _list_legal(self, _: str) -> None:
-        moves = protocol.SEPARATOR.join(self._here().position.legal_moves())
+        moves = protocol.SEPARATOR.join(self._current_course().position.legal_moves())
         self._write(f"legal {moves}".rstrip())
 
-    def _tell_state(self, _: str) -> None:
-        self._write(f"state {json.dumps(self._here().position.to_json())}")
+    def _send_state(self, _: str) -> None:
+        self._write(f"state {json.dumps(self._current_course().position.to_json())}")
 
     def _go(self, text: str) -> None:
         limits = protocol.parse_limits(text)
-        course = self._here()
+        course = self._current_course()
         result = course.position.result()
         if result is not None:
             raise UsageError(f"The game is over: player {result.winner} won ({result.reason}).")
         player = self._player_under(limits)
         self._search = search = _Search()
-        asked = Decisions(
+        request = Decisions(
             board=course.game.board,
             players=course.game.players,
             rows=course.position.row[None],
             seeds=self._seeds,
             histories=[course.actions if course.state is None else None],
             pie_rule=course.pie_rule,
-            should_stop=lambda: self._ending or search.is_up(limits.movetime),
+            should_stop=lambda: self._ending or search.should_stop(limits.movetime),
         )
-        search.thread = Thread(target=self._think, args=(player, asked), daemon=True)
+        search.thread = Thread(target=self._run_search, args=(player, request), daemon=True)
         search.thread.start()
 
     def _player_under(self, limits: Limits) -> Player:
-        """The player for these limits; the last one is kept, besides the one without limits."""
-        game = self._here().game
+        """The player for these limits; the latest one is cached, and the one without limits."""
+        game = self._current_course().game
         spec = with_limits(self._spec, limits)
         if spec not in self._players:
             player = self._make(spec, game.board, game.players)
@@ -302,13 +300,13 @@ class Engine:
             self._players[spec] = player
         return self._players[spec]
 
-    def _think(self, player: Player, asked: Decisions) -> None:
-        """The thread of a search. Whatever happens, its outcome is told, or all would wait."""
-        if self._search is None:  # the engine has ended, and closed the player
+    def _run_search(self, player: Player, request: Decisions) -> None:
+        """Thread of a search; always enqueues an outcome, which the main thread waits for."""
+        if self._search is None:  # the engine has ended and closed the player
             return
         result: Choices | RingriftError | None = None
         try:
-            result = player.choose(asked)
+            result = player.choose(request)
         except RingriftError as error:
             result = error
         finally:
@@ -317,15 +315,17 @@ class Engine:
     def _finish(self, result: Choices | RingriftError | None) -> None:
         search, self._search = self._search, None
         if search is not None and search.thread is not None:
-            search.thread.join()  # the traceback of a defect is to stand there before the answer
+            search.thread.join()  # so that a traceback precedes the answer
         try:
             if result is None:
-                raise PlayerError(f"Player {self._spec!r} broke down: its stderr says where.")
+                raise PlayerError(
+                    f"Player {self._spec!r} failed unexpectedly: see the traceback on stderr."
+                )
             if isinstance(result, RingriftError):
                 raise result
-            move = self._here().position.move(int(result.actions[0]))
+            move = self._current_course().position.move(int(result.actions[0]))
         except RingriftError as error:
-            self._complain(error)
+            self._send_error(error)
             return
         values = None if result.values is None else tuple(map(float, result.values[0]))
         if search is not None:

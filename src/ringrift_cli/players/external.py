@@ -1,7 +1,7 @@
-"""The player `exec:COMMAND`: a program of its own that speaks docs/protocol.md.
+"""The player `exec:COMMAND`: an external program that implements docs/protocol.md.
 
-`_Program` runs the program and moves lines, `ExternalPlayer` says what they mean. One thread serves
-all three pipes at the same time, so that neither side waits for the other with a full pipe.
+`_Program` runs the process and transfers lines; `ExternalPlayer` implements the protocol. One
+thread serves all three pipes, so that neither side blocks on a full pipe.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from ringrift_cli.players.protocol import Course, Game, Place
 R = TypeVar("R")
 
 TIMEOUT_VARIABLE = "RINGRIFT_ENGINE_TIMEOUT"
-TIMEOUT = 60.0  # seconds for any one answer
-LOOK = 0.05  # seconds between two looks at whether the search should stop
-GOODBYE = 1.0  # seconds to end after `quit`
-STDERR_KEPT = 2048  # bytes of the program's last words
+TIMEOUT = 60.0  # seconds per answer
+POLL_S = 0.05  # interval of checks whether the search should stop
+QUIT_S = 1.0  # time to exit after `quit`
+STDERR_KEPT = 2048  # last bytes of stderr, for error messages
 
 
 class _Failure(Exception):
-    """What the program did wrong, as the end of a sentence; what to try, if that is special."""
+    """Failure of the program, as the end of a sentence, with an optional hint."""
 
     def __init__(self, what: str, hint: str | None = None) -> None:
         super().__init__(what)
@@ -50,7 +50,7 @@ class _Failure(Exception):
 
 
 class _Program:
-    """A program in a process group of its own, and the lines to and from it."""
+    """A child process in its own process group, with line-based input and output."""
 
     def __init__(self, words: Sequence[str]) -> None:
         try:
@@ -60,7 +60,7 @@ class _Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                start_new_session=True,  # it ends with all that it started, and by our hand alone
+                start_new_session=True,  # signals reach it, with its children, only from here
             )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -77,43 +77,43 @@ class _Program:
         self._to_write = bytearray()
         self._splitter = protocol.LineSplitter()
         self._lines: deque[bytes] = deque()
-        self._said_last = b""
+        self._stderr_tail = b""
 
-    def say(self, line: str) -> None:
-        """Hands a line over; it goes out while an answer is waited for."""
+    def send(self, line: str) -> None:
+        """Queues a line; it is written while waiting for an answer."""
         self._to_write += line.encode("utf-8", "backslashreplace") + b"\n"
 
-    def hear(self, until: float) -> bytes | None:
-        """The next line; None if there is none by then, `_Failure` if there will be none."""
+    def receive(self, until: float) -> bytes | None:
+        """The next line; None at the time `until`, `_Failure` if the output has ended."""
         while not self._lines:
             if self._stdout not in self._open:
-                raise _Failure(self._how_it_ended())
+                raise _Failure(self._exit_description())
             now = time.monotonic()
             if now >= until:
                 return None
             self._transfer(until - now)
         return self._lines.popleft()
 
-    def last_words(self) -> str:
-        """The end of what it wrote to stderr, on one line."""
-        text = self._said_last.decode("utf-8", "backslashreplace")
+    def stderr_tail(self) -> str:
+        """The last lines of stderr, joined to one."""
+        text = self._stderr_tail.decode("utf-8", "backslashreplace")
         lines = [protocol.one_line(line) for line in text.splitlines()[-3:]]
         return " / ".join(filter(None, lines))
 
-    def close(self, *, politely: bool) -> None:
-        """Ends the program: at once, or after a moment to end by itself."""
-        if politely and self._end.alive:
-            self.say("quit")
-            deadline = time.monotonic() + GOODBYE
+    def close(self, *, gracefully: bool) -> None:
+        """Kills the program, gracefully after `quit` and QUIT_S."""
+        if gracefully and self._end.alive:
+            self.send("quit")
+            deadline = time.monotonic() + QUIT_S
             while self._to_write and self._stdin in self._open and time.monotonic() < deadline:
-                self._transfer(LOOK)
+                self._transfer(POLL_S)
             self._close(self._stdin)
             while not self._has_ended() and time.monotonic() < deadline:
-                self._transfer(LOOK)
+                self._transfer(POLL_S)
         self._end()
 
     def _transfer(self, seconds: float) -> None:
-        """Waits for a pipe to be ready, at most so long, and reads or writes what it can."""
+        """Waits up to `seconds` for a ready pipe, and reads or writes what is possible."""
         with selectors.DefaultSelector() as selector:
             for descriptor in self._open - {self._stdin}:
                 selector.register(descriptor, selectors.EVENT_READ)
@@ -123,7 +123,7 @@ class _Program:
         if self._stdin in ready:
             self._write()
         if self._stderr in ready:
-            self._said_last = (self._said_last + self._read(self._stderr))[-STDERR_KEPT:]
+            self._stderr_tail = (self._stderr_tail + self._read(self._stderr))[-STDERR_KEPT:]
         if self._stdout in ready:
             self._lines.extend(self._splitter.feed(self._read(self._stdout)))
 
@@ -132,7 +132,7 @@ class _Program:
             del self._to_write[: os.write(self._stdin, self._to_write)]
         except BlockingIOError:
             pass
-        except OSError:  # it no longer reads: what it still says, or how it ended, tells more
+        except OSError:  # it closed stdin: its output or exit status explains why
             self._close(self._stdin)
 
     def _read(self, descriptor: int) -> bytes:
@@ -150,13 +150,13 @@ class _Program:
             self._process.stdin.close()
 
     def _has_ended(self) -> os.waitid_result | None:
-        # The process stays a zombie till `_end`, so that its number cannot become another's.
+        # WNOWAIT keeps the zombie until `_end`, so that its process id is not reused.
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
-    def _how_it_ended(self) -> str:
-        deadline = time.monotonic() + GOODBYE
+    def _exit_description(self) -> str:
+        deadline = time.monotonic() + QUIT_S
         while time.monotonic() < deadline:
-            self._transfer(LOOK)
+            self._transfer(POLL_S)
             if self._has_ended() and self._stderr not in self._open:
                 break
         rest = self._splitter.rest().decode("utf-8", "backslashreplace")
@@ -170,8 +170,8 @@ class _Program:
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
-    """Kills the process and all that it started, and lets go of its pipes."""
-    if os.getpid() != owner:  # a fork: the program is its parent's
+    """Kills the process group and closes the pipes."""
+    if os.getpid() != owner:  # in a forked child: the program belongs to the parent
         return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -182,9 +182,9 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
 
 
 class ExternalPlayer:
-    """Asks a program for one move after the other. Whatever it does wrong is a `PlayerError`.
+    """Plays through a program, one move at a time. Any failure of it is a `PlayerError`.
 
-    After an error the program is gone and the player of no use: nothing plays in its place.
+    After an error the program is terminated and the player unusable.
     """
 
     def __init__(self, spec: str, command: str, board: str, players: int) -> None:
@@ -192,18 +192,18 @@ class ExternalPlayer:
         self._game = Game(board_named(board).name, players)
         self._timeout = _timeout()
         self._failed: PlayerError | None = None
-        self._asked = ""  # the last line that wants an answer
+        self._request = ""  # the last line that requires an answer
         self._last: Course | None = None
-        self._known: list[Course] = []  # where the games stood when it was last asked
+        self._known: list[Course] = []  # courses of the games at the last call of `choose`
         words = _words(spec, command)
         try:
             self._program = _Program(words)
         except _Failure as failure:
             raise PlayerError(f"Player {spec!r} {failure}.") from failure
-        with self._blame(None):
-            answers = self._ask(["rri"], "rriok")
-            answers += self._ask([str(self._game), "isready"], "readyok")
-            told = dict(_texts(answers, "id", protocol.parse_identification))
+        with self._attribute_failures(None):
+            answers = self._exchange(["rri"], "rriok")
+            answers += self._exchange([str(self._game), "isready"], "readyok")
+            reported = dict(_texts(answers, "id", protocol.parse_identification))
             offers = _texts(answers, "option", protocol.parse_offer)
         self._takes_seed = "Seed" in offers
         self.identity = identity_of(
@@ -211,7 +211,7 @@ class ExternalPlayer:
                 "kind": "exec",
                 "words": words,
                 "files": [_digest(shutil.which(words[0]) or ""), *map(_digest, words[1:])],
-                "engine": told.get("identity"),
+                "engine": reported.get("identity"),
             }
         )
 
@@ -223,7 +223,7 @@ class ExternalPlayer:
         courses: list[Course] = []
         for i in range(len(asked)):
             course = self._course(asked, i)
-            with self._blame(course.position):
+            with self._attribute_failures(course.position):
                 actions[i], chances = self._decide(course, asked.seeds, i, asked.should_stop)
             if chances is not None:
                 values.append(chances)
@@ -232,10 +232,10 @@ class ExternalPlayer:
         return Choices(actions, np.array(values) if len(values) == len(asked) else None)
 
     def close(self) -> None:
-        self._program.close(politely=True)
+        self._program.close(gracefully=True)
 
     def _course(self, asked: Decisions, i: int) -> Course:
-        """How game i came to where it stands, as far as that is known."""
+        """Course of game i, from its start if its history is known."""
         game = Game(asked.board, asked.players, asked.pie_rule)
         history = asked.histories[i]
         if history is None:
@@ -258,62 +258,62 @@ class ExternalPlayer:
             course = course.play(action)
         return course
 
-    # ---- the conversation ------------------------------------------------------------------------
+    # ---- protocol --------------------------------------------------------------------------------
 
     def _decide(
         self, course: Course, seeds: Seeds, i: int, should_stop: Callable[[], bool]
     ) -> tuple[int, tuple[float, ...] | None]:
-        """The action for one position, and what the program thinks of everyone's chances."""
+        """Action for one position, and the win probabilities by seat, if reported."""
         if not self._continues(course):
-            self._ask([str(course.game), "isready"], "readyok")
+            self._exchange([str(course.game), "isready"], "readyok")
         self._last = course
         lines = [protocol.place_line(Place(course.state, course.moves)), "go"]
         if self._takes_seed:
             lines.insert(0, f"setoption name Seed value {_draw(seeds, i)}")
-        _, rest = self._ask(lines, "bestmove", should_stop)[-1]
+        _, rest = self._exchange(lines, "bestmove", should_stop)[-1]
 
         def read() -> tuple[int, tuple[float, ...] | None]:
             best = protocol.parse_best_move(rest, course.game.players)
             return course.position.action(best.move), best.values
 
-        return _understood(read, f"bestmove {rest}")
+        return _parsed(read, f"bestmove {rest}")
 
     def _continues(self, course: Course) -> bool:
-        """Whether this may be the game that was asked about last."""
+        """Whether this may be the game of the last request."""
         last = self._last
         if last is None or last.game != course.game or course.state is not None:
             return course.game == (last.game if last else self._game)
         return last.state is None and last.actions == course.actions[: len(last.actions)]
 
-    def _ask(
+    def _exchange(
         self, lines: Sequence[str], last: str, should_stop: Callable[[], bool] = lambda: False
     ) -> list[tuple[str, str]]:
-        """Says the lines and hears the answers, up to the one whose first word is `last`."""
+        """Sends the lines and receives the answers, up to one with the first word `last`."""
         for line in lines:
-            self._program.say(line)
-        self._asked = lines[-1]
+            self._program.send(line)
+        self._request = lines[-1]
         deadline = time.monotonic() + self._timeout
         answers: list[tuple[str, str]] = []
         stopped = False
         while not answers or answers[-1][0] != last:
             if not stopped and should_stop():
                 stopped = True
-                self._program.say("stop")
+                self._program.send("stop")
             now = time.monotonic()
             if now >= deadline:
                 raise _Failure(
                     f"did not answer within {self._timeout:g} s",
                     hint=f"{TIMEOUT_VARIABLE}={10 * self._timeout:g} ringrift …",
                 )
-            heard = self._program.hear(min(now + LOOK, deadline))
-            if heard is not None:
-                answers += self._read(heard, last)
+            received = self._program.receive(min(now + POLL_S, deadline))
+            if received is not None:
+                answers += self._read(received, last)
         return answers
 
     def _read(self, line: bytes, last: str) -> list[tuple[str, str]]:
-        """First word and rest of a line that may come now; nothing of one that needs no answer."""
+        """First word and rest of an expected line; nothing for an empty or `info` line."""
         start = line[:200].decode("utf-8", "backslashreplace")
-        text = _understood(partial(protocol.decode, line), start)
+        text = _parsed(partial(protocol.decode, line), start)
         word, _, rest = text.partition(" ")
         if word in ("", "info"):
             return []
@@ -322,33 +322,31 @@ class ExternalPlayer:
         return [(word, rest.strip())]
 
     @contextmanager
-    def _blame(self, position: Position | None) -> Iterator[None]:
-        """Turns a failure inside into the player's error, and ends the program."""
+    def _attribute_failures(self, position: Position | None) -> Iterator[None]:
+        """Converts a failure within to a `PlayerError`, and terminates the program."""
         try:
             yield
         except _Failure as failure:
-            self._program.close(politely=False)
+            self._program.close(gracefully=False)
             where = f" at decision {position.ply + 1} of {position.board_name}" if position else ""
-            said = self._program.last_words()
+            tail = self._program.stderr_tail()
             self._failed = PlayerError(
-                f"Player {self.spec!r} was asked {protocol.quoted(self._asked)}{where} and "
-                f"{failure}{f'; its stderr ends with {protocol.quoted(said)}' if said else ''}.",
+                f"Player {self.spec!r} was asked {protocol.quoted(self._request)}{where} and "
+                f"{failure}{f'; its stderr ends with {protocol.quoted(tail)}' if tail else ''}.",
                 hint=failure.hint or (f'ringrift show "{position}"' if position else None),
             )
             raise self._failed from failure
 
 
 def _texts(answers: list[tuple[str, str]], word: str, read: Callable[[str], R]) -> list[R]:
-    """What the answers with that first word say."""
+    """Parses the answers with a first word."""
     return [
-        _understood(partial(read, rest), f"{word} {rest}")
-        for first, rest in answers
-        if first == word
+        _parsed(partial(read, rest), f"{word} {rest}") for first, rest in answers if first == word
     ]
 
 
-def _understood(read: Callable[[], R], line: str) -> R:
-    """What `read` makes of a line; `_Failure` if the line means nothing or is against the rules."""
+def _parsed(read: Callable[[], R], line: str) -> R:
+    """Result of `read`; `_Failure` if the line is invalid or the move illegal."""
     try:
         return read()
     except (NotationError, IllegalMove) as error:
@@ -357,7 +355,7 @@ def _understood(read: Callable[[], R], line: str) -> R:
 
 
 def _words(spec: str, command: str) -> list[str]:
-    """Program and arguments, split as a shell does it; no shell sees them."""
+    """Program and arguments, split like a shell, without a shell."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -379,7 +377,7 @@ def _timeout() -> float:
 
 
 def _digest(word: str) -> str | None:
-    """SHA-256 of the file that a word of the command names; None if it names none."""
+    """SHA-256 of the file named by a word of the command; None if there is none."""
     path = Path(word)
     with suppress(OSError):
         if path.is_file():
@@ -389,7 +387,7 @@ def _digest(word: str) -> str | None:
 
 
 def _draw(seeds: Seeds, i: int) -> int:
-    """64 random bits from generator `i`, which steps on: splitmix64, as in `playout.draw`."""
+    """Advances generator `i` and returns 64 random bits (splitmix64, as `playout.draw`)."""
     whole = (1 << 64) - 1
     x = (int(seeds[i]) + 0x9E3779B97F4A7C15) & whole
     seeds[i] = x

@@ -1,11 +1,11 @@
-"""What the heuristic sees in a position: a whole number for each feature and seat.
+"""Features of the heuristic: an integer for each feature and seat.
 
-All of it is compiled and works on every board. `X` is a row of counts, [players, N] int32; `Z` is
-scratch of `SCRATCH` words. Whole rows of the board are looked at together wherever that is possible
-(layout.py, row words): lines of sight, runs of markers, gaps in a border.
+Compiled for every board. `X` holds the counts, [players, N] int32; `Z` is scratch of `SCRATCH`
+words. Rows of the board are processed as bit masks where possible (layout.py, row words): lines of
+sight, runs of markers, gaps in a border.
 
-The unit of a feature says by what its count is divided, so that a weight means about the same on
-every board:
+The unit of a feature normalises its count, so that a weight has about the same meaning on every
+board:
 
     flat      the count itself
     rings     as many per 18 rings of a player
@@ -91,7 +91,7 @@ SCRATCH = 6 * PLANE + 8
 
 
 def units(T: IntArray) -> npt.NDArray[np.float64]:
-    """What a count of each feature is multiplied by, [N]."""
+    """Factor of each feature's count, [N]."""
     by_unit = {
         "flat": 1.0,
         "rings": 18 / T[L.T_RINGS],
@@ -105,7 +105,7 @@ def units(T: IntArray) -> npt.NDArray[np.float64]:
 
 @rule()
 def count(T: IntArray, S: IntArray, W: IntArray, Z: IntArray, X: IntArray) -> None:
-    """Writes all features of all seats to `X`."""
+    """Writes the features of all seats to `X`."""
     players = T[L.T_PLAYERS]
     for i in range(players * N):
         X[i] = 0
@@ -130,7 +130,7 @@ def count(T: IntArray, S: IntArray, W: IntArray, Z: IntArray, X: IntArray) -> No
 
 @rule()
 def count_turn(S: IntArray, X: IntArray) -> None:
-    """What only the seat has whose turn it is."""
+    """Features of the seat to move."""
     x = S[L.SEAT] * N
     X[x + TEMPO] = 1
     X[x + DEBT] = 1 if S[L.PENDING] != L.NOTHING else 0
@@ -145,7 +145,7 @@ def count_turn(S: IntArray, X: IntArray) -> None:
 
 @rule()
 def count_held(T: IntArray, S: IntArray, X: IntArray, p: int) -> None:
-    """What the header says of a seat."""
+    """Features of a seat from the row header."""
     x = p * N
     X[x + STACKS] = S[L.STACKS + p]
     X[x + BURIED] = S[L.RINGS + p] - X[x + CAPS]
@@ -157,7 +157,7 @@ def count_held(T: IntArray, S: IntArray, X: IntArray, p: int) -> None:
 
 @rule()
 def count_stacks(T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int) -> None:
-    """Goes through the stacks of a seat and notes in Z_THREAT what they can capture."""
+    """Counts the stacks of a seat and marks in Z_THREAT what they can capture."""
     x = p * N
     control = T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + L.PAD
     mobile = 0
@@ -183,7 +183,7 @@ def count_stacks(T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int) -> 
 def count_rays(
     T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int, cell: int, h: int, c: int
 ) -> bool:
-    """Looks along the directions from a stack of height `h` and cap `c`; whether it can go."""
+    """Scans all directions from a stack of height `h` and cap `c`; returns whether it is mobile."""
     x, free, edge = p * N, False, T[L.T_MAX_DISTANCE]
     for direction in range(2 * T[L.T_AXES]):
         reach = T[L.T_REACH + cell * 8 + direction]
@@ -213,7 +213,7 @@ def count_rays(
 
 @rule()
 def count_sight(T: IntArray, S: IntArray, Z: IntArray, p: int) -> None:
-    """Fills the plane of Z_SEEN of a seat: what its stacks see, up to the first obstacle."""
+    """Fills the Z_SEEN plane of a seat: cells in sight of its stacks, up to obstacles."""
     rows = T[L.T_ROWS]
     control = T[L.T_S_CONTROL] + p * T[L.T_STRIDE] + L.PAD
     block = T[L.T_S_BLOCK] + L.PAD  # line words of axis 0 are row words
@@ -238,7 +238,7 @@ def count_sight(T: IntArray, S: IntArray, Z: IntArray, p: int) -> None:
 
 @rule()
 def count_seen(T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int) -> None:
-    """Counts what lies in sight of a seat, and which of its markers lie in sight of others."""
+    """Counts cells in sight of a seat, and its markers in sight of others."""
     x, players = p * N, T[L.T_PLAYERS]
     seen = Z_SEEN + p * PLANE + L.PAD
     markers = T[L.T_S_MARKER] + p * T[L.T_STRIDE] + L.PAD
@@ -318,7 +318,7 @@ def passages(T: IntArray, W: IntArray, i: int) -> int:
 
 @rule()
 def count_closing(T: IntArray, S: IntArray, W: IntArray, Z: IntArray, X: IntArray, p: int) -> None:
-    """Closes all passages in the border of a seat and weighs the parts that they leave."""
+    """Closes all passages in the border of a seat and evaluates the resulting parts."""
     x, rows = p * N, T[L.T_ROWS]
     territory.open_border(T, S, W, p + 1)
     closing, cells = 0, 0
@@ -393,7 +393,7 @@ def found_stacks(T: IntArray, S: IntArray, W: IntArray, q: int, first: int, last
 
 @rule()
 def count_regions(T: IntArray, S: IntArray, W: IntArray, X: IntArray, border: int) -> None:
-    """Adds the disconnected regions of a border to all who have a stack outside."""
+    """Credits the disconnected regions of a border to all seats with a stack outside."""
     territory.open_border(T, S, W, border)
     for row in range(T[L.T_ROWS]):
         i = L.PAD + row
@@ -419,7 +419,7 @@ def squared_share(part: int, whole: int) -> int:
 
 @rule()
 def count_prospects(T: IntArray, S: IntArray, Z: IntArray, X: IntArray, p: int) -> None:
-    """How far the three victories are, for a seat and for the others."""
+    """Progress towards the three victories, of a seat and of the others."""
     x, players = p * N, T[L.T_PLAYERS]
     X[x + NEAR_ELIMINATION] = squared_share(S[L.ELIMINATED + p], T[L.T_ELIMINATION])
     X[x + NEAR_TERRITORY] = squared_share(S[L.TERRITORY + p], T[L.T_TERRITORY])

@@ -1,4 +1,4 @@
-"""The heuristic player: the legal action that leads to the greatest weighted advantage."""
+"""The heuristic player: one-ply search over weighted features."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ringrift_cli.players.player import Choices, Decisions, identity_of
 from ringrift_cli.players.profiles import FEATURES_VERSION, Profile
 from ringrift_cli.players.scoring import FloatArray
 
-WIDTH = 24  # unfinished turns that are thought to their end; docs/lab-notes.md
+WIDTH = 24  # unfinished turns that are played to their end; docs/lab-notes.md
 CHANCE_SCALE = 24.0  # advantage that multiplies the odds by e; docs/lab-notes.md
 
 
 @dataclass(frozen=True)
-class Carelessness:
-    """How a weaker player errs: noise on the scores, and moves that are drawn at random."""
+class Handicap:
+    """Handicap of a weaker player: score noise and random moves."""
 
     noise: float = 0.0  # scale of the logistic noise
     blunder: float = 0.0  # probability of a uniformly random action
 
 
 class HeuristicPlayer:
-    """Plays by a profile; see scoring.py."""
+    """Plays the action with the best score under a profile (scoring.py)."""
 
-    def __init__(self, spec: str, profile: Profile, careless: Carelessness, width: int) -> None:
+    def __init__(self, spec: str, profile: Profile, handicap: Handicap, width: int) -> None:
         self.spec = spec
         self.profile = profile
-        self._careless = careless
+        self._handicap = handicap
         self._width = width
         self._weights = effective_weights(profile)[None]
         self.identity = identity_of(
@@ -41,8 +41,8 @@ class HeuristicPlayer:
                 "kind": "heuristic",
                 "features": FEATURES_VERSION,
                 "weights": profile.array.tolist(),
-                "noise": careless.noise,
-                "blunder": careless.blunder,
+                "noise": handicap.noise,
+                "blunder": handicap.blunder,
                 "width": width,
             }
         )
@@ -53,8 +53,8 @@ class HeuristicPlayer:
         scores, sums = scoring.score_all(
             asked.T, asked.rows, actions, offsets, self._weights, which, self._width
         )
-        noise = np.full(len(asked), self._careless.noise)
-        blunder = np.full(len(asked), self._careless.blunder)
+        noise = np.full(len(asked), self._handicap.noise)
+        blunder = np.full(len(asked), self._handicap.blunder)
         chosen = scoring.pick_all(scores, offsets, asked.seeds, noise, blunder)
         return Choices(actions[chosen], chances(sums))
 
@@ -63,12 +63,12 @@ class HeuristicPlayer:
 
 
 def effective_weights(profile: Profile) -> FloatArray:
-    """The weights by which whole counts are multiplied, [features]: units included."""
+    """Weights multiplied by the feature units, [features]."""
     return profile.array * units(tables(profile.board, profile.players))
 
 
 def chances(sums: FloatArray) -> FloatArray:
-    """Each seat's chance to win, [N, players], from the weighted sums: a softmax."""
+    """Win probabilities by seat, [N, players]: a softmax of the weighted sums."""
     scaled = sums / CHANCE_SCALE
     odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     shares: FloatArray = odds / odds.sum(axis=1, keepdims=True)
@@ -76,7 +76,7 @@ def chances(sums: FloatArray) -> FloatArray:
 
 
 class HeuristicEvaluator:
-    """The heuristic as a search sees it: priors by a softmax of the scores, and chances to win."""
+    """Search evaluator: scores as policy logits, win probabilities as values."""
 
     def __init__(self, profile: Profile, temperature: float, width: int) -> None:
         self._T = tables(profile.board, profile.players)
@@ -97,7 +97,7 @@ class HeuristicEvaluator:
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits of the legal actions, [M], and chances to win by seat, [N, players]."""
+        """Logits of the legal actions, [M], and win probabilities by seat, [N, players]."""
         which = np.zeros(len(rows), np.int64)
         scores, sums = scoring.score_all(
             self._T, rows, actions, offsets, self._weights, which, self._width

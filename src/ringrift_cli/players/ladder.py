@@ -1,4 +1,4 @@
-"""The difficulty ladder: a player for each level, by board and number of players (ladder.yaml)."""
+"""Difficulty levels: a player spec by board, number of players and level (ladder.yaml)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _tables() -> dict[str, Any]:
 
 
 def level_spec(level: int, board: str, players: int) -> str:
-    """The player of a level, from 1; `UsageError` for a level there is not."""
+    """Player spec of a level from 1; `UsageError` for an unknown level."""
     if level not in LEVELS:
         raise UsageError(f"There is no level {level}: levels go from 1 to {LEVELS[-1]}.")
     return str(_tables()[f"{board}-{players}p"][level])

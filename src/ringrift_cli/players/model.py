@@ -1,4 +1,4 @@
-"""Players with a network: one that searches with it, and one that plays its first thought."""
+"""Network players: policy without search, and evaluators for search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIMULATIONS = 64
 
 
 class PolicyPlayer:
-    """Plays the action that the network gives the greatest probability; no search."""
+    """Plays the most probable action of the policy, without search."""
 
     def __init__(self, spec: str, evaluator: KnownEvaluator) -> None:
         self.spec = spec
@@ -39,9 +39,9 @@ class PolicyPlayer:
 def checkpoint_named(
     name: str, board: str, players: int, pie_rule: bool = False
 ) -> tuple[Path, str]:
-    """The checkpoint of a name and its identity: a file, or a model of the registry.
+    """Path and identity of a checkpoint file or of a model in the registry.
 
-    `UsageError` if there is neither.
+    `UsageError` if there is no such model.
     """
     path = Path(name).expanduser()
     if path.suffix in (".json", ".safetensors"):
@@ -55,7 +55,7 @@ def checkpoint_named(
 def network_evaluator(
     path: Path, board: str, players: int, device: str, precision: str
 ) -> KnownEvaluator:
-    """The evaluator of a checkpoint, for the board and number of players it was trained for."""
+    """Loads a checkpoint as evaluator; errors as `checkpoint.load`."""
     import torch
 
     from ringrift_cli.nn.checkpoint import load

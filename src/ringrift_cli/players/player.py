@@ -1,7 +1,6 @@
-"""What a player is: something that is shown positions and names an action for each.
+"""The `Player` interface: chooses an action for each of a batch of positions.
 
-A player is made for one board and number of players (spec.py). It is shown many games at once, so
-that whoever profits from a batch gets one.
+A player is created for one board and number of players (spec.py).
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from ringrift_cli.search.forest import Evaluator
 
 @dataclass(frozen=True)
 class Decisions:
-    """Positions of one board and number of players, in each of which the player is to decide."""
+    """A batch of positions of one board and number of players, in which to choose actions."""
 
     board: str
     players: int
-    rows: IntArray  # [N, row size] game rows; not to be changed
-    seeds: Seeds  # [N] a generator for each game, which steps on (playout.draw)
-    # [N] the actions of each game from its start; None where that is not known
+    rows: IntArray  # [N, row size] game rows; read-only
+    seeds: Seeds  # [N] random generator of each game, advanced by use (playout.draw)
+    # [N] actions of each game from its start; None if unknown
     histories: Sequence[Sequence[int] | None]
     pie_rule: bool = False
-    should_stop: Callable[[], bool] = field(default=lambda: False)  # answer with what you have
+    should_stop: Callable[[], bool] = field(default=lambda: False)  # ends a search early
 
     @property
     def T(self) -> IntArray:
@@ -43,34 +42,34 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a player decides."""
+    """Actions chosen by a player."""
 
     actions: IntArray  # [N]
-    # [N, players] each seat's chance to win, as the player sees it; None if it has no opinion
+    # [N, players] estimated win probabilities by seat; None if not available
     values: npt.NDArray[np.float64] | None = None
 
 
 class Player(Protocol):
-    """`spec` is what the user called it, `identity` a hash of all that decides how it plays."""
+    """`spec` is its name, `identity` a hash of everything that determines its play."""
 
     spec: str
     identity: str
 
     def choose(self, asked: Decisions) -> Choices:
-        """One legal action for each position; `PlayerError` if it cannot."""
+        """Chooses a legal action for each position; `PlayerError` on failure."""
 
     def close(self) -> None:
-        """Lets go of processes and memory; the player is not asked again."""
+        """Releases processes and memory; the player is not used afterwards."""
 
 
 class KnownEvaluator(Evaluator, Protocol):
-    """An evaluator with a hash of all that decides how it evaluates."""
+    """An evaluator with a hash of everything that determines its results."""
 
     @property
     def identity(self) -> str: ...
 
 
 def identity_of(document: dict[str, Any]) -> str:
-    """Content hash of what decides how a player plays, 16 hexadecimal digits."""
+    """Content hash of the description of a player, 16 hexadecimal digits."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
-"""Weights of the heuristic: readable YAML files, one for each board and number of players.
+"""Weights of the heuristic: YAML files, one for each board and number of players.
 
 board: hex8
 players: 2
-features: 1          # version of the features that the weights were made for
-about: how the weights came to be
+features: 1          # version of the features
+about: origin of the weights
 weights:
   stacks: 1.0
   …
@@ -25,8 +25,8 @@ from ringrift_cli.players.features import FEATURES, NAMES
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.store.files import write_whole
 
-FEATURES_VERSION = 1  # grows when a feature comes, goes or counts something else
-MOST_WEIGHT = 1_000_000
+FEATURES_VERSION = 1  # incremented when a feature is added, removed or changed
+MAX_WEIGHT = 1_000_000
 DEFAULT = "default"
 BEGINNER = "beginner"
 TUNED = "tuned"
@@ -34,7 +34,7 @@ TUNED = "tuned"
 
 @dataclass(frozen=True)
 class Profile:
-    """Weights by feature name, and where they come from."""
+    """Weights by feature name, and their origin."""
 
     name: str
     board: str
@@ -51,10 +51,10 @@ class Profile:
 def profile_named(name: str, board: str, players: int) -> Profile:
     """A profile by name or file.
 
-    The name is `default` (one set of weights for all boards, which never changes: the anchor of all
-    ratings), `beginner` (the same for someone who sees little), `tuned` (found by `ringrift cmaes`
-    and shipped for some boards), or empty: the tuned one where there is one, else the default.
-    Anything else is a YAML file. `UsageError` names what is wrong with it.
+    Names: `default` (fixed weights for all boards, the anchor of ratings), `beginner` (a weak
+    profile), `tuned` (found by `ringrift cmaes`, shipped for some boards), or empty (tuned if
+    shipped, else default). Anything else is the path of a YAML file. `UsageError` if it is missing
+    or invalid.
     """
     if name in (DEFAULT, BEGINNER):
         return _parse(_shipped(f"{name}.yaml").read_text(), name, board, players)
@@ -71,7 +71,7 @@ def profile_named(name: str, board: str, players: int) -> Profile:
     try:
         text = Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(
             f"No heuristic profile {name!r} ({reason}): expected default, tuned, beginner or a YAML"
             " file.",
@@ -89,7 +89,7 @@ def _parse(text: str, name: str, board: str, players: int) -> Profile:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(
-            f"Profile {name!r} is no YAML ({' '.join(str(error).split())})."
+            f"Profile {name!r} is not valid YAML ({' '.join(str(error).split())})."
         ) from error
     if not isinstance(document, dict) or not isinstance(document.get("weights"), dict):
         raise UsageError(f"Profile {name!r} has no table 'weights'.")
@@ -104,17 +104,17 @@ def _parse(text: str, name: str, board: str, players: int) -> Profile:
         lacks = f"missing: {', '.join(missing)}" if missing else ""
         raise UsageError(f"Profile {name!r}: weights {'; '.join(filter(None, (what, lacks)))}.")
     for feature, weight in weights.items():
-        if type(weight) not in (int, float) or not abs(weight) <= MOST_WEIGHT:
+        if type(weight) not in (int, float) or not abs(weight) <= MAX_WEIGHT:
             raise UsageError(
                 f"Profile {name!r}: {feature} is {weight!r}, expected a number from"
-                f" -{MOST_WEIGHT:,} to {MOST_WEIGHT:,}."
+                f" -{MAX_WEIGHT:,} to {MAX_WEIGHT:,}."
             )
     about = str(document.get("about", ""))
     return Profile(name, board, players, {f: float(weights[f]) for f in NAMES}, about)
 
 
 def write_profile(path: Path, profile: Profile) -> None:
-    """Writes a profile so that `profile_named` reads the very same weights."""
+    """Writes a profile; `profile_named` reads identical weights."""
     lines = [
         f"board: {profile.board}",
         f"players: {profile.players}",

@@ -1,7 +1,6 @@
-"""The lines of the engine protocol (docs/protocol.md), as both of its sides read and write them.
+"""Parsing and formatting of the lines of the engine protocol (docs/protocol.md), for both sides.
 
-Everything here turns text into values or values into text. `NotationError` is a line that means
-nothing; whether it fits the moment is for the two sides to know.
+`NotationError` for malformed lines; the two sides check whether a line is valid in their state.
 """
 
 from __future__ import annotations
@@ -16,29 +15,29 @@ from ringrift_cli.errors import NotationError, UsageError
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named, check_pie, check_players
 
-SEPARATOR = " | "  # between moves: none has a |, while spaces, commas and semicolons occur in them
-LONGEST_LINE = 1 << 20  # bytes; a long game on the largest board takes about a tenth
-LONGEST_STATE = 1 << 16  # characters
-LONGEST_MOVE = 1 << 13  # characters
-LONGEST_QUOTE = 120
-LONGEST_SENTENCE = 500
-SUM_TOLERANCE = 0.02  # by how much rounded chances may miss 1
+SEPARATOR = " | "  # between moves, which contain spaces, commas and semicolons but no |
+MAX_LINE = 1 << 20  # bytes; a long game on the largest board takes about a tenth
+MAX_STATE = 1 << 16  # characters
+MAX_MOVE = 1 << 13  # characters
+MAX_QUOTE = 120
+MAX_SENTENCE = 500
+SUM_TOLERANCE = 0.02  # deviation of the sum of rounded win probabilities from 1
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_CHANCE = re.compile(r"[01](\.[0-9]{0,17})?|[0-9](\.[0-9]{1,17})?e-[0-9]{1,3}")
+_PROBABILITY = re.compile(r"[01](\.[0-9]{0,17})?|[0-9](\.[0-9]{1,17})?e-[0-9]{1,3}")
 
 
 # ---- lines --------------------------------------------------------------------------------------
 
 
 class LineSplitter:
-    """Bytes as they come, to lines. A line that is too long is cut behind `LONGEST_LINE` bytes."""
+    """Splits a byte stream into lines; lines are truncated to `MAX_LINE` + 1 bytes."""
 
     def __init__(self) -> None:
         self._part = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that these bytes complete, without their ends."""
+        """The lines completed by `data`, without newlines."""
         *pieces, last = data.split(b"\n")
         lines = []
         for piece in pieces:
@@ -49,35 +48,35 @@ class LineSplitter:
         return lines
 
     def rest(self) -> bytes:
-        """What has come of the line that is not complete."""
+        """The incomplete last line."""
         return bytes(self._part)
 
     def _add(self, piece: bytes) -> None:
-        self._part += piece[: LONGEST_LINE + 1 - len(self._part)]
+        self._part += piece[: MAX_LINE + 1 - len(self._part)]
 
 
 def decode(line: bytes) -> str:
-    """The text of a line; `NotationError` if it is too long, or no text."""
-    if len(line) > LONGEST_LINE:
-        raise NotationError(f"A line has at most {LONGEST_LINE} bytes.")
+    """The text of a line; `NotationError` if it is too long or not printable."""
+    if len(line) > MAX_LINE:
+        raise NotationError(f"A line has at most {MAX_LINE} bytes.")
     text = line.decode("utf-8", "backslashreplace").replace("\t", " ").strip(" \r")
     if not text.isprintable():
-        raise NotationError(f"{quoted(text)} is no line of text.")
+        raise NotationError(f"{quoted(text)} is not printable text.")
     return text
 
 
 def quoted(text: str) -> str:
-    """The text as an error shows it: in quotes, on one line, its middle left out if it is long."""
-    if len(text) > LONGEST_QUOTE:
-        text = f"{text[: LONGEST_QUOTE // 2]} … {text[-LONGEST_QUOTE // 2 :]}"
+    """The text in quotes for an error message; the middle of a long one is omitted."""
+    if len(text) > MAX_QUOTE:
+        text = f"{text[: MAX_QUOTE // 2]} … {text[-MAX_QUOTE // 2 :]}"
     return repr(text)
 
 
 def one_line(sentence: str) -> str:
-    """A sentence that may quote anything, fit to stand on a line of the protocol."""
+    """A message as one printable line, truncated to `MAX_SENTENCE`."""
     printable = "".join(c if c.isprintable() else " " for c in sentence)
     text = " ".join(printable.split())
-    return text if len(text) <= LONGEST_SENTENCE else f"{text[:LONGEST_SENTENCE]} …"
+    return text if len(text) <= MAX_SENTENCE else f"{text[:MAX_SENTENCE]} …"
 
 
 # ---- to the engine ------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ def one_line(sentence: str) -> str:
 
 @dataclass(frozen=True)
 class Game:
-    """What `newgame` says."""
+    """Arguments of `newgame`."""
 
     board: str
     players: int
@@ -98,7 +97,7 @@ class Game:
 
 @dataclass(frozen=True)
 class Limits:
-    """What `go` says: at most so many simulations, at most so many milliseconds; None: no word."""
+    """Arguments of `go`: maximum simulations and milliseconds; None without limit."""
 
     sims: int | None = None
     movetime: int | None = None
@@ -106,18 +105,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Place:
-    """What `position` says: moves from the start, or from a saved position."""
+    """Arguments of `position`: moves from the start, or from a saved position."""
 
     state: dict[str, Any] | None
     moves: tuple[str, ...]
 
 
 def parse_game(text: str) -> Game:
-    """Reads what follows `newgame`; `UsageError` for a game that there is not."""
+    """Parses the arguments of `newgame`; `UsageError` for an unsupported game."""
     given = _pairs("newgame", text, ("board", "players", "pie"))
     for name in ("board", "players"):
         if name not in given:
-            raise NotationError(f"newgame says no {name}: expected board NAME players N.")
+            raise NotationError(f"newgame has no {name}: expected board NAME players N.")
     pie = given.get("pie", "off")
     if pie not in ("on", "off"):
         raise NotationError(f"newgame: pie is {quoted(pie)}, expected on or off.")
@@ -126,14 +125,14 @@ def parse_game(text: str) -> Game:
 
 
 def parse_limits(text: str) -> Limits:
-    """Reads what follows `go`."""
+    """Parses the arguments of `go`."""
     given = _pairs("go", text, ("sims", "movetime"))
     numbers = {name: _whole("go", name, value) for name, value in given.items()}
     return Limits(numbers.get("sims"), numbers.get("movetime"))
 
 
 def parse_place(text: str) -> Place:
-    """Reads what follows `position`."""
+    """Parses the arguments of `position`."""
     word, _, rest = text.partition(" ")
     state = None
     if word == "state":
@@ -142,31 +141,31 @@ def parse_place(text: str) -> Place:
         raise NotationError(f"position is {quoted(word)}, expected start or state.")
     word, _, moves = rest.strip().partition(" ")
     if word not in ("", "moves"):
-        raise NotationError(f"position: {quoted(word)} stands where moves was expected.")
+        raise NotationError(f"position: found {quoted(word)}, expected moves.")
     return Place(state, split_moves(moves))
 
 
 def place_line(place: Place) -> str:
-    """The line `position …`."""
+    """Formats a `position` line."""
     start = "start" if place.state is None else "state " + json.dumps(place.state)
     moves = f" moves {SEPARATOR.join(place.moves)}" if place.moves else ""
     return f"position {start}{moves}"
 
 
 def split_moves(text: str) -> tuple[str, ...]:
-    """The moves of a list."""
+    """Splits a list of moves."""
     if not text.strip():
         return ()
     moves = tuple(" ".join(move.split()) for move in text.split("|"))
     for number, move in enumerate(moves):
-        if not 0 < len(move) <= LONGEST_MOVE:
+        if not 0 < len(move) <= MAX_MOVE:
             what = "too long" if move else "empty"
             raise NotationError(f"Move {number + 1} of {len(moves)} is {what}.")
     return moves
 
 
 def parse_option(text: str) -> tuple[str, str]:
-    """Name and value from what follows `setoption`."""
+    """Parses name and value of `setoption`."""
     name, value = _named(text, "value")
     if name is None:
         raise NotationError("setoption: expected name NAME value VALUE.")
@@ -174,7 +173,7 @@ def parse_option(text: str) -> tuple[str, str]:
 
 
 def _named(text: str, end: str) -> tuple[str | None, str]:
-    """The words between `name` and the word `end`, and those behind; None if there are none."""
+    """The words between `name` and the word `end`, and those after; None if absent."""
     first, *words = text.split() or [""]
     if first != "name" or end not in words[1:]:
         return None, ""
@@ -183,16 +182,16 @@ def _named(text: str, end: str) -> tuple[str | None, str]:
 
 
 def _pairs(command: str, text: str, known: Iterable[str]) -> dict[str, str]:
-    """Words in pairs of name and value."""
+    """Parses alternating names and values."""
     words = text.split()
     given: dict[str, str] = {}
     for name, value in zip(words[::2], [*words[1::2], ""], strict=False):
         if name not in known or name in given:
             expected = "" if name in given else f", expected one of {', '.join(known)}"
             again = " again" if name in given else ""
-            raise NotationError(f"{command} says {quoted(name)}{again}{expected}.")
+            raise NotationError(f"{command}: found {quoted(name)}{again}{expected}.")
         if not value:
-            raise NotationError(f"{command} says {name} without a value.")
+            raise NotationError(f"{command}: {name} has no value.")
         given[name] = value
     return given
 
@@ -206,22 +205,22 @@ def _whole(command: str, name: str, text: str) -> int:
 
 
 def _leading_json(text: str) -> tuple[dict[str, Any], str]:
-    """The JSON object that a text begins with, and what follows it."""
+    """The JSON object at the start of a text, and the rest."""
     try:
-        document, end = json.JSONDecoder().raw_decode(text[:LONGEST_STATE])
+        document, end = json.JSONDecoder().raw_decode(text[:MAX_STATE])
     except (ValueError, RecursionError) as error:
         raise NotationError(f"{quoted(text)} does not begin with a saved position.") from error
     if not isinstance(document, dict):
-        raise NotationError(f"{quoted(text[:end])} is no saved position.")
+        raise NotationError(f"{quoted(text[:end])} is not a saved position.")
     return document, text[end:]
 
 
-# ---- the course of a game -----------------------------------------------------------------------
+# ---- course of a game ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Course:
-    """A position, and the moves that led there from the start or from a saved position."""
+    """A position with the moves that led to it from the start or from a saved position."""
 
     game: Game
     state: dict[str, Any] | None
@@ -231,7 +230,7 @@ class Course:
 
     @classmethod
     def begin(cls, game: Game, state: dict[str, Any] | None = None) -> Course:
-        """No moves yet; `UsageError` if the saved position is one of another game."""
+        """A course without moves; `UsageError` if the saved position is of another game."""
         if state is None:
             start = Position.initial(game.board, game.players, pie_rule=game.pie_rule)
             return cls(game, None, start)
@@ -248,7 +247,7 @@ class Course:
         return self.game.pie_rule if self.state is None else self.state["pie_rule"] != "off"
 
     def play(self, move: str | int) -> Course:
-        """One move further, given as text or as an action."""
+        """Appends a move, given as text or action."""
         action = self.position.action(move) if isinstance(move, str) else move
         text = move if isinstance(move, str) else self.position.move(move)
         return replace(
@@ -259,7 +258,7 @@ class Course:
         )
 
     def to(self, place: Place) -> Course:
-        """The course to another place, from here on if it leads through here."""
+        """The course to another place; continues this one if it is a prefix."""
         here = place.state == self.state and place.moves[: len(self.moves)] == self.moves
         course = self if here else Course.begin(self.game, place.state)
         for move in place.moves[len(course.moves) :]:
@@ -272,7 +271,7 @@ class Course:
 
 @dataclass(frozen=True)
 class BestMove:
-    """What `bestmove` says; the values are each seat's chance to win, or None."""
+    """Arguments of `bestmove`; `values` are win probabilities by seat, or None."""
 
     move: str
     values: tuple[float, ...] | None = None
@@ -280,27 +279,29 @@ class BestMove:
     def __str__(self) -> str:
         if self.values is None:
             return f"bestmove {self.move}"
-        return f"bestmove {self.move} value {' '.join(f'{chance:.4f}' for chance in self.values)}"
+        return f"bestmove {self.move} value {' '.join(f'{value:.4f}' for value in self.values)}"
 
 
 def parse_best_move(text: str, players: int) -> BestMove:
-    """Reads what follows `bestmove`, whose move is only checked by the rules."""
-    move, says_value, rest = f"{text} ".partition(" value ")
+    """Parses the arguments of `bestmove`; the move itself is not validated."""
+    move, has_value, rest = f"{text} ".partition(" value ")
     if not move.strip():
-        raise NotationError("bestmove names no move.")
-    if not says_value:
+        raise NotationError("bestmove has no move.")
+    if not has_value:
         return BestMove(move.strip())
     words = rest.split()
-    if len(words) != players or not all(_CHANCE.fullmatch(word) for word in words):
-        raise NotationError(f"value is {quoted(rest.strip())}, expected {players} chances to win.")
+    if len(words) != players or not all(_PROBABILITY.fullmatch(word) for word in words):
+        raise NotationError(
+            f"value is {quoted(rest.strip())}, expected {players} win probabilities."
+        )
     values = tuple(map(float, words))
     if max(values) > 1 or abs(sum(values) - 1) > SUM_TOLERANCE:
-        raise NotationError(f"The chances {quoted(rest.strip())} do not add up to 1.")
+        raise NotationError(f"The win probabilities {quoted(rest.strip())} do not add up to 1.")
     return BestMove(move.strip(), values)
 
 
 def parse_offer(text: str) -> str:
-    """The name of an option from what follows `option`."""
+    """Parses the name of an `option` line."""
     name, kind = _named(text, "type")
     if name is None or not kind:
         raise NotationError("option: expected name NAME type TYPE default VALUE.")
@@ -308,8 +309,8 @@ def parse_offer(text: str) -> str:
 
 
 def parse_identification(text: str) -> tuple[str, str]:
-    """What an `id` line tells, as `name`, and its value."""
+    """Parses key and value of an `id` line."""
     word, _, value = text.partition(" ")
     if not word or not value.strip():
-        raise NotationError("id: expected a word and a value, as name NAME.")
+        raise NotationError("id: expected a key and a value, such as name NAME.")
     return word, value.strip()

@@ -1,7 +1,7 @@
-"""The heuristic's driver: scores of legal actions, over many positions, on all cores.
+"""Heuristic scores of legal actions, for batches of positions, on all cores.
 
-The score of an action is the advantage of the mover in the position that it leads to: the weighted
-sum of the mover's features less the mean of the others' sums.
+The score of an action is the mover's advantage in the resulting position: the weighted sum of the
+mover's features minus the mean of the others' sums.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ringrift_cli.players.features import SCRATCH, N, count
 
 FloatArray = npt.NDArray[np.float64]
 
-SMALLEST_BLOCK = 2  # rows; the actions of a position take much longer than handing it over
+MIN_BLOCK = 2  # rows per thread; a row costs far more than its dispatch
 WON = 1e6  # the sum of a seat that has won
 
 
@@ -51,7 +51,7 @@ def weigh(
 
 @rule()
 def advantage(players: int, sums: FloatArray, p: int) -> float:
-    """The sum of a seat less the mean of the others'."""
+    """The sum of a seat minus the mean of the others'."""
     others = 0.0
     for q in range(players):
         if q != p:
@@ -61,7 +61,7 @@ def advantage(players: int, sums: FloatArray, p: int) -> float:
 
 @rule()
 def in_turn(row: IntArray, p: int, number: int) -> bool:
-    """Whether the turn `number` of seat `p` still goes on."""
+    """Whether turn `number` of seat `p` is unfinished."""
     return row[L.PHASE] != L.OVER and row[L.SEAT] == p and row[L.TURN] == number
 
 
@@ -77,9 +77,9 @@ def complete(
     weights: FloatArray,
     sums: FloatArray,
 ) -> float:
-    """Plays the rest of the mover's turn in `S`, each time the best action; the advantage then.
+    """Plays the mover's turn in `S` to its end greedily; returns the final advantage.
 
-    `R` is room for a row, `out` for the legal actions. The sums of the last position are in `sums`.
+    `R` is scratch for a row, `out` for the legal actions. Writes the final sums to `sums`.
     """
     players, p, number = T[L.T_PLAYERS], S[L.SEAT], S[L.TURN]
     best = -math.inf
@@ -243,9 +243,9 @@ def score_all(
 ) -> tuple[FloatArray, FloatArray]:
     """Scores of the actions, [M], and sums by seat after the best one of each row, [N, players].
 
-    Row i may play `actions[offsets[i] : offsets[i + 1]]` and is weighed with `weights[which[i]]`,
-    a row of [K, features] that already contains the units. With `width` above 0, actions that leave
-    the turn unfinished are scored by its end: the best `width` of them, the others by -inf.
+    Row i has the legal actions `actions[offsets[i] : offsets[i + 1]]` and uses `weights[which[i]]`,
+    of [K, features], units included. With `width` above 0, the best `width` actions that leave the
+    turn unfinished are scored at its end, the others as -inf.
     """
     scores = np.empty(len(actions))
     sums = np.zeros((len(rows), int(T[L.T_PLAYERS])))
@@ -254,7 +254,7 @@ def score_all(
             T, rows[a:b], actions, offsets[a : b + 1], weights, which[a:b], width, scores, sums[a:b]
         ),
         len(rows),
-        smallest=SMALLEST_BLOCK,
+        smallest=MIN_BLOCK,
     )
     return scores, sums
 
@@ -262,7 +262,7 @@ def score_all(
 def pick_all(
     scores: FloatArray, offsets: LongArray, seeds: Seeds, noise: FloatArray, blunder: FloatArray
 ) -> LongArray:
-    """For each row the number of its best action, [N]; ties are drawn.
+    """Index of the best action of each row, [N]; ties are broken at random.
 
     `noise`, [N], is the scale of logistic noise on the scores, `blunder`, [N], the probability of
     a uniformly random action.
@@ -273,7 +273,7 @@ def pick_all(
 
 
 def count_all(T: IntArray, rows: IntArray) -> IntArray:
-    """The features of rows, [N, players, features], in whole numbers."""
+    """Integer features of rows, [N, players, features]."""
     counts = np.zeros((len(rows), int(T[L.T_PLAYERS]) * N), np.int32)
     spread(lambda a, b: _count(T, rows[a:b], counts[a:b]), len(rows))
     return counts.reshape(len(rows), int(T[L.T_PLAYERS]), N)

@@ -1,4 +1,4 @@
-"""The searching player: so many simulations or seconds of search with an evaluator a decision."""
+"""Search player: a fixed number of simulations or seconds per decision."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ringrift_cli.search.forest import (
 )
 from ringrift_cli.search.results import SearchResult
 
-MOST_SIMULATIONS = 1_000_000
-MOST_MEMORY = 2e9  # bytes of trees at once; with more, games take turns
-NODES_BY_CLOCK = 2000  # what a tree is taken to need if only the clock ends its search
+MAX_SIMULATIONS = 1_000_000
+MAX_MEMORY = 2e9  # bytes of trees at once; further games are searched afterwards
+NODES_BY_CLOCK = 2000  # assumed nodes of a tree with a time limit
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to think: simulations, or seconds if they are above 0; and in what way.
+    """Search budget, simulations or, if above 0, seconds, and search parameters.
 
-    Positions that are asked together are thought about together, for as long as one by one.
+    A batch of positions is searched together, for the sum of the times.
     """
 
     simulations: int
     seconds: float = 0.0
-    considered: int = 0  # actions among which the root halves its simulations; 0: PUCT
+    considered: int = 0  # actions in sequential halving at the root; 0: PUCT
     exploration: float = EXPLORATION
     value_scale: float = VALUE_SCALE
 
 
 class SearchPlayer:
-    """Plays the action its search prefers; a forced move is evaluated once, not searched."""
+    """Plays the best action of a search; forced moves are evaluated, not searched."""
 
     def __init__(self, spec: str, evaluator: KnownEvaluator, effort: Effort) -> None:
         self.spec = spec
@@ -60,20 +60,20 @@ class SearchPlayer:
         size = self._batch_size(asked, len(actions) / max(1, len(asked)))
         for first in range(0, len(choice), size):
             part = choice[first : first + size]
-            found = self._think(asked, part)
+            found = self._search(asked, part)
             chosen[part] = [f.actions[f.best] for f in found]
             values[part] = [f.root_values for f in found]
         return Choices(chosen, values)
 
     def _batch_size(self, asked: Decisions, legal: float) -> int:
-        """How many trees fit into MOST_MEMORY, with so many legal actions in a position."""
+        """Number of trees that fit into MAX_MEMORY; `legal` is the mean number of actions."""
         edge = 16 + 4 * asked.players  # bytes (tree.py)
-        nodes = min(self._effort.simulations or NODES_BY_CLOCK, MOST_SIMULATIONS)
-        return max(1, int(MOST_MEMORY / (2 * nodes * legal * edge)))  # arrays double as they grow
+        nodes = min(self._effort.simulations or NODES_BY_CLOCK, MAX_SIMULATIONS)
+        return max(1, int(MAX_MEMORY / (2 * nodes * legal * edge)))  # arrays double as they grow
 
-    def _think(self, asked: Decisions, part: LongArray) -> list[SearchResult]:
+    def _search(self, asked: Decisions, part: LongArray) -> list[SearchResult]:
         seconds = self._effort.seconds
-        if seconds > 0 and not self._warm:  # loading compiled functions takes long, once
+        if seconds > 0 and not self._warm:  # load the compiled functions before the clock starts
             search(asked.T, asked.rows[part[:1]], self._evaluator, 2)
             self._warm = True
         deadline = time.monotonic() + seconds * len(part)
@@ -85,7 +85,7 @@ class SearchPlayer:
             asked.T,
             asked.rows[part],
             self._evaluator,
-            MOST_SIMULATIONS if seconds > 0 else self._effort.simulations,
+            MAX_SIMULATIONS if seconds > 0 else self._effort.simulations,
             considered=self._effort.considered,
             exploration=self._effort.exploration,
             value_scale=self._effort.value_scale,

@@ -1,4 +1,4 @@
-"""Players by name: `KIND[:ARGUMENT,…]`.
+"""Player specs: `KIND[:ARGUMENT,…]`.
 
     random
     heuristic[:PROFILE][,noise=X][,blunder=P][,width=W]
@@ -6,14 +6,13 @@
     mcts:sims=N|seconds=S[,profile=PROFILE]       search with the heuristic as its evaluator
     model:NAME[,sims=N|seconds=S]                 search with a network; NAME: champion,
                                                   previous, an identity in the registry or a file
-    exec:COMMAND                                  a program that speaks docs/protocol.md
+    exec:COMMAND                                  a program that implements docs/protocol.md
 
-`blunder` is the probability of a random move, `noise` the scale of noise on the scores, `width` how
-many unfinished turns are thought to their end. A model with `sims=0` plays its first thought and
-takes no argument of the search; one with `considered=0`, or whose time is limited, no `value_scale`
-unless it says how many actions are `considered`.
-Names of models mean the registry's pool without the pie rule: a spec does not know by which rules
-its games begin. A model of the pool with it is named by its file.
+`blunder` is the probability of a random move, `noise` the scale of score noise, `width` the number
+of unfinished turns played to their end. With `sims=0` a model plays its policy and takes no search
+arguments; `value_scale` requires `considered` above 0, which is 0 by default with a time limit.
+Model names refer to the registry's pool without the pie rule; a model of the pool with it is given
+by its file.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.topology import board_named, check_players
 from ringrift_cli.players.heuristic import (
     WIDTH,
-    Carelessness,
+    Handicap,
     HeuristicEvaluator,
     HeuristicPlayer,
 )
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.profiles import profile_named
-from ringrift_cli.players.searcher import MOST_SIMULATIONS, Effort, SearchPlayer
+from ringrift_cli.players.searcher import MAX_SIMULATIONS, Effort, SearchPlayer
 from ringrift_cli.players.team import Team
 from ringrift_cli.players.uniform import RandomPlayer
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
 from ringrift_cli.search.gumbel import considered_actions
 
-LEAST_TEMPERATURE = 0.001
-MOST_SECONDS = 86_400.0
-MOST_WIDTH = 1000
-MOST_CONSIDERED = 1000
-PRIOR_TEMPERATURE = 3.0  # of the softmax that makes priors of heuristic scores
+MIN_TEMPERATURE = 0.001
+MAX_SECONDS = 86_400.0
+MAX_WIDTH = 1000
+MAX_CONSIDERED = 1000
+PRIOR_TEMPERATURE = 3.0  # softmax temperature from heuristic scores to priors
 KINDS = ("random", "heuristic", "mcts", "model", "exec")
 
 
 def make_player(spec: str, board: str, players: int) -> Player:
-    """The player of a spec for a board and number of players; `UsageError` if there is none."""
+    """Creates the player of a spec for a board and number of players; `UsageError` if invalid."""
     board = board_named(board).name
     check_players(players)
     kind, _, rest = spec.partition(":")
@@ -62,11 +61,11 @@ def make_player(spec: str, board: str, players: int) -> Player:
         player = RandomPlayer()
     elif kind == "heuristic":
         profile = profile_named(arguments.first(), board, players)
-        careless = Carelessness(
+        handicap = Handicap(
             arguments.number("noise", 0.0), arguments.number("blunder", 0.0, most=1.0)
         )
-        width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
-        player = HeuristicPlayer(spec, profile, careless, width)
+        width = arguments.whole("width", WIDTH, most=MAX_WIDTH)
+        player = HeuristicPlayer(spec, profile, handicap, width)
     elif kind == "mcts":
         player = _searcher(spec, arguments, board, players)
     else:
@@ -76,28 +75,28 @@ def make_player(spec: str, board: str, players: int) -> Player:
 
 
 def teacher(profile: str, board: str, players: int) -> HeuristicEvaluator:
-    """The heuristic of a profile as a judge for searches; `UsageError` if there is no such one."""
+    """The heuristic of a profile as search evaluator; `UsageError` if it is unknown."""
     return HeuristicEvaluator(profile_named(profile, board, players), PRIOR_TEMPERATURE, WIDTH)
 
 
 def _searcher(spec: str, arguments: _Arguments, board: str, players: int) -> Player:
     profile = profile_named(arguments.text("profile", ""), board, players)
     temperature = arguments.number("temperature", PRIOR_TEMPERATURE)
-    if temperature < LEAST_TEMPERATURE:
-        raise UsageError(f"Player {spec!r}: temperature is below {LEAST_TEMPERATURE:g}.")
-    seconds = arguments.number("seconds", 0.0, most=MOST_SECONDS)
-    simulations = arguments.number("sims", 0.0, most=MOST_SIMULATIONS)
+    if temperature < MIN_TEMPERATURE:
+        raise UsageError(f"Player {spec!r}: temperature is below {MIN_TEMPERATURE:g}.")
+    seconds = arguments.number("seconds", 0.0, most=MAX_SECONDS)
+    simulations = arguments.number("sims", 0.0, most=MAX_SIMULATIONS)
     if (simulations > 0) == (seconds > 0) or simulations != int(simulations):
         raise UsageError(
             f"Player {spec!r}: expected either sims=N, a whole number, or seconds=S, above 0.",
             hint="mcts:sims=200",
         )
-    width = arguments.whole("width", WIDTH, most=MOST_WIDTH)
+    width = arguments.whole("width", WIDTH, most=MAX_WIDTH)
     evaluator = HeuristicEvaluator(profile, temperature, width)
     effort = Effort(
         int(simulations),
         seconds,
-        arguments.whole("considered", 0, most=MOST_CONSIDERED),
+        arguments.whole("considered", 0, most=MAX_CONSIDERED),
         arguments.number("exploration", EXPLORATION),
     )
     return SearchPlayer(spec, evaluator, effort)
@@ -109,11 +108,11 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
     name = arguments.first()
     if not name:
         raise UsageError(
-            f"Player {spec!r}: expected which model, a file or a name.", hint="model:champion"
+            f"Player {spec!r}: expected the name or file of a model.", hint="model:champion"
         )
-    seconds = arguments.number("seconds", 0.0, most=MOST_SECONDS)
+    seconds = arguments.number("seconds", 0.0, most=MAX_SECONDS)
     default = 0 if seconds > 0 else model.SIMULATIONS
-    simulations = arguments.whole("sims", default, most=MOST_SIMULATIONS)
+    simulations = arguments.whole("sims", default, most=MAX_SIMULATIONS)
     if simulations > 0 and seconds > 0:
         raise UsageError(f"Player {spec!r}: expected either sims=N or seconds=S, not both.")
     searches = simulations > 0 or seconds > 0
@@ -129,17 +128,17 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
 
 
 def _model_effort(arguments: _Arguments, simulations: int, seconds: float) -> Effort:
-    """How a model searches; an argument that would decide nothing is left for the refusal."""
-    # halving needs to know how many simulations there will be: by the clock the root has PUCT
+    """Search parameters of a model; arguments without effect stay unused and are refused."""
+    # sequential halving requires a fixed number of simulations; with a time limit: PUCT
     usual = 0 if seconds > 0 else considered_actions(simulations)
-    considered = arguments.whole("considered", usual, most=MOST_CONSIDERED)
+    considered = arguments.whole("considered", usual, most=MAX_CONSIDERED)
     exploration = arguments.number("exploration", EXPLORATION)
     scale = arguments.number("value_scale", VALUE_SCALE) if considered else VALUE_SCALE
     return Effort(simulations, seconds, considered, exploration, scale)
 
 
 class _Arguments:
-    """The part of a spec behind the colon."""
+    """Arguments of a spec, after the colon."""
 
     def __init__(self, spec: str, text: str) -> None:
         self._spec = spec
@@ -149,7 +148,7 @@ class _Arguments:
         for part in parts:
             name, equals, value = part.partition("=")
             if not equals or not name or name in self._named:
-                raise UsageError(f"Player {spec!r}: {part!r} is not one NAME=VALUE.")
+                raise UsageError(f"Player {spec!r}: {part!r} is repeated or not NAME=VALUE.")
             self._named[name] = value
 
     def first(self) -> str:
@@ -184,5 +183,5 @@ class _Arguments:
         left = [*filter(None, [self._first]), *self._named]
         if left:
             raise UsageError(
-                f"Player {self._spec!r}: no argument {left[0]!r}.", hint="ringrift eval --help"
+                f"Player {self._spec!r}: unknown argument {left[0]!r}.", hint="ringrift eval --help"
             )

@@ -1,4 +1,4 @@
-"""Several copies of a player that answers one position at a time, each on a core of its own."""
+"""Parallel copies of a player that handles one position at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ringrift_cli.players.player import Choices, Decisions, Player
 
 
 class Team:
-    """Plays like the player that `make` makes; more of them come when many positions are asked."""
+    """A pool of players created by `make`, at most one per core, on demand."""
 
     def __init__(self, make: Callable[[], Player], most: int | None = None) -> None:
         self._make = make
@@ -24,13 +24,13 @@ class Team:
         self.identity = self._members[0].identity
 
     def choose(self, asked: Decisions) -> Choices:
-        """Splits the positions among the members; the first error, once all have answered."""
+        """Splits the positions among the members; raises the first error when all are done."""
         wanted = max(1, min(len(asked), self._most))
         while len(self._members) < wanted:
             self._members.append(self._make())
             if self._members[-1].identity != self.identity:
                 raise PlayerError(
-                    f"Player {self.spec!r} says that it is another one each time it is started."
+                    f"Player {self.spec!r} reports a different identity each time it is started."
                 )
         parts = [np.arange(first, len(asked), wanted) for first in range(wanted)]
         with ThreadPoolExecutor(wanted) as threads:

@@ -9,7 +9,7 @@ from ringrift_cli.players.player import Choices, Decisions, identity_of
 
 
 class RandomPlayer:
-    """Knows the rules and nothing else."""
+    """Plays uniformly random legal actions."""
 
     def __init__(self) -> None:
         self.spec = "random"

@@ -1,4 +1,4 @@
-"""Compiles players and search at once, so that no later command waits for a part of them."""
+"""Ahead-of-time compilation of players and search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ringrift_cli.players.spec import make_player
 
 
 def compile_players(notice: OnNotice = ignore) -> None:
-    """Compiles the players, unless that is done; the rules are compiled before."""
+    """Compiles the players unless cached; requires compiled rules."""
     compile_package("players", "the players", _call_all, notice)
 
 

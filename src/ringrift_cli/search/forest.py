@@ -1,8 +1,7 @@
-"""Searches in many games at once, each at its own pace; the evaluator sees their leaves as a batch.
+"""Parallel tree search in many games; their leaves are evaluated as one batch.
 
-The evaluator is handed in; nothing here knows what it is. A step takes every game that searches on
-to its next leaf: simulations that end where the winner is certain cost nothing and are made in
-between. So a batch has a row for every game, and no game waits for another.
+A step advances every searching game to its next leaf. Simulations that end in a proven node need no
+evaluation and are made in between, so each batch has a row for every game.
 """
 
 from __future__ import annotations
@@ -23,28 +22,28 @@ from ringrift_cli.search.simulate import expand, play_on, simulate
 from ringrift_cli.search.tree import DEEPEST, NEVER, FloatArray, Trees
 from ringrift_cli.settings import SelfPlay
 
-VERSION = 2  # grows when a search with the same numbers may find something else
+VERSION = 2  # incremented when results for equal settings may change
 EXPLORATION, VALUE_SCALE = SelfPlay.exploration, SelfPlay.value_scale  # docs/lab-notes.md
-SMALLEST_BLOCK = 8  # trees that a thread takes
-FIRST_NODES, FIRST_EDGES = 32, 1024  # of a tree; more when they are needed
+MIN_BLOCK = 8  # trees per thread
+FIRST_NODES, FIRST_EDGES = 32, 1024  # initial capacity of a tree
 
 
 class Evaluator(Protocol):
-    """What evaluates positions."""
+    """Evaluates batches of positions."""
 
     def evaluate(
         self, rows: IntArray, actions: IntArray, offsets: LongArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Logits of the legal actions, [M], and chances to win by seat, [N, players].
+        """Logits of the legal actions, [M], and win probabilities by seat, [N, players].
 
-        Row i may play `actions[offsets[i] : offsets[i + 1]]`, of which there are two or more.
+        Row i has the legal actions `actions[offsets[i] : offsets[i + 1]]`, two or more.
         """
 
 
 class Searches(Protocol):
-    """What `Forest` can, for who does not care where the trees are; [K] games at a time."""
+    """Interface of `Forest`, independent of the device; `games` are [K] indices."""
 
-    evaluated: int  # positions that the evaluator saw
+    evaluated: int  # evaluated positions
 
     @property
     def heads(self) -> IntArray:
@@ -70,8 +69,8 @@ class Searches(Protocol):
 class Forest:
     """The trees of G games of one board and number of players.
 
-    `place` sets a game, `begin` starts a search of it, `step` takes all searches on and tells which
-    are over, `results` says what came out, and `play` moves on to the next position.
+    `place` sets the root of a game, `begin` starts a search, `step` advances all searches and
+    returns the finished ones, `results` gives their results, `play` moves to the next root.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Forest:
         value_scale: float = VALUE_SCALE,
         considered: int = 16,
     ) -> None:
-        """`considered` bounds what a search may consider."""
+        """`considered` is the maximum number of considered actions."""
         self._T, self.evaluator = T, evaluator
         self._exploration, self._scale = exploration, value_scale
         self._players = int(T[L.T_PLAYERS])
@@ -95,7 +94,7 @@ class Forest:
         self._nodes = np.zeros((games, DEEPEST), np.int32)
         self._paths = np.zeros((games, DEEPEST), np.int32)
         self._ends = np.zeros((games, 4), np.int32)  # depth, legal actions, node, passed
-        self.evaluated = 0  # positions that the evaluator saw
+        self.evaluated = 0  # evaluated positions
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,9 +105,9 @@ class Forest:
         return self.rows[:, : L.HEADER]
 
     def place(self, g: int, row: IntArray, seed: int = 0) -> None:
-        """Puts game `g` at a position with two legal actions or more, and forgets its tree.
+        """Sets the root of game `g`, with two or more legal actions, and clears its tree.
 
-        `seed`, below 2^64, is what the noise of its searches comes from.
+        `seed`, below 2^64, seeds the noise of its searches.
         """
         self.rows[g] = row
         self._plans.seeds[g] = seed
@@ -116,30 +115,30 @@ class Forest:
         self._plans.budget[g] = 0
 
     def begin(self, g: int, simulations: int, considered: int, noise: float = 0.0) -> None:
-        """Starts a search (gumbel.py); what the tree knows already counts."""
+        """Starts a search (gumbel.py) that reuses the tree."""
         plans = self._plans
         plans.budget[g], plans.done[g] = simulations, 0
         plans.width[g], plans.drawn[g], plans.noise[g] = considered, NEVER, noise
 
     def step(self) -> LongArray:
-        """One evaluated position for every game that searches; the games whose search is over."""
+        """Evaluates one position of every searching game; returns the games that finished."""
         plans = self._plans
         games = np.flatnonzero(plans.budget > 0)
         actions, offsets = self._advance(games)
         legal = np.diff(offsets)
-        asking = np.flatnonzero(legal > 0)
+        pending = np.flatnonzero(legal > 0)
         over = games[legal == 0]
         plans.budget[over] = 0
-        if len(asking):
-            ends = np.append(offsets[asking], len(actions))  # rows that do not ask add nothing
-            rows = self._leaves[games[asking]]
+        if len(pending):
+            ends = np.append(offsets[pending], len(actions))  # finished games have no actions
+            rows = self._leaves[games[pending]]
             self.evaluated += len(rows)
             logits, values = self.evaluator.evaluate(rows, actions, ends)
-            self._expand(games[asking], actions, ends, logits, values)
+            self._expand(games[pending], actions, ends, logits, values)
         return over
 
     def _advance(self, games: LongArray) -> tuple[IntArray, LongArray]:
-        """Simulates to the next leaves; legal actions and offsets, none where a search ended."""
+        """Simulates to the next leaves; legal actions and offsets, none for ended searches."""
         most = int(self._T[L.T_MAX_LEGAL])
         self._make_room()
         counts = np.zeros(len(games), np.int64)
@@ -154,7 +153,7 @@ class Forest:
             parts[a] = room[: counts[a:b].sum()].copy()
 
         if len(games):
-            spread(work, len(games), smallest=SMALLEST_BLOCK)
+            spread(work, len(games), smallest=MIN_BLOCK)
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         lists = [parts[a] for a in sorted(parts)] or [np.empty(0, np.int32)]
         return np.concatenate(lists), offsets
@@ -174,11 +173,11 @@ class Forest:
                 self._ends, actions, offsets[a : b + 1], logits, values[a:b],
             ),
             len(games),
-            smallest=SMALLEST_BLOCK,
+            smallest=MIN_BLOCK,
         )  # fmt: skip
 
     def _make_room(self, legal: int = 0) -> None:
-        """Room for a node with so many actions in every tree, and for ends of games beside it."""
+        """Grows the trees for a node with `legal` actions and for terminal nodes."""
         t = self._trees
         spare = int(self._plans.budget.max()) + 1
         nodes, edges = int(t.nodes.max()) + spare, int(t.edges.max()) + legal
@@ -190,17 +189,17 @@ class Forest:
             )
 
     def results(self, games: LongArray) -> list[SearchResult]:
-        """What the searches of `games`, [K], found; their roots must have been evaluated."""
+        """Results of the searches of `games`, [K]; requires evaluated roots."""
         return results.search_results(
             self._trees, self._plans, games, self._scale, self._swapped(games)
         )
 
     def best(self, games: LongArray) -> IntArray:
-        """The action that each search of `games` prefers, [K]: `actions[best]` of `results`."""
+        """The best action of each search of `games`, [K]: `actions[best]` of `results`."""
         return results.best_actions(self._trees, self._plans, games, self._scale)
 
     def root_values(self, games: LongArray) -> FloatArray:
-        """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
+        """Win probabilities by seat, [K, players]: visit-weighted, exact if proven."""
         return results.root_values(self._trees, games, self._swapped(games))
 
     def _swapped(self, games: LongArray) -> BoolArray:
@@ -208,10 +207,9 @@ class Forest:
         return swapped
 
     def play(self, games: LongArray, actions: IntArray) -> list[list[int]]:
-        """Plays a legal action in each of `games`, and single legal actions behind it.
+        """Plays a legal action in each of `games`, and following forced actions.
 
-        Returns what was played. The part of the trees below stays. At the end of a game its row
-        says so.
+        Returns the played actions. The subtrees are kept.
         """
         logs = np.zeros((len(games), DEEPEST), np.int32)
         counts = np.zeros(len(games), np.int64)
@@ -220,7 +218,7 @@ class Forest:
                 self._T, self._trees, games[a:b], self.rows, actions[a:b], logs[a:b], counts[a:b]
             ),
             len(games),
-            smallest=SMALLEST_BLOCK,
+            smallest=MIN_BLOCK,
         )
         return [log[:n].tolist() for log, n in zip(logs, counts.tolist(), strict=True)]
 
@@ -243,9 +241,9 @@ def _simulate(
 ) -> None:
     """Simulates in each of `games`, [K], until one needs evaluation or the search is over.
 
-    `leaves`, [G, row size], take the positions and `legal`, [K], their numbers of legal actions,
-    which follow each other in `room`: 0 where the search is over. `ends`, [G, 4]: the depth of the
-    leaf, its legal actions, the node where the simulation ended, the single actions passed before.
+    Writes the positions to `leaves`, [G, row size], and their numbers of legal actions, 0 if the
+    search is over, to `legal`, [K]; the actions are consecutive in `room`. `ends`, [G, 4]: depth of
+    the leaf, legal actions, final node of the simulation, forced actions before the leaf.
     """
     work = np.empty(L.WORK, np.int32)
     at = 0
@@ -273,7 +271,7 @@ def _expand(
     logits: FloatArray,
     values: FloatArray,
 ) -> None:
-    """Adds the evaluated leaf of each of `games`, [K], to its tree and counts its simulation.
+    """Adds the evaluated leaf of each of `games`, [K], to its tree and backs up its value.
 
     Leaf k has `actions` and `logits` from `offsets[k]` to `offsets[k + 1]`; `values` [K, players].
     """
@@ -296,7 +294,7 @@ def _play(
     logs: IntArray,
     counts: LongArray,
 ) -> None:
-    """Plays `actions`, [K], in `games`; `logs`, [K, DEEPEST], take what is played."""
+    """Plays `actions`, [K], in `games`; writes the played actions to `logs`, [K, DEEPEST]."""
     work, room = np.empty(L.WORK, np.int32), np.empty(T[L.T_MAX_LEGAL], np.int32)
     to = np.empty(t.first.shape[1], np.int32)
     for k in range(len(games)):
@@ -315,11 +313,10 @@ def search(
     value_scale: float = VALUE_SCALE,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[SearchResult]:
-    """Searches from `roots`, [G, row size], in each of which there are two legal actions or more.
+    """Searches from `roots`, [G, row size], each with two or more legal actions.
 
-    Each tree gets `simulations`, fewer where the winner becomes certain or `should_stop` says so
-    after at least one. With `considered` 0 the root decides by PUCT, else by sequential
-    halving without noise.
+    Each tree gets `simulations`, fewer if the root is proven or `should_stop` returns True after at
+    least one. The root uses PUCT if `considered` is 0, else sequential halving without noise.
     """
     games = len(roots)
     forest = Forest(

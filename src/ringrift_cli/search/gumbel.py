@@ -1,10 +1,11 @@
-"""Decisions at the root, as in Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by
-planning with Gumbel").
+"""Action selection at the root, as in Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement
+by planning with Gumbel").
 
 A search considers the `m` actions with the greatest g(a) + logit(a), where g is Gumbel noise or 0,
-and shares its simulations among them by sequential halving: in each phase all that are left get
-equally many, then the better half by g + logit + sigma(Q) stays. Sigma(q) = (50 + max visits) *
-scale * q, for q in 0 .. 1. With 0 considered the root decides by PUCT, like every other node.
+and divides its simulations among them by sequential halving: in each phase all remaining actions
+get equally many, then the better half by g + logit + sigma(Q) remains.
+Sigma(q) = (50 + max visits) * scale * q, for q in 0 .. 1. With 0 considered actions the root uses
+PUCT, like every other node.
 """
 
 from __future__ import annotations
@@ -20,35 +21,34 @@ from ringrift_cli.game.topology import IntArray
 from ringrift_cli.search.tree import NEVER, SmallFloats, Trees, best_edge, is_lost, mean
 
 VISIT_OFFSET = 50.0  # c_visit of the paper
-LEAST_PRIOR = 1e-30  # keeps logarithms finite
-FEWEST_CONSIDERED, MOST_CONSIDERED = 2, 16  # where the number follows from the simulations
+MIN_PRIOR = 1e-30  # keeps logarithms finite
+MIN_CONSIDERED, MAX_CONSIDERED = 2, 16  # if derived from the simulations
 
 
 def considered_actions(simulations: int, wanted: int = 0) -> int:
-    """Actions that the root of a search considers: as many as wanted, else by its simulations.
+    """Number of considered actions: `wanted` if above 0, else a quarter of the simulations.
 
-    A quarter of them, so that the first phase of the halving looks beyond the next position; with
-    as many actions as simulations a search is one ply deep.
+    So the first phase of the halving searches beyond the next ply.
     """
-    return wanted or min(max(simulations // 4, FEWEST_CONSIDERED), MOST_CONSIDERED)
+    return wanted or min(max(simulations // 4, MIN_CONSIDERED), MAX_CONSIDERED)
 
 
 class Plans(NamedTuple):
-    """What the searches of G games are about; K actions at most are considered at a root."""
+    """Search state of G games, with at most K considered actions per root."""
 
-    budget: LongArray  # [G] simulations of the search under way; 0 where there is none
-    done: LongArray  # [G] of these
-    width: LongArray  # [G] how many actions to consider; 0: PUCT at the root
-    drawn: LongArray  # [G] how many are considered, NEVER before they are drawn
+    budget: LongArray  # [G] simulations of the current search; 0 without one
+    done: LongArray  # [G] completed simulations
+    width: LongArray  # [G] number of actions to consider; 0: PUCT at the root
+    drawn: LongArray  # [G] number of considered actions, NEVER before they are drawn
     noise: SmallFloats  # [G] scale of the Gumbel noise
     edge: IntArray  # [G, K] the considered edges, best first
     bonus: SmallFloats  # [G, K] their g + logit
     before: IntArray  # [G, K] their visits before the search
-    seeds: Seeds  # [G] generators of the noise, which step on
+    seeds: Seeds  # [G] random generators of the noise
 
 
 def new_plans(games: int, most: int) -> Plans:
-    """Plans of `games` games without a search, for at most `most` considered actions."""
+    """Idle plans of `games` games, for at most `most` considered actions."""
     return Plans(
         budget=np.zeros(games, np.int64),
         done=np.zeros(games, np.int64),
@@ -64,19 +64,19 @@ def new_plans(games: int, most: int) -> Plans:
 
 @rule()
 def logit(t: Trees, g: int, e: int) -> float:
-    return math.log(max(t.prior[g, e], LEAST_PRIOR))
+    return math.log(max(t.prior[g, e], MIN_PRIOR))
 
 
 @rule()
 def gumbel(seeds: Seeds, i: int) -> float:
-    """A draw of the standard Gumbel distribution."""
+    """A sample of the standard Gumbel distribution."""
     u = (draw(seeds, i, 1 << 31) + 0.5) / (1 << 31)
     return -math.log(-math.log(u))
 
 
 @rule()
 def draw_considered(t: Trees, plans: Plans, g: int) -> None:
-    """Chooses the actions to consider, by insertion into the best `width`, with fresh noise."""
+    """Selects the `width` best actions with fresh noise, by insertion."""
     most = min(plans.width[g], t.degree[g, 0])
     found = 0
     for e in range(t.first[g, 0], t.first[g, 0] + t.degree[g, 0]):
@@ -99,8 +99,8 @@ def draw_considered(t: Trees, plans: Plans, g: int) -> None:
 
 @rule()
 def halving_visits(m: int, n: int, done: int) -> int:
-    """Visits that an action must have to get the next simulation: sequential halving of `n`
-    among `m` actions, of which `done` were made.
+    """Visit count of the actions due for the next simulation, in sequential halving of `n`
+    simulations among `m` actions, after `done` of them.
     """
     phases = 0
     while 1 << phases < m:
@@ -118,7 +118,7 @@ def halving_visits(m: int, n: int, done: int) -> int:
 
 @rule()
 def sigma_factor(t: Trees, g: int, scale: float) -> float:
-    """What sigma multiplies a value by at the root."""
+    """Factor of a value in sigma at the root."""
     most = 0
     for e in range(t.first[g, 0], t.first[g, 0] + t.degree[g, 0]):
         most = max(most, t.visits[g, e])
@@ -127,15 +127,15 @@ def sigma_factor(t: Trees, g: int, scale: float) -> float:
 
 @rule()
 def mixed_value(t: Trees, g: int) -> float:
-    """The root's worth to its mover: the evaluator's view and the values of the visited actions,
-    these weighed by their priors (v_mix, appendix D of the paper).
+    """Value of the root for its mover: the evaluator's value mixed with the prior-weighted
+    values of visited actions (v_mix, appendix D of the paper).
     """
     p = t.seat[g, 0]
     total, mass, weighed = 0, 0.0, 0.0
     for e in range(t.first[g, 0], t.first[g, 0] + t.degree[g, 0]):
         n = t.visits[g, e]
         if n > 0:
-            prior = max(t.prior[g, e], LEAST_PRIOR)
+            prior = max(t.prior[g, e], MIN_PRIOR)
             total += n
             mass += prior
             weighed += product(prior, mean(t, g, e, p))
@@ -147,10 +147,10 @@ def mixed_value(t: Trees, g: int) -> float:
 
 @rule()
 def root_edge(t: Trees, plans: Plans, g: int, exploration: float, scale: float) -> int:
-    """The edge of the root that the next simulation takes.
+    """The root edge of the next simulation.
 
-    Among the considered actions that sequential halving would visit next, the best that is not
-    proven lost; else the best of the considered ones that are not; else PUCT's.
+    The best action due in sequential halving that is not proven lost; else the best considered one
+    not proven lost; else by PUCT.
     """
     if plans.width[g] == 0:
         return best_edge(t, g, 0, exploration)
@@ -179,9 +179,8 @@ def root_edge(t: Trees, plans: Plans, g: int, exploration: float, scale: float) 
 def improved_policy(t: Trees, g: int, scale: float, out: SmallFloats) -> None:
     """softmax(logit + sigma(completed Q)) over the root's actions, into `out`, [degree].
 
-    An action without visits has the mixed value of the root. Where the root is proven for its
-    mover, only the actions that win are left, and those that are proven lost have no part while
-    there is another.
+    Unvisited actions have the mixed value of the root. If the root is proven won, only winning
+    actions have weight; proven losses have none while there are other actions.
     """
     first, n = t.first[g, 0], t.degree[g, 0]
     p = t.seat[g, 0]
@@ -208,8 +207,8 @@ def improved_policy(t: Trees, g: int, scale: float, out: SmallFloats) -> None:
 
 @njit()
 def final_edge(t: Trees, plans: Plans, g: int, scale: float) -> int:
-    """The edge to play: of the considered ones with the most simulations the best; with PUCT the
-    most visited one. A proven win comes before everything, a proven loss after everything.
+    """The edge to play: the best of the considered ones with the most simulations; with PUCT the
+    most visited one. Proven wins come first, proven losses last.
     """
     p = t.seat[g, 0]
     factor, own = sigma_factor(t, g, scale), mixed_value(t, g)

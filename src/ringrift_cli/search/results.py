@@ -1,4 +1,4 @@
-"""What searches came to, for many games at once."""
+"""Search results of many games."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ringrift_cli.search import gumbel
 from ringrift_cli.search.gumbel import Plans
 from ringrift_cli.search.tree import NEVER, FloatArray, SmallFloats, Trees
 
-SMALLEST_BLOCK = 8  # games that a thread takes
+MIN_BLOCK = 8  # games per thread
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found at one root, over its legal actions."""
+    """Result of a search at one root with n legal actions."""
 
     actions: IntArray  # [n]
     priors: FloatArray  # [n]
     visits: LongArray  # [n]
-    values: FloatArray  # [n, players] mean values; of the root where an action has no visit
+    values: FloatArray  # [n, players] mean values; of the root for unvisited actions
     policy: FloatArray  # [n] the improved policy (gumbel.improved_policy)
-    root_values: FloatArray  # [players] chances to win, visits weighed
+    root_values: FloatArray  # [players] win probabilities, visit-weighted
     best: int  # index of the action to play
 
 
 def search_results(
     t: Trees, plans: Plans, games: LongArray, scale: float, swapped: BoolArray
 ) -> list[SearchResult]:
-    """What the searches of `games`, [K], found; their roots must have been evaluated.
+    """Results of the searches of `games`, [K]; requires evaluated roots.
 
-    `swapped`, [K], tells the games whose seats were swapped: trees are about who began.
+    `swapped`, [K], marks games after a swap of seats: trees index players by starting seat.
     """
     players, most = t.worth.shape[2], int(t.degree[games, 0].max(initial=0))
     policy = np.zeros((len(games), most), np.float32)
@@ -43,7 +43,7 @@ def search_results(
     spread(
         lambda a, b: _conclude(t, plans, games[a:b], scale, policy[a:b], values[a:b], best[a:b]),
         len(games),
-        smallest=SMALLEST_BLOCK,
+        smallest=MIN_BLOCK,
     )
     roots = root_values(t, games, swapped)
     values[swapped] = values[swapped, :, ::-1]
@@ -66,14 +66,14 @@ def search_results(
 
 
 def best_actions(t: Trees, plans: Plans, games: LongArray, scale: float) -> IntArray:
-    """The action that each search of `games` prefers, [K]."""
+    """The best action of each search of `games`, [K]."""
     actions = np.zeros(len(games), np.int32)
     _best(t, plans, games, scale, actions)
     return actions
 
 
 def root_values(t: Trees, games: LongArray, swapped: BoolArray) -> FloatArray:
-    """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
+    """Win probabilities by seat, [K, players]: visit-weighted, exact if proven."""
     values = np.zeros((len(games), t.worth.shape[2]))
     _root_values(t, games, values)
     values[swapped] = values[swapped, ::-1]
@@ -100,7 +100,7 @@ def _conclude(
 
 @rule()
 def edge_values(t: Trees, g: int, e: int, values: FloatArray) -> None:
-    """Writes what an edge of the root is worth to each starter, [players]."""
+    """Writes the values of a root edge by starter, [players]."""
     child, visits = t.child[g, e], t.visits[g, e]
     winner = NEVER if child == NEVER else t.proven[g, child]
     for q in range(len(values)):

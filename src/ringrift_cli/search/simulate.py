@@ -1,7 +1,7 @@
-"""What a search does in one game: simulations to a leaf, what was said of the leaf, moving on.
+"""Operations on one tree: simulate to a leaf, expand it, and move to the next root.
 
-Each of these is about one tree of many, and allocates nothing: the CPU calls them in loops over
-games (forest.py), a GPU in a thread for each game (cuda/kernels.py).
+They allocate nothing. The CPU calls them in loops over games (forest.py), a GPU in one thread per
+game (cuda/kernels.py).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def simulate(
 ) -> int:
     """Simulates in game `g` until one needs evaluation or the search is over.
 
-    `leaf` takes the position and `room` its legal actions; returns how many, 0 where the search is
-    over. `nodes` and `path`, [DEEPEST], take the path; `ends`, [4], its depth, the legal actions,
-    the node where it ended, and the single actions passed before the leaf.
+    Writes the position to `leaf` and its legal actions to `room`; returns their number, 0 if the
+    search is over. Writes the path to `nodes` and `path`, [DEEPEST], and to `ends`, [4], its depth,
+    the number of legal actions, the final node, and the forced actions before the leaf.
     """
     if t.nodes[g] == 0:
         st.copy(wide(T[L.T_ROW_SIZE]), pointer(root), pointer(leaf))
@@ -50,7 +50,7 @@ def simulate(
         node = wide(ends[2])
         if node == NEVER and ends[1] > 0:
             return wide(ends[1])
-        if node == NEVER:  # an end of the game that was not met before
+        if node == NEVER:  # a new terminal position
             node = tree.add_node(t, g, leaf, wide(ends[3]), room, 0)
             t.child[g, path[ends[0] - 1]] = node
         tree.backward(t, g, wide(ends[0]), nodes, path, node)
@@ -73,12 +73,12 @@ def expand(
     offset: int,
     values: FloatArray,
 ) -> None:
-    """Adds the evaluated leaf of game `g` to its tree and counts its simulation.
+    """Adds the evaluated leaf of game `g` to its tree and backs up its value.
 
     The leaf has `n` legal `actions`, their `logits` from `offset` on, and `values`, [players].
     """
     node = tree.add_node(t, g, leaf, wide(ends[3]), actions, n)
-    tree.judge(t, g, node, leaf, logits, offset, values)
+    tree.store_evaluation(t, g, node, leaf, logits, offset, values)
     depth = wide(ends[0])
     if depth > 0:
         t.child[g, path[depth - 1]] = node
@@ -98,10 +98,10 @@ def play_on(
     log: IntArray,
     to: IntArray,
 ) -> int:
-    """Plays an action and the single legal ones behind it, and keeps what the tree knows of it.
+    """Plays an action and following forced ones, and keeps the subtree.
 
-    Writes what is played to `log` and returns how many. A game that passes more than `log` holds
-    stays where it is then: its root has a single action. `to` is room for tree.keep_subtree.
+    Writes the played actions to `log` and returns their number. Stops when `log` is full, even
+    before a forced action. `to` is scratch for tree.keep_subtree.
     """
     log[0] = action
     played = 1

@@ -1,15 +1,14 @@
-"""Search trees of many games, and the compiled steps over them.
+"""Search trees of many games in flat arrays, and the compiled operations on them.
 
-Every game has its own tree, kept in flat arrays. A node is a position with at least two legal
-actions, or the end of the game; positions with a single one are passed through. Its edges are its
-legal actions and nothing else, so memory grows with what is legal, not with the action space.
+A node is a position with at least two legal actions, or the end of the game; forced actions are
+passed through. Its edges are its legal actions only, so memory does not grow with the action space.
 
-A node whose winner is certain is *proven*: the end of a game; a node whose mover has an action to a
-node proven for it; a node all of whose actions lead to nodes proven for one and the same seat. What
-is proven counts exactly, 1 for its winner and 0 for the others, and is not searched any more.
+A node is *proven* if its winner is certain: the end of a game; a node with an action to a node
+proven for its mover; a node whose actions all lead to nodes proven for the same seat. Proven nodes
+have exact values, 1 for the winner and 0 for the others, and are not searched further.
 
-A swap under the pie rule changes who sits where, and a tree is about who wins: what it keeps by
-seat is by the seat in which a player began (`starter`).
+A swap under the pie rule exchanges the seats of the players, so trees index players by their
+starting seat (`starter`).
 """
 
 from __future__ import annotations
@@ -28,30 +27,30 @@ from ringrift_cli.game.topology import IntArray
 FloatArray = npt.NDArray[np.float64]
 SmallFloats = npt.NDArray[np.float32]
 
-NEVER = -1  # an edge that leads to no node yet; a node whose winner is not certain
-DEEPEST = 256  # edges of a path
+NEVER = -1  # an edge without a node; a node that is not proven
+DEEPEST = 256  # maximum edges of a path
 
 
 class Trees(NamedTuple):
-    """G trees with room for M nodes and E edges each; node 0 is the root.
+    """G trees with capacity for M nodes and E edges each; node 0 is the root.
 
-    The edges of a node follow each other, and nodes and their edges stand in the order in which
-    they were made: a child comes after its parent.
+    The edges of a node are consecutive. Nodes and their edges are in order of creation: a child
+    comes after its parent.
     """
 
     nodes: IntArray  # [G] in use
     edges: IntArray  # [G] in use
     first: IntArray  # [G, M] first edge of a node
-    degree: IntArray  # [G, M] how many edges; 0 at the end of a game
-    seat: IntArray  # [G, M] starter who decides
-    forced: IntArray  # [G, M] single legal actions between the parent's action and the node
-    proven: IntArray  # [G, M] starter who is certain to win, or NEVER
-    value: SmallFloats  # [G, M, players] what the evaluator said of a node, by starter
+    degree: IntArray  # [G, M] number of edges; 0 at the end of a game
+    seat: IntArray  # [G, M] starter to move
+    forced: IntArray  # [G, M] forced actions between the parent's action and the node
+    proven: IntArray  # [G, M] proven winner (starter), or NEVER
+    value: SmallFloats  # [G, M, players] evaluation of a node, by starter
     action: IntArray  # [G, E]
     child: IntArray  # [G, E] node or NEVER
     visits: IntArray  # [G, E]
     prior: SmallFloats  # [G, E]
-    worth: SmallFloats  # [G, E, players] sum of the backed-up values of each starter
+    worth: SmallFloats  # [G, E, players] sum of backed-up values by starter
 
 
 OF_NODES = ("first", "degree", "seat", "forced", "proven", "value")
@@ -59,7 +58,7 @@ OF_EDGES = ("action", "child", "visits", "prior", "worth")
 
 
 def empty_trees(games: int, nodes: int, edges: int, players: int) -> Trees:
-    """`games` trees without a node, with room for so many nodes and edges each."""
+    """`games` empty trees with capacity for `nodes` and `edges` each."""
 
     def numbers(*shape: int) -> IntArray:
         return np.zeros(shape, np.int32)
@@ -78,7 +77,7 @@ def empty_trees(games: int, nodes: int, edges: int, players: int) -> Trees:
 
 
 def grown(trees: Trees, nodes: int, edges: int) -> Trees:
-    """The trees with room for at least so many nodes and edges; what is in them stays."""
+    """The trees with capacity for at least `nodes` and `edges`; contents are kept."""
     longer = {}
     for names, size in ((OF_NODES, nodes), (OF_EDGES, edges)):
         for name in names:
@@ -91,15 +90,15 @@ def grown(trees: Trees, nodes: int, edges: int) -> Trees:
 
 @rule()
 def starter(row: IntArray, seat: int) -> int:
-    """The seat in which the player who now sits in `seat` began the game."""
+    """The starting seat of the player now in `seat`."""
     return 1 - seat if row[L.PIE] == L.PIE_SWAPPED else seat
 
 
 @rule()
 def pass_through(T: IntArray, S: IntArray, W: IntArray, out: IntArray, passed: IntArray) -> int:
-    """Plays single legal actions until there is a choice; returns its size, 0 at the end.
+    """Plays forced actions until there is a choice; returns its size, 0 at the end of the game.
 
-    `passed`, [1], counts them.
+    Writes the number of forced actions to `passed`, [1].
     """
     n = turn.legal(T, S, W, out)
     passed[0] = 0
@@ -112,7 +111,7 @@ def pass_through(T: IntArray, S: IntArray, W: IntArray, out: IntArray, passed: I
 
 @rule()
 def mean(t: Trees, g: int, e: int, p: int) -> float:
-    """What an edge with visits is worth to seat `p`: exact where its node is proven."""
+    """Mean value of a visited edge for starter `p`; exact if its node is proven."""
     node = t.child[g, e]
     if node != NEVER and t.proven[g, node] != NEVER:
         return 1.0 if t.proven[g, node] == p else 0.0
@@ -121,7 +120,7 @@ def mean(t: Trees, g: int, e: int, p: int) -> float:
 
 @rule()
 def is_lost(t: Trees, g: int, e: int, p: int) -> bool:
-    """Whether an edge is proven to lose for seat `p`."""
+    """Whether an edge is a proven loss for starter `p`."""
     node = t.child[g, e]
     return node != NEVER and t.proven[g, node] != NEVER and t.proven[g, node] != p
 
@@ -130,9 +129,9 @@ def is_lost(t: Trees, g: int, e: int, p: int) -> bool:
 def best_edge(t: Trees, g: int, node: int, exploration: float) -> int:
     """PUCT (Silver et al. 2017): the edge with the greatest Q + c P sqrt(N) / (1 + n).
 
-    Q is the mean value of the deciding seat. An edge without visits counts as the node itself, less
-    0.2 times the root of the prior mass seen so far (first-play urgency, as in KataGo). An edge
-    that is proven lost is taken only where there is no other.
+    Q is the mean value for the mover. An unvisited edge has the value of the node minus 0.2 times
+    the root of the visited prior mass (first-play urgency, as in KataGo). A proven loss is chosen
+    only if there is no other edge.
     """
     first, end = t.first[g, node], t.first[g, node] + t.degree[g, node]
     p = t.seat[g, node]
@@ -171,11 +170,11 @@ def descend(
     path: IntArray,
     ends: IntArray,
 ) -> None:
-    """Goes from the root along `edge` and then by PUCT to a leaf; `row` becomes its position.
+    """Descends from the root along `edge` and then by PUCT to a leaf; `row` becomes its position.
 
-    `nodes` and `path`, [DEEPEST], take the nodes that were left and the edges taken; `ends`, [3],
-    how many, the number of legal actions of a new leaf (in `out`), and the node where it ended,
-    NEVER for a new leaf.
+    Writes the traversed nodes and edges to `nodes` and `path`, [DEEPEST]; to `ends`, [3], their
+    number, the number of legal actions of a new leaf (in `out`), and the final node, NEVER for a
+    new leaf.
     """
     node, e, depth, n = 0, edge, 0, 0
     while True:
@@ -197,7 +196,7 @@ def descend(
 
 @rule()
 def add_node(t: Trees, g: int, row: IntArray, forced: int, actions: IntArray, n: int) -> int:
-    """Makes a node of a position with `n` legal actions; its number."""
+    """Adds a node for a position with `n` legal actions; returns its index."""
     node, at = t.nodes[g], t.edges[g]
     t.nodes[g] += 1
     t.edges[g] += n
@@ -213,7 +212,7 @@ def add_node(t: Trees, g: int, row: IntArray, forced: int, actions: IntArray, n:
 
 
 @rule()
-def judge(
+def store_evaluation(
     t: Trees,
     g: int,
     node: int,
@@ -222,7 +221,7 @@ def judge(
     offset: int,
     values: FloatArray,
 ) -> None:
-    """Notes what the evaluator says: priors by a softmax of its logits from `offset`, and values.
+    """Stores an evaluation: priors, a softmax of the logits from `offset`, and values.
 
     `values`, [players], are by seat in `row`.
     """
@@ -260,7 +259,7 @@ def prove(t: Trees, g: int, node: int) -> None:
 
 @rule()
 def backward(t: Trees, g: int, depth: int, nodes: IntArray, path: IntArray, leaf: int) -> None:
-    """Counts a simulation that ended at the node `leaf` along its path, and proves what it can."""
+    """Backs up a simulation that ended at node `leaf`, and proves nodes on its path."""
     players = t.worth.shape[2]
     below = leaf
     for i in range(depth - 1, -1, -1):
@@ -279,15 +278,15 @@ def backward(t: Trees, g: int, depth: int, nodes: IntArray, path: IntArray, leaf
 
 @rule()
 def keep_subtree(t: Trees, g: int, node: int, to: IntArray) -> None:
-    """Makes `node` the root of tree `g` and forgets what is not below it.
+    """Makes `node` the root of tree `g` and discards everything outside its subtree.
 
-    `to` is room for a number of every node.
+    `to` is scratch with one entry per node.
     """
     old = t.nodes[g]
     for v in range(node, old):
         to[v] = NEVER
     to[node] = 0
-    for v in range(node, old):  # a child comes after its parent: one pass finds all below
+    for v in range(node, old):  # children come after parents, so one pass suffices
         if to[v] != NEVER:
             for e in range(t.first[g, v], t.first[g, v] + t.degree[g, v]):
                 if t.child[g, e] != NEVER:

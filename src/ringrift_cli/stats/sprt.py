@@ -25,7 +25,7 @@ Decision = Literal["H0", "H1"]
 
 # In place of a count of zero, so that a score not seen yet is rare rather than impossible.
 PSEUDO_COUNT = 1e-3
-GREATEST_ELO = 1000.0  # beyond, no match tells the score from 0 or 1
+MAX_ELO = 1000.0  # beyond, no match tells the score from 0 or 1
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Sprt:
     def __post_init__(self) -> None:
         fair_share(self.players)
         for name, elo in (("elo0", self.elo0), ("elo1", self.elo1)):
-            if not abs(elo) <= GREATEST_ELO:
+            if not abs(elo) <= MAX_ELO:
                 raise UsageError(
                     f"{name} is {elo:g}, too far from equality to be tested.",
-                    hint=f"Use Elo between -{GREATEST_ELO:.0f} and {GREATEST_ELO:.0f}.",
+                    hint=f"Use Elo between -{MAX_ELO:.0f} and {MAX_ELO:.0f}.",
                 )
         if self.elo0 >= self.elo1:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""A network as the judge of positions that lie in the memory of its GPU."""
+"""Network evaluator for positions in GPU memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCORE_THREADS = 64  # that score the actions of a position
 
 
 class Encoder:
-    """The features of `count` rows at a time, in tensors that are the same ones every time.
+    """Encodes `count` rows at a time into fixed tensors.
 
     `planes` [N, W, W, C] uint8 and `scalars` [N, K] float32 are those of the last rows.
     """
@@ -44,7 +44,7 @@ class Encoder:
 class DeviceNetwork:
     """Evaluates `count` positions at a time (search/cuda/forest.py, `DeviceEvaluator`).
 
-    Several of these may share a network; each has its own memory for what it is asked.
+    Several instances may share a network; each has its own buffers.
     """
 
     def __init__(self, network: Folded, T: IntArray, count: int, device: Device) -> None:
@@ -59,11 +59,11 @@ class DeviceNetwork:
         self._weights = [device.view(weights.float().contiguous()) for weights in scorer[3:]]
 
     @torch.inference_mode()
-    def judge(self, rows: Tensor, lists: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the legal actions, [N, max legal] float32, and chances, [N, players] float64.
+    def evaluate(self, rows: Tensor, lists: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of actions, [N, max legal] float32; win probabilities, [N, players] float64.
 
-        Row i may play `lists[i, : counts[i]]`; nothing is said of a row without legal actions.
-        `wrong` is set if the network says something that is no number.
+        Row i has the legal actions `lists[i, : counts[i]]`; rows without any are ignored.
+        `wrong` is set on an output that is not finite.
         """
         device = self._device
         self._encoder.encode(rows)

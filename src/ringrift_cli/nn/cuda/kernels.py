@@ -1,8 +1,8 @@
-"""What a network needs of a position, and the search of a network, on a GPU.
+"""GPU kernels for network input features and outputs.
 
-Planes are written by a thread for each cell: a thread for each position would step over up to 469
-cells alone while most of the device waits. Logits are read by a block for each position, whose
-threads share its legal actions.
+Planes are written by one thread per cell, since one per position would visit up to 469 cells while
+most of the device is idle. Logits are computed by one block per position, whose threads share its
+legal actions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ringrift_cli.nn import features
 from ringrift_cli.nn.evaluator import FloatArray
 from ringrift_cli.nn.features import ByteArray, SingleArray
 
-GREATEST = 1e30  # a number beyond it is none that a sound network says
+MAX_OUTPUT = 1e30  # larger network outputs count as not finite
 
 
 def encode_kernel(
@@ -37,9 +37,9 @@ def encode_kernel(
 def chances_kernel(
     rows: IntArray, counts: IntArray, values: SingleArray, chances: FloatArray, wrong: IntArray
 ) -> None:
-    """Chances to win by absolute seat, [N, players], of logits by relative seat, [N, players].
+    """Win probabilities by absolute seat, [N, players], from logits by relative seat.
 
-    `wrong`, [1], is set where a position with legal actions has a logit that is no number.
+    `wrong`, [1], is set if a position with legal actions has a logit that is not finite.
     """
     i = cuda.grid(1)
     if i >= rows.shape[0] or counts[i] <= 0:
@@ -47,7 +47,7 @@ def chances_kernel(
     players, mover = chances.shape[1], rows[i, L.SEAT]
     top, total = -math.inf, 0.0
     for r in range(players):
-        if not abs(values[i, r]) < GREATEST:
+        if not abs(values[i, r]) < MAX_OUTPUT:
             wrong[0] = 1
         top = max(top, values[i, r])
     for r in range(players):
@@ -71,10 +71,10 @@ def logits_kernel(
     logits: SingleArray,
     wrong: IntArray,
 ) -> None:
-    """Logits of `lists[i, : counts[i]]` to the same places of `logits`, [N, max legal].
+    """Logits of `lists[i, : counts[i]]` to the same indices of `logits`, [N, max legal].
 
-    `seen`, [N, W * W + 1, policy], are the policy features; the others are folded.Scorer's. A block
-    for each position.
+    `seen`, [N, W * W + 1, policy], are the policy features; the others are those of
+    folded.Scorer. One block per position.
     """
     i, k = cuda.blockIdx.x, cuda.threadIdx.x
     while k < counts[i]:
@@ -83,7 +83,7 @@ def logits_kernel(
         total = bias[p]
         for f in range(seen.shape[2]):
             total += seen[i, a, f] * weights_here[p, f] + seen[i, b, f] * weights_there[p, f]
-        if not abs(total) < GREATEST:
+        if not abs(total) < MAX_OUTPUT:
             wrong[0] = 1
         logits[i, k] = total
         k += cuda.blockDim.x

@@ -1,6 +1,6 @@
 """Whether a GPU searches as the CPU does: the same decisions by both, evaluated by whole numbers.
 
-A network says slightly other numbers on a GPU. `Arithmetic` says the very same ones: what differs
+A network has slightly different outputs on a GPU. `Arithmetic` has identical ones: what differs
 then is the search's.
 """
 
@@ -45,7 +45,7 @@ class DeviceArithmetic:
         self._seats = device.moved(np.arange(1, players + 1))
         self.wrong = device.zeros(1)
 
-    def judge(self, rows: Tensor, lists: Tensor, _counts: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, rows: Tensor, lists: Tensor, _counts: Tensor) -> tuple[Tensor, Tensor]:
         sums = rows[:, L.HEADER :].sum(dim=1, dtype=torch.int64)[:, None]
         logits = ((lists.long() * PRIME + sums) % STEPS).double() / SCALE
         raw = 1.0 + (sums * self._seats % PARTS).double()
@@ -66,7 +66,7 @@ class Trace:
     visits: LongArray  # [M]
     policy: FloatArray  # [M]
     values: FloatArray  # [M, players]
-    roots: FloatArray  # [D, players] chances to win
+    roots: FloatArray  # [D, players] win probabilities
 
     def differing(self, other: Trace, near: float = 1e-5) -> int:
         """Games whose decisions are not the same: other visits or moves, or numbers not near."""

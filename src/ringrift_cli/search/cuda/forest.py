@@ -44,12 +44,12 @@ HEAD_OF_LOG = 16  # actions that are fetched at once: single actions seldom foll
 class DeviceEvaluator(Protocol):
     """What evaluates positions that lie on the device."""
 
-    wrong: Tensor  # [1] int32, set when it said something that is no number
+    wrong: Tensor  # [1] int32, set on an output that is not finite
 
-    def judge(self, rows: Tensor, lists: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the legal actions, [G, max legal], and chances to win by seat, [G, players].
+    def evaluate(self, rows: Tensor, lists: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the legal actions, [G, max legal], and win probabilities by seat, [G, players].
 
-        Row g may play `lists[g, : counts[g]]`; nothing need be said where that is 0. Launches the
+        Row g may play `lists[g, : counts[g]]`; rows with count 0 are ignored. Launches the
         same work on the same memory every time, and waits for nothing.
         """
 
@@ -80,7 +80,7 @@ class DeviceForest:
         if not SIMULATED:
             with device.active():
                 self._stream = new_stream()
-        self.evaluated = 0  # positions that were asked about
+        self.evaluated = 0  # evaluated positions
         self.waited = 0.0  # seconds that the host waited for steps
         self._heads: IntArray = np.zeros((games, L.HEADER), np.int32)
         self._placed: dict[int, tuple[IntArray, int]] = {}  # rows and seeds to send
@@ -111,7 +111,7 @@ class DeviceForest:
         self._heads[g], self._at[g] = row[: L.HEADER], -1
 
     def begin(self, g: int, simulations: int, considered: int, noise: float = 0.0) -> None:
-        """Starts a search of so many simulations with the next step; see gumbel.py."""
+        """Starts a search with the next step (gumbel.py)."""
         if simulations > self._most:
             raise ValueError(f"{simulations} simulations, but there is room for {self._most}")
         self._orders.numpy()[:, g] = 1, simulations, considered
@@ -120,7 +120,7 @@ class DeviceForest:
     def step(self) -> LongArray:
         """One evaluated position for every game that searches; the games whose search is over.
 
-        `RingriftError` if the evaluator said something that is no number.
+        `RingriftError` if an evaluation is not finite.
         """
         with self._working():
             self._send()
@@ -150,7 +150,7 @@ class DeviceForest:
         return results.best_actions(trees, plans, at, self._scale)
 
     def root_values(self, games: LongArray) -> FloatArray:
-        """Each seat's chance to win, [K, players]: visits weighed, or what is certain."""
+        """Win probabilities by seat, [K, players]: visit-weighted, exact if proven."""
         trees, _, at = self._roots(games)
         return results.root_values(trees, at, self._swapped(games))
 
@@ -199,7 +199,7 @@ class DeviceForest:
             v.lists, v.counts, v.status, v.cramped,
         )  # fmt: skip
         m = self._memory
-        logits, values = self._evaluator.judge(m.leaves, m.lists, m.counts)
+        logits, values = self._evaluator.evaluate(m.leaves, m.lists, m.counts)
         launch(
             kernels.expand_kernel, self._games, v.trees, v.plans, v.leaves, v.nodes, v.paths,
             v.ends, v.lists, v.counts, self._device.view(logits), self._device.view(values),

@@ -50,7 +50,7 @@ class TreeMemory:
 
 
 def room_for(T: IntArray, simulations: int) -> TreeMemory:
-    """Room for searches of so many simulations; enough for any one position."""
+    """Capacity for searches with `simulations`; sufficient for any position."""
     at_a_node = ACTIONS_PER_CELL * int(T[L.T_CELLS])
     edges = max(EDGES * (simulations + 1) * at_a_node, 2 * int(T[L.T_MAX_LEGAL]))
     return TreeMemory(NODES * (simulations + 1), edges)
