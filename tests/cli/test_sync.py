@@ -162,7 +162,7 @@ def test_the_champion_goes_to_all_hosts_and_is_read_there(ground: Ground) -> Non
             *(f"{name}.{kind}" for name in (first, second) for kind in ("json", "safetensors")),
         }
     assert [row["files"] for row in ground.rows("push", "--pool", POOL).values()] == [0, 0]
-    assert "is no pool" in ground.run("push", "--pool", "nope", code=2).err
+    assert "is not a pool" in ground.run("push", "--pool", "nope", code=2).err
     third = crowned()
     assert len(ground.rows("status")["host-0"]["models_behind"]) == 3
     assert "is not there" in ground.run("verify", code=1).out
@@ -195,7 +195,7 @@ def test_checkpoints_come_into_the_registry_and_nobody_is_promoted(ground: Groun
     shutil.copy(made.with_suffix(".safetensors"), weights)
     rows = ground.rows("pull", "--kind", "checkpoints", code=1)
     assert rows["host-0"]["checkpoints"]["files"] == 1
-    assert "is not the file" in rows["host-1"]["checkpoints"]["quarantined"][0]["reason"]
+    assert "does not match" in rows["host-1"]["checkpoints"]["quarantined"][0]["reason"]
     registry = Registry(Path("models"))
     assert [entry.identity for entry in registry.models(POOL)] == [made.stem]
     assert registry.champion(POOL) is None

@@ -94,7 +94,7 @@ def test_pools_have_names() -> None:
     assert pool_name("hex8", 2) == POOL
     assert pool_name("square19", 2, pie_rule=True) == "square19-2p-pie"
     for wrong in ("hex8", "hex8-5p", "../hex8-2p", "hex8-2p-pie-pie"):
-        with pytest.raises(UsageError, match="no pool of models"):
+        with pytest.raises(UsageError, match="not a pool of models"):
             Registry(Path("models")).models(wrong)
 
 
