@@ -1,4 +1,4 @@
-"""Ratings of many players from all their games at once.
+"""Joint ratings of many players from all their games.
 
     P(a seat wins) = g(its player) / Σ g(player) over the seats,   g = 10^(rating / 400)
 
@@ -7,10 +7,9 @@ Sources: R. A. Bradley, M. E. Terry, Rank Analysis of Incomplete Block Designs, 
 algorithms for generalized Bradley-Terry models, Annals of Statistics 32 (2004). One player, the
 anchor, has a given rating; every rating and error is relative to it.
 
-Not every player has a rating. It is finite only for those who are linked to the anchor by chains of
-wins both ways. Someone to whom such a chain leads only from the anchor, or from whom only to it, is
-infinitely weaker or stronger as far as the games tell; then there is one bound. Without any chain
-nothing is known.
+A rating is finite only for players linked to the anchor by chains of wins in both directions. With
+a chain in one direction only, the maximum-likelihood rating is infinite and there is a one-sided
+bound; without any chain the rating is unknown.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class GameResult:
 
 @dataclass(frozen=True)
 class Rating:
-    """What the games say about the strength of one player, in Elo points.
+    """Rating of one player, in Elo points.
 
     | status    | rating    | low            | high           |
     |-----------|-----------|----------------|----------------|
@@ -70,7 +69,7 @@ class Rating:
     | `below`   | -infinite | -infinite      | a bound        |
     | `unknown` | NaN       | -infinite      | infinite       |
 
-    `low` to `high` holds the truth with 95 %, two-sided or one-sided.
+    `low` to `high` is a 95 % confidence interval, two-sided or one-sided.
     """
 
     player: int
@@ -79,7 +78,7 @@ class Rating:
     low: float
     high: float
     error: float | None  # half the width of the interval; None unless it is finite
-    by_blocks: bool  # whether the error counts blocks rather than games
+    by_blocks: bool  # whether the error is based on blocks rather than games
     games: int
     wins: int
 
@@ -98,19 +97,19 @@ class Rating:
 
 @dataclass(frozen=True)
 class Goodness:
-    """How well the model agrees with the wins of each pairing of players that have ratings.
+    """Goodness of fit for the wins of each pairing of rated players.
 
-    Trustworthy where most pairings have several expected wins for each player.
+    Reliable if most pairings have several expected wins for each player.
     """
 
     pearson: float  # X² = Σ (wins - expected wins)² / expected wins
     freedom: int  # its degrees of freedom
-    p_value: float | None  # probability of so great an X² if the model holds; None without freedom
+    p_value: float | None  # of an X² at least this great under the model; None without freedom
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Ratings of all players, in their order, and how well they explain the games."""
+    """Ratings of all players, by index, and goodness of fit."""
 
     ratings: tuple[Rating, ...]
     goodness: Goodness
@@ -119,13 +118,13 @@ class Fit:
 def fit(
     games: Iterable[GameResult], players: int, *, anchor: int = 0, anchor_rating: float = 1200.0
 ) -> Fit:
-    """Ratings of `players` players, numbered from 0, of greatest joint likelihood.
+    """Maximum-likelihood ratings of `players` players, numbered from 0.
 
     Player `anchor` has the rating `anchor_rating`. Errors are 1.96 standard errors, from the
     observed information or counted by blocks where there are enough of these (`_errors`). Bounds
     of players without a finite rating are one-sided, with 95 % (`_least_difference`).
 
-    Raises `UsageError` for numbers of players, seats, winners and counts that do not fit together.
+    Raises `UsageError` for inconsistent players, seats, winners or counts.
     """
     if not 0 <= anchor < players or not math.isfinite(anchor_rating):
         raise UsageError(
@@ -197,7 +196,7 @@ def _table(games: Iterable[GameResult], players: int) -> OutcomeTable:
 
 
 def _tallies(table: OutcomeTable) -> list[tuple[int, int]]:
-    """Games and wins of each player; a player in several seats of a game plays it once."""
+    """Games and wins of each player; a game with several seats of a player counts once."""
     present = np.zeros((len(table.seats), table.size + 1), np.bool_)
     np.put_along_axis(present, table.seats, True, 1)
     games = table.count @ present[:, :-1]
@@ -206,7 +205,7 @@ def _tallies(table: OutcomeTable) -> list[tuple[int, int]]:
 
 
 def _worths(table: OutcomeTable, mutual: BoolArray) -> FloatArray:
-    """θ [N] of greatest likelihood within each component of mutually linked players."""
+    """θ [N] of maximum likelihood within each component of mutually linked players."""
     worth = np.zeros(table.size)
     for player in range(table.size):
         members = np.flatnonzero(mutual[player])
@@ -224,7 +223,7 @@ def _least_difference(
     upper: int,
     lower: int,
 ) -> float:
-    """How much greater θ of `upper` than of `lower` at least is, likeliest being infinity.
+    """Lower bound of θ of `upper` minus θ of `lower`, whose maximum-likelihood value is infinite.
 
     Chains of wins lead only from `upper` to `lower`. The bound is where the profile likelihood is
     a 20th of its supremum. For a player who won all games against opponents of known strength that
@@ -247,14 +246,14 @@ def _least_difference(
     state = np.zeros(len(between))
 
     def excess(difference: float) -> tuple[float, float]:
-        """Of the loss of log-likelihood over what is plausible, and its rate of fall."""
+        """Loss of log-likelihood minus the plausible loss, and its rate of decrease."""
         nonlocal state
         state[ends[0]] = difference
         state = maximum(games, state, free)
         loss = supremum - games.log_likelihood(state)
         return loss - UNLIKELY, float(games.gradient(state)[ends[0]])
 
-    # The loss is convex and falls, so Newton's method from the left comes ever closer.
+    # The loss is convex and decreasing, so Newton's method from the left converges.
     difference, stride = 0.0, 1.0
     while excess(difference)[0] < 0:
         difference, stride = difference - stride, 2 * stride
@@ -340,7 +339,7 @@ def _goodness(table: OutcomeTable, worth: FloatArray) -> Goodness:
 
 
 def _chance_of(chi_square: float, freedom: int) -> float | None:
-    """Probability of so great a χ², to about 0.01: E. B. Wilson, M. M. Hilferty, PNAS 17 (1931)."""
+    """P-value of a χ², accurate to about 0.01: E. B. Wilson, M. M. Hilferty, PNAS 17 (1931)."""
     if freedom < 1:
         return None
     unit = 2 / (9 * freedom)

@@ -1,8 +1,8 @@
-"""How much stronger one player is than another, and how sure that is.
+"""Elo differences with confidence intervals.
 
-A block is one opening played with every seating; a block's score is the share of its games that the
-player won. The games of a block have the opening in common, so only blocks are independent of each
-other, and every interval here but `wilson_interval` counts blocks.
+A block is one opening played with every seating; its score is the share of games won. The games of
+a block share the opening and are not independent, so all intervals except `wilson_interval` are
+based on blocks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HALVINGS = 42
 
 
 def fair_share(players: int = 2, seats: int = 1) -> float:
-    """The share of the games that a player wins who holds `seats` seats and is like the others.
+    """Expected share of games won by a player of equal strength with `seats` seats.
 
     Raises `UsageError` unless 1 <= seats < players.
     """
@@ -85,9 +85,9 @@ def bounds_of_mean(
 ) -> tuple[FloatArray, FloatArray]:
     """Score interval of the mean of a distribution on `values` [C]: lower and upper bounds [...].
 
-    `shares` [..., C] are observed frequencies; `values` rise from 0 to 1. A mean m is inside if
+    `shares` [..., C] are observed frequencies; `values` ascend from 0 to 1. A mean m is inside if
     (m - observed mean)² <= strictness·V(m), where V(m) is the variance of the likeliest
-    distribution of mean m, so that the interval is not fooled by a sample without spread.
+    distribution of mean m, so the interval is valid for a sample without spread too.
 
     With strictness z²/n this is Wilson's interval if only 0 and 1 occur, and T. Tango's for paired
     proportions (Statistics in Medicine 17, 1998, 891-908) if 0, 1/2 and 1 do.
@@ -118,7 +118,7 @@ def variance_at(shares: FloatArray, values: FloatArray, mean: float | FloatArray
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a match says about the strength of a player. All intervals are 95 %."""
+    """Strength estimate of a player from a match. All intervals are 95 %."""
 
     games: int
     blocks: int
@@ -130,7 +130,7 @@ class Estimate:
     elo: float  # difference to the others; infinite if every game was won or lost
     elo_low: float  # the bounds of the score as Elo
     elo_high: float
-    elo_error: float | None  # half the width of the usual ± interval, as other programs print it
+    elo_error: float | None  # half the width of the usual ± interval of other programs
     nelo: float | None  # normalized Elo; None if all blocks have the same score
     nelo_error: float | None
     los: float  # likelihood of superiority
@@ -146,14 +146,14 @@ def estimate(
 ) -> Estimate:
     """Elo difference and its uncertainty from the `scores` [B] of blocks, each from 0 to 1.
 
-    `counts` [B] says how many blocks had each score (one by default), `games` how many games a
-    block has (as many as players), `seats` how many of the seats of a game the player holds.
+    `counts` [B] is the number of blocks with each score (default 1), `games` the number of games of
+    a block (default `players`), `seats` the number of seats of the player in a game.
 
     The 95 % bounds are those of `bounds_of_mean` with strictness z²/(blocks - 1). For many blocks
     that is score ± 1.96 standard errors, as Fishtest has it, from the between-block ("pentanomial")
-    variance. For few it stays honest: blocks that are all alike do not make it certain (when all
-    were won, no score is excluded at which that happens in 5 % of matches or more), and a single
-    block says nothing. Like Wilson's interval it covers the truth in 95 % of matches on average
+    variance. For few it remains valid: identical blocks do not give certainty (when all were won,
+    no score is excluded at which that happens in 5 % of matches or more), and a single block gives
+    no information. Like Wilson's interval it covers the truth in 95 % of matches on average
     over true scores, not at each of them. `los` belongs to it: it exceeds 97.5 % just where the
     lower bound exceeds the fair share.
 
@@ -169,7 +169,9 @@ def estimate(
     values, weights = _tally(scores, counts)
     per_block = players if games is None else games
     if per_block < 1:
-        raise UsageError(f"A block of {per_block} games says nothing.", hint="Use 1 or more games.")
+        raise UsageError(
+            f"A block needs 1 or more games, not {per_block}.", hint="Use 1 or more games."
+        )
     blocks = int(weights.sum())
     shares = weights / blocks
     score = float(np.clip(shares @ values, 0, 1))
@@ -202,7 +204,7 @@ def estimate(
 
 
 def _tally(scores: npt.ArrayLike, counts: npt.ArrayLike | None) -> tuple[FloatArray, FloatArray]:
-    """The scores that can occur, rising from 0 to 1, and how many blocks had each: [C], [C]."""
+    """Distinct scores, ascending from 0 to 1, and number of blocks with each: [C], [C]."""
     given = np.asarray(scores, np.float64)
     weights = np.ones(given.shape) if counts is None else np.asarray(counts, np.float64)
     if given.ndim != 1 or weights.shape != given.shape:

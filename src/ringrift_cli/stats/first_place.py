@@ -1,4 +1,4 @@
-"""Likelihood of who won, and where it is greatest.
+"""Likelihood of game winners and its maximisation.
 
 In a game with one winner a player wins with probability exp(θ) / Σ exp(θ of each seat): Bradley and
 Terry's model for two seats, the first place of Plackett and Luce's for more. θ is the natural
@@ -17,12 +17,12 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 STEPS = 200
-CLOSE = 1e-8  # a step; the next one would be about its square
-FLAT = 1e-17  # rise of the log-likelihood that a step promises
-ENOUGH = 1e-4  # share of the promised rise that a step must keep
+CLOSE = 1e-8  # of a step; the next one would be about its square
+FLAT = 1e-17  # predicted increase of the log-likelihood by a step
+ENOUGH = 1e-4  # minimum share of the predicted increase
 ROUNDING = 1e-12  # relative, of the log-likelihood
 RIDGE = 1e-12
-LONGEST = 5.0  # step: beyond, a quadratic says nothing of the likelihood
+LONGEST = 5.0  # maximum step: beyond, the quadratic approximation is invalid
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class OutcomeTable:
 
     seats: IntArray  # [R, S]
     winner: IntArray  # [R] a player
-    count: FloatArray  # [R] how many games ended so
-    block: IntArray  # [R] games with the same number depend on each other; -1 for independent ones
+    count: FloatArray  # [R] number of games with this result
+    block: IntArray  # [R] games of a block are dependent; -1: independent
     size: int
 
     def among(self, members: IntArray) -> OutcomeTable:
-        """What tells the `members` apart if all others are infinitely better or worse.
+        """The games relevant to `members` if all others are infinitely better or worse.
 
-        Games that another player won say nothing of them; in those that a member won, the others
-        had no chance. Members are renumbered in their order.
+        Games won by others are dropped; in games won by a member, the other players count as empty
+        seats. Members are renumbered in their order.
         """
         number = np.full(self.size + 1, len(members))
         number[members] = np.arange(len(members))
@@ -53,14 +53,14 @@ class OutcomeTable:
         )
 
     def without_blocks(self) -> OutcomeTable:
-        """The same games in as few rows as possible, in no order of seats."""
+        """The same games merged by set of seats and winner."""
         keys = np.column_stack([np.sort(self.seats, axis=1), self.winner])
         rows, place = np.unique(keys, axis=0, return_inverse=True)
         count = np.bincount(place.ravel(), self.count, len(rows)).astype(np.float64)
         return OutcomeTable(rows[:, :-1], rows[:, -1], count, np.full(len(rows), -1), self.size)
 
     def beats(self) -> BoolArray:
-        """[size, size] whether the first has won a game in which the second took part."""
+        """[size, size] whether player i won a game in which player j took part."""
         table = np.zeros((self.size + 1, self.size + 1), np.bool_)
         table[self.winner[:, None], self.seats] = True
         return table[:-1, :-1]
@@ -72,7 +72,7 @@ class OutcomeTable:
         return float(self.count @ (worth[self.winner] - norm))
 
     def gradient(self, worth: FloatArray) -> FloatArray:
-        """Derivative of the log-likelihood by θ [size]: games won less games expected to be won."""
+        """Gradient of the log-likelihood by θ [size]: wins minus expected wins."""
         expected = self.count[:, None] * chances(self.seats, worth)
         lost = np.bincount(self.seats.ravel(), expected.ravel(), self.size + 1)[:-1]
         return np.asarray(np.bincount(self.winner, self.count, self.size) - lost)
@@ -92,17 +92,17 @@ class OutcomeTable:
 
 
 def chances(seats: IntArray, worth: FloatArray) -> FloatArray:
-    """Each seat's probability to win [R, S] if players have these θ [N]; N is an empty seat."""
+    """Win probability of each seat [R, S] for θ [N]; player N is an empty seat."""
     logits = np.append(worth, -np.inf)[seats]
     weights = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def maximum(table: OutcomeTable, start: FloatArray, free: IntArray) -> FloatArray:
-    """θ [size] of greatest likelihood, the players `free` moved and the others as in `start`.
+    """θ [size] of maximum likelihood over the players `free`, the others fixed as in `start`.
 
-    Newton's method with a line search. The likelihood is concave, and the caller sees to it that
-    the maximum is finite (L. R. Ford, Solution of a Ranking Problem from Binary Comparisons,
+    Newton's method with a line search. The likelihood is concave; the caller must ensure a finite
+    maximum (L. R. Ford, Solution of a Ranking Problem from Binary Comparisons,
     American Mathematical Monthly 64, 1957; D. R. Hunter, MM algorithms for generalized
     Bradley-Terry models, Annals of Statistics 32, 2004, assumption 1).
     """
@@ -113,7 +113,7 @@ def maximum(table: OutcomeTable, start: FloatArray, free: IntArray) -> FloatArra
     for _ in range(STEPS):
         slope = table.gradient(worth)[free]
         information = table.information(worth)[np.ix_(free, free)]
-        # Far from the maximum information may vanish; this bends the way there, not the maximum.
+        # Far from the maximum the information may vanish; the ridge does not move the maximum.
         information[np.diag_indices(len(free))] += RIDGE * table.count.sum()
         step = np.linalg.solve(information, slope)
         step *= min(1.0, LONGEST / np.abs(step).max(initial=LONGEST))
@@ -133,7 +133,7 @@ def maximum(table: OutcomeTable, start: FloatArray, free: IntArray) -> FloatArra
 
 
 def reachable(beats: BoolArray) -> BoolArray:
-    """[N, N] whether a chain of wins, perhaps of length 0, leads from the first to the second."""
+    """[N, N] whether a chain of wins (possibly empty) leads from player i to player j."""
     reach = beats | np.eye(len(beats), dtype=np.bool_)
     while True:
         wider = (reach.astype(np.float32) @ reach.astype(np.float32)) > 0

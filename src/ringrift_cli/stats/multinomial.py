@@ -1,8 +1,6 @@
-"""The likeliest distribution of block scores under a hypothesis about their mean.
+"""Maximum-likelihood distribution of block scores with a given mean, vectorised over rows.
 
-Both the sequential test (sprt.py) and the intervals (elo.py) ask for it: among all distributions on
-the possible block scores that have a given mean, which one makes the observed scores likeliest?
-Many rows are solved at once, so that a whole series of results costs little more than one.
+Used by the sequential test (sprt.py) and the intervals (elo.py).
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ PRECISION = 1e-14  # of a step of Newton's
 
 
 def likeliest_with_mean_zero(shares: FloatArray, values: FloatArray) -> FloatArray:
-    """Among probabilities [..., C] on `values` [..., C] with mean zero, the likeliest ones.
+    """Maximum-likelihood probabilities [..., C] on `values` [..., C] with mean zero.
 
     `shares` [..., C] are the observed frequencies, with sum 1; some may be zero. Some value must be
     negative and some positive.
@@ -28,13 +26,13 @@ def likeliest_with_mean_zero(shares: FloatArray, values: FloatArray) -> FloatArr
     A. B. Owen, Empirical Likelihood (2001), section 2.9.
 
     Where the outermost value was never observed there is no pole, and there may be no root: then x
-    is at that end, and what Σ p lacks belongs to that value.
+    is at that end, and that value has the probability missing from Σ p.
     """
     shares, values = np.broadcast_arrays(shares, values)
     top, bottom = values.argmax(-1)[..., None], values.argmin(-1)[..., None]
     low = -1 / np.take_along_axis(values, top, -1)
     high = -1 / np.take_along_axis(values, bottom, -1)
-    # Ends without a pole, at which the root would lie or beyond: the bracket shrinks to them.
+    # Ends without a pole, with the root at or beyond them: the bracket shrinks to them.
     no_low_pole = np.take_along_axis(shares, top, -1) == 0
     no_high_pole = np.take_along_axis(shares, bottom, -1) == 0
     at_low = no_low_pole & (_secular(shares, values, np.where(no_low_pole, low, 0))[0] <= 0)

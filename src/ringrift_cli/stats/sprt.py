@@ -1,10 +1,9 @@
-"""Sequential test of two Elo differences against each other: play until one of them is refuted.
+"""Generalised sequential probability ratio test (GSPRT) between two Elo differences.
 
-The generalised sequential probability ratio test: a Wald test on the logarithm of the ratio of the
-greatest likelihoods that the block scores have under the two hypotheses, whatever else is true of
-them. Sources: X. Li, J. Liu, Z. Ying, Generalized Sequential Probability Ratio Test for Separate
-Families of Hypotheses, Sequential Analysis 33 (2014); Fishtest's LLRcalc.py, whose numbers these
-are.
+A Wald test on the logarithm of the ratio of the maximum likelihoods of the block scores under the
+two hypotheses. Sources: X. Li, J. Liu, Z. Ying, Generalized Sequential Probability Ratio Test for
+Separate Families of Hypotheses, Sequential Analysis 33 (2014); Fishtest's LLRcalc.py, with
+identical results.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ Decision = Literal["H0", "H1"]
 
 # In place of a count of zero, so that a score not seen yet is rare rather than impossible.
 PSEUDO_COUNT = 1e-3
-MAX_ELO = 1000.0  # beyond, no match tells the score from 0 or 1
+MAX_ELO = 1000.0  # beyond, scores are indistinguishable from 0 or 1
 
 
 @dataclass(frozen=True)
 class Sprt:
     """Tests H0, the player is `elo0` stronger, against H1, it is `elo1` stronger.
 
-    `alpha` is the probability to accept H1 where H0 is true, `beta` to accept H0 where H1 is; if
-    the truth lies outside both, the errors are rarer. The player holds one of the `players` seats;
+    `alpha` is the probability to accept H1 if H0 is true, `beta` to accept H0 if H1 is true; if the
+    difference lies outside both, errors are rarer. The player holds one of the `players` seats;
     Elo is as in `elo_of_score`.
 
-    It has no state: everything depends on `counts` [C], the numbers of blocks with the scores 0,
+    It is stateless: all results depend on `counts` [C], the numbers of blocks with the scores 0,
     1/(C-1), 2/(C-1), …, 1. Without draws C is the games of a block + 1, with draws twice the games
     + 1 (pentanomial for pairs, trinomial for single games).
 
@@ -85,14 +84,14 @@ class Sprt:
         return float(self.llrs(np.asarray(counts, np.float64)[None])[0])
 
     def llrs(self, counts: npt.ArrayLike) -> FloatArray:
-        """Log-likelihood ratios [N] for many counts [N, C] at once, say one after each block."""
+        """Log-likelihood ratios [N] for counts [N, C], for example one row after each block."""
         table = _checked(counts)
         score0, score1 = (score_of_elo(elo, self.players) for elo in (self.elo0, self.elo1))
         ratios = exact_llr(table, score0, score1)
         return np.where(table.sum(-1) > 0, ratios, 0.0)
 
     def decision(self, counts: npt.ArrayLike) -> Decision | None:
-        """The hypothesis that is accepted after blocks with these `counts` [C], None if neither."""
+        """The hypothesis accepted for `counts` [C], or None."""
         llr = self.llr(counts)
         if llr >= self.upper:
             return "H1"
