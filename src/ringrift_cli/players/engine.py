@@ -246,8 +246,8 @@ class Engine:
     def _switch_to(self, spec: str, game: Game | None) -> None:
         """Changes player and game; on an error nothing changes."""
         if game is not None:
-            unchanged = self._game and (self._game.board, self._game.players)
-            if unchanged != (game.board, game.players) or spec not in self._players:
+            current = self._game and (self._game.board, self._game.players)
+            if current != (game.board, game.players) or spec not in self._players:
                 player = self._make(spec, game.board, game.players)
                 self._close_players()
                 self._players = {spec: player}
