@@ -134,8 +134,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[RingriftError], str]] = {
     "no json": (lambda p: p.write_text("{"), RecordError, "is not valid JSON"),
     "json gone": (lambda p: p.unlink(), RecordError, "Cannot read"),
     "weights gone": (lambda p: weights_of(p).unlink(), RecordError, "Cannot read"),
-    "a byte": (damage_byte, RecordError, "not the file that"),
-    "other weights": (swap_weights, RecordError, "not the file that"),
+    "a byte": (damage_byte, RecordError, "does not match"),
+    "other weights": (swap_weights, RecordError, "does not match"),
     "no tensors": (no_tensors, RecordError, "not a safetensors file"),
     "tensor missing": (
         rewrite(lambda t: t.pop("value.bias")),
