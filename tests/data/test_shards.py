@@ -183,7 +183,7 @@ WRONG: list[tuple[Change, str]] = [
     (cut_short, "game 2 stops after its last decision, unfinished."),
     (going_on, "game 2: decision "),
     (resigned_at_its_end, "game 2 was resigned, but its decisions lead to its end."),
-    (lambda g: replace(g, winner=1 - g.winner), "game 2: seat "),
+    (lambda g: replace(g, winner=1 - g.winner), "game 2: recorded winner "),
     (lambda g: replace(g, winner=2), "game 2 has an unknown winner: 2."),
     (lambda g: replace(g, reason=g.reason % 4 + 1), "recorded winner "),
     (lambda g: replace(g, reason=0), "game 2 has an unknown reason: 0."),
@@ -270,7 +270,7 @@ def test_an_illegal_choice_is_found_in_any_part(
     games = searched_games("hex8", 2, 5, seed=3)
     games[3] = with_illegal_choice(games[3])
     monkeypatch.setattr(shard_checks, "ROW_BYTES", 1)  # a game in each
-    with pytest.raises(RecordError, match="game 4: before decision"):
+    with pytest.raises(RecordError, match="game 4: choice [0-9]+ at decision"):
         write_searched(tmp_path, {}, games, "hex8", 2, False)
 
 
@@ -324,7 +324,7 @@ def test_a_changed_byte_is_found(shard: Path) -> None:
 def test_another_shard_under_its_name_is_found(shard: Path) -> None:
     digest = hashlib.sha256(shard.read_bytes()).hexdigest()
     assert isinstance(read_searched(shard, digest), Shard)
-    with pytest.raises(RecordError, match="nor what its manifest says"):
+    with pytest.raises(RecordError, match="or from its manifest entry"):
         read_searched(shard, digest[:16] + "0" * 48)
     with pytest.raises(RecordError, match="No such file"):
         read_searched(shard.with_name("missing.shard"))
