@@ -270,7 +270,7 @@ def test_an_illegal_choice_is_found_in_any_part(
     games = searched_games("hex8", 2, 5, seed=3)
     games[3] = with_illegal_choice(games[3])
     monkeypatch.setattr(shard_checks, "ROW_BYTES", 1)  # a game in each
-    with pytest.raises(RecordError, match="game 4: choice [0-9]+ at decision"):
+    with pytest.raises(RecordError, match=r"game 4: choice [0-9]+ at decision"):
         write_searched(tmp_path, {}, games, "hex8", 2, False)
 
 
