@@ -146,8 +146,7 @@ def test_it_learns_who_wins(tmp_path: Path, players: int) -> None:
     )  # fmt: skip
     summary = train(setting, sources, tmp_path / "out")
     first, last = summary.validation_first, summary.validation_last
-    assert first["value_accuracy"] < 0.75
-    assert last["value_accuracy"] > 0.95
+    assert first["value_accuracy"] < 0.95 < last["value_accuracy"]
     assert last["value"] < first["value"] / 2
     assert (last["owner"], last["eliminated"]) == (0, 0)  # nobody knows
 
