@@ -180,7 +180,7 @@ def test_champions_that_a_host_has_of_its_own_are_not_overwritten(ground: Ground
     document["history"][0]["time"] = "2020-01-01T00:00:00+00:00"
     (theirs / POOL / "champion.json").write_text(json.dumps(document))
     rows = ground.rows("push", code=1)
-    assert "of its own" in rows["host-0"]["error"]
+    assert "different history" in rows["host-0"]["error"]
     assert "--replace" in rows["host-0"]["hint"]
     assert rows["host-1"]["error"] is None
     assert ground.sync("push", "--replace")["right"]
