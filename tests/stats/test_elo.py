@@ -325,7 +325,7 @@ def test_estimate_has_the_intervals_whose_coverage_is_tested() -> None:
         ([0.5, math.nan], {}, "A block score of nan"),
         ([0.5, 1], {"counts": [1]}, "do not belong together"),
         ([[0.5]], {}, "do not belong together"),
-        ([0.5], {"games": 0}, "A block of 0 games"),
+        ([0.5], {"games": 0}, "A block needs 1 or more games, not 0"),
         ([0.5], {"players": 1}, "1 of 1 seats"),
         ([0.5], {"players": 4, "seats": 4}, "4 of 4 seats"),
     ],
