@@ -166,6 +166,13 @@ def test_a_job_begins_again_where_it_may_and_can() -> None:
     assert again(first, "n-a.2", host("b"), [job("x")]) == "it is busy"
     reason = again(first, "n-a.2", host("b", roles=("train",)), [])
     assert reason == "its roles are train, not selfplay"
+    file, small = ["selfplay", "--config", "x.yaml"], host("b", memory=1.0)  # as a loop starts it
+    meta = JobMeta(board="hexagonal", loop="l", campaign="c")
+    looped = Placed("a", (), job_of(file, "l-a", host("a"), (), meta))
+    assert again(looped, "l-a.2", small, []) == "it has 1 GB of memory, hexagonal needs 3"
+    once_more = again(looped, "l-a.2", host("b"), [])
+    assert isinstance(once_more, Placed)
+    assert once_more.job.meta == JobMeta(host="b", board="hexagonal", retries="l-a")
 
 
 def test_an_attempt_has_the_next_free_number() -> None:

@@ -27,7 +27,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import jittered
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import JobState
+from ringrift_cli.fleet.messages import JobMeta, JobState
 from ringrift_cli.fleet.plan import GRACE, Placed, job_of, slots
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
@@ -41,7 +41,6 @@ FAREWELL = 180.0  # seconds for hosts to stop their jobs and send the remaining 
 LAST_PULLS = 3  # attempts to pull the remaining output
 PATIENCE = 900.0  # seconds without any working host before the campaign fails
 LONGEST_NAME = 64  # characters of a job name
-LOOP, CAMPAIGN = "loop", "campaign"  # in the `meta` of a job
 
 
 @dataclass
@@ -73,6 +72,7 @@ class Campaign:
     should_stop: Callable[[], bool]
     refuse: Callable[[Host], str | None] = anything  # why no job may start now, or None
     per_gpu: bool = True
+    board: str | None = None  # that the jobs need memory for
 
     def owns(self, job: JobState) -> bool:
         """Whether a job belongs to this loop."""
@@ -285,8 +285,9 @@ class _Worker:
 
     def _start(self, client: Client, gpus: tuple[int, ...], known: set[str]) -> None:
         identity = self._next_name(gpus, known)
-        meta = {LOOP: self.campaign.loop, CAMPAIGN: self.campaign.name}
-        job = job_of(self.campaign.argv, identity, self.host, gpus, **meta)
+        campaign = self.campaign
+        meta = JobMeta(board=campaign.board, loop=campaign.loop, campaign=campaign.name)
+        job = job_of(campaign.argv, identity, self.host, gpus, meta)
         jobs.start(client, self._state, Placed(self.host.name, gpus, job))
         self._mine.add(identity)
         log_event(self._state, "job", self.host.name, f"{identity}: started")

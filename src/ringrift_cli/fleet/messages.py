@@ -71,6 +71,7 @@ class JobMeta(Record, omit_defaults=True):
 
     gpus: list[Count] = []
     host: str = ""
+    board: str | None = None  # if the command line does not name it
     loop: str | None = None
     campaign: str | None = None
     retries: str | None = None  # id of the job that it retries

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
@@ -123,9 +124,13 @@ def slots(host: Host, jobs: Sequence[JobState], *, per_gpu: bool) -> list[tuple[
 
 
 def job_of(
-    argv: Sequence[str], identity: str, host: Host, gpus: tuple[int, ...], **meta: Any
+    argv: Sequence[str],
+    identity: str,
+    host: Host,
+    gpus: tuple[int, ...],
+    meta: JobMeta | None = None,
 ) -> Job:
-    """The job of one slot, executed without a shell.
+    """The job of one slot, executed without a shell; `meta` is completed by host and GPUs.
 
     Each job has its own folder and seed unless the command line sets them.
     """
@@ -149,7 +154,7 @@ def job_of(
         out=option(argv, OUT_OPTION) or out,
         lease_s=host.lease,
         grace_s=GRACE,
-        meta=JobMeta(gpus=[*gpus], host=host.name, **meta),
+        meta=structs.replace(meta or JobMeta(), gpus=[*gpus], host=host.name),
     )
 
 
@@ -161,7 +166,6 @@ def place(
     *,
     per_gpu: bool = False,
     not_now: Mapping[str, str] | None = None,
-    **meta: Any,
 ) -> JobPlan:
     """Places jobs on all hosts that are suitable and have free slots.
 
@@ -193,7 +197,7 @@ def place(
         if not found:
             refused[host.name] = BUSY
         for identity, gpus in found.items():
-            placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus, **meta)))
+            placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus)))
     for one in placed:
         _check_name(one.identity)
     if len(placed) > 1 and option(argv, SEED_OPTION) is not None:
@@ -234,7 +238,8 @@ def again(first: Placed, identity: str, host: Host, jobs: Sequence[JobState]) ->
     `jobs`: all jobs of the host.
     """
     argv = first.job.argv[1:]
-    reason = unsuitable(host, need_of(argv))
+    need, board = need_of(argv), first.job.meta.board
+    reason = unsuitable(host, replace(need, board=need.board or board))
     if reason is not None:
         return reason
     free = [gpu for slot in slots(host, jobs, per_gpu=False) for gpu in slot]
@@ -243,7 +248,7 @@ def again(first: Placed, identity: str, host: Host, jobs: Sequence[JobState]) ->
         return BUSY
     gpus = tuple(free[:wanted])
     _check_name(identity)
-    job = job_of(argv, identity, host, gpus, retries=first.identity)
+    job = job_of(argv, identity, host, gpus, JobMeta(board=board, retries=first.identity))
     return Placed(host.name, gpus, job)
 
 

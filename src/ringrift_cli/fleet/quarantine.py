@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 
 from ringrift_cli.fleet.state import StateTable
-from ringrift_cli.fleet.synced import now
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.text import printable
+from ringrift_cli.text import now, printable
 
 FOLDER = "quarantine"
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -7,20 +7,15 @@ Times are of the local clock. An entry is written only after the receiver has ve
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ringrift_cli.fleet.state import StateTable
+from ringrift_cli.text import now
 
 Confirmed = dict[str, Any]
 SYNCED = StateTable("synced", dict[str, Confirmed])
-
-
-def now() -> str:
-    """Current time as ISO UTC."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def read(state: Path) -> dict[str, dict[str, Confirmed]]:

@@ -25,7 +25,7 @@ from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.loop.alarms import alarms
-from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal, now
+from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal
 from ringrift_cli.loop.protocol import (
     ACCEPTED,
     GateResult,
@@ -42,7 +42,7 @@ from ringrift_cli.loop.protocol import (
 from ringrift_cli.settings import Config, commented
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.text import counted
+from ringrift_cli.text import counted, now
 from ringrift_cli.train.settings import FREE
 from ringrift_cli.version import __version__
 

@@ -11,7 +11,6 @@ done is resumed.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import socket
@@ -25,16 +24,12 @@ from ringrift_cli.errors import RecordError, RingriftError
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.journal import JournalFile
 from ringrift_cli.store.locks import is_locked, locked
+from ringrift_cli.text import now
 
 LOCK, JOURNAL, CYCLES = "lock", "journal.jsonl", "cycles.jsonl"
 HINT = "lines are only ever appended: restore the file, or --set run.folder=ANOTHER"
 CYCLE = "cycle"  # the step that contains all others
 BEGUN, STOPPED, DONE = "begun", "stopped", "done"
-
-
-def now() -> str:
-    """Current time as ISO UTC."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 @dataclass

@@ -79,6 +79,7 @@ class FleetMachines:
             lambda: arrived.games >= work.games,
             should_stop,
             _Permission(self._context).refuse,
+            board=self._config.run.board,
         )
         shown = 0
 
@@ -107,7 +108,6 @@ class FleetMachines:
         Unsuitable hosts (role, memory) are not listed. `FleetError` if there is no host, or the
         budget is spent.
         """
-
         over = _Permission(self._context).over_budget()
         if over is not None:
             raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
@@ -234,7 +234,6 @@ class _Arrived:
         players: Mapping[int, str],
         should_stop: ShouldStop,
     ) -> None:
-
         self._work, self._session, self._players = work, session, players
         self._should_stop = should_stop
         self._ended = float("inf")  # time at which the end was first noticed
@@ -245,7 +244,6 @@ class _Arrived:
         self._destination = Destination(own.folders, own.place, self._check, ENDINGS)
 
     def _held(self) -> int:
-
         return games_of(of_cycle(self._work.folder, self._work.cycle))
 
     def _check(self, path: Path, entry: ShardEntry, folder: Path) -> None:

@@ -17,10 +17,9 @@ from typing import TypeVar
 
 from ringrift_cli.errors import HostUnreachable, RemoteError
 from ringrift_cli.fleet import jobs, listing, messages, transfer
-from ringrift_cli.fleet.campaign import CAMPAIGN, LOOP
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import JobState
+from ringrift_cli.fleet.messages import JobMeta, JobState
 from ringrift_cli.fleet.mirror import fetch_folder, send_folder
 from ringrift_cli.fleet.plan import GRACE, Placed, job_of, retried
 from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push_bundle, push_games
@@ -97,7 +96,6 @@ class RemoteTraining:
         `HostUnreachable` after `SILENCE` without contact; `transfer.TransferStopped` if asked to
         stop meanwhile, which leaves the job running.
         """
-
         heard = time.monotonic()
         while True:
             reached = False
@@ -184,14 +182,13 @@ class RemoteTraining:
             send_folder(client, exchange, work.previous, there, STATE)
 
     def _start(self, client: Client, known: set[str]) -> str:
-
         state, identity = self._session.context.state, f"{self._name}-{self._host.name}"
         known |= jobs.remembered(state).keys()
         if identity in known:
             identity = retried(identity, known)
         gpus = tuple(range(self._host.gpus))
-        meta = {LOOP: self._loop, CAMPAIGN: self._name}
-        job = job_of(self._argv(), identity, self._host, gpus, **meta)
+        meta = JobMeta(board=self._config.run.board, loop=self._loop, campaign=self._name)
+        job = job_of(self._argv(), identity, self._host, gpus, meta)
         with jobs.placing(state, [self._host.name]):
             jobs.start(client, state, Placed(self._host.name, gpus, job))
         return identity
