@@ -239,9 +239,12 @@ def test_the_name_of_the_pool() -> None:
                 " separate the arguments of a player."
             ),
         ),
-        ("run:\n  seed:\n", "ringrift.yaml:2: run.seed has no single value."),
-        ("run:\n  seed: [1]\n", "ringrift.yaml:2: run.seed has no single value."),
-        ("run:\n  seed: 1\n  seed: 2\n", "ringrift.yaml:3: 'seed' is there twice."),
+        ("run:\n  seed:\n", "ringrift.yaml:2: run.seed has no value, or several; expected one."),
+        (
+            "run:\n  seed: [1]\n",
+            "ringrift.yaml:2: run.seed has no value, or several; expected one.",
+        ),
+        ("run:\n  seed: 1\n  seed: 2\n", "ringrift.yaml:3: 'seed' is repeated."),
         ("run: 3\n", "ringrift.yaml:1: expected keys of run, as `name: value`."),
         ("- run\n", "ringrift.yaml:1: expected sections, as `name: value`."),
         ("[1]: 2\n", "ringrift.yaml:1: expected a name before the colon."),
@@ -279,10 +282,10 @@ def test_what_cannot_be(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_what_is_no_yaml(tmp_path: Path) -> None:
-    assert refused(tmp_path, "a: b: c\n").startswith("ringrift.yaml is no YAML: ")
+    assert refused(tmp_path, "a: b: c\n").startswith("ringrift.yaml is not valid YAML: ")
     path = tmp_path / "ringrift.yaml"
     path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(UsageError, match="is no YAML"):
+    with pytest.raises(UsageError, match="is not valid YAML"):
         load(path)
     with pytest.raises(UsageError, match=r"Cannot read .*No such file") as error:
         load(tmp_path / "none.yaml")

@@ -307,7 +307,7 @@ class Declaration:
         return ", ".join([KINDS[type(self.default)], *bounds])
 
     def read(self, text: str, where: str = "") -> Any:
-        """The value of a text; `UsageError` with its place for a text that says no possible one."""
+        """The value of a text; `UsageError` with its place if the setting cannot have it."""
         kind = type(self.default)
         try:
             value: Any = WORDS[text.lower()] if kind is bool else kind(text)
@@ -526,7 +526,9 @@ def _of_file(path: Path | None) -> dict[str, Any]:
         for name, node, line in _items(path, part, f"keys of {section}"):
             declared = declaration(section, name, line)
             if not isinstance(node, yaml.ScalarNode) or node.tag == NULL:
-                raise UsageError(f"{line}: {section}.{name} has no single value.")
+                raise UsageError(
+                    f"{line}: {section}.{name} has no value, or several; expected one."
+                )
             values[declared.label] = declared.read(node.value, line)
     return values
 
@@ -543,7 +545,7 @@ def compose(path: Path, hint: str) -> Node | None:
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.", hint=hint) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     return None if root is None or root.tag == NULL else root
 
 
@@ -561,6 +563,6 @@ def _items(path: Path, node: Node | None, what: str) -> Iterator[tuple[str, Node
         if not isinstance(name, yaml.ScalarNode):
             raise UsageError(f"{where}: expected a name before the colon.")
         if name.value in seen:
-            raise UsageError(f"{where}: {name.value!r} is there twice.")
+            raise UsageError(f"{where}: {name.value!r} is repeated.")
         seen.add(name.value)
         yield name.value, value, where

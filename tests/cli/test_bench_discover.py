@@ -84,7 +84,7 @@ def test_self_play_uses_what_was_discovered(
     assert f"4 games at once in a process: profile of {DEVICE} from 20" in run.err
     run = ringrift(*line, "--out", tmp_path / "games", "--concurrent", 3, "-v")
     assert "3 games at once in a process, as requested." in run.err
-    assert "2 games of this setting were there already" in run.out
+    assert "2 games of this setting had been recorded" in run.out
 
 
 # ---- ladders ------------------------------------------------------------------------------------

@@ -210,16 +210,16 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     [
         (("--generations", 3, "--minutes", 2), "Expected --generations or --minutes, not both."),
         (("--generations", 0), "'0' is not a whole number of 1 or more"),
-        (("--minutes", 0), "'0' is not a number of minutes above 0"),
-        (("--minutes", "inf"), "'inf' is not a number of minutes above 0"),
-        (("--minutes", "soon"), "'soon' is not a number of minutes above 0"),
+        (("--minutes", 0), "'0' is not a number above 0"),
+        (("--minutes", "inf"), "'inf' is not a number above 0"),
+        (("--minutes", "soon"), "'soon' is not a number above 0"),
         (("--population", 5), "tune.population is 5, expected an integer, at least 6"),
         (("--games", 0), "tune.games is 0, expected an integer, at least 1"),
         (("--sigma", 0), "tune.sigma is 0.0, expected a number, above 0, at most 10"),
         (("--sigma", "nan"), "tune.sigma is nan"),
         (("--start", "nowhere.yaml"), "No heuristic profile 'nowhere.yaml'"),
         (("--board", "hex9"), "run.board is 'hex9', expected one of"),
-        (("--plot", "run.jpg"), "--plot run.jpg: expected a name that ends in .png or .svg"),
+        (("--plot", "run.jpg"), "run.jpg: expected a name that ends in .png or .svg"),
         (("--elo0", 30), "elo0 must be less than elo1"),
         (("--elo0", -300, "--elo1", -100), "tune.elo0 is -300.0, expected a number, at least 0"),
     ],
@@ -238,9 +238,9 @@ def test_a_run_that_is_there_is_kept(ringrift: Ringrift, tmp_path: Path) -> None
     ringrift(*line)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for more, said in (
-        ((), f"{tmp_path} holds a run already"),
-        (("--resume", "--games", 4), "was begun with 2 as games, not 4"),
-        (("--resume", "--board", "square8"), "was begun with 'hex8' as board, not 'square8'"),
+        ((), f"{tmp_path} already holds a run"),
+        (("--resume", "--games", 4), "was started with 2 as games, not 4"),
+        (("--resume", "--board", "square8"), "was started with 'hex8' as board, not 'square8'"),
     ):
         run = ringrift(*line, *more)
         assert run.code == 2

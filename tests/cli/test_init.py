@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from ringrift_cli import settings as config
-from ringrift_cli.cli import init as command
 from ringrift_cli.settings import Config, load
 from tests.conftest import Ringrift
 
@@ -49,7 +49,7 @@ def test_a_file_is_not_overwritten(ringrift: Ringrift) -> None:
     run = ringrift("init")
     assert (run.code, run.out) == (2, "")
     assert run.err == (
-        "ringrift: ringrift.yaml already exists, 1 line.\n  try: --yes to replace it\n"
+        "ringrift: Replace ringrift.yaml, 1 line? There is no terminal to ask.\n  try: --yes\n"
     )
     assert path.read_text() == "mine\n"
     assert ringrift("init", "--yes").code == 0
@@ -62,8 +62,9 @@ def test_somebody_is_asked(
 ) -> None:
     path = Path("ringrift.yaml")
     path.write_text("mine\n")
-    monkeypatch.setattr(command, "_at_terminal", lambda: True)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
     run = ringrift("init")
     assert (run.code == 0) is replaced
     assert (path.read_text() == config.commented()) is replaced

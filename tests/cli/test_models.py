@@ -105,7 +105,7 @@ def test_only_an_accepted_model_is_promoted(
     assert champion.identity == made[1].stem
     again = ringrift("models", "promote", "champion")
     assert again.code == 1
-    assert "is the champion of hex8-2p already" in again.err
+    assert "is already the champion of hex8-2p" in again.err
     back = ringrift("models", "promote", "previous")
     assert back.code == 1
     assert "the sequential test accepts that it is 0 Elo stronger" in back.out
@@ -200,7 +200,7 @@ def test_remove_asks_and_keeps_champions(
     assert {entry.identity for entry in registry.models("hex8-2p")} == {first, second}
     elsewhere = ringrift("models", "remove", made[2], "--yes")
     assert elsewhere.code == 2
-    assert f"{made[2]} is no file of {registry.folder}/hex8-2p" in elsewhere.err
+    assert f"{made[2]} is not a file of {registry.folder}/hex8-2p" in elsewhere.err
     assert made[2].exists()
 
 

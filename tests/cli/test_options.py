@@ -12,7 +12,6 @@ import typer
 
 from ringrift_cli import settings
 from ringrift_cli.cli.app import app
-from ringrift_cli.cli.options import file_path
 from tests.conftest import Ringrift
 
 
@@ -103,7 +102,8 @@ def test_a_path_of_the_home_folder_can_be_given_everywhere(name: str) -> None:
     for parameter in EVERY[name].params:
         kind = parameter.type_descriptor
         if "Path" in str(kind.annotation):
-            assert kind.parameter_info.parser is file_path, parameter.name
+            path = kind.parameter_info.parser("~/x.png")
+            assert path == Path.home() / "x.png", parameter.name
 
 
 def test_the_home_folder(ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,7 +294,7 @@ def test_every_question_explains_itself() -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("hello", "'hello' is no cell (as 0,0), no number, no move and no command"),
+        ("hello", "'hello' is not a cell (as 0,0), a number, a move or a command"),
         ("mvoe 0,0 1,1", "did you mean move?"),
         ("undoo", "did you mean undo?"),
         ("9,9", "There is no cell 9,9 on hex8: x, y and x + y go from -4 to 4."),
@@ -313,17 +313,17 @@ def test_every_question_explains_itself() -> None:
         ("", "Type a cell, as 0,0, the number of a choice, or a command"),
         ("more", "1  place 0,-4 1"),
         ("back", "No cell is chosen."),
-        ("moves here", "'here' is no cell: `moves 0,0` lists those at 0,0."),
+        ("moves here", "'here' is not a cell: `moves 0,0` lists those at 0,0."),
         ("moves 9,9", "There is no cell 9,9"),
         ("hint please", "`hint` takes no argument"),
         ("save", "The game is not kept yet."),
         ("save game.jsonl", "holds a game played to its end, and this one is not over."),
-        ("save .", ". is there already"),
+        ("save .", ". already exists"),
         ("save x/\0y", "'x/\\x00y' cannot be the name of a file."),
-        ("\udcff\x00\x1b[2J", "is no cell"),
-        ("²", "is no cell"),
-        ("٣", "is no cell"),
-        ("0,٣", "is no cell"),
+        ("\udcff\x00\x1b[2J", "is not a cell"),
+        ("²", "is not a cell"),
+        ("٣", "is not a cell"),
+        ("0,٣", "is not a cell"),
     ],
 )
 def test_bad_input_is_told_in_a_sentence_and_changes_nothing(
@@ -403,10 +403,10 @@ def test_refusals_name_what_stands_there() -> None:
         (["--board", "chess"], "run.board is 'chess', expected one of", 2),
         (["--seed", "-1"], "is not a whole number", 2),
         (["--resume", "none.json"], "none.json: No such file", 1),
-        (["--resume", "old.json"], "old.json is no saved game", 1),
+        (["--resume", "old.json"], "old.json is not a saved game", 1),
         (["--resume", "old.json", "--board", "hex8"], "does not go with --board", 2),
-        (["--save", "old.json"], "--save old.json: the file is there already", 2),
-        (["--record", "old.jsonl"], "--record old.jsonl: the file is there already", 2),
+        (["--save", "old.json"], "--save old.json: the file already exists", 2),
+        (["--record", "old.jsonl"], "--record old.jsonl: the file already exists", 2),
         (["--record", "game.txt"], "a record ends in", 2),
     ],
 )
@@ -531,7 +531,7 @@ def test_save_writes_copies_and_over_no_other_file(play: Play) -> None:
     run = play(*AGAINST, "--save", "game.json", typed=typed)
     assert "The game is kept in game.json." in run.out
     assert "Wrote copy.json: ringrift play --resume copy.json" in run.out
-    assert "other.json is there already" in run.out
+    assert "other.json already exists" in run.out
     assert Path("other.json").read_text() == "mine"
     assert Path("copy.json").read_text() == Path("game.json").read_text()
 
@@ -552,7 +552,7 @@ def test_a_person_plays_in_a_terminal() -> None:
         assert "is thinking" in shown
         assert "B (random) put" in shown
         terminal.read("A > ")
-        assert "is no cell" in terminal.type("nonsense", "A > ")
+        assert "is not a cell" in terminal.type("nonsense", "A > ")
         terminal.keys("pla\t 1,1 1\x7f2\n")  # completed, and corrected
         terminal.read("put 2 rings on 1,1")
         terminal.read("A > ")

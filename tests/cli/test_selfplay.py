@@ -66,7 +66,7 @@ def test_a_run_in_words(ringrift: Ringrift, tmp_path: Path) -> None:
         "selfplay", "--policy", "random", "--games", 30, "--seed", 2, "--out", tmp_path
     )
     assert again.code == 0
-    assert "30 games of this run were there already" in again.out
+    assert "30 games of this run had been recorded" in again.out
     assert check_shards(tmp_path) == 30
 
 
@@ -379,7 +379,7 @@ def test_games_of_a_model(ringrift: Ringrift, model: Path, tmp_path: Path) -> No
     assert sum(len(read_searched(tmp_path / entry.file).games) for entry in entries) == 6
 
     again = ringrift(*line)
-    assert "6 games of this setting were there already" in again.out
+    assert "6 games of this setting had been recorded" in again.out
     assert len(read_manifest(tmp_path)) == len(entries)
 
     shown = ringrift("show", tmp_path / entries[0].file, "--game", 1, "--ply", 10)

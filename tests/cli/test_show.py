@@ -287,7 +287,7 @@ def test_stepping_through_a_game(games: Path) -> None:
         assert f"decision 0 of {last}\n" in terminal.type("p", LEAVE)
         for keys in ("²", "back to the start", "-1"):
             refused = terminal.type(keys, LEAVE)
-            assert "is none of these." in refused
+            assert "is not one of these." in refused
             assert "decision" not in refused.replace("to that decision", "")
         terminal.type("99999", LEAVE)
         terminal.keys("\n")  # Enter at the end leaves

@@ -67,7 +67,7 @@ def test_a_run(ringrift: Ringrift, tmp_path: Path, shards: Path) -> None:
     assert checkpoint.load(model, "hex8", 2).about["steps"] == 8
     again = ringrift(*line)
     assert again.code == 2
-    assert f"{out} holds a finished run already." in again.err
+    assert f"{out} already holds a finished run." in again.err
     assert f"another --out, with --continue {out}" in again.err
 
 
@@ -157,8 +157,8 @@ def test_a_stopped_run_says_how_to_go_on(
     assert step == train_state.read_state(out).step
     assert f"Stopped at step {step}; repeat the command with --resume to continue." in err
     for more, told in (
-        (("--steps", 1000000), f"{out} holds a run at step {step} of 1000000 already."),
-        (("--steps", 7, "--resume"), "was begun with 1000000 as steps, not 7"),
+        (("--steps", 1000000), f"{out} already holds a run at step {step} of 1000000."),
+        (("--steps", 7, "--resume"), "was started with 1000000 as steps, not 7"),
     ):
         refused = ringrift(*line, *more)
         assert refused.code == 2

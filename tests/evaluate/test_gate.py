@@ -391,7 +391,7 @@ def test_models_are_gated_with_the_registry(
     ]
     heuristic = documents[2]["checks"][2]
     assert heuristic["against"] == documents[1]["checks"][2]["match"]
-    with pytest.raises(RingriftError, match="is the champion of hex8-2p already"):
+    with pytest.raises(RingriftError, match="is already the champion of hex8-2p"):
         gate_model(registry, HEX, entries[2], results, setting, 8)
     again = gate_model(registry, HEX, entries[0], results, setting, 8)
     assert again.verdict == "rejected"  # and it does not meet itself among the champions of old

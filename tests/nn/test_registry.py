@@ -351,7 +351,7 @@ def test_evidence_against_somebody_else_does_not_count(registry: Registry, made:
     registry.promote(POOL, second, evidence(second, first))
     with pytest.raises(RingriftError, match=f"tested against {first}, but .* is {second}"):
         registry.promote(POOL, third, early)
-    with pytest.raises(RingriftError, match=f"{second} is the champion of hex8-2p already"):
+    with pytest.raises(RingriftError, match=f"{second} is already the champion of hex8-2p"):
         registry.promote(POOL, second, evidence(second, first, number=9))
     assert [e.identity for e in registry.history(POOL)] == [first, second]
 

@@ -335,7 +335,7 @@ def test_a_file_of_other_rules_is_refused(change: dict[str, Any], tmp_path: Path
 def test_a_file_that_is_no_saved_game_is_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(data)
-    with pytest.raises(RecordError, match="no saved game"):
+    with pytest.raises(RecordError, match="not a saved game"):
         read_game(path)
     with pytest.raises(RecordError, match="No such file"):
         read_game(tmp_path / "none.json")

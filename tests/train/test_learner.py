@@ -193,7 +193,7 @@ def test_a_run_goes_on_with_the_same_setting_only() -> None:
     SETTING.check_same(begun, Path("out"))
     changed(SETTING, checkpoint_minutes=1.0, max_age=3.0).check_same(begun, Path("out"))
     changed(SETTING, size=None).check_same(begun, Path("out"))  # the network of the run stays
-    with pytest.raises(UsageError, match="begun with 'tiny' as size, not 'small'"):
+    with pytest.raises(UsageError, match="started with 'tiny' as size, not 'small'"):
         changed(SETTING, size="small").check_same(begun, Path("out"))
-    with pytest.raises(UsageError, match="The run in out was begun with 256 as batch, not 64"):
+    with pytest.raises(UsageError, match="The run in out was started with 256 as batch, not 64"):
         changed(SETTING, batch=64).check_same(begun, Path("out"))

@@ -409,7 +409,7 @@ def test_a_finished_run_only_says_so_again(tmp_path: Path, data: Sources) -> Non
     before = {p: p.stat().st_mtime_ns for p in files}
     assert train(SMALL, data, tmp_path / "out", resume=True) == summary
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    with pytest.raises(UsageError, match="holds a finished run already"):
+    with pytest.raises(UsageError, match="already holds a finished run"):
         train(SMALL, data, tmp_path / "out")
 
 
@@ -431,9 +431,9 @@ def test_killed_before_its_summary_was_written(
 def test_what_a_run_cannot_go_on_with(tmp_path: Path, data: Sources) -> None:
     out = tmp_path / "out"
     train(SMALL, data, out, should_stop=lambda: True)
-    with pytest.raises(UsageError, match="holds a run at step 1 of 8 already"):
+    with pytest.raises(UsageError, match="already holds a run at step 1 of 8"):
         train(SMALL, data, out)
-    with pytest.raises(UsageError, match="was begun with 8 as batch, not 16"):
+    with pytest.raises(UsageError, match="was started with 8 as batch, not 16"):
         train(changed(SMALL, batch=16), data, out, resume=True)
     (path,) = out.glob("state-*.safetensors")
     whole = path.read_bytes()
@@ -445,14 +445,14 @@ def test_what_a_run_cannot_go_on_with(tmp_path: Path, data: Sources) -> None:
     for change, error, said in (
         ({"rules": "0"}, RulesMismatch, "was made under rules 0, but these are"),
         ({"features": -1}, RulesMismatch, "was made under features -1"),
-        ({"format": 0}, RecordError, "is no state of a training run of format 1"),
+        ({"format": 0}, RecordError, "is not the state of a training run in format 1"),
         ({"state": {}}, RecordError, "does not have the fields of a state"),
     ):
         (out / "state.json").write_text(json.dumps({**state, **change}))
         with pytest.raises(error, match=said):
             train(SMALL, data, out, resume=True)
     (out / "state.json").write_text("{")
-    with pytest.raises(RecordError, match="is no JSON"):
+    with pytest.raises(RecordError, match="is not valid JSON"):
         train(SMALL, data, out, resume=True)
 
 
@@ -488,10 +488,10 @@ def test_a_run_goes_on_with_what_it_was_begun_with(tmp_path: Path, data: Sources
         train(SMALL, sources, out, should_stop=lambda: True)
     first, second = (re.escape(str(runs[seed].identity)) for seed in (1, 2))
     for out, sources, said in (
-        (init, replace(data, init=models[2]), f"{second}, but .* was begun with .* {first}"),
-        (init, replace(begun[init], previous=tmp_path / "run-1"), "begun without one"),
+        (init, replace(data, init=models[2]), f"{second}, but .* was started with .* {first}"),
+        (init, replace(begun[init], previous=tmp_path / "run-1"), "started without one"),
         (previous, replace(data, previous=tmp_path / "run-2"), f"{second}, but .* {first}"),
-        (previous, replace(data, init=models[1]), f"model {first}, but .* begun without one"),
+        (previous, replace(data, init=models[1]), f"model {first}, but .* started without one"),
         (shard, replace(data, hashes=[two]), f"names {two[:16]}, but .* with {one[:16]}"),
         (shard, replace(data, hashes=[one, two]), f"names {one[:16]} and 1 more, but"),
     ):
@@ -680,7 +680,7 @@ def test_a_loss_that_is_no_number(
         train(SMALL, data, out)
     assert "A loss is not finite between steps 5 and 8: policy " in raised.value.message
     assert ", value nan, owner " in raised.value.message
-    assert "a --learning-rate below 0.002" in (raised.value.hint or "")
+    assert "--set train.learning_rate below 0.002" in (raised.value.hint or "")
     assert train_state.read_state(out).step == 4  # what was right is kept
     monkeypatch.setattr(Learner, "step", real)
     assert train(SMALL, data, out, resume=True).steps == 8

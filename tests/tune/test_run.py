@@ -237,7 +237,7 @@ def test_a_run_that_is_there_is_not_begun_again(
 ) -> None:
     folder, _ = straight
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UsageError, match="holds a run already") as caught:
+    with pytest.raises(UsageError, match="already holds a run") as caught:
         go(folder, 6, resume=False)
     assert caught.value.hint == "--resume to continue it, or another --out"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -246,13 +246,13 @@ def test_a_run_that_is_there_is_not_begun_again(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"population": 8}, "was begun with 6 as population, not 8"),
-        ({"seed": 5}, "was begun with 4 as seed, not 5"),
-        ({"sigma": 0.2}, "was begun with 0.3 as sigma, not 0.2"),
-        ({"elo1": 30.0}, "was begun with 20.0 as elo1, not 30.0"),
+        ({"population": 8}, "was started with 6 as population, not 8"),
+        ({"seed": 5}, "was started with 4 as seed, not 5"),
+        ({"sigma": 0.2}, "was started with 0.3 as sigma, not 0.2"),
+        ({"elo1": 30.0}, "was started with 20.0 as elo1, not 30.0"),
         (
             {"start": replace(DEFAULT, weights={**DEFAULT.weights, "hand": 2.0})},
-            "was begun with other start weights",
+            "was started with other start weights",
         ),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_run_does_not_go_on_with_another_pycma(
     go(tmp_path, 1)
     document = json.loads((tmp_path / SETTINGS).read_text())
     (tmp_path / SETTINGS).write_text(json.dumps({**document, "pycma": "3.0"}))
-    with pytest.raises(UsageError, match=r"begun with '3\.0' as pycma, not "):
+    with pytest.raises(UsageError, match=r"started with '3\.0' as pycma, not "):
         go(tmp_path, 2)
 
 

@@ -17,11 +17,10 @@ from ringrift_cli.cli.options import (
     JsonOption,
     PlayersOption,
     QuietOption,
+    SizeOption,
     VerboseOption,
-    check_picture,
-    file_path,
-    setting,
-    whole_number,
+    number_option,
+    plot_option,
 )
 from ringrift_cli.cli.output import Output, Progress, counted, need_subcommand, was_typed
 from ringrift_cli.errors import UsageError
@@ -36,7 +35,6 @@ ROUND, ROUNDS, ROUNDS_TO_VALIDATE = 2, 3, 5
 TOLERANCE = 0.15
 SHORT_NAMES = {"free_simulations": "free sims", "free_decisions": "free decisions"}
 
-SizeOption = Annotated[str, setting("network.size", "--size")]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Model of the registry, or checkpoint file."),
@@ -46,31 +44,21 @@ AllOption = Annotated[
 ]
 BatchOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--batch",
-        parser=whole_number(1),
-        metavar="N",
-        help="Concurrent games (of self-play in each process), or positions per training step.",
+        "Concurrent games (of self-play in each process), or positions per training step.",
         show_default="the value used in production",
     ),
 ]
 SecondsOption = Annotated[
     int | None,
-    typer.Option(
-        "--seconds",
-        parser=whole_number(1),
-        metavar="S",
-        help="Seconds per round.",
-        show_default=str(ROUND),
-    ),
+    number_option("--seconds", "Seconds per round.", metavar="S", show_default=str(ROUND)),
 ]
 RoundsOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--rounds",
-        parser=whole_number(1),
-        metavar="N",
-        help="Rounds per setting.",
+        "Rounds per setting.",
         show_default=f"{ROUNDS}, {ROUNDS_TO_VALIDATE} with --validate",
     ),
 ]
@@ -100,13 +88,7 @@ ToleranceOption = Annotated[
     ),
 ]
 PlotOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        parser=file_path,
-        metavar="FILE",
-        help="Plot of the settings measured by --discover: .png or .svg.",
-    ),
+    Path | None, plot_option("Plot of the settings measured by --discover: .png or .svg.")
 ]
 
 app = typer.Typer(name="bench", rich_markup_mode=None)
@@ -143,7 +125,6 @@ class MeasureOptions:
             raise UsageError(f"--memory is {self.memory:g}, expected gigabytes above 0.")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
             raise UsageError(f"--tolerance is {self.tolerance:g}, expected a share below 1.")
-        check_picture(self.plot)
 
     @property
     def of_a_profile(self) -> bool:
@@ -267,16 +248,8 @@ def player(
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     every: AllOption = False,
-    games: Annotated[
-        int,
-        typer.Option("--games", parser=whole_number(1), metavar="N", help="Concurrent games."),
-    ] = 128,
-    seconds: Annotated[
-        int,
-        typer.Option(
-            "--seconds", parser=whole_number(1), metavar="N", help="Seconds per configuration."
-        ),
-    ] = SECONDS,
+    games: Annotated[int, number_option("--games", "Concurrent games.")] = 128,
+    seconds: Annotated[int, number_option("--seconds", "Seconds per configuration.")] = SECONDS,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,

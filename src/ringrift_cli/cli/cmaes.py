@@ -16,10 +16,11 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SeedOption,
     VerboseOption,
-    check_picture,
-    file_path,
+    above_zero,
+    number_option,
+    path_option,
+    plot_option,
     setting,
-    whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
@@ -36,16 +37,6 @@ GENERATIONS = 80
 PROFILE = "profile.yaml"
 
 
-def _minutes(text: str | float) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise typer.BadParameter(f"{text!r} is not a number of minutes above 0.")
-    return number
-
-
 StartOption = Annotated[
     str,
     typer.Option(
@@ -56,19 +47,13 @@ StartOption = Annotated[
 ]
 GenerationsOption = Annotated[
     int | None,
-    typer.Option(
-        "--generations",
-        parser=whole_number(1),
-        metavar="N",
-        help="Total number of generations.",
-        show_default=str(GENERATIONS),
-    ),
+    number_option("--generations", "Total number of generations.", show_default=str(GENERATIONS)),
 ]
 MinutesOption = Annotated[
     float | None,
     typer.Option(
         "--minutes",
-        parser=_minutes,
+        parser=above_zero,
         metavar="M",
         help="Total time of the generations, instead of their number.",
     ),
@@ -81,12 +66,8 @@ Elo1Option = Annotated[float, setting("tune.elo1", "--elo1", metavar="ELO")]
 TestGamesOption = Annotated[int, setting("tune.test_games", "--test-games")]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        parser=file_path,
-        metavar="FOLDER",
-        help="Folder of the run.",
-        show_default="runs/cmaes/BOARD-Np",
+    path_option(
+        "--out", "Folder of the run.", metavar="FOLDER", show_default="runs/cmaes/BOARD-Np"
     ),
 ]
 ResumeOption = Annotated[
@@ -94,22 +75,15 @@ ResumeOption = Annotated[
 ]
 WriteOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--write",
-        parser=file_path,
+        "File for an accepted profile.",
         metavar="FILE.yaml",
-        help="File for an accepted profile.",
         show_default=f"{PROFILE} in --out",
     ),
 ]
 PlotOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        parser=file_path,
-        metavar="FILE",
-        help="Picture of fitness, step size and weights: .png or .svg.",
-    ),
+    Path | None, plot_option("Picture of fitness, step size and weights: .png or .svg.")
 ]
 
 
@@ -154,7 +128,6 @@ def cmaes(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if generations is not None and minutes is not None:
         raise UsageError("Expected --generations or --minutes, not both.")
-    check_picture(plot)
     if minutes is None and generations is None:
         generations = GENERATIONS
     folder = out_folder or Path("runs/cmaes") / f"{board}-{players}p"

@@ -17,10 +17,10 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SeedOption,
     VerboseOption,
-    check_picture,
     check_pie,
-    file_path,
-    whole_number,
+    number_option,
+    path_option,
+    plot_option,
 )
 from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
@@ -37,30 +37,21 @@ app = typer.Typer(name="eval", rich_markup_mode=None)
 RESULTS = Path("runs/results.sqlite")
 ResultsOption = Annotated[
     Path,
-    typer.Option(
-        "--results",
-        parser=file_path,
-        metavar="FILE",
-        help="Results of all games, an SQLite file.",
-        envvar="RINGRIFT_RESULTS",
-    ),
+    path_option("--results", "Results of all games, an SQLite file.", envvar="RINGRIFT_RESULTS"),
 ]
 GamesOption = Annotated[
     int,
-    typer.Option(
-        "--games",
-        parser=whole_number(1),
-        metavar="N",
-        help="Counting games, rounded up to whole blocks: each opening with every seating.",
+    number_option(
+        "--games", "Counting games, rounded up to whole blocks: each opening with every seating."
     ),
 ]
 OpeningOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--opening-turns",
-        parser=whole_number(0, 40),
-        metavar="N",
-        help="Random turns before the players take over.",
+        "Random turns before the players take over.",
+        least=0,
+        most=40,
         show_default="two per player; 1 with --pie",
     ),
 ]
@@ -184,12 +175,7 @@ def sprt(
     ] = Gate.beta,
     games: Annotated[
         int,
-        typer.Option(
-            "--games",
-            parser=whole_number(1),
-            metavar="N",
-            help="Maximum games; a test that is still undecided then has failed.",
-        ),
+        number_option("--games", "Maximum games; a test that is still undecided then has failed."),
     ] = 20_000,
     pie: PieOption = Run.pie_rule,
     seed: SeedOption = Run.seed,
@@ -280,16 +266,8 @@ def rate(
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
     results_file: ResultsOption = RESULTS,
-    csv_file: Annotated[
-        Path | None,
-        typer.Option("--csv", parser=file_path, metavar="FILE", help="CSV file for the ratings."),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot", parser=file_path, metavar="FILE", help="Plot of the ratings: .png or .svg."
-        ),
-    ] = None,
+    csv_file: Annotated[Path | None, path_option("--csv", "CSV file for the ratings.")] = None,
+    plot: Annotated[Path | None, plot_option("Plot of the ratings: .png or .svg.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -305,7 +283,6 @@ def rate(
       ringrift eval rate --board hex8 --csv elo.csv --plot elo.png
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    check_picture(plot)
     if not results_file.exists():
         raise UsageError(
             f"There is no results file {results_file}.",
@@ -334,14 +311,7 @@ def ladder(
     players: PlayersOption = Run.players,
     games: GamesOption = 200,
     level: Annotated[
-        int | None,
-        typer.Option(
-            "--level",
-            parser=whole_number(1, 10),
-            metavar="N",
-            help="Level to measure.",
-            show_default="all ten",
-        ),
+        int | None, number_option("--level", "Level to measure.", most=10, show_default="all ten")
     ] = None,
     seed: SeedOption = Run.seed,
     results_file: ResultsOption = RESULTS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +13,14 @@ from ringrift_cli.cli.options import (
     PlayersOption,
     QuietOption,
     SetOption,
-    file_path,
     flags_of,
+    path_option,
 )
 from ringrift_cli.cli.output import Output, counted
-from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import FILE, Run, commented, made, reference
 from ringrift_cli.store.files import write_whole
 
-OutOption = Annotated[
-    Path, typer.Option("--out", parser=file_path, metavar="FILE", help="Written file.")
-]
+OutOption = Annotated[Path, path_option("--out", "Written file.")]
 ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Print docs/settings.md instead.")
 ]
@@ -59,20 +55,9 @@ def init(
         return
     # Values of a settings file or the environment apply without being written again.
     chosen = made(flags_of(context))
-    if out_file.exists() and not yes:
-        _ask(out_file)
+    if out_file.exists():
+        lines = counted(len(out_file.read_bytes().splitlines()), "line")
+        out.confirm(f"Replace {out_file}, {lines}?", yes=yes)
     write_whole(out_file, commented(chosen).encode())
     out.result({"file": str(out_file), "settings": chosen.document()}, f"{out_file}")
     out.note("Now: ringrift cycle")
-
-
-def _at_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _ask(path: Path) -> None:
-    """Asks whether to replace a file; `UsageError` without a terminal."""
-    lines = counted(len(path.read_bytes().splitlines()), "line")
-    if not _at_terminal():
-        raise UsageError(f"{path} already exists, {lines}.", hint="--yes to replace it")
-    typer.confirm(f"Replace {path}, {lines}?", abort=True, err=True)

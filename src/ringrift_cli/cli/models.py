@@ -20,9 +20,9 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     check_pie,
     configuration,
-    file_path,
+    number_option,
+    path_option,
     setting,
-    whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, need_subcommand
 from ringrift_cli.errors import UsageError
@@ -44,11 +44,10 @@ NameArgument = Annotated[
 ]
 OpeningSeedOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--seed",
-        parser=whole_number(0),
-        metavar="N",
-        help="Seed of the openings.",
+        "Seed of the openings.",
+        least=0,
         show_default="a different one for each pair of models",
     ),
 ]
@@ -311,7 +310,7 @@ def remove(
     entry = registry.find(pool, name)
     if entry.path.parent != registry.folder / pool:
         raise UsageError(
-            f"{entry.path} is no file of {registry.folder / pool}, expected a model of the"
+            f"{entry.path} is not a file of {registry.folder / pool}, expected a model of the"
             " registry.",
             hint="rm, for files elsewhere",
         )
@@ -331,9 +330,7 @@ def remove(
 @app.command()
 def export(
     name: NameArgument,
-    out_file: Annotated[
-        Path, typer.Option("--out", parser=file_path, metavar="FILE", help="ONNX file to write.")
-    ],
+    out_file: Annotated[Path, path_option("--out", "ONNX file to write.")],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,

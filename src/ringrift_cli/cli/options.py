@@ -67,10 +67,35 @@ def check_pie(pie: bool, players: int) -> None:
         raise UsageError(f"The pie rule is for 2 players, not {players}.", hint="--no-pie")
 
 
-def check_picture(path: Path | None) -> None:
-    """`UsageError` unless a `--plot` file ends in .png or .svg."""
-    if path is not None and path.suffix not in (".png", ".svg"):
-        raise UsageError(f"--plot {path}: expected a name that ends in .png or .svg.")
+def _picture_path(text: str | Path) -> Path:
+    path = file_path(text)
+    if path.suffix not in (".png", ".svg"):
+        raise typer.BadParameter(f"{path}: expected a name that ends in .png or .svg.")
+    return path
+
+
+def number_option(
+    flag: str,
+    about: str,
+    *,
+    least: int = 1,
+    most: int | None = None,
+    metavar: str = "N",
+    **more: Any,
+) -> Any:
+    """The `typer.Option` of a whole number; `more` as for `typer.Option`."""
+    parser = whole_number(least, most)
+    return typer.Option(flag, parser=parser, metavar=metavar, help=about, **more)
+
+
+def path_option(flag: str, about: str, *, metavar: str = "FILE", **more: Any) -> Any:
+    """The `typer.Option` of a file or folder; `more` as for `typer.Option`."""
+    return typer.Option(flag, parser=file_path, metavar=metavar, help=about, **more)
+
+
+def plot_option(about: str) -> Any:
+    """The `typer.Option` of a picture to write, `--plot`."""
+    return typer.Option("--plot", parser=_picture_path, metavar="FILE", help=about)
 
 
 # ---- settings -----------------------------------------------------------------------------------

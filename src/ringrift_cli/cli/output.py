@@ -306,7 +306,7 @@ def _builtin(value: Any) -> object:
         return str(value)
     if hasattr(value, "item"):
         return value.item()
-    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _cell(value: Cell) -> str:

@@ -15,7 +15,7 @@ from ringrift_cli.cli.options import (
     QuietOption,
     VerboseOption,
     check_pie,
-    whole_number,
+    number_option,
 )
 from ringrift_cli.cli.output import Output
 from ringrift_cli.settings import Run
@@ -24,12 +24,7 @@ from ringrift_cli.settings import Run
 def perft(
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
-    depth: Annotated[
-        int,
-        typer.Option(
-            "--depth", parser=whole_number(1), metavar="N", help="Maximum number of decisions."
-        ),
-    ] = 3,
+    depth: Annotated[int, number_option("--depth", "Maximum number of decisions.")] = 3,
     divide: Annotated[bool, typer.Option("--divide", help="Counts by first move.")] = False,
     pie: PieOption = Run.pie_rule,
     as_json: JsonOption = False,

@@ -20,8 +20,8 @@ from ringrift_cli.cli.options import (
     PieOption,
     PlayersOption,
     check_pie,
-    file_path,
-    whole_number,
+    number_option,
+    path_option,
 )
 from ringrift_cli.cli.output import Output, counted, discard_stdout, stopped, was_typed
 from ringrift_cli.errors import PlayerError, UsageError
@@ -49,11 +49,10 @@ def _seats(text: str) -> tuple[int, ...]:
 
 LevelOption = Annotated[
     int,
-    typer.Option(
+    number_option(
         "--level",
-        parser=whole_number(1, STRONGEST),
-        metavar="N",
-        help="Strength of the opponents, from 1 to 10.",
+        "Strength of the opponents, from 1 to 10.",
+        most=STRONGEST,
         envvar="RINGRIFT_LEVEL",
     ),
 ]
@@ -73,37 +72,25 @@ SeatOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--seed",
-        parser=whole_number(0),
-        metavar="N",
-        help="Random seed: the same seed and moves give the same answers.",
+        "Random seed: the same seed and moves give the same answers.",
+        least=0,
         envvar="RINGRIFT_PLAY_SEED",
         show_default="drawn",
     ),
 ]
 SaveOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--save",
-        parser=file_path,
-        metavar="FILE",
-        help="File of the game, written after every decision.",
+        "File of the game, written after every decision.",
         show_default="a new file in runs/play",
     ),
 ]
-ResumeOption = Annotated[
-    Path | None,
-    typer.Option("--resume", parser=file_path, metavar="FILE", help="Saved game to continue."),
-]
+ResumeOption = Annotated[Path | None, path_option("--resume", "Saved game to continue.")]
 RecordOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--record",
-        parser=file_path,
-        metavar="FILE",
-        help="File for the record of the finished game (.jsonl, .rrg).",
-    ),
+    Path | None, path_option("--record", "File for the record of the finished game (.jsonl, .rrg).")
 ]
 HintOption = Annotated[
     str | None,
@@ -178,7 +165,7 @@ def _check_files(
     for name, path in (("save", save), ("record", record)):
         if path is not None and path.exists():
             hint = f"ringrift play --resume {path}" if name == "save" else "another name"
-            raise UsageError(f"--{name} {path}: the file is there already.", hint=hint)
+            raise UsageError(f"--{name} {path}: the file already exists.", hint=hint)
     if record is not None and not record.name.endswith((".jsonl", ".jsonl.gz", ".rrg")):
         raise UsageError(f"--record {record}: a record ends in .jsonl, .jsonl.gz or .rrg.")
 

@@ -15,7 +15,7 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SetOption,
     VerboseOption,
-    file_path,
+    path_option,
 )
 from ringrift_cli.cli.output import Output
 from ringrift_cli.cli.status import RunArgument, run_settings
@@ -26,11 +26,9 @@ NAME = "report.html"
 
 OutOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--out",
-        parser=file_path,
-        metavar="FILE",
-        help="HTML file to write; an earlier report there is replaced.",
+        "HTML file to write; an earlier report there is replaced.",
         show_default=f"{NAME} in the folder of the run",
     ),
 ]

@@ -23,9 +23,9 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     above_zero,
     configuration,
-    file_path,
+    number_option,
+    path_option,
     setting,
-    whole_number,
 )
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped, was_typed
 from ringrift_cli.errors import UsageError
@@ -64,10 +64,7 @@ ModelOption = Annotated[
         envvar="RINGRIFT_MODEL",
     ),
 ]
-GamesOption = Annotated[
-    int | None,
-    typer.Option("--games", parser=whole_number(1), metavar="N", help="Number of games."),
-]
+GamesOption = Annotated[int | None, number_option("--games", "Number of games.")]
 HoursOption = Annotated[
     float | None,
     typer.Option(
@@ -81,11 +78,10 @@ ResignOption = Annotated[float, setting("selfplay.resign_below", "--resign-below
 ConcurrentOption = Annotated[int, setting("selfplay.concurrent", "--concurrent")]
 GenerationOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--generation",
-        parser=whole_number(0),
-        metavar="N",
-        help="Generation recorded in the shards.",
+        "Generation recorded in the shards.",
+        least=0,
         show_default="that of the model",
     ),
 ]
@@ -99,11 +95,10 @@ PolicyOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--out",
-        parser=file_path,
+        "Folder of the shards.",
         metavar="FOLDER",
-        help="Folder of the shards.",
         envvar="RINGRIFT_OUT",
         show_default="runs/selfplay, or runs/POOL/selfplay with a model",
     ),
@@ -304,7 +299,7 @@ def _generated_text(done: Generated, folder: Path) -> str:
         f"{counted(len(done.shards), 'shard')} in {folder}"
     )
     if done.known:
-        text += f"\n{counted(done.known, 'game')} of this setting were there already"
+        text += f"\n{counted(done.known, 'game')} of this setting had been recorded"
     if counts.resign_checked:
         text += (
             f"\nOf {counted(counts.resign_checked, 'played-through game')} that would have been "
@@ -373,5 +368,5 @@ def _report_random(
         f" ({done.games / seconds:,.0f} games/s): {counted(len(done.shards), 'shard')} in {folder}"
     )
     if done.known:
-        text += f"\n{counted(done.known, 'game')} of this run were there already"
+        text += f"\n{counted(done.known, 'game')} of this run had been recorded"
     out.result(document, text)

@@ -13,8 +13,8 @@ from ringrift_cli.cli.options import (
     JsonOption,
     QuietOption,
     VerboseOption,
-    file_path,
-    whole_number,
+    number_option,
+    path_option,
 )
 from ringrift_cli.cli.output import Output, counted
 from ringrift_cli.errors import NotationError, RecordError, UsageError
@@ -26,12 +26,8 @@ if TYPE_CHECKING:
 WIDTH = 800  # pixels of a picture
 WidthOption = Annotated[
     int | None,
-    typer.Option(
-        "--width",
-        parser=whole_number(64, 8192),
-        metavar="N",
-        help="Width of a picture in pixels.",
-        show_default=str(WIDTH),
+    number_option(
+        "--width", "Width of a picture in pixels.", least=64, most=8192, show_default=str(WIDTH)
     ),
 ]
 
@@ -43,35 +39,22 @@ def show(
     ],
     game: Annotated[
         int | None,
-        typer.Option(
-            "--game",
-            parser=whole_number(1),
-            metavar="N",
-            help="Number of the game in a record.",
-            show_default="the first",
-        ),
+        number_option("--game", "Number of the game in a record.", show_default="the first"),
     ] = None,
     ply: Annotated[
         int | None,
-        typer.Option(
+        number_option(
             "--ply",
-            parser=whole_number(0),
-            metavar="N",
-            help="Number of decisions before the position.",
+            "Number of decisions before the position.",
+            least=0,
             show_default="step through, or the end where there is no terminal",
         ),
     ] = None,
     moves: Annotated[
         bool, typer.Option("--moves", help="Also list the moves of the game, or the legal moves.")
     ] = False,
-    svg: Annotated[
-        Path | None,
-        typer.Option("--svg", parser=file_path, metavar="FILE", help="SVG file of the board."),
-    ] = None,
-    png: Annotated[
-        Path | None,
-        typer.Option("--png", parser=file_path, metavar="FILE", help="PNG file of the board."),
-    ] = None,
+    svg: Annotated[Path | None, path_option("--svg", "SVG file of the board.")] = None,
+    png: Annotated[Path | None, path_option("--png", "PNG file of the board.")] = None,
     width: WidthOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

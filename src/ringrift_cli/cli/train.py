@@ -20,9 +20,9 @@ from ringrift_cli.cli.options import (
     SizeOption,
     VerboseOption,
     configuration,
-    file_path,
+    number_option,
+    path_option,
     setting,
-    whole_number,
 )
 from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped, was_typed
 from ringrift_cli.errors import UsageError
@@ -33,22 +33,20 @@ if TYPE_CHECKING:
 
 DataOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--data",
-        parser=file_path,
+        "Folder of shards of searched games.",
         metavar="FOLDER",
-        help="Folder of shards of searched games.",
         envvar="RINGRIFT_DATA",
         show_default="runs/BOARD-Np/selfplay",
     ),
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--out",
-        parser=file_path,
+        "Folder of the training run.",
         metavar="FOLDER",
-        help="Folder of the training run.",
         envvar="RINGRIFT_OUT",
         show_default="runs/BOARD-Np/train",
     ),
@@ -62,45 +60,24 @@ ShardOption = Annotated[
         show_default="a window",
     ),
 ]
-ShardsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--shards",
-        parser=file_path,
-        metavar="FILE",
-        help="File of such hashes, one per line.",
-    ),
-]
+ShardsOption = Annotated[Path | None, path_option("--shards", "File of such hashes, one per line.")]
 InitOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--init",
-        parser=file_path,
-        metavar="MODEL.json",
-        help="Model with the initial weights.",
-    ),
+    Path | None, path_option("--init", "Model with the initial weights.", metavar="MODEL.json")
 ]
 ContinueOption = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--continue",
-        parser=file_path,
-        metavar="FOLDER",
-        help="Finished run to continue from: its weights (unless --init) and optimiser; the"
+        "Finished run to continue from: its weights (unless --init) and optimiser; the"
         " positions that it used are not new.",
+        metavar="FOLDER",
     ),
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Resume the run in --out, if there is one.")
 ]
 StepsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--steps",
-        parser=whole_number(1),
-        metavar="N",
-        help="Number of steps, instead of --samples-per-position.",
-    ),
+    int | None, number_option("--steps", "Number of steps, instead of --samples-per-position.")
 ]
 SamplesOption = Annotated[float, setting("train.samples_per_position", "--samples-per-position")]
 SurpriseOption = Annotated[float, setting("train.surprise_weight", "--surprise-weight")]
@@ -110,11 +87,10 @@ BehindOption = Annotated[int, setting("train.max_generations_behind", "--max-gen
 MinutesOption = Annotated[float, setting("train.checkpoint_minutes", "--checkpoint-minutes")]
 GenerationOption = Annotated[
     int | None,
-    typer.Option(
+    number_option(
         "--generation",
-        parser=whole_number(0),
-        metavar="N",
-        help="Generation of the model in training.",
+        "Generation of the model in training.",
+        least=0,
         show_default="that of the initial model, plus 1",
     ),
 ]

@@ -33,7 +33,7 @@ ANCHOR_RATING = 1200.0
 BASELINES = ("random", ANCHOR, "mcts:sims=32,profile=default")
 MAX_REPEATS = 4  # a match fails when at most one block in this many counts
 MIN_SPRT_BLOCKS = 10  # of a test, before it may fail for its repeats
-SPRT_CONCURRENT = 128  # games begun before a test may stop
+SPRT_CONCURRENT = 128  # games started before a test may stop
 SPRT_LOOKS = 100  # a test of n games is evaluated again after every n / SPRT_LOOKS games
 
 Advance = Callable[[int, str], None]  # number of games played or found, and what they are

@@ -278,7 +278,7 @@ def gate_model(
     name = pool.name
     champion = registry.champion(name)
     if champion is not None and champion.identity == candidate.identity:
-        raise RingriftError(f"{candidate.identity} is the champion of {name} already.")
+        raise RingriftError(f"{candidate.identity} is already the champion of {name}.")
     old = [entry for entry in registry.earlier(name) if entry.identity != candidate.identity]
     return gate(
         pool,

@@ -142,7 +142,7 @@ def play(
 ) -> Iterator[list[PlayedGame]]:
     """Plays games (block, rotation) of a match; yields batches of finished ones.
 
-    After `should_stop` no game is begun or continued. `PlayerError` if a player fails: that game
+    After `should_stop` no game is started or continued. `PlayerError` if a player fails: that game
     has no result, nor has any that was not yielded before.
     """
     waiting = iter(tasks)

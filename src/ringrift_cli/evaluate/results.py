@@ -242,7 +242,7 @@ class Results:
         return match
 
     def add(self, match: str, pool: Pool, games: Sequence[PlayedGame]) -> None:
-        """Enters finished games in one transaction; one that is there already stays as it is."""
+        """Enters finished games in one transaction; one that already exists stays as it is."""
         with self._errors(), self._transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO games (board, players, pie_rule, rules, match, block,"

@@ -263,7 +263,7 @@ class Registry:
                     hint=f"ringrift models promote {identity} --seed ANOTHER",
                 )
             if present == identity:
-                raise RingriftError(f"{identity} is the champion of {pool} already.")
+                raise RingriftError(f"{identity} is already the champion of {pool}.")
             if present != beaten:
                 raise RingriftError(
                     f"{identity} was tested against {beaten or 'no champion'}, but the champion of"

@@ -125,7 +125,9 @@ class Dialogue:
                     self._play(choice)
             else:
                 known = ", ".join(name for name in COMMANDS if name in self._commands(""))
-                self._screen.paragraph(f"The game is over: {shortened(text)} is none of {known}.")
+                self._screen.paragraph(
+                    f"The game is over: {shortened(text)} is not one of {known}."
+                )
         except RingriftError as error:
             self._screen.paragraph(error.message)
             if error.hint:
@@ -282,7 +284,7 @@ class Dialogue:
         elif not name.isprintable():
             self._screen.paragraph(f"{shortened(name)} cannot be the name of a file.")
         elif path not in self._written and path.exists():
-            self._screen.paragraph(f"{path} is there already: name another file.")
+            self._screen.paragraph(f"{path} already exists: name another file.")
         else:
             is_record = name.endswith(RECORD_ENDINGS)
             (self._session.record if is_record else self._session.save)(path)

@@ -139,7 +139,7 @@ class MovePrompt:
             return
         cells = parse_cells(text)
         if cells is None or "," not in cells[-1]:
-            self._screen.write(f"{shortened(text)} is no cell: `moves 0,0` lists those at 0,0.")
+            self._screen.write(f"{shortened(text)} is not a cell: `moves 0,0` lists those at 0,0.")
             return
         selection = self._every
         for cell in cells:
@@ -190,7 +190,7 @@ class MovePrompt:
         near = difflib.get_close_matches(word, [*COMMANDS, *MOVE_WORDS], 1, 0.7)
         guess = f"did you mean {near[0]}?" if near else "`help` shows what can be typed."
         self._screen.paragraph(
-            f"{shortened(text)} is no cell (as 0,0), no number, no move and no command; {guess}"
+            f"{shortened(text)} is not a cell (as 0,0), a number, a move or a command; {guess}"
         )
         return None
 

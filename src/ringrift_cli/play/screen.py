@@ -110,7 +110,7 @@ class Screen:
             found = next_ply(word, ply, last)
             if found is not None:
                 return found
-            self.write(f"{shortened(answer)} is none of these.")
+            self.write(f"{shortened(answer)} is not one of these.")
 
     def complete_with(self, completer: Completer) -> None:
         """Enables line editing on a terminal, with Tab completion by `completer`."""

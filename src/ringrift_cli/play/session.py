@@ -261,7 +261,7 @@ def read_game(path: Path) -> SavedGame:
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is no saved game: it is no JSON.") from error
+        raise RecordError(f"{path} is not a saved game: it is not valid JSON.") from error
     try:
         return _checked(document)
     except RingriftError as error:
@@ -272,7 +272,7 @@ def read_game(path: Path) -> SavedGame:
 def _checked(document: object) -> SavedGame:
     """The game of a document, replayed to its position."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise RecordError(f"it is no saved game: its format is not {FORMAT!r}.")
+        raise RecordError(f"this is not a saved game: its format is not {FORMAT!r}.")
     if document.get("version") != VERSION or document.get("rules") != rules_hash():
         raise RulesMismatch(
             f"saved by version {document.get('version')} under the rules {document.get('rules')}: "

@@ -43,7 +43,7 @@ def pick_precision(name: str, device: torch.device) -> str:
     """float32, bfloat16 or float16; auto is float32 on a CPU, where the others are not faster."""
     if name != "auto":
         if name == "float16" and device.type == "cpu":
-            raise UsageError("float16 is for GPUs.", hint="--precision bfloat16 or float32")
+            raise UsageError("float16 is for GPUs.", hint="--set train.precision=bfloat16")
         return name
     if device.type == "cpu":
         return "float32"

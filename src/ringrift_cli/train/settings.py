@@ -57,7 +57,7 @@ class TrainSetting:
             unspecified = name == "size" and None in (old, new)  # the run keeps its network
             if name not in FREE and old != new and not unspecified:
                 raise UsageError(
-                    f"The run in {folder} was begun with {old!r} as {name.replace('_', ' ')}, not"
+                    f"The run in {folder} was started with {old!r} as {name.replace('_', ' ')}, not"
                     f" {new!r}.",
-                    hint="the options it was begun with, or another --out",
+                    hint="the options it was started with, or another --out",
                 )

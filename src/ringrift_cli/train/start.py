@@ -72,7 +72,7 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
         raise RecordError(
             f"The window has {counted(window.games, 'game')}, all held out for validation: there is"
             " nothing to train on.",
-            hint="more games, or a smaller --validation-share",
+            hint="more games, or a smaller --set train.validation_share=SHARE",
         )
     new = sum(n for n, shard in zip(counts, shards, strict=True) if shard.sha256 not in known)
     steps = setting.steps
@@ -186,15 +186,15 @@ def check_origins(sources: Sources, state: State, folder: Path) -> None:
         known = None if state.origins is None else state.origins.get(option)
         if state.origins is not None and known != identity:
             path = sources.init if option == "init" else sources.previous
-            begun = f"with that of model {known}" if known else "without one"
+            origin = f"with that of model {known}" if known else "without one"
             raise UsageError(
-                f"--{option} {path} is of model {identity}, but the run in {folder} was begun"
-                f" {begun}.",
+                f"--{option} {path} is of model {identity}, but the run in {folder} was started"
+                f" {origin}.",
                 hint=f"--resume without --{option}, or another --out",
             )
     if sources.hashes is not None and set(sources.hashes) != set(state.shards):
         raise UsageError(
-            f"--shard names {_listed(sources.hashes)}, but the run in {folder} was begun with"
+            f"--shard names {_listed(sources.hashes)}, but the run in {folder} was started with"
             f" {_listed(state.shards)}.",
             hint="--resume without --shard, or another --out",
         )

@@ -135,9 +135,9 @@ def _read(folder: Path) -> tuple[State, dict[str, Any]]:
             f"{path}: {error.strerror}.", hint="the folder of a training run"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is no JSON ({error}).") from error
+        raise RecordError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise RecordError(f"{path} is no state of a training run of format {FORMAT}.")
+        raise RecordError(f"{path} is not the state of a training run in format {FORMAT}.")
     own = {"rules": rules_hash(), "codec": codec_hash(), "features": FEATURES_VERSION}
     for key, value in own.items():
         if document.get(key) != value:

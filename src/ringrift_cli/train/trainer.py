@@ -153,7 +153,7 @@ def _to_resume(out: Path, setting: TrainSetting, sources: Sources, *, resume: bo
     if not resume:
         done = "a finished run" if state.summary else f"a run at step {state.step} of {state.steps}"
         raise UsageError(
-            f"{out} holds {done} already.",
+            f"{out} already holds {done}.",
             hint=f"another --out, with --continue {out}" if state.summary else "--resume",
         )
     setting.check_same(state.setting, out)
@@ -246,10 +246,11 @@ class _Run:
     def _not_finite(self, what: str, found: dict[str, float]) -> TrainingError:
         losses = ", ".join(f"{name} {found[name]:.4g}" for name in PARTS if name in found)
         first = self._state.step - max(self._summed - 1, 0)
+        rate = self._setting.train.learning_rate
         return TrainingError(
             f"A {what} is not finite between steps {first} and {self._state.step}: {losses}."
             f" {self._out} keeps the state before.",
-            hint=f"a --learning-rate below {self._setting.train.learning_rate:g}, in another --out",
+            hint=f"--set train.learning_rate below {rate:g}, in another --out",
         )
 
     def _measure(self, rate: float) -> dict[str, float]:

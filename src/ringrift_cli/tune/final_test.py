@@ -108,7 +108,7 @@ def read(folder: Path) -> TuningVerdict | None:
     except (FileNotFoundError, msgspec.ValidationError):
         return None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RecordError(f"{path} is no JSON ({error}).") from error
+        raise RecordError(f"{path} is not valid JSON ({error}).") from error
 
 
 def _write(folder: Path, verdict: TuningVerdict) -> None:

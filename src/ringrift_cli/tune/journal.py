@@ -124,7 +124,7 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool) -> Iterator[
     known = sorted(name for name in (SETTINGS, JOURNAL, LOG, VERDICT) if (folder / name).exists())
     if known and not resume:
         raise UsageError(
-            f"{folder} holds a run already ({', '.join(known)}).",
+            f"{folder} already holds a run ({', '.join(known)}).",
             hint="--resume to continue it, or another --out",
         )
     busy = RingriftError(
@@ -151,13 +151,13 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool) -> Iterator[
 
 
 def _check_same(folder: Path, path: Path, settings: dict[str, Any]) -> None:
-    """`UsageError` unless the run was begun with the same settings."""
+    """`UsageError` unless the run was started with the same settings."""
     try:
         before = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is no JSON ({error}).") from error
+        raise RecordError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(before, dict):
-        raise RecordError(f"{path} is no JSON object.")
+        raise RecordError(f"{path} is not a JSON object.")
     for name in [*settings, *sorted(set(before) - set(settings))]:
         old, new = before.get(name), settings.get(name)
         if old == new:
@@ -166,6 +166,6 @@ def _check_same(folder: Path, path: Path, settings: dict[str, Any]) -> None:
         if isinstance(old, dict) or isinstance(new, dict):
             change = f"other {name}"
         raise UsageError(
-            f"The run in {folder} was begun with {change.replace('_', ' ')}.",
-            hint="the options it was begun with, or another --out",
+            f"The run in {folder} was started with {change.replace('_', ' ')}.",
+            hint="the options it was started with, or another --out",
         )
