@@ -279,7 +279,7 @@ def test_no_such_games(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="there are no games"):
         write_searched(tmp_path, MADE, [], "hex8", 2, False)
     for board, players, pie in (("hex9", 2, False), ("hex8", 5, False), ("hex8", 3, True)):
-        with pytest.raises(RecordError, match="are no game"):
+        with pytest.raises(RecordError, match="expected a board of"):
             write_searched(tmp_path, MADE, games, board, players, pie)
 
 
@@ -317,7 +317,7 @@ def test_a_changed_byte_is_found(shard: Path) -> None:
     shard.write_bytes(whole[:-5])
     with pytest.raises(RecordError, match="its SHA-256 hash is"):
         read_searched(shard)
-    with pytest.raises(RecordError, match="the checksum does not fit"):
+    with pytest.raises(RecordError, match="its checksum does not match"):
         read_searched(named_by_hash(shard.parent, whole[:-5]))
 
 
@@ -355,13 +355,13 @@ def test_a_known_shard_is_checked_by_its_hash_alone(
 @pytest.mark.parametrize(
     ("header", "error", "said"),
     [
-        ({"rules": "0"}, RulesMismatch, "made under the rules 0, but these are"),
-        ({"codec": "0"}, RulesMismatch, "its actions are numbered by 0, but these by"),
+        ({"rules": "0"}, RulesMismatch, "made under the rules '0', but these are"),
+        ({"codec": "0"}, RulesMismatch, "numbered by the codec 0, expected"),
         ({"board": "square8"}, RecordError, "game "),
-        ({"players": 3}, RecordError, "its body holds"),
+        ({"players": 3}, RecordError, "its body has"),
         ({"players": True}, RecordError, r"got `bool` - at `\$.players`"),
         ({"pie_rule": None}, RecordError, r"at `\$.pie_rule`"),
-        ({"games": 3}, RecordError, "its body holds"),
+        ({"games": 3}, RecordError, "its body has"),
         ({"games": 0}, RecordError, r">= 1 - at `\$.games`"),
         ({"choices": -1}, RecordError, r">= 0 - at `\$.choices`"),
         ({"made": "by hand"}, RecordError, r"at `\$.made`"),

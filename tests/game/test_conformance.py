@@ -226,7 +226,7 @@ def test_missing_key_is_named(game: Game, key: str) -> None:
     assert fault is not None
     assert (fault.kind, fault.sentence) == (
         "format",
-        f"the line is no game: Object missing required field `{key}`",
+        f"the line is not a game: Object missing required field `{key}`",
     )
 
 
@@ -284,16 +284,16 @@ def test_wrong_values_of_a_step_are_named(game: Game) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (b"\n", "the line is blank where a game should stand"),
-        (b"[]\n", "the line is no game: Expected `object`, got `array`"),
-        (b"{'board': 1}\n", "the line is no JSON (JSON is malformed: "),
+        (b"\n", "the line is blank, expected a game"),
+        (b"[]\n", "the line is not a game: Expected `object`, got `array`"),
+        (b"{'board': 1}\n", "the line is not JSON (JSON is malformed: "),
         (
             b'{"board": "hex8"',
-            "the line is no JSON (Input data was truncated): the file is cut short",
+            "the line is not JSON (Input data was truncated): the file is truncated",
         ),
-        (b'{"board": "\xff"}\n', "the line is no "),
-        (b"[" * 100_000 + b"\n", "the line is no "),
-        (b"9" * 10_000 + b"\n", "the line is no "),
+        (b'{"board": "\xff"}\n', "the line is not "),
+        (b"[" * 100_000 + b"\n", "the line is not "),
+        (b"9" * 10_000 + b"\n", "the line is not "),
     ],
     ids=["blank", "list", "quotes", "cut", "utf-8", "deep", "digits"],
 )
@@ -336,7 +336,7 @@ def test_packed_file_without_its_tail(tmp_path: Path, two_games: bytes, missing:
     path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(gzip.compress(two_games)[:-missing])
     line, sentence = only_fault(path)
-    assert sentence == "the compressed file is cut short here"
+    assert sentence == "the compressed file is truncated here"
     assert line in (1, 2, 3)
 
 
@@ -346,7 +346,7 @@ def test_plain_file_without_its_tail(tmp_path: Path, two_games: bytes, missing: 
     path.write_bytes(two_games[:-missing])
     line, sentence = only_fault(path)
     assert line == 2
-    assert "the file is cut short" in sentence
+    assert "the file is truncated" in sentence
 
 
 def test_damaged_packed_file(tmp_path: Path, two_games: bytes) -> None:
@@ -370,7 +370,7 @@ def test_file_without_games(tmp_path: Path, content: bytes) -> None:
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"nowhere\.jsonl: there is no such file"):
         total_size([tmp_path / "nowhere.jsonl"])
-    with pytest.raises(RecordError, match="no file of games"):
+    with pytest.raises(RecordError, match="not a regular file"):
         total_size([tmp_path])
 
 

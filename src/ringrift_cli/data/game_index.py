@@ -26,14 +26,13 @@ from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.store.locks import locked
-from ringrift_cli.store.manifest import ShardEntry, read_manifest, stamp
+from ringrift_cli.store.manifest import COMPACT, ShardEntry, read_manifest, stamp
 
 Hashes = npt.NDArray[np.uint64]
 Kind = tuple[str, int, bool]  # board, players, pie rule
 
 FILE = ".games.sqlite"
 FORMER = ".games.index"  # of the first version
-COMPACT, READABLE = ".rrg", ".games.jsonl"
 TIMEOUT_S = 60.0  # wait for transactions of other processes
 SCHEMA = """
 CREATE TABLE shards (number INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, file TEXT);

@@ -9,49 +9,43 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ringrift_cli.data.game_index import (
-    COMPACT,
-    READABLE,
     GameIndex,
     Hashes,
+    hashes_of,
     hashes_of_decisions,
     hashes_of_documents,
     readable_documents,
 )
-from ringrift_cli.data.shard import ENDING, compare, read_searched
+from ringrift_cli.data.shard import check_entry, read_searched
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
-from ringrift_cli.game.record import MAGIC, compact_decisions, from_document, read_records
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
-from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.game.container import check_setting, located
+from ringrift_cli.game.record import MAGIC, from_document, read_records
+from ringrift_cli.game.version import check_current, rules_hash
 from ringrift_cli.nn.registry import pool_name
-from ringrift_cli.store.manifest import ShardEntry
+from ringrift_cli.store.manifest import COMPACT, READABLE, SEARCHED, SUFFIXES, ShardEntry
 
 if TYPE_CHECKING:
     from ringrift_cli.nn.registry import Entry, Registry
 
-SEARCHED, RANDOM = "selfplay", "random"  # subfolders of a pool
+KIND = ("board", "players", "pie_rule")
 MAX_CHOICES = 1_000_000  # checked for legality per shard: all choices of 1,000 hex8 games
 SAMPLE = 64  # readable games replayed per file
 REPEATED_SHARE = 0.02  # of a file's games may be duplicates
 REPEATED_GAMES = 1
-__all__ = ["COMPACT", "ENDING", "READABLE", "Intake", "adopt", "place"]
 
 
 def place(runs: Path, entry: ShardEntry) -> Path:
     """Folder below `runs` for the file of an entry; `RecordError` for an impossible pool."""
-    board, players, pie_rule = entry.board, entry.players, entry.pie_rule
-    if board not in BOARD_NAMES or players not in PLAYER_COUNTS or (pie_rule and players != 2):
-        raise RecordError(
-            f"its manifest entry has board {board!r:.40}, players {players!r:.40} and pie rule"
-            f" {pie_rule!r}, which do not exist together."
-        )
-    return runs / pool_name(board, players, pie_rule) / (SEARCHED if entry.is_searched else RANDOM)
+    pool = (entry.board, entry.players, entry.pie_rule)
+    with located("its manifest entry"):
+        check_setting(*pool)
+    return runs / pool_name(*pool) / ("selfplay" if entry.is_searched else "random")
 
 
 class Intake:
@@ -67,13 +61,7 @@ class Intake:
         The games of a valid file are indexed at once, so that a later file with the same games is
         rejected. `RulesMismatch` for games of other rules or another codec.
         """
-        for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
-            if getattr(entry, key) != own:
-                raise RulesMismatch(
-                    f"{path.name} was made under the {key} {getattr(entry, key)!r:.40}, but these"
-                    f" are {own}.",
-                    hint="ringrift fleet deploy",
-                )
+        check_current(path.name, entry.rules, entry.codec, "ringrift fleet deploy")
         with self._lock:  # a check uses all cores
             hashes = _checked(path, entry)
             with self._folders.setdefault(folder, GameIndex(folder)) as known:
@@ -91,9 +79,9 @@ class Intake:
 
 def _checked(path: Path, entry: ShardEntry) -> Hashes:
     """Hashes of the games of a file after validation against its name and entry."""
-    if path.name.endswith(ENDING):
+    if path.name.endswith(SEARCHED):
         shard = read_searched(path, entry.sha256, max_choices=MAX_CHOICES)
-        compare(path.name, entry, shard.header)
+        check_entry(path.name, entry, shard.header.facts)
         c = shard.columns
         return hashes_of_decisions(shard.header, c.actions, c.game_offsets)
     if path.name.endswith(COMPACT):
@@ -101,16 +89,14 @@ def _checked(path: Path, entry: ShardEntry) -> Hashes:
             if file.read(len(MAGIC)) != MAGIC:
                 raise RecordError(f"{path.name} is not a compact record of games.")
         records = read_records(path)
-        first = records[0]
-        found = {"board": first.board, "players": first.players, "pie_rule": first.pie_rule}
-        found |= {"games": len(records), "decisions": sum(len(r.actions) for r in records)}
-        _compare(path, entry, found)
-        return hashes_of_decisions(*compact_decisions(path))
+        first, decisions = records[0], sum(len(record.actions) for record in records)
+        facts = {"rules": rules_hash(first.rules), "games": len(records), "decisions": decisions}
+        kind = (first.board, first.players, first.pie_rule)
+        check_entry(path.name, entry, facts | dict(zip(KIND, kind, strict=True)))
+        return hashes_of(kind, (np.array(one.actions, "<i4").tobytes() for one in records))
     if path.name.endswith(READABLE):
         return _checked_readable(path, entry)
-    raise RecordError(
-        f"{path.name} is not a file of games: expected {ENDING}, {COMPACT}, {READABLE}."
-    )
+    raise RecordError(f"{path.name} is not a file of games: expected {', '.join(SUFFIXES)}.")
 
 
 def _checked_readable(path: Path, entry: ShardEntry) -> Hashes:
@@ -119,30 +105,16 @@ def _checked_readable(path: Path, entry: ShardEntry) -> Hashes:
     if not documents:
         raise RecordError(f"{path.name} holds no games.")
     decisions = sum(len(document["moves"]) for document in documents)
-    _compare(path, entry, {"games": len(documents), "decisions": decisions})
+    check_entry(path.name, entry, {"games": len(documents), "decisions": decisions})
     for number, document in enumerate(documents, 1):
-        kind = {key: document.get(key) for key in ("board", "players", "pie_rule")}
-        _compare(path, entry, kind)
+        check_entry(path.name, entry, {key: document.get(key) for key in KIND})
         if document.get("rules") != entry.rules or "steps" in document:
             raise RulesMismatch(f"{path.name}, line {number} was made under other rules.")
     sample = np.linspace(0, len(documents) - 1, min(SAMPLE, len(documents))).astype(int)
     for at in sample.tolist():
-        try:
+        with located(f"{path.name}, line {at + 1}"):
             from_document(documents[at])
-        except RecordError as error:
-            raise type(error)(f"{path.name}, line {at + 1}: {error.message}") from error
     return hashes_of_documents(documents)
-
-
-def _compare(path: Path, entry: ShardEntry, found: Mapping[str, Any]) -> None:
-    """`RecordError` if a field of the entry differs from the file."""
-    for key, value in found.items():
-        listed = getattr(entry, key)
-        if json.dumps(listed, sort_keys=True) != json.dumps(value, sort_keys=True):
-            raise RecordError(
-                f"{path.name}: its {key} is {value!r:.80}, but its manifest entry says"
-                f" {listed!r:.80}."
-            )
 
 
 def adopt(registry: Registry, path: Path, pool: str | None = None) -> Entry:

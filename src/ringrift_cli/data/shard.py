@@ -1,17 +1,16 @@
 """Shards: files of self-play games with their search results, the input of training.
 
 A file, `<first 16 digits of its SHA-256>.shard`, holds games of one board, player count and pie
-rule, played with one model and search setting:
+rule, played with one model and search setting, in a container (game/container.py):
 
     "RINGRIFT-SEARCHED 1\\n"
-    header, one line of JSON: rules, codec, board, players, pie_rule, made, and the numbers of
-    games, decisions, positions (decisions with a policy target) and choices (their actions)
-    zlib stream of the columns of `Columns`, concatenated, little-endian:
+    header with the numbers of games, decisions, positions (decisions with a policy target) and
+    choices (their actions)
+    columns:
           per game      decisions uint32, positions uint32, winner uint8, reason int8
           per decision  action uint32
           per position  ply uint32, choices uint32, surprise float32, values float32 [players]
           per choice    action uint32, probability float16
-    SHA-256 of everything before it, 32 bytes
 
 Shards are immutable. They store games rather than features: positions are replayed on reading, so
 network inputs can change without new games. Writing and reading make the same checks: every move is
@@ -20,7 +19,8 @@ replayed, every probability must belong to a legal action (shard_checks.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,20 +32,29 @@ import numpy.typing as npt
 
 from ringrift_cli.data import shard_checks
 from ringrift_cli.data.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
-from ringrift_cli.errors import RecordError, RulesMismatch
+from ringrift_cli.errors import RecordError
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.container import Count, Header, check_setting, located, pack, unpack
+from ringrift_cli.game.container import (
+    Arrays,
+    Count,
+    Header,
+    Layout,
+    check_setting,
+    located,
+    pack,
+    unpack,
+)
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.record import GameRecord
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import IntArray, tables
-from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.game.version import check_current, codec_hash, rules_hash
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import SEARCHED, ShardEntry, add_to_manifest, new_entry
 
 MAGIC = b"RINGRIFT-SEARCHED 1\n"
-ENDING = SEARCHED
+HINT = "use games made by this version of ringrift"
 
 
 @dataclass(frozen=True)
@@ -70,10 +79,29 @@ class ShardHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True)
     choices: Count  # their actions
 
     @property
-    def body_bytes(self) -> int:
-        """Size of the columns before compression."""
-        position = 12 + 4 * self.players
-        return 10 * self.games + 4 * self.decisions + position * self.positions + 6 * self.choices
+    def facts(self) -> dict[str, Any]:
+        """The fields that the manifest entry has too."""
+        facts = msgspec.structs.asdict(self)
+        del facts["choices"]
+        return facts
+
+    @property
+    def layout(self) -> Layout:
+        """Types and lengths of the columns."""
+        positions, choices = self.positions, self.choices
+        return [
+            ("<u4", self.games),
+            ("<u4", self.games),
+            ("u1", self.games),
+            ("i1", self.games),
+            ("<u4", self.decisions),
+            ("<u4", positions),
+            ("<u4", positions),
+            ("<f4", positions),
+            ("<f4", positions * self.players),
+            ("<u4", choices),
+            ("<f2", choices),
+        ]
 
 
 @dataclass(frozen=True)
@@ -149,10 +177,10 @@ def write_searched(
     """
     if not games:
         raise RecordError(f"{folder}: there are no games to write a shard of.")
-    check_setting(board, players, pie_rule=pie_rule)
-    columns = _columns(games, players)
-    shard_checks.check(columns, board, players, pie_rule)
-    columns = columns.rounded()
+    check_setting(board, players, pie_rule)
+    c = _columns(games, players)
+    shard_checks.check(c, board, players, pie_rule)
+    c = c.rounded()
     header = ShardHeader(
         rules=rules_hash(),
         codec=codec_hash(),
@@ -161,17 +189,28 @@ def write_searched(
         pie_rule=pie_rule,
         made=made,
         games=len(games),
-        decisions=len(columns.actions),
-        positions=len(columns.plies),
-        choices=len(columns.choices),
+        decisions=len(c.actions),
+        positions=len(c.plies),
+        choices=len(c.choices),
     )
-    data = pack(MAGIC, header, _body(columns))
+    columns = [
+        np.diff(c.game_offsets),
+        np.diff(c.position_offsets),
+        c.winners,
+        c.reasons,
+        c.actions,
+        c.plies,
+        np.diff(c.choice_offsets),
+        c.surprise,
+        c.values,
+        c.choices,
+        c.targets,
+    ]
+    data = pack(MAGIC, header, header.layout, columns)
     digest = sha256(data)
-    path = folder / f"{digest[:16]}{ENDING}"
+    path = folder / f"{digest[:16]}{SEARCHED}"
     write_whole(path, data)
-    facts = msgspec.structs.asdict(header)
-    del facts["choices"]
-    add_to_manifest(folder, new_entry(sha256=digest, file=path.name, **facts))
+    add_to_manifest(folder, new_entry(sha256=digest, file=path.name, **header.facts))
     return path
 
 
@@ -211,24 +250,6 @@ def _columns(games: Sequence[SearchedGame], players: int) -> Columns:
     )
 
 
-def _body(c: Columns) -> bytes:
-    """The columns in file format."""
-    parts: tuple[tuple[npt.NDArray[Any], str], ...] = (
-        (np.diff(c.game_offsets), "<u4"),
-        (np.diff(c.position_offsets), "<u4"),
-        (c.winners, "u1"),
-        (c.reasons, "i1"),
-        (c.actions, "<u4"),
-        (c.plies, "<u4"),
-        (np.diff(c.choice_offsets), "<u4"),
-        (c.surprise, "<f4"),
-        (c.values, "<f4"),
-        (c.choices, "<u4"),
-        (c.targets, "<f2"),
-    )
-    return b"".join(array.astype(dtype).tobytes() for array, dtype in parts)
-
-
 # ---- reading ------------------------------------------------------------------------------------
 
 
@@ -257,17 +278,17 @@ def read_entry(folder: Path, entry: ShardEntry) -> Shard:
     """
     path = folder / entry.file
     shard = _read(path, entry.sha256)
-    compare(path, entry, shard.header)
+    check_entry(path, entry, shard.header.facts)
     return replace(shard, columns=shard.columns.normalised())
 
 
-def compare(place: object, entry: ShardEntry, header: ShardHeader) -> None:
-    """`RecordError` if a manifest entry differs from the header of its file."""
-    for key in ("board", "players", "pie_rule", "made", "games", "decisions", "positions"):
-        found, listed = getattr(header, key), getattr(entry, key)
-        if found != listed:
+def check_entry(place: object, entry: ShardEntry, found: Mapping[str, Any]) -> None:
+    """`RecordError` if a field of a manifest entry differs from what was found in its file."""
+    for key, value in found.items():
+        listed = getattr(entry, key)
+        if json.dumps(listed, sort_keys=True) != json.dumps(value, sort_keys=True):
             raise RecordError(
-                f"{place}: its {key} is {found!r:.80}, but its manifest entry says {listed!r:.80}.",
+                f"{place}: its {key} is {value!r:.80}, but {listed!r:.80} in its manifest entry.",
                 hint="delete the manifest line and the file, or copy both again",
             )
 
@@ -282,37 +303,25 @@ def _read(path: Path, expected: str | None) -> Shard:
                 " manifest entry: the file is damaged or was changed.",
                 hint="copy it again from its origin, or delete it and its manifest line",
             )
-        header, body = unpack(data, MAGIC, ShardHeader, is_verified=expected is not None)
-        if header.rules != rules_hash():
-            raise RulesMismatch(
-                f"made under the rules {header.rules}, but these are {rules_hash()}.",
-                hint="games made by this version of ringrift",
-            )
-        check_setting(header.board, header.players, pie_rule=header.pie_rule)
-        return Shard(header, digest, _from_body(body, header))
+        header, columns = unpack(
+            data,
+            MAGIC,
+            ShardHeader,
+            lambda header: header.layout,
+            is_verified=expected is not None,
+        )
+        check_current("it", header.rules, header.codec, HINT)
+        return Shard(header, digest, _from_file(columns, header))
 
 
-def _from_body(body: bytes, header: ShardHeader) -> Columns:
-    games, decisions, players = header.games, header.decisions, header.players
-    positions, choices = header.positions, header.choices
-    at = 0
-
-    def take(dtype: str, count: int) -> npt.NDArray[Any]:
-        nonlocal at
-        found = np.frombuffer(body, dtype, count, at)
-        at += found.nbytes
-        return found
-
-    lengths, searched = take("<u4", games), take("<u4", games)
-    winners, reasons = take("u1", games), take("i1", games)
-    actions, plies = take("<u4", decisions), take("<u4", positions)
-    chosen = take("<u4", positions)
-    surprise, values = take("<f4", positions), take("<f4", positions * players)
-    numbers, targets = take("<u4", choices), take("<f2", choices)
+def _from_file(found: Arrays, header: ShardHeader) -> Columns:
+    """The columns of a file in memory; `RecordError` if their lengths contradict the header."""
+    lengths, searched, winners, reasons, actions, plies, chosen, surprise, values, *rest = found
+    choices, targets = rest
     for what, parts, whole in (
-        ("decisions", lengths, decisions),
-        ("positions", searched, positions),
-        ("choices", chosen, choices),
+        ("decisions", lengths, header.decisions),
+        ("positions", searched, header.positions),
+        ("choices", chosen, header.choices),
     ):
         if parts.sum(dtype=np.int64) != whole:
             raise RecordError(f"its {what} are {parts.sum(dtype=np.int64)} in all, not {whole}.")
@@ -326,8 +335,8 @@ def _from_body(body: bytes, header: ShardHeader) -> Columns:
         shard_checks.small(actions),
         shard_checks.small(plies),
         offsets_of(chosen),
-        shard_checks.small(numbers),
+        shard_checks.small(choices),
         targets.astype(np.float32),
         surprise.astype(np.float32),
-        values.astype(np.float32).reshape(positions, players),
+        values.astype(np.float32).reshape(-1, header.players),
     )

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ringrift_cli.data.shard import Shard, read_entry
-from ringrift_cli.errors import RecordError, RulesMismatch, UsageError
+from ringrift_cli.data.shard import HINT, Shard, read_entry
+from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.game.playout import BoolArray
-from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.game.version import check_current
 from ringrift_cli.settings import Run, Train
 from ringrift_cli.store.manifest import MANIFEST, ShardEntry, searched
 
@@ -161,13 +161,7 @@ def _of_pool(folder: Path, setting: WindowSetting) -> list[ShardEntry]:
     pool = (setting.board, setting.players, setting.pie_rule)
     entries = [e for e in searched(folder) if (e.board, e.players, e.pie_rule) == pool]
     for entry in entries:
-        for key, own in (("rules", rules_hash()), ("codec", codec_hash())):
-            if getattr(entry, key) != own:
-                raise RulesMismatch(
-                    f"{folder / entry.file} was made under the {key} {getattr(entry, key)}, but"
-                    f" these are {own}.",
-                    hint="another --data, with games made by this version of ringrift",
-                )
+        check_current(folder / entry.file, entry.rules, entry.codec, HINT)
     return sorted(entries, key=lambda e: (e.generation, e.known_since))[::-1]
 
 

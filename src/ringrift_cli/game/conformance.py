@@ -1,7 +1,7 @@
-"""Games recorded by any implementation of the rules, replayed and compared at every step.
+"""Replays games recorded by any implementation of the rules and compares every step.
 
-One game is one line of JSON; tests/conformance/README.md describes it. `check_game` replays one
-line; the first fault ends the check of a game. Our own records (record.py) are replayed too.
+A game is a line of JSON (tests/conformance/README.md); its check ends at the first fault. Records
+of this package (record.py) are replayed too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,46 +19,22 @@ from msgspec import UNSET, UnsetType
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game import engine, notation, state
 from ringrift_cli.game import layout as L
-from ringrift_cli.game.record import READABLE, from_document, read_records
+from ringrift_cli.game.record import (
+    FORMAT,
+    GameRecord,
+    RecordedGame,
+    RecordedStep,
+    from_document,
+    read_records,
+)
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import BOARD_NAMES, IntArray, board_named, tables
 
 DIGEST_LENGTH = 12  # hex digits
 
 
-class RecordedStep(msgspec.Struct):
-    """A position and the move played there; other keys are ignored."""
-
-    move: str
-    position_sha1: str
-    legal_count: int
-    legal_sha1: str
-    position: str | UnsetType = UNSET
-    legal: list[str] | UnsetType = UNSET
-
-
-class RecordedResult(msgspec.Struct):
-    """Winner, reason and ranks of a finished game."""
-
-    winner: int
-    reason: str
-    ranks: list[int]
-
-
-class RecordedGame(msgspec.Struct):
-    """A line of a file of recorded games."""
-
-    board: str
-    players: Annotated[int, msgspec.Meta(ge=2, le=4)]
-    pie_rule: bool
-    seed: int
-    steps: list[RecordedStep]
-    final: str
-    result: RecordedResult
-
-
 class _Kind(msgspec.Struct):
-    """What tells a game from a record of our own and from a manifest entry."""
+    """Keys by which records of this package and manifest entries are recognised."""
 
     format: str | UnsetType = UNSET
     sha256: str | UnsetType = UNSET
@@ -66,11 +42,11 @@ class _Kind(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Fault:
-    """Where a record and the rules part, or where a record cannot be read.
+    """A difference between a record and the rules, or a defect of a record.
 
-    `step` counts from 1, None where it is not about a step. Positions are position text; the
-    recorded one is None where the record has only its digest. `only_recorded` and `only_own` are
-    the legal moves that one side alone has, empty unless the record lists them.
+    `step` counts from 1; None if the fault has no step. Positions are position text; the recorded
+    one is None if the record has only its digest. `only_recorded` and `only_own` are the legal
+    moves on one side only, empty unless the record lists them.
     """
 
     kind: str
@@ -85,11 +61,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class StepCheck:
-    """Outcome of a check: the steps that agree, what ended it, and how many games it was about."""
+    """Outcome of a check."""
 
-    steps: int
-    fault: Fault | None
+    steps: int  # that agree
+    fault: Fault | None  # that ended the check
     games: int = 1
+    rules: int = L.RULES  # version under which the games were replayed
 
 
 def check_game(line: bytes) -> StepCheck:
@@ -117,21 +94,24 @@ def check_game(line: bytes) -> StepCheck:
 
 
 def _check_record(document: dict[str, Any]) -> StepCheck:
-    """Replays a line of our own readable form, which has moves and a result, no positions."""
+    """Replays a line of a readable record, which has moves and a result, but no positions."""
     try:
-        record = from_document(document)
+        return _agreeing([from_document(document)])
     except RingriftError as error:
         return StepCheck(0, Fault("record", error.message.rstrip(".")))
-    return StepCheck(len(record.actions), None)
 
 
 def check_compact(path: Path) -> StepCheck:
     """Replays all games of a compact file."""
     try:
-        records = read_records(path)
+        return _agreeing(read_records(path))
     except RingriftError as error:
         return StepCheck(0, Fault("record", error.message.removeprefix(f"{path}: ").rstrip(".")))
-    return StepCheck(sum(len(record.actions) for record in records), None, len(records))
+
+
+def _agreeing(records: list[GameRecord]) -> StepCheck:
+    steps = sum(len(record.actions) for record in records)
+    return StepCheck(steps, None, len(records), records[0].rules)
 
 
 def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None, own: str) -> Fault:
@@ -144,21 +124,21 @@ def _placed(fault: Fault, step: int, previous: str | None, recorded: str | None,
 
 
 def _parse(line: bytes) -> RecordedGame | dict[str, Any] | Fault:
-    """The game of a line, a document of our own readable form, or why there is neither."""
+    """The game of a line, the document of a readable record, or the fault of the line."""
     if not line.strip():
-        return Fault("json", "the line is blank where a game should stand")
+        return Fault("json", "the line is blank, expected a game")
     try:
         kind = msgspec.json.decode(line, type=_Kind)
-        if kind.format == READABLE:
+        if kind.format == FORMAT:
             return dict(msgspec.json.decode(line))
         if kind.sha256 is not UNSET:
-            return Fault("format", "the line is an entry of a manifest, not a game")
+            return Fault("format", "the line is a manifest entry, not a game")
         game = msgspec.json.decode(line, type=RecordedGame)
     except msgspec.ValidationError as error:
-        return Fault("format", f"the line is no game: {error}")
+        return Fault("format", f"the line is not a game: {error}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        cut = "" if line.endswith(b"\n") else ": the file is cut short, or is no file of games"
-        return Fault("json", f"the line is no JSON ({error}){cut}")
+        cut = "" if line.endswith(b"\n") else ": the file is truncated, or not a file of games"
+        return Fault("json", f"the line is not JSON ({error}){cut}")
     if game.board not in BOARD_NAMES:
         expected = ", ".join(BOARD_NAMES)
         return Fault("format", f"the board is {game.board!r}: expected one of {expected}")
@@ -173,7 +153,7 @@ def _digest(text: str) -> str:
 
 
 class _Replay:
-    """A game that follows a record one decision at a time."""
+    """Replays a record, one decision at a time."""
 
     def __init__(self, board: str, players: int, pie: bool) -> None:
         self._board = board_named(board)
@@ -199,7 +179,7 @@ class _Replay:
     def follow(self, step: RecordedStep, own: str) -> Fault | None:
         """Compares a step with the position `own` and plays its move."""
         if self._is_over():
-            return Fault("end", f"the record goes on with {step.move!r}, but the game is over")
+            return Fault("end", f"the record has the move {step.move!r} after the end of the game")
         if step.position not in (UNSET, own):
             return Fault("position", "the positions differ")
         if step.position_sha1 != _digest(own):

@@ -1,7 +1,7 @@
-"""Files of recorded games, verified on several cores.
+"""Verifies files of recorded games on several cores.
 
-Games are handed out one at a time in the order of the files, and their outcomes are taken in that
-order too: whatever the number of processes, the first fault is the same.
+Games are distributed one at a time, and outcomes collected, in the order of the files: the first
+fault does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ringrift_cli.errors import RecordError, RingriftError
+from ringrift_cli.game import layout as L
 from ringrift_cli.game.conformance import Fault, StepCheck, check_compact, check_game
-from ringrift_cli.game.record import is_compact
+from ringrift_cli.game.record import GZIP_MAGIC, is_compact
 
-GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE = 1 << 26  # bytes; the longest games seen take less than 1 MB
 WAITING_GAMES = 4  # per process: enough to keep it busy, little enough to hold in memory
 
 
 @dataclass
 class FileReport:
-    """What the check of one file found. `games` and `steps` count those that agree."""
+    """Result of the check of one file."""
 
     path: Path
-    games: int = 0
-    steps: int = 0
+    games: int = 0  # that agree
+    steps: int = 0  # that agree
+    earlier: int = 0  # games that were played, and agree, under earlier rules
     faults: int = 0
     first: Fault | None = None
     first_line: int = 0  # 0 where the whole file is at fault
@@ -41,9 +42,9 @@ class FileReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What the check of all files found, in their order."""
+    """Result of the check of all files, in their order."""
 
-    files: Sequence[FileReport] = field(default_factory=list)
+    files: Sequence[FileReport]
 
     @property
     def games(self) -> int:
@@ -52,6 +53,10 @@ class Report:
     @property
     def steps(self) -> int:
         return sum(file.steps for file in self.files)
+
+    @property
+    def earlier(self) -> int:
+        return sum(file.earlier for file in self.files)
 
     @property
     def faults(self) -> int:
@@ -79,19 +84,19 @@ class _Task:
 
 
 def total_size(paths: Sequence[Path]) -> int:
-    """Bytes of all files; `RecordError` for one that is not there or is no file."""
+    """Bytes of all files; `RecordError` for one that is missing or not a regular file."""
     for path in paths:
         if not path.exists():
             raise RecordError(f"{path}: there is no such file.")
         if not path.is_file():
-            raise RecordError(f"{path}: this is no file of games.")
+            raise RecordError(f"{path} is not a regular file.")
     return sum(path.stat().st_size for path in paths)
 
 
 def verify(paths: Sequence[Path], *, jobs: int, advance: Callable[[int, str], None]) -> Report:
     """Replays every game of the files with `jobs` processes.
 
-    `advance` is told how many more bytes of the files are done, and how many games that makes.
+    `advance` receives the number of bytes done since its last call, and the games done as text.
     """
     report = Report([FileReport(path) for path in paths])
     read = [0] * len(paths)
@@ -107,6 +112,7 @@ def _enter(file: FileReport, number: int, check: StepCheck) -> None:
     file.steps += check.steps
     if check.fault is None:
         file.games += check.games
+        file.earlier += check.games * (check.rules != L.RULES)
         return
     file.faults += 1
     if file.first is None:
@@ -145,7 +151,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
                     raise RecordError(f"the line is longer than {LONGEST_LINE >> 20} MiB")
                 yield line, raw.tell()
         except EOFError as error:
-            raise RecordError("the compressed file is cut short here") from error
+            raise RecordError("the compressed file is truncated here") from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise RecordError(f"the compressed file is damaged here ({error})") from error
 

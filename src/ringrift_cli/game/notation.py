@@ -5,8 +5,8 @@
 
 Rows go by rising y, cells in a row by rising x: `m1` a marker of player 1, `c2` a cell collapsed to
 player 2, `s1123` a stack from bottom to top, `k.` a run of k empty cells. Moves are listed in
-docs/notation.md. The text of a move needs its position: a capture names its target, a line and a
-region all their cells.
+docs/notation.md. The text of a move depends on its position: a capture names its target, a line and
+a region all their cells.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BOARD_BY_ROWS = {board.width: board for board in BOARDS.values()}
 
 @dataclass(frozen=True)
 class PositionText:
-    """What position text says. Cells in cell order: "", "m1", "c2" or "s1123"; seats from 1."""
+    """A parsed position text. Cells in cell order: "", "m1", "c2" or "s1123"; seats from 1."""
 
     board: str
     players: int
@@ -95,7 +95,7 @@ def rows_text(board: Board, cells: tuple[str, ...] | list[str]) -> str:
 
 
 def parse_rows(text: str, players: int) -> tuple[Board, tuple[str, ...]]:
-    """Board and cells of ROWS; the number of rows tells the board."""
+    """Board, determined by the number of rows, and cells of ROWS."""
     rows = text.split("/")
     board = BOARD_BY_ROWS.get(len(rows))
     if board is None:
@@ -134,7 +134,7 @@ def _numbers(text: str, what: str) -> tuple[int, ...]:
 
 
 def parse_position(text: str) -> PositionText:
-    """Reads position text; `NotationError` says what is wrong with it."""
+    """Parses position text; `NotationError` if it is malformed."""
     fields = [field.strip() for field in text.strip().split("|")]
     if len(fields) != 4:
         raise NotationError(
@@ -152,8 +152,7 @@ def parse_position(text: str) -> PositionText:
     turn = fields[1].split()
     if len(turn) != 2 or turn[0] not in [str(p + 1) for p in range(players)]:
         raise NotationError(
-            f"Position says {fields[1]!r} is to move: expected a seat from 1 to {players} "
-            "and a phase."
+            f"Position has the turn {fields[1]!r}: expected a seat from 1 to {players} and a phase."
         )
     if turn[1] not in PHASES:
         raise NotationError(f"Unknown phase {turn[1]!r}: expected one of {', '.join(PHASES)}.")
@@ -282,7 +281,7 @@ def region_cells(board: Board, T: IntArray, S: IntArray, action: int) -> list[in
 
 
 def _text_here(board: Board, T: IntArray, S: IntArray, action: int) -> str:
-    """Text of an action that takes the position to tell."""
+    """Text of an action that depends on the position."""
     if action < T[L.T_RECOVER]:
         return _capture_text(board, T, S, action)
     if action < T[L.T_ELIMINATE]:

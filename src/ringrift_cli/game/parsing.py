@@ -1,4 +1,4 @@
-"""From move text to an action, and the reason where there is none."""
+"""Parses move texts, and explains why a move is not legal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHAPES = {
     "region": "region CELLS",
     "forced": "forced CELL",
 }
-NEAR = 5  # how many legal moves an error names
+NEAR = 5  # legal moves named in an error
 
 
 def _cell(board: Board, text: str, move: str) -> int:
@@ -82,7 +82,7 @@ def _line(board: Board, run: list[int], part: list[int] | None) -> list[Action]:
 
 
 def _meanings(board: Board, text: str) -> list[Action]:
-    """What a move text may mean; `NotationError` for text that is no move at all."""
+    """Possible meanings of a move text; `NotationError` for malformed text."""
     if text in GLOBAL_NAMES:
         return [Action(text)]
     word, *rest = text.split(" ")
@@ -116,9 +116,9 @@ def _meanings(board: Board, text: str) -> list[Action]:
 
 
 def parse_move(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: str) -> int:
-    """The action that a text names among the legal ones, [n].
+    """The action of a move text among the legal ones, [n].
 
-    Raises `NotationError` for text that is no move, `IllegalMove` for a move not allowed here.
+    `NotationError` for malformed text, `IllegalMove` for a move that is not legal here.
     """
     text = " ".join(text.split())
     space = action_space(board.name)
@@ -131,7 +131,7 @@ def parse_move(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: st
 
 
 def illegal(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: str) -> IllegalMove:
-    """The error for a move that is not legal here: why, and the legal moves near it."""
+    """The error for a move that is not legal here, with the reason and similar legal moves."""
     if len(legal) == 0:
         return IllegalMove(f"Illegal move {text!r}: the game is over.")
     texts = legal_texts(board, T, S, legal)
@@ -147,7 +147,7 @@ def illegal(board: Board, T: IntArray, S: IntArray, legal: IntArray, text: str) 
 def illegal_action(
     board: Board, T: IntArray, S: IntArray, legal: IntArray, action: int
 ) -> IllegalMove:
-    """The error for a number that is no legal action here."""
+    """The error for a number that is not a legal action here."""
     space = action_space(board.name)
     if not 0 <= action < space.size:
         return IllegalMove(
@@ -179,8 +179,8 @@ def _reason(board: Board, T: IntArray, S: IntArray, text: str, texts: list[str])
         slides = {t.split(" ")[-1] for t in texts if t.startswith("recover")}
         if rest[2] not in slides:
             return f"the recoveries possible now are of the kind {', '.join(sorted(slides))}"
-        return "the marker must be yours, and its way one step to a free cell"
-    return f"that is none of the {sum(t.startswith(word) for t in texts)} ways to {word} now"
+        return "the marker must be yours and slide one step to a free cell"
+    return f"it is not among the {sum(t.startswith(word) for t in texts)} legal moves of this kind"
 
 
 def _place_reason(board: Board, T: IntArray, S: IntArray, cell: int, rings: int) -> str:
@@ -206,7 +206,7 @@ def _travel_reason(board: Board, T: IntArray, S: IntArray, cells: list[int]) -> 
         return f"the stack on {name} is player {whats[start][-1]}'s"
     focus = int(S[L.FOCUS])
     if focus not in (-1, start):
-        return f"the stack on {cell_name(board, focus)} has to go now"
+        return f"the stack on {cell_name(board, focus)} has to move now"
     line = _towards(board, start, end)
     if line is None:
         return f"{name} and {cell_name(board, end)} are not on one line"
@@ -220,7 +220,7 @@ def _travel_reason(board: Board, T: IntArray, S: IntArray, cells: list[int]) -> 
             f"the cap of {cell_name(board, cells[1])} is {_cap(whats[cells[1]])}, "
             f"more than the {_cap(whats[start])} of {name}"
         )
-    return "the way or the landing cell is blocked"
+    return "the path or the landing cell is blocked"
 
 
 def _cap(stack: str) -> int:

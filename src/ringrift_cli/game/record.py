@@ -1,20 +1,18 @@
 """Records of games: a compact form for machines and a readable one for people.
 
-Compact (`.rrg`), any number of games of one board and player count:
+Compact (`.rrg`), any number of games of one board and player count: a container (container.py) with
 
     "RINGRIFT-GAMES 1\\n"
-    header as one line of JSON: rules, codec, board, players, pie_rule, made, games, decisions
-    zlib: lengths uint32 [games], winners uint8, reasons uint8, ranks uint8 [games, players],
-          actions uint32 [decisions]; all little-endian
-    SHA-256 of everything before it, 32 bytes
+    columns: lengths uint32 [games], winners uint8, reasons uint8, ranks uint8 [games, players],
+             actions uint32 [decisions]
 
 Readable (`.jsonl`, also gzipped), a game a line:
 
     {"format": "ringrift-game", "version": 1, "rules": …, "board": …, "players": …, "pie_rule": …,
      "made": {…}, "moves": ["place 0,0 2", …], "result": {"winner": 1, "reason": …, "ranks": […]}}
 
-Reading either one back replays every game, checks every move, and compares the result. The lines
-of the conformance games (conformance.py) can be read as well.
+Reading either one replays every game, checks every move, and compares the result. The games of
+tests/conformance, which have a position at every step, can be read as well.
 """
 
 from __future__ import annotations
@@ -25,30 +23,81 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from ringrift_cli.errors import RecordError, RingriftError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.actions import action_space
-from ringrift_cli.game.container import Header, located, pack, unpack
+from ringrift_cli.game.container import Arrays, Header, Layout, check_setting, located, pack, unpack
 from ringrift_cli.game.notation import REASONS
+from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result, result_of
-from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, IntArray, tables
+from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.game.version import codec_hash, rules_hash, rules_version
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.journal import decode_lines
+from ringrift_cli.store.manifest import COMPACT
 
 MAGIC = b"RINGRIFT-GAMES 1\n"
-READABLE = "ringrift-game"
+FORMAT = "ringrift-game"
 VERSION = 1
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class ReadableGame(msgspec.Struct):
+    """A line of a readable record."""
+
+    format: Literal["ringrift-game"]
+    version: int
+    rules: str
+    board: str
+    players: int
+    pie_rule: bool
+    moves: list[str]
+    result: Any  # compared with that of the moves
+    made: dict[str, Any] = {}
+
+
+class RecordedStep(msgspec.Struct):
+    """A position and the move played there; other keys are ignored."""
+
+    move: str
+    position_sha1: str
+    legal_count: int
+    legal_sha1: str
+    position: str | UnsetType = UNSET
+    legal: list[str] | UnsetType = UNSET
+
+
+class RecordedResult(msgspec.Struct):
+    """Winner, reason and ranks of a finished game."""
+
+    winner: int
+    reason: str
+    ranks: list[int]
+
+
+class RecordedGame(msgspec.Struct):
+    """A line of a file of conformance games (tests/conformance/README.md)."""
+
+    board: str
+    players: Annotated[int, msgspec.Meta(ge=2, le=4)]
+    pie_rule: bool
+    seed: int
+    steps: list[RecordedStep]
+    final: str
+    result: RecordedResult
 
 
 @dataclass(frozen=True)
 class GameRecord:
-    """One finished game. `made` says what made it: policy, seed, number, whatever applies."""
+    """A finished game; `made` is its origin: policy, seed, number, whatever applies."""
 
     board: str
     players: int
@@ -76,13 +125,11 @@ class GameRecord:
         return [at.move(action) for at, action in self.positions() if action is not None]
 
 
-class CompactHeader(Header, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The header of a compact file."""
-
-    @property
-    def body_bytes(self) -> int:
-        """Size of the columns before compression."""
-        return (6 + self.players) * self.games + 4 * self.decisions
+def _layout(header: Header) -> Layout:
+    """The columns of a compact file: lengths, winners, reasons, ranks, actions."""
+    games = header.games
+    bytes_ = [("u1", games), ("u1", games), ("u1", games * header.players)]
+    return [("<u4", games), *bytes_, ("<u4", header.decisions)]
 
 
 def _result_json(result: Result) -> dict[str, Any]:
@@ -93,7 +140,7 @@ def _result_json(result: Result) -> dict[str, Any]:
 
 
 def to_compact(records: Sequence[GameRecord]) -> bytes:
-    """A compact file of games; `RecordError` if they do not share all that its header says."""
+    """A compact file of games; `RecordError` unless they share what is in its header."""
     first = records[0]
     kind = (first.board, first.players, first.pie_rule, first.rules)
     if any((r.board, r.players, r.pie_rule, r.rules) != kind for r in records):
@@ -101,41 +148,37 @@ def to_compact(records: Sequence[GameRecord]) -> bytes:
             "A compact record holds games of one board, player count, pie rule and version of the"
             " rules."
         )
-    made = _shared_made(records)
-    lengths = np.array([len(r.actions) for r in records], "<u4")
-    header = CompactHeader(
+    columns: Arrays = [
+        np.array([len(r.actions) for r in records]),
+        np.array([r.result.winner for r in records]),
+        np.array([REASONS.index(r.result.reason) for r in records]),
+        np.array([r.result.ranks for r in records]),
+        np.concatenate([np.array(r.actions) for r in records]),
+    ]
+    header = Header(
         rules=rules_hash(first.rules),
         codec=codec_hash(),
         board=first.board,
         players=first.players,
         pie_rule=first.pie_rule,
-        made=made,
+        made=_shared_made(records),
         games=len(records),
-        decisions=int(lengths.sum()),
+        decisions=len(columns[-1]),
     )
-    body = b"".join(
-        (
-            lengths.tobytes(),
-            bytes(r.result.winner for r in records),
-            bytes(REASONS.index(r.result.reason) for r in records),
-            bytes(rank for r in records for rank in r.result.ranks),
-            np.concatenate([np.array(r.actions, "<u4") for r in records]).tobytes(),
-        )
-    )
-    return pack(MAGIC, header, body)
+    return pack(MAGIC, header, _layout(header), columns)
 
 
 def _shared_made(records: Sequence[GameRecord]) -> dict[str, Any]:
-    """What made all the games; numbers that count up become the `first` of them."""
+    """The common origin of the games; consecutive numbers become the `first` of them."""
     made = dict(records[0].made)
     start = made.pop("number", None)
     if "first" in made or not (start is None or type(start) is int):
-        raise RecordError("A compact record holds whole numbers of games, and names none 'first'.")
+        raise RecordError("In a compact record, 'number' is an integer, and 'first' is reserved.")
     for i, record in enumerate(records):
         if record.made != (made if start is None else {**made, "number": start + i}):
             raise RecordError(
-                "A compact record holds games made alike, with numbers that count up; "
-                f"game {i + 1} differs.",
+                f"A compact record holds games of one origin and consecutive numbers: game {i + 1}"
+                " differs.",
                 hint="a readable record, .jsonl, holds any games",
             )
     return made if start is None else {**made, "first": start}
@@ -144,7 +187,7 @@ def _shared_made(records: Sequence[GameRecord]) -> dict[str, Any]:
 def to_readable(record: GameRecord) -> dict[str, Any]:
     """The JSON document of a game in the readable form."""
     return {
-        "format": READABLE,
+        "format": FORMAT,
         "version": VERSION,
         "rules": rules_hash(record.rules),
         "board": record.board,
@@ -165,7 +208,7 @@ def write_records(path: Path, records: Sequence[GameRecord]) -> None:
     """Writes games, at least one: compact for `.rrg`, readable for `.jsonl` and `.jsonl.gz`."""
     if not records:
         raise RecordError(f"{path}: there are no games to record.")
-    if path.suffix == ".rrg":
+    if path.suffix == COMPACT:
         write_whole(path, to_compact(records))
     elif path.name.endswith(".jsonl.gz"):
         write_whole(path, gzip.compress(readable_lines(records), mtime=0))
@@ -179,27 +222,33 @@ def write_records(path: Path, records: Sequence[GameRecord]) -> None:
 
 
 def read_records(path: Path) -> list[GameRecord]:
-    """All games of a file in either form, every move replayed and checked.
+    """Reads all games of a file in either form; every move is replayed and checked.
 
-    Raises `RecordError` for a damaged file or a game that does not replay, `RulesMismatch` for one
-    made under other rules; both name the file and the place.
+    `RecordError` for a damaged file or a game that does not replay, `RulesMismatch` for one of
+    unknown rules; both name the file and the place.
     """
     with located(path):
         data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
+        if data.startswith(GZIP_MAGIC):
             try:
                 data = gzip.decompress(data)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise RecordError("the compressed file is cut short or damaged.") from error
+                raise RecordError("the compressed file is truncated or damaged.") from error
         if data.startswith(MAGIC.split(b" ", maxsplit=1)[0]):
             return _from_compact(data)
-    return _from_lines(path, data)
+    records = []
+    for number, document in enumerate(decode_lines(data.splitlines(), object, path), 1):
+        with located(f"{path}, line {number}"):
+            records.append(from_document(document))
+    if not records:
+        raise RecordError(f"{path}: the file holds no games.")
+    return records
 
 
 def is_compact(path: Path) -> bool:
-    """Whether a file, gzip or not, begins like a compact record of whatever version."""
+    """Whether a file, gzip or not, begins like a compact record of any version."""
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+        packed = file.read(2) == GZIP_MAGIC
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
             return file.read(len(MAGIC)).startswith(MAGIC.split(b" ", maxsplit=1)[0])
@@ -207,114 +256,74 @@ def is_compact(path: Path) -> bool:
         return False
 
 
-def compact_decisions(path: Path) -> tuple[CompactHeader, IntArray, Any]:
-    """Header, decisions of all games and where each game's begin, [games + 1], of a compact file.
+def compact_decisions(path: Path) -> tuple[Header, IntArray, LongArray]:
+    """Header, decisions of all games, and their offsets, [games + 1], of a compact file.
 
     For files that were checked before: nothing is replayed. Errors as `read_records`.
     """
     with located(path):
-        header, body = unpack(path.read_bytes(), MAGIC, CompactHeader)
-        return header, *_decisions(header, body)
+        header, columns = unpack(path.read_bytes(), MAGIC, Header, _layout)
+        return header, *_decisions(header, columns)
 
 
-def _from_lines(path: Path, data: bytes) -> list[GameRecord]:
-    records = []
-    for number, line in enumerate(data.splitlines(), 1):
-        where = f"{path}, line {number}"
-        try:
-            document = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RecordError(f"{where} is no JSON: the file is cut short or damaged.") from error
-        try:
-            records.append(from_document(document))
-        except RingriftError as error:
-            kind = RulesMismatch if isinstance(error, RulesMismatch) else RecordError
-            raise kind(f"{where}: {error.message}", error.hint) from error
-    if not records:
-        raise RecordError(f"{path}: the file holds no games.")
-    return records
-
-
-def from_document(document: Any) -> GameRecord:
-    """The game of a line of either readable form, replayed; `RecordError` says what is wrong."""
-    if not isinstance(document, dict):
-        raise RecordError("not a JSON object.")
-    if "steps" in document:
-        made: dict[str, Any] = {"seed": document.get("seed")}
-        rules = L.RULES
-        steps = document["steps"] if isinstance(document["steps"], list) else [None]
-        moves: Any = [step.get("move") if isinstance(step, dict) else None for step in steps]
+def from_document(document: object) -> GameRecord:
+    """Replays the game of a line in either readable form; `RecordError` for an invalid one."""
+    kind: type[RecordedGame | ReadableGame]
+    kind = RecordedGame if isinstance(document, dict) and "steps" in document else ReadableGame
+    try:
+        game = msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"not a record of a game: {error}.") from error
+    if isinstance(game, RecordedGame):
+        rules, made, moves = L.RULES, {"seed": game.seed}, [step.move for step in game.steps]
+    elif game.version != VERSION:
+        raise RulesMismatch(f"a record of version {game.version}, expected {VERSION}.")
     else:
-        if document.get("format") != READABLE:
-            raise RecordError(f"neither a record of the format {READABLE!r} nor one with 'steps'.")
-        if document.get("version") != VERSION:
-            raise RulesMismatch(f"a record of version {document.get('version')}, not {VERSION}.")
-        rules = _rules(document.get("rules"))
-        moves, made = document.get("moves"), document.get("made", {})
-    board, players, pie = _setting(document)
-    if not isinstance(made, dict):
-        raise RecordError("its 'made' is no JSON object.")
-    if not isinstance(moves, list) or not all(isinstance(move, str) for move in moves):
-        raise RecordError("its moves are no list of texts.")
-    position = Position.initial(board, players, pie_rule=pie, rules=rules)
+        rules, made, moves = _rules(game.rules), game.made, game.moves
+    pie_rule = game.pie_rule and game.players == 2  # the rule is for two players
+    check_setting(game.board, game.players, pie_rule)
+    position = Position.initial(game.board, game.players, pie_rule=pie_rule, rules=rules)
     actions = []
     for ply, move in enumerate(moves):
         if position.is_over:
-            raise RecordError(f"it goes on with {move!r}, but the game is over.")
+            raise RecordError(f"it has the move {move!r} after the end of the game.")
         try:
             actions.append(position.action(move))
         except RingriftError as error:
             raise RecordError(f"decision {ply + 1}: {error.message}", error.hint) from error
         position = position.play(actions[-1])
-    result = _settle(position, document)
-    return GameRecord(board, players, pie, tuple(actions), result, made, rules)
+    result, recorded = position.result(), msgspec.to_builtins(game.result)
+    if result is None:
+        raise RecordError("its moves end before the game does: the record is truncated.")
+    if recorded != _result_json(result):
+        raise RecordError(f"its result is {recorded}, but the moves give {_result_json(result)}.")
+    return GameRecord(game.board, game.players, pie_rule, tuple(actions), result, made, rules)
 
 
-def _setting(document: dict[str, Any]) -> tuple[str, int, bool]:
-    """Board, number of players and pie rule; `RecordError` if there are no such games."""
-    board, players, pie = (document.get(key) for key in ("board", "players", "pie_rule"))
-    known = board in BOARD_NAMES and players in PLAYER_COUNTS
-    if known and isinstance(board, str) and type(players) is int and isinstance(pie, bool):
-        return board, players, pie and players == 2  # the rule is for two players
-    raise RecordError(f"board {board!r}, players {players!r} or pie_rule {pie!r} is not valid.")
-
-
-def _rules(digits: object) -> int:
-    """The version of the rules with a hash; `RulesMismatch` if this program does not know it."""
+def _rules(digits: str) -> int:
+    """The version of the rules with a hash; `RulesMismatch` for an unknown one."""
     version = rules_version(digits)
     if version is None:
-        raise RulesMismatch(f"made under the rules {digits}, but these are {rules_hash()}.")
+        raise RulesMismatch(f"played under the unknown rules {digits}; these are {rules_hash()}.")
     return version
 
 
-def _settle(position: Position, document: dict[str, Any]) -> Result:
-    """The result of a replayed game, which must be the recorded one."""
-    result = position.result()
-    if result is None:
-        raise RecordError("its moves end before the game does: the record is cut short.")
-    recorded = document.get("result")
-    if recorded != _result_json(result):
-        raise RecordError(f"its result is {recorded}, but the moves give {_result_json(result)}.")
-    return result
-
-
 def _from_compact(data: bytes) -> list[GameRecord]:
-    """The games of a compact file, replayed on all cores."""
-    header, body = unpack(data, MAGIC, CompactHeader)
-    count, players, pie_rule = header.games, header.players, header.pie_rule and header.players == 2
+    """Replays the games of a compact file on all cores."""
+    header, columns = unpack(data, MAGIC, Header, _layout)
+    board, players, pie_rule = header.board, header.players, header.pie_rule
     rules = _rules(header.rules)
-    actions, offsets = _decisions(header, body)
-    at = 4 * count
-    winners, reasons = (np.frombuffer(body, np.uint8, count, at + k * count) for k in range(2))
-    ranks = np.frombuffer(body, np.uint8, players * count, at + 2 * count).reshape(count, players)
-    T = tables(header.board, players, rules)
+    _, winners, reasons, ranks, _ = columns
+    ranks = ranks.reshape(-1, players)
+    actions, offsets = _decisions(header, columns)
+    T = tables(board, players, rules)
     rows = _replay(T, pie_rule, offsets, actions)
     shared = dict(header.made)
     start = shared.pop("first", None)
     if type(start) not in (int, type(None)):
         raise RecordError(f"its 'made' names the first game {start!r}.")
     records = []
-    for i in range(count):
+    for i in range(header.games):
         result = result_of(T, rows[i])
         reason = REASONS[reasons[i]] if reasons[i] < len(REASONS) else str(reasons[i])
         recorded = Result(int(winners[i]), reason, tuple(ranks[i].tolist()))
@@ -322,21 +331,20 @@ def _from_compact(data: bytes) -> list[GameRecord]:
             raise RecordError(f"game {i + 1}: its result is {recorded}, the moves give {result}.")
         moves = tuple(actions[offsets[i] : offsets[i + 1]].tolist())
         made = shared if start is None else {**shared, "number": start + i}
-        records.append(GameRecord(header.board, players, pie_rule, moves, result, made, rules))
+        records.append(GameRecord(board, players, pie_rule, moves, result, made, rules))
     return records
 
 
-def _decisions(header: CompactHeader, body: bytes) -> tuple[IntArray, Any]:
-    """Decisions of all games, and where each game's begin, [games + 1]."""
-    lengths = np.frombuffer(body, "<u4", header.games)
-    actions = np.frombuffer(body, "<u4", header.decisions, (6 + header.players) * header.games)
+def _decisions(header: Header, columns: Arrays) -> tuple[IntArray, LongArray]:
+    """Decisions of all games, and their offsets, [games + 1]."""
+    lengths, *_, actions = columns
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     if offsets[-1] != len(actions) or actions.max() >= action_space(header.board).size:
-        raise RecordError("its games have other lengths in all, or a number is no action.")
+        raise RecordError("its lengths do not add up, or a number is not an action.")
     return actions.astype(np.int32), offsets
 
 
-def _replay(T: IntArray, pie_rule: bool, offsets: Any, actions: IntArray) -> IntArray:
+def _replay(T: IntArray, pie_rule: bool, offsets: LongArray, actions: IntArray) -> IntArray:
     """Final rows of the games, [games, row size]; `RecordError` for one that does not replay."""
     rows = np.zeros((len(offsets) - 1, int(T[L.T_ROW_SIZE])), np.int32)
     playout.start_all(T, rows, np.ones(len(rows), np.bool_), pie_rule)

@@ -1,4 +1,4 @@
-"""A game row as JSON, complete, and from position text, as far as that goes."""
+"""Game rows as JSON, which is complete, and from position text, which is not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SEATS = (
     ("last_actor", L.LAST_ACTOR),
 )
 FLAGS = (("changed", L.CHANGED), ("recovered", L.RECOVERED), ("mobile", L.MOBILE))
-NUMBERS = (("turn", L.TURN, 1), ("ply", L.PLY, 0), ("streak", L.STREAK, 0))  # and the least
+NUMBERS = (("turn", L.TURN, 1), ("ply", L.PLY, 0), ("streak", L.STREAK, 0))  # and minimum
 CHOICES = (
     ("phase", L.PHASE, PHASES),
     ("pending", L.PENDING, PENDING),
@@ -160,7 +160,7 @@ SCHEMA = msgspec.defstruct("SavedPosition", [*FIELDS.items(), *OPTIONAL])
 def from_json(document: Any) -> tuple[Board, int, IntArray, int]:
     """Board, players, row and version of the rules of a saved position.
 
-    `NotationError` says what is wrong with it.
+    `NotationError` if it is invalid, `RulesMismatch` for another version.
     """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise NotationError(f"Not a saved position: its format is not {FORMAT!r}.")
@@ -177,7 +177,7 @@ def from_json(document: Any) -> tuple[Board, int, IntArray, int]:
     players = found["players"]
     seats = [found[name] or 0 for name, _ in SEATS] + [n for name, _ in MASKS for n in found[name]]
     if max(seats) > players or any(len(found[name]) != players for name, _ in COUNTS):
-        raise NotationError(f"Saved position: it has seats or counts of others than {players}.")
+        raise NotationError(f"Saved position: its seats or counts do not fit {players} players.")
     board, cells = parse_rows(found["cells"], players)
     if board.name != found["board"]:
         raise NotationError(f"Saved position: its cells are those of {board.name}.")
@@ -209,7 +209,7 @@ def _focus(board: Board, name: str | None) -> int:
     raise NotationError(f"There is no cell {name!r} on {board.name}.")
 
 
-# The phase in which each thing may be owed, and whether in the turn of a recovery
+# The phase of each pending payment, and whether it belongs to the turn of a recovery
 DUES = {
     L.RING_PRICE: (L.LINES, None),
     L.CAP_PRICE: (L.REGIONS, False),
@@ -220,13 +220,15 @@ DUES = {
 
 
 def _check_consistent(T: IntArray, S: IntArray) -> None:
-    """A row must rest at a decision: there are legal actions exactly while the game goes on."""
+    """`NotationError` unless the row is at a decision, with legal actions, or a finished game."""
     over = bool(S[L.PHASE] == L.OVER)
     if S[L.SEAT] < 0 or over != bool(S[L.WINNER] >= 0) or over != bool(S[L.REASON]):
         raise NotationError("The position has no seat to move, or a winner without being over.")
     phase, recovered = DUES.get(int(S[L.PENDING]), (S[L.PHASE], None))
     if phase != S[L.PHASE] or recovered not in (None, bool(S[L.RECOVERED])):
-        raise NotationError(f"Nothing like that is owed in the phase {PHASES[S[L.PHASE]]}.")
+        raise NotationError(
+            f"The pending payment does not belong to the phase {PHASES[S[L.PHASE]]}."
+        )
     _check_focus(T, S)
     if over:
         return
@@ -236,7 +238,7 @@ def _check_consistent(T: IntArray, S: IntArray) -> None:
         raise NotationError(f"The position has no legal move in its phase {PHASES[S[L.PHASE]]}.")
     begins = S[L.PHASE] == L.PLACEMENT or (S[L.PHASE] == L.MOVEMENT and S[L.FOCUS] < 0)
     if begins and _is_mobile(T, S, int(S[L.SEAT])) != bool(S[L.MOBILE]):
-        raise NotationError("Saved position: 'mobile' is not what its cells say.")
+        raise NotationError("Saved position: 'mobile' contradicts its cells.")
     further = S.copy()
     engine.resume(T, further, W)
     if further[L.PHASE] != S[L.PHASE]:
@@ -244,35 +246,35 @@ def _check_consistent(T: IntArray, S: IntArray) -> None:
 
 
 def _check_focus(T: IntArray, S: IntArray) -> None:
-    """Whether the position says which cell it is about, where that matters and nowhere else."""
+    """`NotationError` unless the row has a focus cell exactly where its phase needs one."""
     phase, focus, seat = int(S[L.PHASE]), int(S[L.FOCUS]), int(S[L.SEAT])
     slid = S[L.PENDING] == L.LINE_CHOICE
     moving = phase in (L.MOVEMENT, L.CAPTURE, L.CHAIN) and S[L.PENDING] == L.NOTHING
     if focus < 0 and (slid or phase in (L.CAPTURE, L.CHAIN)):
         raise NotationError(
-            f"In the phase {PHASES[phase]} the position must say which cell it is about: "
-            "position text does not; give the cell, or use a saved position (JSON)."
+            f"In the phase {PHASES[phase]} a position needs a focus cell, which position text"
+            " lacks: give the cell, or use a saved position (JSON)."
         )
     if focus >= 0:
         word = int(S[T[L.T_S_CELL] + focus])
         own = (L.MARKER if slid else L.STACK) << 2 | seat
         if not (slid or moving) or word & 15 != own:
             raise NotationError(
-                f"In the phase {PHASES[phase]} player {seat + 1} has nothing to go on with there."
+                f"In the phase {PHASES[phase]} player {seat + 1} cannot continue from that cell."
             )
 
 
 def from_text(board: Board, text: PositionText, focus: str | None) -> IntArray:
     """A row from position text.
 
-    The text does not say everything. Taken as known: nothing is owed, the pie rule is off, no round
-    is under way, and the turn has changed the board unless its phase is the first or the last. The
-    stack that has to go on is `focus`, "x,y". As in play, phases with nothing to decide are passed
-    through. A finished position has no result and is refused.
+    The text is not the whole state. Assumed are: no pending payment, no pie rule, a new round, and
+    a change of the board in this turn unless its phase is the first or the last. `focus`, "x,y", is
+    the stack that has to continue. Phases without a decision are passed through, as in play.
+    `NotationError` for a finished position, whose winner is unknown.
     """
     T = tables(board.name, text.players)
     if text.phase == "game_over":
-        raise NotationError("The text of a finished position does not say who won: use its record.")
+        raise NotationError("Position text of a finished game lacks the winner: use its record.")
     S = _fill(board, T, text.cells, text.hands, text.eliminated)
     S[L.SEAT] = text.seat - 1
     S[L.PHASE] = PHASES.index(text.phase)

@@ -1,11 +1,8 @@
-"""What a record was made under: the rules and the numbering of actions, each as a short hash.
+"""Versions of the rules and of the numbering of actions, each identified by a short hash.
 
-The rules get a new version (`layout.RULES`, and its name here) whenever any position gets another
-legal move, outcome or result; `tests/game/test_version.py` holds it to the games and counts that go
-with it. Games of earlier versions are replayed under the rules that they were played by.
-
-    1   a player may recover only if a marker can slide
-    2   a player may recover whether or not a marker can slide (rules section 6)
+The version of the rules (`layout.RULES`, and `CHANGES` here) increases whenever the legal moves,
+outcome or result of any position change; tests/game/test_version.py pins the games of each version.
+Games of earlier versions are replayed under their own rules.
 """
 
 from __future__ import annotations
@@ -14,9 +11,13 @@ import hashlib
 import json
 from functools import cache
 
+from ringrift_cli.errors import RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import BOARDS, PLAYER_COUNTS, tables
 
+CHANGES = {  # by the version that introduced it
+    2: "a player may recover whether or not a marker can slide (rules section 6)",
+}
 RULES = {version: f"RR-CANON 1.0, ringrift {version}" for version in range(1, L.RULES + 1)}
 
 
@@ -26,7 +27,7 @@ def _short_hash(document: object) -> str:
 
 @cache
 def rules_hash(version: int = L.RULES) -> str:
-    """12 hex digits of the rules: their name and the numbers of every board and player count."""
+    """12 hex digits of the rules, from their name and the numbers of every board."""
     numbers = {
         f"{name}-{players}": [
             board.cells,
@@ -44,8 +45,16 @@ def rules_hash(version: int = L.RULES) -> str:
 
 
 def rules_version(digits: object) -> int | None:
-    """The version of the rules with this hash; None if this program does not know them."""
+    """The version of the rules with a hash; None if it is unknown."""
     return next((version for version in RULES if rules_hash(version) == digits), None)
+
+
+def earlier_rules(version: int) -> str | None:
+    """A sentence on games of an earlier version of the rules; None for the current one."""
+    if version == L.RULES:
+        return None
+    changes = "; ".join(CHANGES[later] for later in range(version + 1, L.RULES + 1))
+    return f"Played under version {version} of the rules. Since then, {changes}."
 
 
 @cache
@@ -53,3 +62,15 @@ def codec_hash() -> str:
     """12 hex digits of the numbering of actions on every board."""
     first = slice(L.T_PLACE, L.T_ACTIONS + 1)
     return _short_hash({name: tables(name, 2)[first].tolist() for name in BOARDS})
+
+
+def check_current(place: object, rules: str, codec: str, hint: str) -> None:
+    """`RulesMismatch` unless both hashes, of the games at a place, are the current ones."""
+    for name, found, own in (("rules", rules, rules_hash()), ("codec", codec, codec_hash())):
+        if found != own:
+            version = rules_version(found)
+            known = "" if version is None else f" (version {version})"
+            raise RulesMismatch(
+                f"{place} was made under the {name} {found!r:.40}{known}, but these are {own!r}.",
+                hint,
+            )

@@ -32,10 +32,10 @@ from ringrift_cli.loop.protocol import (
     Watch,
 )
 from ringrift_cli.loop.remote_training import RemoteTraining
-from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
+from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import ShardEntry
+from ringrift_cli.store.manifest import SUFFIXES, ShardEntry
 from ringrift_cli.text import counted
 
 MAX_HOURS = 6  # of a self-play job that is never stopped
@@ -241,7 +241,7 @@ class _Arrived:
         self._before = self._held()
         self.games = 0
         own = session.destination
-        self._destination = Destination(own.folders, own.place, self._check, ENDINGS)
+        self._destination = Destination(own.folders, own.place, self._check, SUFFIXES)
 
     def _held(self) -> int:
         return games_of(of_cycle(self._work.folder, self._work.cycle))

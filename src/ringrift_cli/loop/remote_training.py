@@ -26,8 +26,9 @@ from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push_bundle, push_game
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.transfer import read_file
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, TrainWork, Watch
-from ringrift_cli.loop.sync_session import ENDINGS, SyncSession
+from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.settings import Config
+from ringrift_cli.store.manifest import SUFFIXES
 
 T = TypeVar("T")
 POLL = 2.0  # seconds between two polls
@@ -169,7 +170,7 @@ class RemoteTraining:
         """Sends the inputs of the run: shards, settings, parent and previous run."""
         work, pool, exchange = self._work, self._config.pool, self._exchange
         pushed, games = Pushed(client.host), f"runs/{pool}/selfplay"
-        push_games(client, exchange, work.data, games, ENDINGS, pushed)
+        push_games(client, exchange, work.data, games, SUFFIXES, pushed)
         with tempfile.TemporaryDirectory() as folder:
             names = Path(folder) / "shards"
             names.write_text("".join(f"{name}\n" for name in self._shards))

@@ -29,7 +29,7 @@ from ringrift_cli.loop.protocol import Watch
 from ringrift_cli.settings import Config, commented
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.store.manifest import MANIFEST, ShardEntry
+from ringrift_cli.store.manifest import MANIFEST, SUFFIXES, ShardEntry
 from ringrift_cli.text import transfer_rate
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row = dict[str, Any]  # the outcome for one host, for --json
-ENDINGS = (".shard", ".rrg", ".games.jsonl")  # extensions of game files
 SETTINGS = "settings"  # folder of settings files
 TICK = 0.2  # seconds between two updates of the progress
 STEPS = 1000  # progress units
@@ -73,7 +72,7 @@ class SyncSession:
         self.context, self._reporter = context, reporter
         self.runs, self.models = Path(context.config.run.folder), Path(context.config.run.models)
         self.meter = TransferMeter(None if limit is None else 1e6 * limit)
-        self.destination = Destination(self._folders, self._place, self._checker(), ENDINGS)
+        self.destination = Destination(self._folders, self._place, self._checker(), SUFFIXES)
         self.should_stop: ShouldStop = never
         self._adopting = threading.Lock()
 
@@ -154,7 +153,7 @@ class SyncSession:
     def push(self, host: Host, bundles: Sequence[Bundle], games: Sequence[tuple[Path, str]]) -> Row:
         """Transfers models and folders of games to a host."""
         exchange = self.exchange(host)
-        return push(exchange, bundles=bundles, games=games, endings=ENDINGS).document()
+        return push(exchange, bundles=bundles, games=games, endings=SUFFIXES).document()
 
     def here(self) -> audit.Here:
         """The local shards, for `verify`."""

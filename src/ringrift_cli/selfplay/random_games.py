@@ -22,7 +22,7 @@ from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.settings import Run
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256, sha256_of_file
-from ringrift_cli.store.manifest import add_to_manifest, new_entry, read_manifest
+from ringrift_cli.store.manifest import COMPACT, READABLE, add_to_manifest, new_entry, read_manifest
 
 POLICY = "random"
 SHARD_GAMES = 4096
@@ -85,7 +85,7 @@ def recorded(folder: Path, setting: RandomSetting, *, readable: bool) -> int:
         first, path = entry.made.get("first"), folder / entry.file
         if type(first) is not int or entry.games <= spans.get(first, 0):
             continue
-        ours = path.name.endswith(_ending(readable)) and path.is_file()
+        ours = path.name.endswith(READABLE if readable else COMPACT) and path.is_file()
         ours = ours and _entry(setting, first).items() <= entry.to_json().items()
         if ours and sha256_of_file(path) == entry.sha256:
             spans[first] = entry.games
@@ -132,10 +132,6 @@ def run(
     return summary
 
 
-def _ending(readable: bool) -> str:
-    return ".games.jsonl" if readable else ".rrg"
-
-
 def _entry(setting: RandomSetting, first: int) -> dict[str, Any]:
     """Fields of a manifest entry that follow from the setting."""
     return {
@@ -154,7 +150,7 @@ def write_shard(
     """Writes a shard and its manifest entry; its path."""
     data = readable_lines(records) if readable else to_compact(records)
     digest = sha256(data)
-    path = folder / f"{digest[:16]}{_ending(readable)}"
+    path = folder / f"{digest[:16]}{READABLE if readable else COMPACT}"
     write_whole(path, data)
     decisions = sum(len(record.actions) for record in records)
     counts: dict[str, Any] = {"games": len(records), "decisions": decisions}

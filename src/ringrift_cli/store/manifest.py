@@ -20,7 +20,7 @@ MANIFEST = "manifest.jsonl"
 REMOVED = f".{MANIFEST}.removed"
 LOCK = f".{MANIFEST}.lock"
 HINT = "restore the manifest from a backup, or correct that line"
-SEARCHED = ".shard"  # suffix of files with searched games
+SEARCHED, COMPACT, READABLE = SUFFIXES = (".shard", ".rrg", ".games.jsonl")  # of game files
 
 Count = Annotated[int, Meta(ge=0)]
 Time = Annotated[dt.datetime, Meta(tz=True)]
