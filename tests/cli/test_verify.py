@@ -145,7 +145,7 @@ def test_every_faulty_file_has_a_line(
     assert f"\n{good}" not in run.out
     assert f"{good}: 3 games and " in run.err
     said = run.err.splitlines()[-1]
-    assert said == f"ringrift: {cut}, game 4: the compressed file is cut short here."
+    assert said == f"ringrift: {cut}, game 4: the compressed file is truncated here."
 
 
 def test_missing_file_is_named_before_any_work(

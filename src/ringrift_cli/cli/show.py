@@ -113,10 +113,11 @@ def _saved_position(path: Path) -> dict[str, Any] | None:
 
 def _record(path: Path, game: int, ply: int | None) -> GameRecord:
     """Game number `game` of a file; `RecordError` unless it has `ply` decisions."""
-    from ringrift_cli.data.shard import ENDING, read_searched
+    from ringrift_cli.data.shard import read_searched
     from ringrift_cli.game.record import read_records
+    from ringrift_cli.store.manifest import SEARCHED
 
-    records = read_searched(path).records() if path.suffix == ENDING else read_records(path)
+    records = read_searched(path).records() if path.suffix == SEARCHED else read_records(path)
     if game > len(records):
         raise RecordError(f"{path} holds {counted(len(records), 'game')}: there is no game {game}.")
     record = records[game - 1]
@@ -156,14 +157,19 @@ def _show_position(
     from ringrift_cli.game.drawing_text import draw_text
     from ringrift_cli.game.notation import parse_position
     from ringrift_cli.game.position import Position
+    from ringrift_cli.game.version import earlier_rules
 
     known = None if saved is None else Position.from_json(saved)
     position = parse_position(text) if known is None else known.text
     document: dict[str, Any] = {"position": str(position), "board": position.board}
+    if known is not None:
+        document["rules"] = known.rules
     if moves:
         document["legal"] = (known or Position.from_text(str(position))).legal_moves()
     document["files"] = pictures.write(position)
     out.text(draw_text(position, colour=out.colour))
+    if known is not None and (note := earlier_rules(known.rules)):
+        out.text(note)
     if moves:
         legal = document["legal"]
         out.text(f"{len(legal)} legal moves: {', '.join(legal)}")
@@ -199,6 +205,7 @@ def _show_game(
             "board": record.board,
             "players": record.players,
             "pie_rule": record.pie_rule,
+            "rules": record.rules,
             "ply": ply,
             "position": str(position),
             "moves": view.moves,

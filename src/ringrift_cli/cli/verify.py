@@ -85,6 +85,11 @@ def _place(file: FileReport) -> str:
 def _text(report: Report, seconds: float, colour: bool) -> str:
     files = counted(len(report.files), "file")
     lines = [f"{files}: {_counts(report)} ({seconds:.1f} s)"]
+    if report.earlier:
+        lines.append(
+            f"Of these, {counted(report.earlier, 'game')} played under an earlier version of the"
+            " rules, which they were replayed by."
+        )
     if len(report.files) > 1:
         lines += [f"{_place(file)}: {_counts(file)}" for file in report.files if file.faults]
     faulty = report.first_faulty
@@ -145,6 +150,7 @@ def _document(report: Report, seconds: float) -> dict[str, Any]:
         "agrees": report.first_faulty is None,
         "games": report.games,
         "steps": report.steps,
+        "earlier_rules": report.earlier,
         "faults": report.faults,
         "seconds": round(seconds, 3),
         "files": [_file_document(file) for file in report.files],
@@ -154,4 +160,5 @@ def _document(report: Report, seconds: float) -> dict[str, Any]:
 def _file_document(file: FileReport) -> dict[str, Any]:
     first = None if file.first is None else {"game": file.first_line or None, **asdict(file.first)}
     counts = {"games": file.games, "steps": file.steps, "faults": file.faults}
+    counts["earlier_rules"] = file.earlier
     return {"file": str(file.path), **counts, "first_fault": first}

@@ -8,6 +8,7 @@ from ringrift_cli.game.drawing_text import draw_text
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import GameRecord
 from ringrift_cli.game.topology import board_named
+from ringrift_cli.game.version import earlier_rules
 from ringrift_cli.play.screen import Screen
 
 LAST = ">"  # marks the target cell of the last decision
@@ -27,9 +28,10 @@ class RecordView:
 
     @property
     def ending(self) -> str:
-        """Winner and reason."""
-        result = self.record.result
-        return f"Player {result.winner} won: {result.reason.replace('_', ' ')}."
+        """Winner, reason, and a note on earlier rules."""
+        result, note = self.record.result, earlier_rules(self.record.rules)
+        ending = f"Player {result.winner} won: {result.reason.replace('_', ' ')}."
+        return f"{ending}\n{note}" if note else ending
 
     def position(self, ply: int) -> Position:
         return self._played[ply][0]

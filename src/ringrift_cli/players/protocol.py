@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ringrift_cli.errors import NotationError, UsageError
+from ringrift_cli.errors import NotationError, RulesMismatch, UsageError
+from ringrift_cli.game import layout as L
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named, check_pie, check_players
 
@@ -230,7 +231,10 @@ class Course:
 
     @classmethod
     def begin(cls, game: Game, state: dict[str, Any] | None = None) -> Course:
-        """A course without moves; `UsageError` if the saved position is of another game."""
+        """A course without moves.
+
+        `UsageError` if the saved position is of another game, `RulesMismatch` if of earlier rules.
+        """
         if state is None:
             start = Position.initial(game.board, game.players, pie_rule=game.pie_rule)
             return cls(game, None, start)
@@ -239,6 +243,11 @@ class Course:
             raise UsageError(
                 f"The position is one of {start.board_name} with {start.players} players, the "
                 f"game one of {game.board} with {game.players}: send newgame first."
+            )
+        if start.rules != L.RULES:
+            raise RulesMismatch(
+                f"The position is of version {start.rules} of the rules, players play version"
+                f" {L.RULES}."
             )
         return cls(game, state, start)
 
