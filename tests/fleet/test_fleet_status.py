@@ -7,25 +7,28 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from ringrift_cli.cli import fleet
-from ringrift_cli.fleet import cost
+from ringrift_cli.fleet import cost, package
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.fleet.wire import GREETING
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.version import __version__
 from tests.conftest import Ringrift, Run
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import at
-from tests.fleet.servers import Farm, furnish
+from tests.fleet.servers import Farm, Server, furnish
 from tests.fleet.stations import Station, install, keep_account, program, until
 
-MOST_SECONDS = 3.0
+DEADLINE = 15.0  # s: those that hang are waited for that long
 TRIES = 5  # the machine may be busy with something else
 NVIDIA_SMI = """#!/bin/sh
 echo '0, NVIDIA H200, 97, 30720, 143360, 61'
@@ -42,37 +45,44 @@ def rows(run: Run) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in told(run)["hosts"]}
 
 
+def openssh(farm: Farm, servers: Sequence[Server]) -> float:
+    """Seconds in which OpenSSH clients side by side start the agent of each server."""
+    shared = ["-F", "none", "-i", str(farm.key), "-o", "BatchMode=yes"]
+    shared += ["-o", f"UserKnownHostsFile={farm.known_hosts}"]
+    start = time.monotonic()
+    running = []
+    for server in servers:
+        command = package.command(sys.executable, str(server.work))
+        words = ["ssh", *shared, "-p", str(server.port), LOOPBACK, command]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+        running.append(subprocess.Popen(words, **pipes))  # type: ignore[call-overload]
+    for process in running:
+        out, _ = process.communicate(timeout=60)
+        assert GREETING in out
+    return time.monotonic() - start
+
+
 @pytest.mark.alone
-def test_forty_hosts_are_told_in_three_seconds(farm: Farm, here: Station) -> None:
+def test_forty_hosts_take_no_longer_than_with_openssh(farm: Farm, here: Station) -> None:
+    """The servers share these cores, and OpenSSH is the measure of what they need."""
     servers = farm.servers(32)
     for server in servers:
         install(server)
     odd = [(f"dead-{number}", farm.dead_port()) for number in range(5)]
     odd += [("hanging-0", farm.silent()), ("hanging-1", farm.silent())]
     odd += [("garbage", farm.babbler())]
-    more = [{"name": name, "addresses": at(port)} for name, port in odd]
-    here.know(*servers, *more, deadline=2.5)
+    more = {name: {"name": name, "addresses": at(port)} for name, port in odd}
+    here.know(*servers, *more.values(), deadline=DEADLINE)
+    run = here.process("fleet", "status", "--json")
+    assert run.code == 1, run.err
+    found = rows(run)
+    assert len(found) == 40
     reasons = {"dead": "connection refused", "hanging": "waiting for its SSH greeting"}
     reasons |= {"garbage": "it is no SSH server: it said 'HTTP/1.0 400 Bad Request'"}
-    tried = []
-    for _ in range(TRIES):
-        with contextlib.suppress(FileNotFoundError):
-            (here.state / "fleet.db").unlink()
-        start = time.monotonic()
-        run = here.process("fleet", "status", "--json")
-        tried.append(time.monotonic() - start)
-        assert run.code == 1, run.err
-        found = rows(run)
-        assert len(found) == 40
-        for name, port in odd:
-            (said,) = found[name]["trouble"]
-            assert f"{name} cannot be reached: {LOOPBACK}:{port}: " in said
-            assert reasons[name.partition("-")[0]] in said
-        silent = {name for name, row in found.items() if not row["reached"]}
-        if tried[-1] < MOST_SECONDS and silent == {name for name, _ in odd}:
-            break
-    else:
-        raise AssertionError(f"40 hosts took {tried} s; these were silent at last: {silent}")
+    for name, port in odd:
+        (said,) = found[name]["trouble"]
+        assert f"{name} cannot be reached: {LOOPBACK}:{port}: " in said
+        assert reasons[name.partition("-")[0]] in said
     for server in servers:
         row = found[server.name]
         assert row["trouble"] == row["notes"] == []
@@ -82,6 +92,17 @@ def test_forty_hosts_are_told_in_three_seconds(farm: Farm, here: Station) -> Non
         assert row["disk_free"] > 0
     totals = told(run)["totals"]
     assert (totals["hosts"], totals["reached"], totals["in_trouble"]) == (40, 32, 8)
+    here.know(*servers, *[row for name, row in more.items() if "hanging" not in name])
+    tried = []
+    for _ in range(TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            (here.state / "fleet.db").unlink()
+        start = time.monotonic()
+        assert here.process("fleet", "status", "--json").code == 1
+        tried.append((time.monotonic() - start, openssh(farm, servers)))
+        if tried[-1][0] < tried[-1][1]:
+            return
+    raise AssertionError(f"38 hosts took (here, with ssh) {tried} s")
 
 
 def test_the_address_that_answers_is_told(farm: Farm, here: Station, ringrift: Ringrift) -> None:
