@@ -1,9 +1,9 @@
 """Compilation of the rules: one `njit` for the whole package, and the bit operations Python lacks.
 
-Numba's own cache notices a change in the file of the function it compiled, but not in the files of
-the functions that one calls. Compiled code spans many files, so the cache folder of a package is
-named by a hash of all that its functions may call: machine code is reused exactly as long as none
-of that changed.
+Numba's own cache goes by the place and time of the file of the function it compiled, and misses
+the files of the functions that one calls. Compiled code spans many files, so the cache folder of a
+package is named by a hash of all that its functions may call: machine code is reused exactly as
+long as none of that changed, by every copy of the package on this machine.
 
 In CUDA's simulator (`NUMBA_ENABLE_CUDASIM=1`) kernels are plain Python, and so is everything here:
 the very same functions run without being compiled, over arrays that compute like compiled code.
@@ -27,6 +27,7 @@ import llvmlite.ir as ir
 import numba
 import numpy as np
 from numba import types
+from numba.core import caching
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
@@ -91,13 +92,6 @@ def processor_features() -> frozenset[str]:
     return frozenset(word[1:] for word in features.split(",") if word.startswith("+"))
 
 
-def _marker(sources: list[Path]) -> str:
-    """Numba keeps machine code by processor, and by place and time of a source: so does this."""
-    known = [(str(path), path.stat().st_mtime_ns) for path in sources]
-    processor = cpu_target.target_context.codegen().magic_tuple()
-    return f"complete-{hashlib.sha256(repr((known, processor)).encode()).hexdigest()[:16]}"
-
-
 def _usable(folder: Path) -> Path:
     """The folder, made; Numba would quietly take another one if it could not write there."""
     try:
@@ -115,9 +109,38 @@ def _usable(folder: Path) -> Path:
 @cache
 def machine_code(package: str) -> MachineCode:
     """The machine code of a package of `COMPILED`; its folder is made if need be."""
-    sources = _compiled_sources(package)
-    folder = _usable(cache_root() / f"{package}-{_source_hash(sources)}")
-    return MachineCode(package, folder, folder / _marker(sources))
+    folder = _usable(cache_root() / f"{package}-{_source_hash(_compiled_sources(package))}")
+    processor = repr(cpu_target.target_context.codegen().magic_tuple())
+    marker = f"complete-{hashlib.sha256(processor.encode()).hexdigest()[:16]}"
+    return MachineCode(package, folder, folder / marker)
+
+
+class _Kept(caching._CacheLocator):  # type: ignore[misc] # noqa: SLF001
+    """Place of a function's machine code, which depends on sources, not on where they are."""
+
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        self._function, self._py_file = function, file  # Numba's warnings name the file
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _Kept:
+        return cls(py_func, py_file)
+
+    def get_cache_path(self) -> str:
+        return str(machine_code(self._function.__module__.split(".")[1]).folder)
+
+    def get_source_stamp(self) -> str:
+        return Path(self.get_cache_path()).name
+
+    def get_disambiguator(self) -> str:
+        return f"{self._function.__module__}-{self._function.__code__.co_firstlineno}"
+
+
+def keep(dispatcher: Any, cache_type: Any) -> None:
+    """Makes a dispatcher keep its machine code; `cache_type` is the cache of its target."""
+    found = type("Kept", (cache_type._impl_class,), {"_locator_classes": [_Kept]})  # noqa: SLF001
+    dispatcher._cache = type("KeptCache", (cache_type,), {"_impl_class": found})(  # noqa: SLF001
+        dispatcher.py_func
+    )
 
 
 class Plain:
@@ -158,18 +181,13 @@ def _plainly(function: F) -> F:
 
 
 def njit(**flags: bool) -> Callable[[F], F]:
-    """`numba.njit` with the cache of this version of the package, without the GIL."""
+    """`numba.njit` without the GIL, whose machine code is kept."""
 
     def decorate(function: F) -> F:
         if SIMULATED:
             return _plainly(function)
-        package = function.__module__.split(".")[1]
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(machine_code(package).folder)
-        try:
-            compiled = numba.njit(cache=True, nogil=True, **flags)(function)
-        finally:
-            numba.config.CACHE_DIR = before
+        compiled = numba.njit(nogil=True, **flags)(function)
+        keep(compiled, caching.FunctionCache)
         return cast(F, compiled)
 
     return decorate

@@ -24,8 +24,7 @@ def ignore(_sentence: str) -> None:
 def compile_package(package: str, what: str, call: Callable[[], None], notice: OnNotice) -> None:
     """Runs `call`, which calls every compiled entry of a package once, unless that is done.
 
-    A second process that comes at the same time waits, and then finds everything there; copies of
-    the package in several places compile side by side.
+    A second process that comes at the same time waits, and then finds everything there.
     """
     code = jit.machine_code(package)
     if code.exists():

@@ -20,10 +20,11 @@ from numba import cuda
 from torch import Tensor
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.game.jit import SIMULATED, Plain, machine_code
+from ringrift_cli.game.jit import SIMULATED, Plain, keep
 
 if not SIMULATED:
     from numba.cuda.core import config  # type: ignore[import-not-found]
+    from numba.cuda.dispatcher import CUDACache
 
     config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a batch is as large as it is asked to be
 
@@ -39,12 +40,9 @@ def compiled(kernel: Kernel) -> Any:
     """
     if SIMULATED:
         return cuda.jit(kernel)
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(machine_code(kernel.__module__.split(".")[1]).folder)
-    try:
-        return cuda.jit(cache=True)(kernel)
-    finally:
-        config.CACHE_DIR = before
+    found = cuda.jit(kernel)
+    keep(found, CUDACache)
+    return found
 
 
 class Device:
