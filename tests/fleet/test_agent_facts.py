@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringrift_cli.version import __version__
-from tests.fleet.jobbing import end_all, ended, gone, job, start
+from tests.fleet.gpus import MB, lines, smi
+from tests.fleet.jobbing import beat, end_all, ended, gone, job, log_of, start
 from tests.fleet.remotes import Remote, remote
 
 EPYC = "0, NVIDIA GeForce RTX 4090, 97, 20123, 24564, 71\n1, NVIDIA H100, SXM, 0, 3, 81559, 33\n"
@@ -22,6 +27,13 @@ EPYC = "0, NVIDIA GeForce RTX 4090, 97, 20123, 24564, 71\n1, NVIDIA H100, SXM, 0
 def half(tmp_path: Path) -> Iterator[Remote]:
     with remote(tmp_path) as found:
         yield found
+
+
+MIG = """\
+GPU 0: NVIDIA A100 (UUID: GPU-11111111-2222-3333-4444-555555555555)
+  MIG 3g.20gb     Device  0: (UUID: MIG-aaaaaaaa-2222-3333-4444-555555555555)
+  MIG 4g.20gb     Device  1: (UUID: MIG-GPU-bbbbbbbb-2222-3333-4444-555555555555/2/0)
+GPU 1: NVIDIA A100 (UUID: GPU-66666666-2222-3333-4444-555555555555)"""
 
 
 def with_smi(tmp_path: Path, script: str) -> Remote:
@@ -67,6 +79,99 @@ def test_gpus(tmp_path: Path) -> None:
     assert facts["gpus"][1]["name"] == "NVIDIA H100, SXM"
     assert facts["gpus"][2]["use_percent"] is None
     assert facts["gpus"][2]["temperature_c"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "indices", "faults"),
+    [
+        (["WARNING: infoROM is corrupted at gpu 0000:04:00.0", *lines(2)], [0, 1], {}),
+        ([*lines(3)[1:], "Unable to determine the device handle: GPU is lost"], [1, 2], {}),
+        (lines(2, gpu1="ERR!, ERR!, ERR!, ERR!, ERR!"), [0, 1], {1: "ERR!"}),
+        (lines(2, gpu0="A100, [GPU requires reset], 1, 2, 3"), [0, 1], {0: "[GPU requires reset]"}),
+        (lines(1, gpu0="GB10, 0, [N/A], [N/A], [N/A]"), [0], {}),
+        (["", "\x1b[0m", *lines(1), "1, what"], [0], {}),
+    ],
+)
+def test_an_odd_line_hides_no_gpu(
+    tmp_path: Path, query: list[str], indices: list[int], faults: dict[int, str]
+) -> None:
+    with with_smi(tmp_path, smi(query, code=14)) as half:
+        facts = half.ask("facts")
+    assert [gpu["index"] for gpu in facts["gpus"]] == indices
+    assert {g["index"]: g["fault"] for g in facts["gpus"] if g.get("fault")} == faults
+    odd = [line for line in query if line.strip() and not line[:3].endswith(", ")]
+    assert (facts["gpus_error"] is None) == (not odd)
+    assert not odd or repr(odd[0].strip())[1:-1] in facts["gpus_error"]
+
+
+def test_a_divided_gpu_is_its_slices(tmp_path: Path) -> None:
+    query = lines(2, gpu0="NVIDIA A100, [N/A], 13, 40960, 30")
+    with with_smi(tmp_path, smi(query, MIG.splitlines())) as half:
+        facts = half.ask("facts")
+    assert [(gpu["index"], gpu["uuid"][:7], gpu["name"]) for gpu in facts["gpus"]] == [
+        (0, "MIG-aaa", "NVIDIA A100 MIG 3g.20gb"),
+        (1, "MIG-GPU", "NVIDIA A100 MIG 4g.20gb"),
+        (2, "GPU-666", "NVIDIA GeForce RTX 4090"),
+    ]
+    assert [gpu["memory_total_mb"] for gpu in facts["gpus"]] == [None, None, MB]
+
+
+# ---- claims -------------------------------------------------------------------------------------
+
+
+def exclusive(identity: str, *gpus: int, **more: Any) -> dict[str, Any]:
+    return job(identity, exclusive=True, meta={"gpus": [*gpus]}, **more)
+
+
+def test_a_gpu_is_held_for_as_long_as_its_job_lives(tmp_path: Path) -> None:
+    with with_smi(tmp_path, smi(lines(3))) as half:
+        found = start(half, exclusive("one", 0, 1, lease_s=1))
+        for gpus in ((1,), (0, 2), (3,)):  # held, held in part, not there
+            reply = half.ask("start", job=exclusive("two", *gpus))
+            assert (reply["end"], reply["kind"]) == ("error", "taken")
+        assert [one["id"] for one in half.ask("jobs")["jobs"]] == ["one"]  # nothing is left
+        assert start(half, exclusive("free", 2))["state"] == "running"
+        assert start(half, exclusive("one", 0, 1, lease_s=1))["pid"] == found["pid"]
+        supervisor = beat(tmp_path / "work")["pid"]
+        os.kill(supervisor, signal.SIGKILL)  # the job goes on
+        gone(supervisor)
+        assert half.ask("start", job=exclusive("two", 1))["kind"] == "taken"
+        os.killpg(found["pid"], signal.SIGKILL)
+        gone(found["pid"])
+        assert start(half, exclusive("two", 1))["state"] == "running"
+        end_all(half)
+
+
+def test_of_many_that_want_one_gpu_at_once_one_gets_it(tmp_path: Path) -> None:
+    first = with_smi(tmp_path, smi(lines(1)))
+    halves = [first, *(with_smi(tmp_path, smi(lines(1))) for _ in range(3))]
+    ready = threading.Barrier(len(halves))
+
+    def begin(number: int) -> bool:
+        ready.wait()
+        return bool(halves[number].ask("start", job=exclusive(f"j{number}", 0))["end"] == "ok")
+
+    with ThreadPoolExecutor(len(halves)) as pool:
+        assert sum(pool.map(begin, range(len(halves)))) == 1
+    end_all(first)
+    assert start(first, exclusive("cpu"))["state"] == "running"  # as the CPU of the folder
+    assert first.ask("start", job=exclusive("more"))["kind"] == "taken"
+    end_all(first)
+    for half in halves:
+        half.close()
+
+
+def test_a_job_sees_the_gpu_that_it_holds(tmp_path: Path) -> None:
+    """By its UUID, whatever number CUDA gives it."""
+    with with_smi(tmp_path, smi(lines(2), MIG.splitlines())) as half:
+        argv = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
+        start(half, exclusive("one", 0, 2, argv=argv, env={"CUDA_VISIBLE_DEVICES": "0,2"}))
+        ended(half)
+        first, second = log_of(half).decode().strip().split(",")
+    assert (first[:7], second[:7]) == ("MIG-aaa", "GPU-666")
+
+
+# ---- what it says -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

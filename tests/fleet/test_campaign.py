@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from tests.fleet import goods
 from tests.fleet.campaigning import (
     GAMES,
     LOOP,
+    PLAYER,
     Field,
     begin,
     behave,
@@ -32,6 +34,7 @@ from tests.fleet.campaigning import (
     stand_in,
     until,
 )
+from tests.fleet.gpus import lines, smi, with_gpus
 from tests.fleet.network import LOOPBACK
 from tests.fleet.servers import Farm, Server, furnish, local_link
 
@@ -268,6 +271,9 @@ def test_a_name_that_is_taken(farm: Farm, tmp_path: Path) -> None:
 def test_two_gpus_are_two_jobs(farm: Farm, tmp_path: Path) -> None:
     field, servers, _ = field_of(farm, tmp_path, 60, hosts=1)
     host = farm.host(servers[0], gpus=2)
+    with_gpus(
+        servers[0], smi(lines(2)), shlex.join([sys.executable, str(PLAYER), str(servers[0].work)])
+    )
     parts = field.run([host])
     assert parts["host-0"].error is None
     names = [f"hex8-2p-c00001-host-0-gpu{gpu}" for gpu in (0, 1)]

@@ -6,15 +6,18 @@ import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringrift_cli.fleet import cost
+from ringrift_cli.fleet import cost, jobs
 from ringrift_cli.fleet.jobs import remembered
 from tests.conftest import Ringrift, Run
+from tests.fleet.campaigning import jobs_of
+from tests.fleet.gpus import MB, lines, smi, with_gpus
 from tests.fleet.opening import at
-from tests.fleet.servers import Farm, Server
+from tests.fleet.servers import Farm, Server, local_link
 from tests.fleet.stations import Station, install, keep_account, until
 
 HARD = [
@@ -168,9 +171,53 @@ def test_two_at_once_start_one(
     assert row["state"] == "running"
 
 
+def test_two_coordinators_share_no_gpu(farm: Farm, here: Station, tmp_path: Path) -> None:
+    """Neither knows of the other: the host decides."""
+    server = farm.server("desk")
+    with_gpus(server, smi(lines(2)))
+    there = Station(farm, tmp_path / "there")
+    there.folder.mkdir()
+    words = ("fleet", "run", "--per-gpu", "--json", "--name")
+    begun = []
+    for station, name in ((here, "n"), (there, "m"), (here, "o"), (there, "p")):
+        station.know(server.entry(gpus=2))
+        begun.append(station.start(*words, name, "--", "selfplay", *LONG))
+    for process in begun:
+        process.communicate(timeout=120)
+    active = [job for job in jobs_of(server).values() if job.active]
+    assert sorted(job.meta.gpus for job in active) == [[0], [1]]
+    for job in active:
+        with local_link(server.work) as client:
+            jobs.stop(client, job.id, grace=5.0)
+
+
+def test_a_gpu_that_cannot_be_used_gets_no_job(
+    farm: Farm, here: Station, ringrift: Ringrift
+) -> None:
+    server = farm.server("desk")
+    full = f"NVIDIA GeForce RTX 4090, 98, 23000, {MB}, 70"
+    query = ["WARNING: infoROM is corrupted at gpu 0000:04:00.0", *lines(3, gpu0=full)]
+    query[2] = "1, NVIDIA GeForce RTX 4090, ERR!, [Unknown Error], ERR!, [N/A]"
+    with_gpus(server, smi([*query, "Unable to determine the device handle for GPU 3"], code=15))
+    here.know(server.entry(gpus=4))
+    run = play(ringrift, "n", *LONG, options=("--per-gpu",))
+    assert [row["id"] for row in told(run)["placed"]] == ["n-desk-gpu2"]
+    refused = told(play(ringrift, "m", *LONG))["refused"]["desk"]
+    for why in ("it is busy", "GPU 0 is used by others: 22.5 of 24.0 GB", "GPU 1 reports 'ERR!'"):
+        assert why in refused
+    assert "GPU 3 is not there" in refused
+    shown = ringrift("fleet", "status")
+    assert shown.code == 1
+    assert "it has 3 of 4 GPUs" in shown.out
+    assert "infoROM is corrupted" in shown.out
+    (server.folder / "nvidia-smi").write_text("#!/bin/sh\necho 'Driver mismatch'; exit 18\n")
+    refused = told(play(ringrift, "o", *LONG))["refused"]["desk"]
+    assert refused == "its GPUs cannot be asked: nvidia-smi failed (18): Driver mismatch"
+
+
 def test_a_job_for_each_gpu(farm: Farm, here: Station, ringrift: Ringrift) -> None:
     server, small = farm.server("desk"), farm.server("small")
-    install(server)
+    with_gpus(server, smi(lines(2)))
     install(small)
     here.know(server.entry(gpus=2), small)
     assert play(ringrift, "n", *LONG, options=("--per-gpu",)).code == 0
@@ -306,8 +353,9 @@ def test_stopping_asks_and_then_insists(farm: Farm, here: Station, ringrift: Rin
 
 def test_a_job_is_begun_again_elsewhere(farm: Farm, here: Station, ringrift: Ringrift) -> None:
     servers = farm.servers(3)
-    for server in servers:
+    for server in servers[1:]:
         install(server)
+    with_gpus(servers[0], smi(lines(2)))
     here.know(servers[0].entry(gpus=2), servers[1], servers[2].entry(roles=["train"]))
     words = ("--exit", "3", "--say", "a b")
     assert play(ringrift, "n", *words, options=("--on", "host-0")).code == 0

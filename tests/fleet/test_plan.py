@@ -21,6 +21,7 @@ from ringrift_cli.fleet.plan import (
     slots,
     unsuitable,
 )
+from tests.fleet.gpus import facts_of, gpu
 
 ARGV = ("selfplay", "--board", "hex8", "--hours", "8")
 
@@ -78,20 +79,38 @@ def test_a_host_that_may_not_have_a_job_says_why(
 
 
 def test_slots_are_what_no_job_uses() -> None:
-    two = host("a", gpus=2)
-    assert slots(two, [], per_gpu=True) == [(0,), (1,)]
-    assert slots(two, [], per_gpu=False) == [(0, 1)]
-    assert slots(two, [job("x", gpus=(0,))], per_gpu=True) == [(1,)]
-    assert slots(two, [job("x", gpus=(0,))], per_gpu=False) == [(1,)]
-    assert slots(two, [job("x", "done", (0,)), job("y", "lost", (1,))], per_gpu=False) == [(0, 1)]
-    assert slots(two, [job("x", gpus=(0, 1))], per_gpu=True) == []
-    assert slots(host("b"), [], per_gpu=True) == [()]
-    assert slots(host("b"), [job("x")], per_gpu=False) == []
+    two, there = host("a", gpus=2), [gpu(0), gpu(1)]
+    assert slots(two, [], there, per_gpu=True) == [(0,), (1,)]
+    assert slots(two, [], there, per_gpu=False) == [(0, 1)]
+    assert slots(two, [job("x", gpus=(0,))], there, per_gpu=True) == [(1,)]
+    assert slots(two, [job("x", gpus=(0,))], there, per_gpu=False) == [(1,)]
+    over = [job("x", "done", (0,)), job("y", "lost", (1,))]
+    assert slots(two, over, there, per_gpu=False) == [(0, 1)]
+    assert slots(two, [job("x", gpus=(0, 1))], there, per_gpu=True) == []
+    assert slots(host("b"), [], [], per_gpu=True) == [()]
+    assert slots(host("b"), [job("x")], [], per_gpu=False) == []
+
+
+def test_a_gpu_that_cannot_be_used_gets_no_job_and_is_named() -> None:
+    three, busy = host("a", gpus=3), [job("x", gpus=(0,))]
+    full = gpu(0, memory_used_mb=23000)
+    there = [full, gpu(1, fault="ERR!")]
+    assert slots(three, [], there, per_gpu=True) == []
+    plan = place(ARGV, "night", [three], {"a": facts_of([], there)})
+    assert plan.refused == {
+        "a": "GPU 0 is used by others: 22.5 of 24.0 GB; GPU 1 reports 'ERR!'; GPU 2 is not there"
+    }
+    assert slots(three, busy, [full, gpu(2)], per_gpu=True) == [(2,)]  # that job uses the first
+    desktop = gpu(0, memory_used_mb=1500)
+    assert slots(host("a", gpus=1), [], [desktop], per_gpu=False) == [(0,)]
+    slices = [gpu(index, memory_total_mb=None, uuid=f"MIG-{index}") for index in range(2)]
+    assert slots(three, [], slices, per_gpu=True) == [(0,), (1,)]
+    assert slots(three, [], slices, per_gpu=False) == [(0,)]
 
 
 def test_a_plan_names_every_host() -> None:
     hosts = [host("a", gpus=2), host("b"), host("c", roles=("train",)), host("d"), host("e")]
-    known: dict[str, list[JobState]] = {"a": [], "b": [job("other")], "d": []}
+    known = {"a": facts_of(gpus=2), "b": facts_of([job("other")]), "d": facts_of()}
     plan = place(ARGV, "night", hosts, known, per_gpu=True, not_now={"d": "it is drained"})
     assert [(p.host, p.gpus, p.identity) for p in plan.placed] == [
         ("a", (0,), "night-a-gpu0"),
@@ -107,10 +126,10 @@ def test_a_plan_names_every_host() -> None:
 
 def test_the_same_name_again_plans_the_same_jobs() -> None:
     hosts = [host("a", gpus=2), host("b")]
-    first = place(ARGV, "night", hosts, {"a": [], "b": []}, per_gpu=True)
-    running: dict[str, list[JobState]] = {"a": [], "b": []}
+    running = {"a": facts_of(gpus=2), "b": facts_of()}
+    first = place(ARGV, "night", hosts, running, per_gpu=True)
     for placed in first.placed:
-        running[placed.host].append(job(placed.identity, gpus=placed.gpus))
+        running[placed.host].jobs.append(job(placed.identity, gpus=placed.gpus))
     assert place(ARGV, "night", hosts, running, per_gpu=True) == first
     assert place(ARGV, "day", hosts, running, per_gpu=True).placed == ()
 
@@ -132,9 +151,9 @@ def test_jobs_share_neither_seed_nor_folder_unless_they_are_told_to() -> None:
 
 def test_a_name_means_the_same_jobs_only_where_they_are_placed_alike() -> None:
     two = host("a", gpus=2)
-    whole = [job("night-a", gpus=(0, 1))]
+    whole = facts_of([job("night-a", gpus=(0, 1))], 2)
     assert place(ARGV, "night", [two], {"a": whole}, per_gpu=True).refused == {"a": "it is busy"}
-    each = [job("night-a-gpu1", gpus=(1,)), job("night-a-gpu0", "done", (0,))]
+    each = facts_of([job("night-a-gpu1", gpus=(1,)), job("night-a-gpu0", "done", (0,))], 2)
     plan = place(ARGV, "night", [two], {"a": each}, per_gpu=True)
     assert [one.identity for one in plan.placed] == ["night-a-gpu0", "night-a-gpu1"]
     plan = place(ARGV, "night", [two], {"a": each})
@@ -144,33 +163,35 @@ def test_a_name_means_the_same_jobs_only_where_they_are_placed_alike() -> None:
 @pytest.mark.parametrize("name", ["../x", "a b", "-x", "", "x" * 64, "a/b"])
 def test_a_name_that_no_job_can_have_is_wrong_usage(name: str) -> None:
     with pytest.raises(UsageError, match="is no name of a job"):
-        place(ARGV, name, [host("a")], {"a": []})
+        place(ARGV, name, [host("a")], {"a": facts_of()})
 
 
 def test_a_job_begins_again_where_it_may_and_can() -> None:
     first = Placed("a", (1,), job_of(ARGV, "n-a", host("a", gpus=2), (1,)))
-    elsewhere = again(first, "n-a.2", host("b", gpus=4), [job("x", gpus=(0,))])
+    elsewhere = again(first, "n-a.2", host("b", gpus=4), facts_of([job("x", gpus=(0,))], 4))
     assert isinstance(elsewhere, Placed)
     assert (elsewhere.host, elsewhere.gpus, elsewhere.identity) == ("b", (1,), "n-a.2")
     assert elsewhere.job.argv == first.job.argv
     assert elsewhere.job.meta.retries == "n-a"
     assert elsewhere.job.env["RINGRIFT_SEED"] != first.job.env["RINGRIFT_SEED"]
     both = Placed("a", (0, 1), job_of(ARGV, "m-a", host("a", gpus=2), (0, 1)))
-    fewer = again(both, "m-a.2", host("b", gpus=1), [])
+    fewer = again(both, "m-a.2", host("b", gpus=1), facts_of(gpus=1))
     assert isinstance(fewer, Placed)
     assert fewer.gpus == (0,)
-    assert again(both, "m-a.2", host("b", gpus=2), [job("x", gpus=(0,))]) == "it is busy"
-    bare = again(first, "n-a.2", host("b"), [])
+    assert (
+        again(both, "m-a.2", host("b", gpus=2), facts_of([job("x", gpus=(0,))], 2)) == "it is busy"
+    )
+    bare = again(first, "n-a.2", host("b"), facts_of())
     assert isinstance(bare, Placed)
     assert (bare.gpus, bare.job.env["RINGRIFT_GPUS"]) == ((), "none")
-    assert again(first, "n-a.2", host("b"), [job("x")]) == "it is busy"
-    reason = again(first, "n-a.2", host("b", roles=("train",)), [])
+    assert again(first, "n-a.2", host("b"), facts_of([job("x")])) == "it is busy"
+    reason = again(first, "n-a.2", host("b", roles=("train",)), facts_of())
     assert reason == "its roles are train, not selfplay"
     file, small = ["selfplay", "--config", "x.yaml"], host("b", memory=1.0)  # as a loop starts it
     meta = JobMeta(board="hexagonal", loop="l", campaign="c")
     looped = Placed("a", (), job_of(file, "l-a", host("a"), (), meta))
-    assert again(looped, "l-a.2", small, []) == "it has 1 GB of memory, hexagonal needs 3"
-    once_more = again(looped, "l-a.2", host("b"), [])
+    assert again(looped, "l-a.2", small, facts_of()) == "it has 1 GB of memory, hexagonal needs 3"
+    once_more = again(looped, "l-a.2", host("b"), facts_of())
     assert isinstance(once_more, Placed)
     assert once_more.job.meta == JobMeta(host="b", board="hexagonal", retries="l-a")
 
@@ -183,8 +204,8 @@ def test_an_attempt_has_the_next_free_number() -> None:
 
 def test_what_a_job_makes_goes_to_its_own_folder_and_comes_from_its_own_seed() -> None:
     with pytest.raises(UsageError, match="--out games: the output of a job goes to its own folder"):
-        place([*ARGV, "--out", "games"], "night", [host("a")], {"a": []})
-    both: dict[str, list[JobState]] = {"a": [], "b": []}
+        place([*ARGV, "--out", "games"], "night", [host("a")], {"a": facts_of()})
+    both = {"a": facts_of(), "b": facts_of()}
     with pytest.raises(UsageError, match="--seed 7 for 2 jobs: they would play the same games"):
         place([*ARGV, "--seed", "7"], "night", [host("a"), host("b")], both)
     assert len(place([*ARGV, "--seed", "7"], "night", [host("a")], both).placed) == 1

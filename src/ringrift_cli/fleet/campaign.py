@@ -27,8 +27,8 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import jittered
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import JobMeta, JobState
-from ringrift_cli.fleet.plan import GRACE, Placed, job_of, slots
+from ringrift_cli.fleet.messages import TAKEN, AskFacts, JobMeta, JobState
+from ringrift_cli.fleet.plan import GRACE, Placed, job_of, occupied, slots, taken
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
 
@@ -237,23 +237,35 @@ class _Worker:
             return False
         self._mine = {job.id for job in known if self.campaign.runs(job)}
         self._end_others(client, known)
-        why = None
-        if slots(self.host, known, per_gpu=self.campaign.per_gpu):
+        refused = full = None
+        used, working = taken(known)
+        if len(used) < self.host.gpus or not working:
             with jobs.placing(self._state, [self.host.name]):
                 known = jobs.states(client)  # another process may have taken a slot
-                why = self.campaign.refuse(self.host)
-                free = slots(self.host, known, per_gpu=self.campaign.per_gpu)
-                for gpus in free if why is None else []:
-                    self._start(client, gpus, {job.id for job in known})
+                refused = self.campaign.refuse(self.host)
+                full = self._fill(client, known) if refused is None else None
         if self._mine:
             self.worked, self.part.error = time.monotonic(), None
-        elif why is not None:
-            self.part.error = why
+        elif refused is not None:
+            self.part.error = refused
             return False
         else:
             busy = [job.id for job in known if job.active]
-            self.part.error = f"busy with {', '.join(busy) or 'an unknown job'}"
+            self.part.error = f"busy with {', '.join(busy)}" if busy else full
         return True
+
+    def _fill(self, client: Client, known: Sequence[JobState]) -> str | None:
+        """Starts a job in every free slot; the reason if there is none."""
+        gpus = client.ask(AskFacts(deadline_s=REACH)).gpus or [] if self.host.gpus else []
+        free = slots(self.host, known, gpus, per_gpu=self.campaign.per_gpu)
+        for slot in free:
+            try:
+                self._start(client, slot, {job.id for job in known})
+            except RemoteError as error:
+                if error.kind != TAKEN:  # another coordinator was faster
+                    raise
+                return error.message
+        return None if free else occupied(self.host, known, gpus)
 
     def _count_failures(self, known: Sequence[JobState]) -> None:
         """Counts jobs that were active at the last poll and have failed since."""

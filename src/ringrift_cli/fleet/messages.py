@@ -17,6 +17,7 @@ from ringrift_cli.fleet.wire import MOST_BYTES
 from ringrift_cli.store.manifest import ShardEntry
 
 MOST = 1 << 53  # integers below are exact as floats
+TAKEN = "taken"  # kind of the refusal of a job whose GPUs another one holds
 LEASE, GRACE = 90.0, 30.0  # default lease and grace of a job in seconds
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MOST)]
@@ -67,9 +68,9 @@ class Request(Record, Generic[R], tag_field="op"):
 
 
 class JobMeta(Record, omit_defaults=True):
-    """Metadata of a job; stored by the host and not interpreted."""
+    """Metadata of a job; all but `gpus` is stored by the host and not interpreted."""
 
-    gpus: list[Count] = []
+    gpus: list[Count] = []  # indices as nvidia-smi lists them; MIG slices are counted on
     host: str = ""
     board: str | None = None  # if the command line does not name it
     loop: str | None = None
@@ -87,6 +88,7 @@ class Job(Record):
     out: Text | None = None  # folder whose manifest counts its games; None: jobs/ID/out
     lease_s: Annotated[float, Meta(ge=1, le=MOST)] = LEASE  # lost after this time without heartbeat
     grace_s: Seconds = GRACE  # between SIGTERM and SIGKILL
+    exclusive: bool = False  # holds its GPUs, without any the CPU, against other such jobs
     meta: JobMeta = field(default_factory=JobMeta)
 
 
@@ -168,8 +170,8 @@ class ReadLog(Request[LogEnd], tag="log"):
 # ---- the host ------------------------------------------------------------------------------------
 
 
-class Gpu(Record):
-    """A GPU as reported by nvidia-smi; None for unavailable values."""
+class Gpu(Record, omit_defaults=True):
+    """A GPU, or a MIG slice of one, as reported by nvidia-smi; None for unavailable values."""
 
     index: Count
     name: str
@@ -177,6 +179,8 @@ class Gpu(Record):
     memory_used_mb: Whole | None
     memory_total_mb: Whole | None
     temperature_c: Whole | None
+    uuid: str | None = None
+    fault: str | None = None  # what nvidia-smi reports instead of a value, as "ERR!"
 
 
 class Champion(Record):
@@ -197,7 +201,7 @@ class Facts(Reply):
     disk_total: Count
     disk_free: Count
     gpus: list[Gpu] | None = None  # None: query failed
-    gpus_error: str | None = None
+    gpus_error: str | None = None  # of the query, or lines of it that describe no GPU
     python: str | None = None  # version for a new environment, of a host without one
     version: str | None = None  # of the deployed ringrift; None: not deployed
     models: dict[str, Champion] = {}  # by pool

@@ -14,7 +14,8 @@ from msgspec import structs
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import JOB_NAME, Job, JobMeta, JobState
+from ringrift_cli.fleet.messages import JOB_NAME, Facts, Gpu, Job, JobMeta, JobState
+from ringrift_cli.fleet.probe import unusable
 from ringrift_cli.settings import BOARDS
 
 ROLES = {
@@ -32,6 +33,7 @@ BOARD_GB = {"square8": 2.0, "hex8": 2.0, "square19": 8.0, "hexagonal": 12.0}
 ON_CPU = 0.25  # share of BOARD_GB without a GPU
 GRACE = 30.0  # seconds for a job to write its games before it is killed
 BUSY = "it is busy"
+SLICE = "MIG-"  # with which the UUID of a part of a GPU begins
 SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
 
 
@@ -112,15 +114,41 @@ def taken(jobs: Sequence[JobState]) -> tuple[set[int], bool]:
     return gpus, bool(active)
 
 
-def slots(host: Host, jobs: Sequence[JobState], *, per_gpu: bool) -> list[tuple[int, ...]]:
-    """Free slots of a host, each as a tuple of GPUs; `[()]`: one job on the CPU."""
+def slots(
+    host: Host, jobs: Sequence[JobState], gpus: Sequence[Gpu], *, per_gpu: bool
+) -> list[tuple[int, ...]]:
+    """Free slots of a host, each as a tuple of GPUs; `[()]`: one job on the CPU.
+
+    `gpus`: those that the host has. CUDA shows a process one MIG slice, so a job gets one.
+    """
     used, working = taken(jobs)
     if not host.gpus:
         return [] if working else [()]
-    free = [gpu for gpu in range(host.gpus) if gpu not in used]
+    reasons = _unusable(host, used, gpus)
+    free = [gpu for gpu in range(host.gpus) if gpu not in used and gpu not in reasons]
     if per_gpu:
         return [(gpu,) for gpu in free]
-    return [tuple(free)] if free else []
+    whole = not any((gpu.uuid or "").startswith(SLICE) for gpu in gpus)
+    return [tuple(free if whole else free[:1])] if free else []
+
+
+def _unusable(host: Host, used: Collection[int], gpus: Sequence[Gpu]) -> dict[int, str]:
+    """Reasons by GPU that no job uses and none can use."""
+    present = {gpu.index: gpu for gpu in gpus}
+    found = {}
+    for index in range(host.gpus):
+        gpu = present.get(index)
+        why = f"GPU {index} is not there" if gpu is None else unusable(gpu)
+        if why is not None and index not in used:
+            found[index] = why
+    return found
+
+
+def occupied(host: Host, jobs: Sequence[JobState], gpus: Sequence[Gpu]) -> str:
+    """Why a host has no free slot."""
+    used, working = taken(jobs)
+    reasons = [*_unusable(host, used, gpus).values()]
+    return "; ".join([BUSY] * working + reasons)
 
 
 def job_of(
@@ -142,6 +170,7 @@ def job_of(
     if option(argv, OUT_OPTION) is None:
         environment["RINGRIFT_OUT"] = out
     if gpus:  # explicit, so that a job fails without them instead of using the CPU
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         environment["RINGRIFT_GPUS"] = ",".join(map(str, range(len(gpus))))
         environment["RINGRIFT_DEVICE"] = "cuda"
@@ -154,6 +183,7 @@ def job_of(
         out=option(argv, OUT_OPTION) or out,
         lease_s=host.lease,
         grace_s=GRACE,
+        exclusive=True,
         meta=structs.replace(meta or JobMeta(), gpus=[*gpus], host=host.name),
     )
 
@@ -162,14 +192,14 @@ def place(
     argv: Sequence[str],
     name: str,
     hosts: Sequence[Host],
-    jobs: Mapping[str, Sequence[JobState]],
+    facts: Mapping[str, Facts],
     *,
     per_gpu: bool = False,
     not_now: Mapping[str, str] | None = None,
 ) -> JobPlan:
     """Places jobs on all hosts that are suitable and have free slots.
 
-    `jobs`: jobs of each host that was reached; `not_now`: reasons why others get none. Jobs are
+    `facts`: of each host that was reached; `not_now`: reasons why others get none. Jobs are
     named `NAME-HOST`, with `-gpuN` if there is one per GPU. An existing job of that name keeps its
     slot, so repeating a command starts nothing twice.
     """
@@ -182,20 +212,21 @@ def place(
     need, refused, placed = need_of(argv), dict(not_now or {}), []
     for host in hosts:
         reason = refused.get(host.name) or unsuitable(host, need)
-        if reason is None and host.name not in jobs:
+        if reason is None and host.name not in facts:
             reason = "it was not reached"
         if reason is not None:
             refused[host.name] = reason
             continue
         stem = f"{name}-{host.name}"
+        jobs, gpus_there = facts[host.name].jobs, facts[host.name].gpus or []
         found = {
             _identity(stem, gpus, per_gpu=per_gpu): gpus
-            for gpus in slots(host, jobs[host.name], per_gpu=per_gpu)
+            for gpus in slots(host, jobs, gpus_there, per_gpu=per_gpu)
         }
-        known = _named(jobs[host.name], stem, per_gpu=per_gpu)
+        known = _named(jobs, stem, per_gpu=per_gpu)
         found = {**found, **known} if per_gpu else known or found
         if not found:
-            refused[host.name] = BUSY
+            refused[host.name] = occupied(host, jobs, gpus_there)
         for identity, gpus in found.items():
             placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus)))
     for one in placed:
@@ -232,20 +263,19 @@ def _check_name(identity: str) -> None:
         )
 
 
-def again(first: Placed, identity: str, host: Host, jobs: Sequence[JobState]) -> Placed | str:
-    """Retries a job under another name with as many GPUs; or the reason why the host cannot.
-
-    `jobs`: all jobs of the host.
-    """
+def again(first: Placed, identity: str, host: Host, facts: Facts) -> Placed | str:
+    """Retries a job under another name with as many GPUs; or the reason why the host cannot."""
     argv = first.job.argv[1:]
     need, board = need_of(argv), first.job.meta.board
     reason = unsuitable(host, replace(need, board=need.board or board))
     if reason is not None:
         return reason
-    free = [gpu for slot in slots(host, jobs, per_gpu=False) for gpu in slot]
+    gpus_there = facts.gpus or []
+    found = slots(host, facts.jobs, gpus_there, per_gpu=False)
+    free = [gpu for slot in found for gpu in slot]
     wanted = min(max(len(first.gpus), 1), host.gpus)
-    if len(free) < wanted or not slots(host, jobs, per_gpu=False):
-        return BUSY
+    if len(free) < wanted or not found:
+        return occupied(host, facts.jobs, gpus_there)
     gpus = tuple(free[:wanted])
     _check_name(identity)
     job = job_of(argv, identity, host, gpus, JobMeta(board=board, retries=first.identity))

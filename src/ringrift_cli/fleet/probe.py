@@ -6,12 +6,17 @@ import re
 import shlex
 
 import msgspec
+from msgspec.structs import replace
 
 from ringrift_cli.fleet.messages import Facts, Gpu
 from ringrift_cli.fleet.wire import BARE
 
 SMI_FOLDERS = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/usr/local/cuda/bin", "/opt/bin")
 SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu"
+NO_VALUE = re.compile(r"\[?(N/A|Not Supported|Insufficient Permissions)\]?")
+LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (GPU-[\w-]+)\)")
+LISTED_SLICE = re.compile(r"\s+MIG (\S+)\s.*\(UUID: (MIG-[\w/-]+)\)")
+FOREIGN_SHARE, FOREIGN_MB = 0.1, 2048  # used GPU memory above both: somebody else computes on it
 SMI_SECONDS = 1  # timeout of nvidia-smi
 LEAST_PYTHON = (3, 11)
 PYTHON = "import sys, venv, ensurepip; print(*sys.version_info[:3], sep='.')"
@@ -64,16 +69,13 @@ def parse(text: str) -> tuple[Facts, bool]:
     `ValueError` for unexpected output.
     """
     values: dict[str, str] = {}
-    gpus: list[Gpu] | None = []
-    gpus_error = None
+    smi = []
     for line in text.splitlines():
         name, _, value = line.partition(" ")
         values.setdefault(name, value.strip())
-        if name == "gpu" and gpus is not None:
-            try:
-                gpus.append(parse_gpu(value))
-            except ValueError:
-                gpus, gpus_error = None, f"nvidia-smi printed {value[:200]!r}"
+        if name == "gpu":
+            smi.append(value)
+    gpus, gpus_error = parse_gpus("\n".join(smi)) if smi else ([], None)
     number = {name: [float(word) for word in values[name].split()] for name in NUMBERS}
     facts = Facts(
         hostname=values["hostname"],
@@ -95,13 +97,62 @@ def parse(text: str) -> tuple[Facts, bool]:
 NUMBERS = ("time", "uptime", "cores", "load", "ram_total", "ram_available", "disk")
 
 
-def parse_gpu(line: str) -> Gpu:
-    """Parses a line of nvidia-smi; `ValueError` if it is malformed. Unavailable values are None."""
+def parse_gpus(text: str, listed: str = "") -> tuple[list[Gpu] | None, str | None]:
+    """GPUs from the outputs of `nvidia-smi --query-gpu` and `nvidia-smi -L`, and other lines.
+
+    A GPU that is divided gives its MIG slices instead, and indices are then counted anew. None
+    if there is no line of a GPU.
+    """
+    found, odd = [], []
+    for line in text.splitlines():
+        try:
+            found.append(_parse_gpu(line))
+        except ValueError:
+            odd += [line.strip()[:200]] if line.strip() else []
+    if not found:
+        return None, f"nvidia-smi printed what cannot be read: {text.strip()[:200]!r}"
+    uuids, slices = _listed(listed)
+    gpus: list[Gpu] = []
+    for gpu in found:
+        for name, uuid in slices.get(gpu.index, [("", uuids.get(gpu.index))]):
+            index = len(gpus) if slices else gpu.index
+            part = replace(gpu, index=index, uuid=uuid)
+            if name:  # the values are those of the whole GPU
+                part = replace(part, name=f"{gpu.name} MIG {name}", use_percent=None)
+                part = replace(part, memory_used_mb=None, memory_total_mb=None)
+            gpus.append(part)
+    return gpus, f"nvidia-smi also printed {'; '.join(map(repr, odd))}" if odd else None
+
+
+def _listed(text: str) -> tuple[dict[int, str], dict[int, list[tuple[str, str]]]]:
+    """UUIDs of GPUs, and profile and UUID of the slices of divided ones, by index of the GPU."""
+    uuids: dict[int, str] = {}
+    slices: dict[int, list[tuple[str, str]]] = {}
+    index = 0
+    for line in text.splitlines():
+        if gpu := LISTED_GPU.match(line):
+            index = int(gpu[1])
+            uuids[index] = gpu[2]
+        elif part := LISTED_SLICE.match(line):
+            slices.setdefault(index, []).append((part[1], part[2]))
+    return uuids, slices
+
+
+def _parse_gpu(line: str) -> Gpu:
+    """Parses a line of nvidia-smi; `ValueError` if it is none of a GPU."""
     index, rest = line.split(",", 1)
     name, *values = (field.strip() for field in rest.rsplit(",", 4))
-    if len(values) != 4:
+    if len(values) != 4 or int(index) < 0:
         raise ValueError(line)
-    use, used, total, heat = (None if v.startswith("[") else int(float(v)) for v in values)
+    numbers: list[int | None] = []
+    fault = None
+    for value in values:
+        try:
+            numbers.append(int(float(value)))
+        except (ValueError, OverflowError):
+            numbers.append(None)
+            fault = fault or (None if NO_VALUE.fullmatch(value) else value[:80] or "no value")
+    use, used, total, heat = numbers
     return Gpu(
         index=int(index),
         name=name,
@@ -109,4 +160,15 @@ def parse_gpu(line: str) -> Gpu:
         memory_used_mb=used,
         memory_total_mb=total,
         temperature_c=heat,
+        fault=fault,
     )
+
+
+def unusable(gpu: Gpu) -> str | None:
+    """Why a GPU on which no job of ours runs can take none; None if it can."""
+    if gpu.fault is not None:
+        return f"GPU {gpu.index} reports {gpu.fault!r}"
+    used, total = gpu.memory_used_mb or 0, gpu.memory_total_mb or 0
+    if used > max(FOREIGN_SHARE * total, FOREIGN_MB):
+        return f"GPU {gpu.index} is used by others: {used / 1024:.1f} of {total / 1024:.1f} GB"
+    return None

@@ -150,10 +150,14 @@ def evaluate(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.
     if facts.disk_free < LEAST_FREE_GB * GB:
         seen.trouble.append(f"{facts.disk_free / GB:.1f} GB of its disk are free")
     gpus = facts.gpus or []
-    if facts.gpus_error:
+    if facts.gpus is None:
         seen.trouble.append(f"its GPUs cannot be asked: {facts.gpus_error}")
-    elif len(gpus) < host.gpus:
-        seen.trouble.append(f"it has {len(gpus)} of {host.gpus} GPUs")
+    else:
+        if len(gpus) < host.gpus:
+            seen.trouble.append(f"it has {len(gpus)} of {host.gpus} GPUs")
+        faulty = [gpu for gpu in gpus if gpu.fault is not None]
+        seen.trouble += [f"GPU {gpu.index} reports {gpu.fault!r}" for gpu in faulty]
+        seen.notes += [facts.gpus_error] if facts.gpus_error else []
     for gpu in gpus:
         if (gpu.temperature_c or 0) >= HOTTEST:
             seen.trouble.append(f"GPU {gpu.index} is at {gpu.temperature_c} °C")
@@ -198,8 +202,11 @@ def ready(seen: Seen) -> str | None:
         return seen.aside or (seen.error.message if seen.error else "it did not answer")
     if seen.undeployed:
         return seen.undeployed
-    if seen.facts.disk_free < LEAST_FREE_GB * GB:
-        return f"{seen.facts.disk_free / GB:.1f} GB of its disk are free"
+    facts = seen.facts
+    if seen.host.gpus and facts.gpus is None:
+        return f"its GPUs cannot be asked: {facts.gpus_error}"
+    if facts.disk_free < LEAST_FREE_GB * GB:
+        return f"{facts.disk_free / GB:.1f} GB of its disk are free"
     return None
 
 

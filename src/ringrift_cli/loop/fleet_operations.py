@@ -17,7 +17,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.deploy import deploy
 from ringrift_cli.fleet.group import each
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import JobState
+from ringrift_cli.fleet.messages import Facts, JobState
 from ringrift_cli.fleet.plan import JobPlan, Placed, again, need_of, place, retried, unsuitable
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Seen, ready, undrain
@@ -68,14 +68,12 @@ def _plan(
     context: FleetContext, hosts: list[Host], command: list[str], name: str, *, per_gpu: bool
 ) -> JobPlan:
     need = need_of(command)
-    known, not_now = _free(context, [host for host in hosts if unsuitable(host, need) is None])
-    return place(command, name, hosts, known, per_gpu=per_gpu, not_now=not_now)
+    facts, not_now = _free(context, [host for host in hosts if unsuitable(host, need) is None])
+    return place(command, name, hosts, facts, per_gpu=per_gpu, not_now=not_now)
 
 
-def _free(
-    context: FleetContext, hosts: list[Host]
-) -> tuple[dict[str, list[JobState]], dict[str, str]]:
-    """Jobs by host that was reached, and reasons by host that cannot take jobs now."""
+def _free(context: FleetContext, hosts: list[Host]) -> tuple[dict[str, Facts], dict[str, str]]:
+    """Facts by host that was reached, and reasons by host that cannot take jobs now."""
     seen = {one.host.name: one for one in context.look(hosts, CONNECT_S)}
     not_now = {name: why for name, one in seen.items() if (why := ready(one))}
     for drained in jobs.drained(context.state).keys() & seen.keys():
@@ -83,7 +81,7 @@ def _free(
     over = cost.over_budget(context.fleet, cost.read(context.state), time.time())
     if over is not None:
         not_now |= dict.fromkeys(seen, over)
-    return {name: one.jobs for name, one in seen.items() if one.facts}, not_now
+    return {name: one.facts for name, one in seen.items() if one.facts}, not_now
 
 
 def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
@@ -199,11 +197,11 @@ def retry(context: FleetContext, identity: str, on: str | None) -> Row:
     if was in ("starting", "running", "done"):
         raise FleetError(f"{identity} is {was}.", hint=f"ringrift fleet logs {identity}")
     with jobs.placing(context.state, [host.name]):
-        known, not_now = _free(context, [host])
+        facts, not_now = _free(context, [host])
         if host.name in not_now:
             raise FleetError(f"{host.name} cannot take it: {not_now[host.name]}.")
         name = retried(identity, set(jobs.remembered(context.state)))
-        placed = again(first, name, host, known[host.name])
+        placed = again(first, name, host, facts[host.name])
         if isinstance(placed, str):
             raise FleetError(f"{host.name} cannot take it: {placed}.", hint="--on another host")
         with context.open(host) as client:

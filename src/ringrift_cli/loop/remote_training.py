@@ -19,9 +19,9 @@ from ringrift_cli.errors import HostUnreachable, RemoteError
 from ringrift_cli.fleet import jobs, listing, messages, transfer
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import JobMeta, JobState
+from ringrift_cli.fleet.messages import TAKEN, JobMeta, JobState
 from ringrift_cli.fleet.mirror import fetch_folder, send_folder
-from ringrift_cli.fleet.plan import GRACE, Placed, job_of, retried
+from ringrift_cli.fleet.plan import GRACE, Placed, job_of, occupied, retried, slots
 from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push_bundle, push_games
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.transfer import read_file
@@ -31,6 +31,7 @@ from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import SUFFIXES
 
 T = TypeVar("T")
+LOOK = 15.0  # seconds for the facts of the host
 POLL = 2.0  # seconds between two polls
 SILENCE = 600.0  # seconds without contact before the step fails
 TICK = 0.2
@@ -105,9 +106,9 @@ class RemoteTraining:
                     reached = True
                     return act(client)
             except (HostUnreachable, RemoteError) as error:
-                if isinstance(error, RemoteError) and error.kind not in ("ended", "start"):
+                if isinstance(error, RemoteError) and error.kind not in ("ended", "start", TAKEN):
                     raise
-                if reached and isinstance(error, HostUnreachable):
+                if reached and (isinstance(error, HostUnreachable) or error.kind == TAKEN):
                     heard = time.monotonic()
                 log_event(self._session.context.state, "failed", self._host.name, error.message)
                 if self._should_stop():
@@ -187,11 +188,16 @@ class RemoteTraining:
         known |= jobs.remembered(state).keys()
         if identity in known:
             identity = retried(identity, known)
-        gpus = tuple(range(self._host.gpus))
         meta = JobMeta(board=self._config.run.board, loop=self._loop, campaign=self._name)
-        job = job_of(self._argv(), identity, self._host, gpus, meta)
         with jobs.placing(state, [self._host.name]):
-            jobs.start(client, state, Placed(self._host.name, gpus, job))
+            facts = client.ask(messages.AskFacts(deadline_s=LOOK))
+            present, known_jobs = facts.gpus or [], jobs.states(client)
+            free = slots(self._host, known_jobs, present, per_gpu=False)
+            if not free:
+                why = occupied(self._host, known_jobs, present)
+                raise RemoteError(f"{self._host.name} cannot train now: {why}.", kind=TAKEN)
+            job = job_of(self._argv(), identity, self._host, free[0], meta)
+            jobs.start(client, state, Placed(self._host.name, free[0], job))
         return identity
 
     def _settings_file(self) -> Sent:

@@ -17,7 +17,7 @@ from ringrift_cli.fleet.agent import jobs, slots
 from ringrift_cli.fleet.agent.context import Context
 from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS
 from ringrift_cli.fleet.agent.supervise import since_boot
-from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpu
+from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpus
 from ringrift_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -71,57 +71,65 @@ class Smi:
     """nvidia-smi, which hangs on a GPU that fell off the bus."""
 
     def __init__(self) -> None:
-        program = _found("nvidia-smi")
+        self.program = _found("nvidia-smi")
         self.problem: str | None = None
-        self.process: subprocess.Popen[bytes] | None = None
-        if program is None:
+        self.processes: list[subprocess.Popen[bytes]] = []  # the query, the list
+        if self.program is None:
             return
         import subprocess
 
-        try:
-            self.process = subprocess.Popen(
-                [program, f"--query-gpu={SMI_FIELDS}", "--format=csv,noheader,nounits"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self.problem = f"{program} cannot be started: {error.strerror}"
+        query = [f"--query-gpu={SMI_FIELDS}", "--format=csv,noheader,nounits"]
+        for words in (query, ["-L"]):
+            try:
+                process = subprocess.Popen(
+                    [self.program, *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self.problem = f"{self.program} cannot be started: {error.strerror}"
+                return
+            self.processes.append(process)
 
     def answer(self, until: float) -> tuple[list[messages.Gpu] | None, str | None]:
-        """The GPUs, or None and the error; empty without nvidia-smi."""
-        if self.process is None:
-            return (None, self.problem) if self.problem else ([], None)
+        """The GPUs or None, and errors; an empty list without nvidia-smi."""
         import subprocess
 
+        if self.program is None:
+            return [], None
+        texts = []
         limit = max(until - time.monotonic(), 0.05)
-        try:
-            said, _ = self.process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            self._kill()
-            return None, f"nvidia-smi did not answer within {limit:.1f} s"
-        text = said.decode("utf-8", "replace")
-        if self.process.returncode:
-            first = text.strip().splitlines()[0][:200] if text.strip() else "it printed nothing"
-            return None, f"nvidia-smi failed ({self.process.returncode}): {first}"
-        try:
-            return [parse_gpu(line) for line in text.splitlines() if line.strip()], None
-        except ValueError:
-            return None, f"nvidia-smi printed what cannot be read: {text.strip()[:200]!r}"
+        for process in self.processes:
+            try:
+                said, _ = process.communicate(timeout=max(until - time.monotonic(), 0.05))
+            except subprocess.TimeoutExpired:
+                self.problem = f"nvidia-smi did not answer within {limit:.1f} s"
+                _kill(process)
+            else:
+                texts.append(said.decode("utf-8", "replace"))
+        if self.problem is not None:
+            return None, self.problem
+        code = self.processes[0].returncode
+        gpus, error = parse_gpus(*texts)
+        if gpus is None and code:
+            first = texts[0].strip().splitlines()[0][:200] if texts[0].strip() else None
+            return None, f"nvidia-smi failed ({code}): {first or 'it printed nothing'}"
+        return gpus, error
 
-    def _kill(self) -> None:
-        """Ends it and all that it started; one that even that does not end is left alone."""
-        import signal
-        import subprocess
 
-        assert self.process is not None
-        assert self.process.stdout is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.1)
-        self.process.stdout.close()
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends it and all that it started; one that even that does not end is left alone."""
+    import signal
+    import subprocess
+
+    assert process.stdout is not None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(0.1)
+    process.stdout.close()
 
 
 def _found(name: str) -> str | None:

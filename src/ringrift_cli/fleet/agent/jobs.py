@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import shards, slots, supervise
+from ringrift_cli.fleet.agent.claims import Claims, claim
 from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
 from ringrift_cli.fleet.agent.layout import (
     EXIT,
@@ -28,6 +29,8 @@ from ringrift_cli.fleet.agent.layout import (
 )
 from ringrift_cli.fleet.agent.supervise import Beat, End, Note, StopOrder, lives
 from ringrift_cli.fleet.messages import Job, JobState
+
+SMI_SECONDS = 10.0  # for nvidia-smi before a job starts
 
 # ---- starting -----------------------------------------------------------------------------------
 
@@ -45,8 +48,12 @@ def start(context: Context, request: messages.Start) -> messages.Started:
     made = not os.path.lexists(os.path.join(folder, JOB)) and _make(folder, job)
     if made:
         try:
-            supervise.launch(context.work, job.id)
-        except OSError:
+            claims = _claim(context, job) if job.exclusive else Claims()
+            try:
+                supervise.launch(context.work, job.id, claims)
+            finally:
+                claims.close()
+        except (OSError, Refusal):
             import shutil
 
             shutil.rmtree(folder)
@@ -56,6 +63,19 @@ def start(context: Context, request: messages.Start) -> messages.Started:
         if found is None or found.job != job:
             raise Refusal("conflict", f"There is another job {job.id} on this host.")
     return messages.Started(started=made, state=state(context, job.id))
+
+
+def _claim(context: Context, job: Job) -> Claims:
+    """The claims of a job; `Refusal` of kind "taken" if another holds them."""
+    wanted = job.meta.gpus
+    if not wanted:
+        return claim(context.work, (), ())
+    from ringrift_cli.fleet.agent.facts import Smi
+
+    gpus, error = Smi().answer(time.monotonic() + SMI_SECONDS)
+    if gpus is None:
+        raise Refusal(messages.TAKEN, f"The GPUs cannot be asked: {error}.")
+    return claim(context.work, wanted, gpus)
 
 
 def _make(folder: str, job: Job) -> bool:

@@ -28,6 +28,7 @@ import sys
 import time
 
 from ringrift_cli.fleet.agent import slots
+from ringrift_cli.fleet.agent.claims import Claims
 from ringrift_cli.fleet.agent.layout import (
     EXIT,
     EXIT_ROOM,
@@ -152,22 +153,31 @@ def code_folder() -> str:
     return root
 
 
-def launch(work: str, identity: str, adopt: bool = False, patience: float = 10.0) -> None:
+def launch(
+    work: str,
+    identity: str,
+    claims: Claims | None = None,
+    adopt: bool = False,
+    patience: float = 10.0,
+) -> None:
     """Starts a supervisor, and waits until the job runs or could not be started.
 
-    It does not wait for longer than `patience` seconds. `OSError` if no process can be made.
+    Supervisor and job inherit the claims, so that they last as long as either. It does not wait
+    for longer than `patience` seconds. `OSError` if no process can be made.
     """
+    claims = claims or Claims()
     ready, tell = os.pipe()
     log = os.open(os.path.join(work, JOBS, identity, LOG), os.O_WRONLY | os.O_APPEND)
     try:
         words = [code_folder(), work, identity, str(tell), "adopt" if adopt else "start"]
+        words += [claims.devices, *map(str, claims.descriptors)]
         process = subprocess.Popen(
             [sys.executable, "-I", "-X", "utf8", "-c", START, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=work,
-            pass_fds=[tell],
+            pass_fds=[tell, *claims.descriptors],
             start_new_session=True,
         )
     finally:
@@ -184,13 +194,13 @@ def launch(work: str, identity: str, adopt: bool = False, patience: float = 10.0
 # ---- inside -------------------------------------------------------------------------------------
 
 
-def main(work: str, identity: str, tell: str, mode: str) -> None:
+def main(work: str, identity: str, tell: str, mode: str, devices: str, *held: str) -> None:
     """The program of a supervisor: one job, from its start to its end."""
     if os.fork():  # whoever started it has no child of long life, and it has no terminal to lose
         os._exit(0)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _ignore)  # the job has its own; how it ends must be noted
-    supervisor = Supervisor(work, identity)
+    supervisor = Supervisor(work, identity, Claims(devices, [*map(int, held)]))
     with contextlib.suppress(BrokenPipeError):
         try:
             watched = supervisor.adopt() if mode == "adopt" else supervisor.start()
@@ -208,8 +218,9 @@ def _ignore(_number: int, _frame: object) -> None:
 class Supervisor:
     """Supervisor of one job."""
 
-    def __init__(self, work: str, identity: str) -> None:
+    def __init__(self, work: str, identity: str, claims: Claims) -> None:
         self.work = work
+        self.claims = claims
         self.folder = os.path.join(work, JOBS, identity)
         found = slots.read(os.path.join(self.folder, JOB), Note)
         if found is None:
@@ -232,12 +243,16 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, _ignore)
         self.began = now()
         argv, extra = command(self.job.argv, self.work)
+        extra = {**extra, **self.job.env}
+        if self.claims.devices:
+            extra["CUDA_VISIBLE_DEVICES"] = self.claims.devices
         try:
             self.process = subprocess.Popen(
                 argv,
                 cwd=os.path.join(self.work, self.job.cwd),
-                env={**os.environ, **extra, **self.job.env},
+                env={**os.environ, **extra},
                 stdin=subprocess.DEVNULL,
+                pass_fds=self.claims.descriptors,
                 start_new_session=True,
             )
         except OSError as error:

@@ -1,0 +1,70 @@
+"""Claims of jobs on GPUs, or on the CPU: one job at a time, whoever starts it.
+
+A claim is an abstract Unix socket with a name: binding is atomic on the whole machine, and the name
+is free again as soon as no process holds the socket. Supervisor and job inherit it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ringrift_cli.fleet.agent.context import Refusal
+from ringrift_cli.fleet.messages import TAKEN, Gpu
+from ringrift_cli.fleet.probe import unusable
+
+
+@dataclass
+class Claims:
+    """Claims held by this process, until they are closed here and by all who inherited them."""
+
+    devices: str = ""  # CUDA_VISIBLE_DEVICES; empty: as the job says
+    descriptors: list[int] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Gives them up in this process."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+def claim(work: str, wanted: Sequence[int], gpus: Sequence[Gpu]) -> Claims:
+    """Claims the wanted GPUs by index, without any the CPU of this work folder.
+
+    `Refusal` of kind "taken" if another job holds one, or if one is missing or unusable.
+    """
+    present = {gpu.index: gpu for gpu in gpus}
+    own = hashlib.sha256(work.encode()).hexdigest()[:16]
+    names, uuids = [], []
+    for index in wanted:
+        gpu = present.get(index)
+        why = f"GPU {index} is not there" if gpu is None else unusable(gpu)
+        if gpu is None or why is not None:
+            raise Refusal(TAKEN, f"{why}.")
+        uuids.append(gpu.uuid)
+        names.append((f"GPU {index}", gpu.uuid or f"{own}/{index}"))
+    made = Claims(",".join(uuid for uuid in uuids if uuid) if all(uuids) else "")
+    for name, key in names or [("The CPU", f"{own}/cpu")]:
+        descriptor = _bound(f"\0ringrift/{key}")
+        if descriptor is None:
+            made.close()
+            raise Refusal(TAKEN, f"{name} is held by another job.")
+        made.descriptors.append(descriptor)
+    return made
+
+
+def _bound(name: str) -> int | None:
+    """A new socket of this name; None if there is one already."""
+    import socket
+
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        made.bind(name)
+    except OSError as error:
+        made.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return None
+    return made.detach()
