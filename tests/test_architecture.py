@@ -40,7 +40,7 @@ BUDGET = {
     "cli": 6150,
     "data": 1490,
     "evaluate": 1725,
-    "fleet": 7850,
+    "fleet": 8400,
     "game": 6850,
     "loop": 3360,
     "nn": 2950,
