@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from ringrift_cli.cli import (
+    ablate,
     bench,
     cmaes,
     cycle,
@@ -61,6 +62,7 @@ app.command()(cmaes.cmaes)
 app.command()(train.train)
 app.command(context_settings={"default_map": {}})(init.init)  # it replaces a wrong file
 app.command()(cycle.cycle)
+app.command()(ablate.ablate)
 app.command()(status.status)
 app.command()(report.report)
 app.add_typer(bench.app)

@@ -38,7 +38,7 @@ WHOLE = 1000  # progress units of a training run
 NOT_KEPT = ("checkpoint", "identity", "shards", "parents", "stopped")
 
 
-class _TrainingMeter:
+class TrainingMeter:
     """Reports training steps as progress out of `WHOLE`."""
 
     def __init__(self, meter: Meter) -> None:
@@ -67,7 +67,7 @@ class RealSteps:
         self._registry = Registry(Path(run.models))
         for folder in (self._registry.folder, config.folder):  # fail now rather than hours later
             check_nameable(folder)
-        self._devices = devices_named(run.gpus)
+        self.devices = devices_named(run.gpus)
 
     # ---- models ---------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class RealSteps:
             work.model.identity,
             seed=work.seed,
             generation=work.cycle,
-            devices=self._devices,
+            devices=self.devices,
         )
 
         def advance(more: Counts, so_far: Generated) -> None:
@@ -191,7 +191,7 @@ class RealSteps:
                 sources,
                 work.out,
                 resume=True,
-                on_step=_TrainingMeter(meter).on_step,
+                on_step=TrainingMeter(meter).on_step,
                 on_choice=lambda choice: watch.note(choice.text) if choice.refused else None,
                 should_stop=should_stop,
             )
@@ -212,7 +212,7 @@ class RealSteps:
             self._config.train,
             size=self._config.network.size,
             generation=work.cycle,
-            device=self._devices[0],
+            device=self.devices[0],
         )
 
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
