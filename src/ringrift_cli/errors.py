@@ -10,6 +10,7 @@ RingriftError            failure with a known cause
 ├── TrainingError        loss that is not finite
 ├── FleetError           failure on a host of the fleet
 │   ├── HostUnreachable  no address answered in time, or the connection broke
+│   │   └── NotAdmitted  every key was refused
 │   ├── HostKeyError     unknown or changed host key; nothing was sent
 │   ├── RemoteError      failure reported by a host
 │   └── BadOutput        data from a host that fails its checks
@@ -65,7 +66,20 @@ class FleetError(RingriftError):
 
 
 class HostUnreachable(FleetError):
-    """No address of a host answered in time, or the connection broke."""
+    """No address of a host answered in time, or the connection broke.
+
+    `silence_s`: seconds without an answer; None if the connection was refused or broke.
+    """
+
+    def __init__(
+        self, message: str, hint: str | None = None, silence_s: float | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.silence_s = silence_s
+
+
+class NotAdmitted(HostUnreachable):
+    """A host refused all keys; it is not retried."""
 
 
 class HostKeyError(FleetError):

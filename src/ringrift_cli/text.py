@@ -76,9 +76,9 @@ def finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def printable(text: str) -> str:
-    """A string of foreign origin without the control characters that a terminal would obey."""
-    return "".join(c if c.isprintable() else UNPRINTABLE for c in text)
+def printable(text: str, instead: str = UNPRINTABLE) -> str:
+    """A line of foreign origin without the control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else instead for c in text)
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:

@@ -34,6 +34,8 @@ from tests.fleet.network import LOOPBACK, PATIENCE, Babbler, Listener, Proxy
 
 SSHD = Path("/usr/sbin/sshd")
 CONFIG = """\
+MaxStartups 200
+{more}
 Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host_key
@@ -47,12 +49,10 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PrintMotd no
 PrintLastLog no
-MaxStartups 200
 MaxSessions 100
 LogLevel ERROR
 SetEnv HOME={folder}/home
 Subsystem sftp internal-sftp
-{more}
 """
 
 
@@ -261,7 +261,7 @@ class Farm:
         return made
 
     def server(self, name: str = "host", more: str = "") -> Server:
-        """One server; `more` are further lines of its sshd_config."""
+        """One server; `more` are lines of its sshd_config, which win."""
         made = Server(self, name, more)
         self._servers.append(made)
         made.start()

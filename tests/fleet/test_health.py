@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.errors import OutputError
+from ringrift_cli.errors import HostUnreachable, OutputError
 from ringrift_cli.fleet import health as stage
 from ringrift_cli.fleet.health import HEALTH, Health
 from ringrift_cli.fleet.state import log_event
@@ -40,7 +40,7 @@ def events(state: Path) -> list[tuple[str | None, str, str]]:
 
 def fail(health: Health, times: int, host: str = "a") -> None:
     for _ in range(times):
-        health.failed(host, "no route")
+        health.failed(host, HostUnreachable("no route"))
 
 
 def test_three_failures_in_a_row(tmp_path: Path, clock: Clock) -> None:
@@ -111,7 +111,7 @@ def test_bad_output_is_forgiven_by_people_only(tmp_path: Path, clock: Clock) -> 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"Cannot write .*fleet\.db"):
-        Health(tmp_path / "file").failed("a", "x")
+        Health(tmp_path / "file").failed("a", HostUnreachable("x"))
     with pytest.raises(OutputError, match=r"Cannot write .*events\.jsonl"):
         log_event(tmp_path / "file", "cut")
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.errors import HostKeyError, HostUnreachable
+from ringrift_cli.errors import HostKeyError, HostUnreachable, NotAdmitted
 from ringrift_cli.fleet.hosts import load
 from ringrift_cli.fleet.messages import Jobs
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.ssh_keys import NotAdmitted
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import SOON, at, fails, opened
 from tests.fleet.servers import Farm, furnish, make_key

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.errors import RecordError
+from ringrift_cli.errors import HostUnreachable, RecordError
 from ringrift_cli.fleet import cost, quarantine, synced
 from ringrift_cli.fleet.health import HEALTH, Health, HostHealth
 from ringrift_cli.fleet.state import EVENTS, FILE, log_event
@@ -54,7 +54,7 @@ def work(state: Path, name: str) -> None:
     health = Health(state)
     for number in range(25):
         health.bad_output("shared", f"{name} {number}")
-        health.failed(f"own-{name}", "x")
+        health.failed(f"own-{name}", HostUnreachable("x"))
         log_event(state, "done", name, "y" * 1500)
 
 

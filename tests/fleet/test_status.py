@@ -160,7 +160,7 @@ def test_what_a_host_cannot_be_is_refused(wrong: dict[str, Any], shown: str) -> 
 class _Link:
     """A host that says what the test wants."""
 
-    address, latency_s = "127.0.0.1:22", 0.01
+    address, latency_s, needed_s = "127.0.0.1:22", 0.01, 0.0
 
     def __init__(self, answer: Callable[[], Facts]) -> None:
         self.answer = answer
@@ -187,7 +187,7 @@ def test_all_hosts_are_looked_at_at_once_and_remembered(tmp_path: Path) -> None:
         Health(tmp_path).bad_output("d", "a shard was damaged")
 
     def hang() -> Facts:
-        time.sleep(3)
+        time.sleep(5)
         return facts()
 
     def opener(one: Host, _deadline: float) -> Client:
@@ -198,11 +198,11 @@ def test_all_hosts_are_looked_at_at_once_and_remembered(tmp_path: Path) -> None:
 
     start = time.monotonic()
     seen = look(fleet, hosts, opener, tmp_path, lambda: CHAMPIONS, deadline=0.5)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert [one.host.name for one in seen] == ["a", "b", "c", "d"]
     assert [bool(one.facts) for one in seen] == [True, False, False, False]
     assert seen[1].trouble == ["b: 127.0.0.1 refused."]
-    assert seen[2].trouble[0].startswith("c did not answer within 0.5 s")
+    assert seen[2].trouble[0].startswith("c did not answer within 2.0 s")
     assert "a shard was damaged" in seen[3].trouble[0]
     assert set(cost.read(tmp_path)) == {"a"}  # the others never answered
     found = stage.document(fleet, seen, cost.read(tmp_path), {}, time.time())

@@ -67,7 +67,7 @@ DeadlineOption = Annotated[
         "--deadline",
         parser=_seconds,
         metavar="SECONDS",
-        help="Timeout for the answer of a host.",
+        help="Seconds that a host may be silent.",
         show_default="deadline of hosts.yaml",
     ),
 ]
@@ -144,9 +144,9 @@ def status(
 ) -> None:
     """Show the status of every host: connection, GPUs, disk, jobs, games, cost, problems.
 
-    All hosts are queried in parallel, with a timeout each. Exit code 1 if an enabled host has a
-    problem: unreachable, without this version of ringrift, out of disk space, with failed or lost
-    jobs, or with a price and idle for half an hour.
+    All hosts are queried in parallel, with a limit of silence each. Exit code 1 if an enabled host
+    has a problem: unreachable, without this version of ringrift, out of disk space, with failed or
+    lost jobs, or with a price and idle for half an hour.
 
     \b
     Examples:

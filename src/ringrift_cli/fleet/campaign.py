@@ -19,7 +19,7 @@ from ringrift_cli.errors import (
     BadOutput,
     FleetError,
     HostKeyError,
-    HostUnreachable,
+    NotAdmitted,
     RemoteError,
 )
 from ringrift_cli.fleet import jobs
@@ -36,6 +36,7 @@ POLL = 2.0  # seconds between two polls of a host
 REACH = 15.0  # connection timeout in seconds
 LAST_REACH = 5.0  # connection timeout at the end, for a host that was unreachable before
 WAITS = (2.0, 5.0, 15.0, 30.0)  # seconds after consecutive failures; the last one repeats
+REFUSED_WAIT = 300.0  # seconds after refused keys: a host may ban whoever tries often
 MOST_FAILED = 3  # consecutive failed jobs without output before the host is given up
 FAREWELL = 180.0  # seconds for hosts to stop their jobs and send the remaining output
 LAST_PULLS = 3  # attempts to pull the remaining output
@@ -197,7 +198,7 @@ class _Worker:
                 continue
             try:
                 with self._opener(self.host, REACH) as client:
-                    self._health.succeeded(self.host.name)
+                    self._health.succeeded(self.host.name, client.needed_s)
                     if not self._tend(client):
                         return True
             except HostKeyError as error:
@@ -205,13 +206,14 @@ class _Worker:
                 return False
             except FleetError as error:
                 self._fail(error)
-                self.done.wait(jittered(WAITS[min(self._failures, len(WAITS) - 1)]))
+                pause = WAITS[min(self._failures, len(WAITS) - 1)]
+                refused = isinstance(error, NotAdmitted)
+                self.done.wait(jittered(REFUSED_WAIT if refused else pause))
                 self._failures += 1
         return True
 
     def _fail(self, error: FleetError) -> None:
-        if isinstance(error, HostUnreachable | HostKeyError):
-            self._health.failed(self.host.name, error.message)
+        self._health.failed(self.host.name, error)
         self.part.error = error.message
         log_event(self._state, "host failed", self.host.name, error.message)
 

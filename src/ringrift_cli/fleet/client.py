@@ -74,6 +74,8 @@ class Client:
         self.host = host  # its name in hosts.yaml
         self.address = address  # which of its addresses answered
         self.latency_s = latency_s  # round trip
+        self.needed_s = 0.0  # limit of silence that connecting to it has needed
+        self.on_lost: Callable[[], None] = lambda: None  # called when the link breaks or is silent
         self.patience_s = PATIENCE_S  # timeout without progress
         self._transport = transport
         self._until: float | None = None
@@ -190,10 +192,13 @@ class Client:
         self._awaited = "the end of a command"
         self._check_open()
         try:
+            if within <= 0:
+                raise TimeoutError
             return self._transport.run(command, stdin, within)
         except TimeoutError:
-            why = f"did not end a command within {_seconds(within)}; it may still run there"
-            raise HostUnreachable(f"{self._who} {why}.") from None
+            limit = within if within > 0 else self._limit_s
+            why = f"did not end a command within {_seconds(limit)}; it may still run there"
+            raise HostUnreachable(f"{self._who} {why}.", silence_s=0.0) from None
         except OSError as error:
             raise self._fail(self._broken(error)) from error
 
@@ -261,7 +266,9 @@ class Client:
         try:
             return act()
         except TimeoutError as error:
-            raise self._fail(HostUnreachable(f"{self._who}: {self._silent()}")) from error
+            limit = self.patience_s if self._until is None else self._limit_s
+            silent = HostUnreachable(f"{self._who}: {self._silent()}", silence_s=limit)
+            raise self._fail(silent) from error
         except (OSError, WireError) as error:
             raise self._fail(self._broken(error)) from error
 
@@ -299,6 +306,8 @@ class Client:
 
     def _fail(self, error: RingriftError) -> RingriftError:
         self.close()
+        if isinstance(error, HostUnreachable):
+            self.on_lost()
         return error
 
 

@@ -87,7 +87,7 @@ class Exchange:
         while True:
             try:
                 with self.opener() as client:
-                    health.succeeded(self.host)
+                    health.succeeded(self.host, client.needed_s)
                     work(client)
                 return None
             except RingriftError as error:
@@ -101,7 +101,7 @@ class Exchange:
                     time.sleep(jittered(BACKOFF_S[failures - 1]))
                     continue
                 if broken:
-                    health.failed(self.host, error.message)
+                    health.failed(self.host, error)
                 return error
 
 

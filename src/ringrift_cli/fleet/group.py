@@ -72,7 +72,8 @@ def each(
         yield answer
     spent = time.monotonic() - start
     for host in waiting.values():
-        error = HostUnreachable(f"{host.name} did not answer within {spent:.1f} s.")
+        why = f"{host.name} did not answer within {spent:.1f} s."
+        error = HostUnreachable(why, silence_s=0.0)
         yield Answer(host, None, error, spent)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ringrift_cli.errors import HostUnreachable
+from ringrift_cli.errors import NotAdmitted
 from ringrift_cli.fleet.ssh_config import DEFAULT_KEYS
 from ringrift_cli.fleet.transport import Connection
 from ringrift_cli.text import counted
@@ -20,16 +20,12 @@ if TYPE_CHECKING:
     from ringrift_cli.fleet.ssh_config import Target
 
 
-class NotAdmitted(HostUnreachable):
-    """Authentication failed; it is not retried."""
-
-
 def authenticate(
-    transport: Transport, target: Target, connection: Connection, until: float
+    transport: Transport, target: Target, connection: Connection, left: Callable[[], float]
 ) -> None:
     """Offers the keys in order. `NotAdmitted` if all are refused; `OSError` on a lost connection.
 
-    `until`: deadline in `time.monotonic` seconds.
+    `left`: seconds for an answer that is asked for now; `TimeoutError` if none.
     """
     from paramiko import Agent, AuthenticationException
 
@@ -39,12 +35,13 @@ def authenticate(
         agent = Agent()
     try:
         for key in _candidates(target, agent, unusable):
-            transport.auth_timeout = max(until - time.monotonic(), 0.1)
+            transport.auth_timeout = left()
+            since = time.monotonic()
             try:
                 with connection.guarded(AuthenticationException):
                     wanted = transport.auth_publickey(target.user, key)
             except AuthenticationException as error:
-                if time.monotonic() >= until:
+                if time.monotonic() - since >= transport.auth_timeout:
                     raise TimeoutError from error
                 if not transport.is_active():
                     if not refused:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.errors import RingriftError
+from ringrift_cli.errors import HostUnreachable, RingriftError
 from ringrift_cli.fleet import cost, jobs
 from ringrift_cli.fleet.client import Client, NotDeployed
 from ringrift_cli.fleet.group import gather
@@ -22,6 +22,7 @@ from ringrift_cli.fleet.hosts import Fleet, Host
 from ringrift_cli.fleet.messages import AskFacts, Facts, JobState
 from ringrift_cli.fleet.synced import in_step
 from ringrift_cli.fleet.synced import read as read_synced
+from ringrift_cli.fleet.transport import MOST_TIME, PER_JUMP
 
 Opener = Callable[[Host, float], Client]  # host, timeout in seconds
 
@@ -30,7 +31,7 @@ LEAST_FREE_GB = 2.0
 IDLE_MINUTES = 30.0  # for hosts with a price
 HOTTEST = 90  # GPU temperature in °C
 CLOCK_OFF = 60.0  # seconds of clock difference that are reported
-SHARE_OF_DEADLINE = 0.8  # for connecting; the rest is for the answer
+LONGEST_DEADLINE = 15.0  # for hosts that needed long before
 FORGOTTEN_HOURS = 24.0  # after which a failed job is no longer reported
 
 
@@ -73,43 +74,36 @@ def look(
     *,
     deadline: float | None,
 ) -> list[Seen]:
-    """Queries the hosts, each within `deadline` seconds or its own, and evaluates the answers.
+    """Queries the hosts in parallel and evaluates the answers.
 
-    Hosts that are set aside are not queried. `champions`, the local champions by pool, is called
-    meanwhile. Updates the health of the hosts and the cost ledger.
+    A host may be silent for `deadline` seconds; None: its own, or what it needed before. Hosts that
+    are set aside are not queried. `champions`, the local champions by pool, is called meanwhile.
+    Updates the health of the hosts and the cost ledger.
     """
     health, began = Health(state), time.time()
     aside = {host.name: health.set_aside(host.name) for host in hosts}
+    needed = {host.name: min(health.needed_s(host.name), LONGEST_DEADLINE) for host in hosts}
+    limits = {host.name: deadline or max(host.deadline, needed[host.name]) for host in hosts}
 
     def ask(host: Host) -> Seen:
-        limit = deadline or host.deadline
-        start = time.monotonic()
         try:
-            with opener(host, SHARE_OF_DEADLINE * limit) as client:
-                left = max(limit - (time.monotonic() - start), 0.1)
-                client.limit(left)
-                facts = client.ask(AskFacts(deadline_s=left))
-                return Seen(host, client.address, client.latency_s, facts)
+            return _query(host, opener, health, limits[host.name])
         except NotDeployed as error:
             found = error.facts
             return Seen(host, error.address, error.latency_s, found, undeployed=error.why)
 
     asked = [host for host in hosts if aside[host.name] is None]
-    within = deadline or max((host.deadline for host in asked), default=0.0)
+    rounds = 1 + len(asked) // PER_JUMP  # for those behind one jump host
+    within = MOST_TIME * rounds * max((limits[host.name] for host in asked), default=0.0)
     found = {}
     with ThreadPoolExecutor(1) as pool:
         ours = pool.submit(champions)
         answers = gather(asked, ask, within=within)
     for answer in answers:
         host = answer.host
-        if answer.value is not None:
-            health.succeeded(host.name)
-            found[host.name] = answer.value
-        else:
-            assert answer.error is not None
-            if answer.seconds < (deadline or host.deadline):  # a slow answer is not a failure
-                health.failed(host.name, answer.error.message)
-            found[host.name] = Seen(host, error=answer.error)
+        if answer.error is not None:
+            health.failed(host.name, answer.error)
+        found[host.name] = answer.value or Seen(host, error=answer.error)
     for name, why in aside.items():
         if why is not None:
             until, reason = why
@@ -125,6 +119,25 @@ def look(
             seen.notes.append(f"drained, it gets no work: {undrain(seen.host)}")
         evaluate(seen, ours.result(), (began + time.time()) / 2, ledger)
     return [found[host.name] for host in hosts]
+
+
+def _query(host: Host, opener: Opener, health: Health, limit: float) -> Seen:
+    """Asks a host for its facts, over another address if the link is lost."""
+    attempts = min(len(host.addresses), 2)
+    while True:
+        attempts -= 1
+        with opener(host, limit) as client:
+            client.limit(limit)
+            start = time.monotonic()
+            try:
+                facts = client.ask(AskFacts(deadline_s=limit))
+            except HostUnreachable:
+                if attempts:
+                    continue
+                raise
+            seconds = time.monotonic() - start
+            health.succeeded(host.name, max(client.needed_s, 2 * seconds))
+            return Seen(host, client.address, client.latency_s, facts)
 
 
 def undrain(host: Host) -> str:

@@ -28,6 +28,9 @@ DEAD_S = 15.0  # timeout of a keepalive request
 WINDOW = 1 << 26  # bytes in flight; the usual 2 MiB limit fast links
 PACKET = 1 << 18
 PACKET_UP = 1 << 15  # largest packet that OpenSSH accepts
+MOST_TIME = 4.0  # of connecting as a whole, in limits of silence
+PER_JUMP = 8  # connections that wait for one jump host at a time: sshd refuses more than ten
+FULL_S = 5.0  # for a server to notice that an earlier session has ended
 MOST_OUTPUT = 1 << 26  # bytes of output of a command
 MOST_WORDS = 300  # characters of a quoted error
 
@@ -45,6 +48,11 @@ class Connection:
         self._answered.set()
         self.busy_since: float | None = None  # start of the current library call
         threading.Thread(target=self._watch, daemon=True, name="stuck calls").start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def add(self, part: Part) -> None:
         """Adds a resource to close; if already closed, closes it and raises `OSError`."""
@@ -147,11 +155,20 @@ def _close(part: Part) -> None:
 
 
 class ChannelTransport:
-    """A `client.Transport` over an SSH channel that runs the agent or another command."""
+    """A `client.Transport` over an SSH channel that runs the agent or another command.
 
-    def __init__(self, channel: Channel, connection: Connection) -> None:
-        self._channel = channel
+    Without a channel it only runs commands, one after another.
+    """
+
+    def __init__(self, channel: Channel | None, connection: Connection) -> None:
+        self._opened = channel
         self._connection = connection
+
+    @property
+    def _channel(self) -> Channel:
+        if self._opened is None:
+            raise ConnectionResetError("no agent was started")
+        return self._opened
 
     def read(self, most: int, within: float) -> bytes:
         """Up to `most` bytes, b"" at the end; errors as `client.Transport`."""
@@ -240,8 +257,21 @@ class ChannelTransport:
 
 
 def open_channel(connection: Connection, command: str, within: float) -> Channel:
-    """Opens a channel on which a shell runs the command; `OSError` on failure or timeout."""
-    with connection.guarded():
-        channel = connection.transport.open_session(connection.window, PACKET, timeout=within)
-        channel.exec_command(command)
-        return channel
+    """Opens a channel on which a shell runs the command; `OSError` on failure or timeout.
+
+    A server that permits one session (MaxSessions) may refuse it until it has closed the last one.
+    """
+    from paramiko import ChannelException
+
+    until = time.monotonic() + min(within, FULL_S)
+    while True:
+        try:
+            with connection.guarded(ChannelException):
+                transport = connection.transport
+                channel = transport.open_session(connection.window, PACKET, timeout=within)
+                channel.exec_command(command)
+                return channel
+        except ChannelException as error:
+            if time.monotonic() >= until:
+                raise ConnectionResetError("it permits no further session") from error
+            time.sleep(0.1)
