@@ -122,6 +122,40 @@ def test_after_a_restart_of_the_machine_nothing_lives(half: Remote, tmp_path: Pa
     assert state(half)["state"] == "lost"  # the boot was longer ago than its lease
 
 
+def moved(folder: Path, host: str) -> None:
+    """Lets a job have been started by another host that shares the work folder."""
+    for name, keys in (("job.json", ["made"]), ("heartbeat", ["at", "began"])):
+        told = json.loads((folder / name).read_bytes())
+        for key in keys:
+            told[key].update(host=host, boot_id="another", up=5.0, time=told[key]["time"] + 500)
+        (folder / name).write_text(json.dumps(told))
+
+
+def test_a_job_belongs_to_the_host_that_started_it(half: Remote, tmp_path: Path) -> None:
+    """Only its heartbeat tells of it elsewhere, by the clock of the disk: hosts' clocks differ."""
+    folder = tmp_path / "jobs" / "one"
+    start(half, job(exclusive=True))
+    told = (folder / "heartbeat").read_bytes()
+    half.ask("stop", id="one", insist=True)
+    ended(half)
+    (folder / "exit.json").unlink()
+    (folder / "stop").unlink()
+    (folder / ".stop").write_bytes(b" " * 4096)
+    (folder / "heartbeat").write_bytes(told)
+    moved(folder, "another-host")
+    found = state(half)
+    assert (found["state"], found["elsewhere"], found["error"]) == ("running", "another-host", None)
+    assert half.ask("stop", id="one")["end"] == "ok"  # its own supervisor reads that
+    assert (folder / "stop").exists()
+    assert start(half, job("two", exclusive=True))["state"] == "running"  # this host is free
+    os.utime(folder / "heartbeat", (time.time() - 70,) * 2)
+    found = state(half)
+    assert (found["state"], found["elsewhere"]) == ("lost", "another-host")
+    os.utime(folder / "heartbeat")  # the network was slow: it is not lost for ever
+    assert state(half)["state"] == "running"
+    os.utime(folder / "heartbeat", (0, 0))
+
+
 @pytest.mark.parametrize("clock", [86400.0, -86400.0])
 def test_a_clock_that_jumps_a_day_loses_nothing(half: Remote, tmp_path: Path, clock: float) -> None:
     found = start(half, job(lease_s=1))

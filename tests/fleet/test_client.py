@@ -273,6 +273,10 @@ def test_a_host_without_ringrift_is_reached_and_its_facts_are_read() -> None:
     facts = caught.value.facts
     assert (facts.hostname, facts.python, facts.version) == ("box", "3.8.10", None)
     assert (facts.cores, facts.ram_total, facts.disk_free) == (8, 16 << 20, 500 << 10)
+    held = b"quota 200000 100000\nmemory_limit 1048576\nhost"
+    with pytest.raises(NotDeployed) as caught:  # in a container
+        link_of(bare(FACTS.replace(b"host", held, 1))).open()
+    assert (caught.value.facts.cores, caught.value.facts.ram_total) == (2, 1 << 20)
     assert facts.gpus is not None
     assert facts.gpus[0].temperature_c == 61
     other = FACTS.replace(b"environment", b"environment .ringrift/code-0")

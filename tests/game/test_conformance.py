@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringrift_cli.cli.options import available_cores
 from ringrift_cli.errors import RecordError, RingriftError
 from ringrift_cli.game.conformance import StepCheck, check_game
 from ringrift_cli.game.conformance_files import Report, total_size, verify
+from ringrift_cli.limits import cores
 
 Game = dict[str, Any]
 CONFORMANCE = Path(__file__).parents[1] / "conformance"
@@ -59,7 +59,7 @@ def test_all_recorded_games_agree(conformance_files: list[Path]) -> None:
     done: list[int] = []
     report = verify(
         conformance_files,
-        jobs=available_cores(),
+        jobs=cores(),
         advance=lambda amount, note: done.append(amount),
     )
     assert report.first_faulty is None

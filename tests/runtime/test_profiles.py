@@ -56,15 +56,6 @@ def test_the_device_says_what_it_is() -> None:
     assert 1e6 < machine.free_bytes("cpu") < 1e14
 
 
-def test_a_container_has_less_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "most").write_text("5000000\n")
-    (tmp_path / "used").write_text("2000000\n")
-    (tmp_path / "none").write_text("max\n")
-    pairs = [(tmp_path / "none", tmp_path / "used"), (tmp_path / "most", tmp_path / "used")]
-    monkeypatch.setattr(machine, "CGROUPS", [tuple(map(str, pair)) for pair in pairs])
-    assert machine.free_bytes("cpu") == 3_000_000
-
-
 def test_an_entry_replaces_that_of_its_key_alone() -> None:
     assert find(DEVICE, ENTRY.key).text == f"no profile of {DEVICE}"
     save(DEVICE, ENTRY)

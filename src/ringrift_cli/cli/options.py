@@ -10,7 +10,6 @@ command.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,11 +21,6 @@ from ringrift_cli import settings
 from ringrift_cli.cli.output import was_typed
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Config
-
-
-def available_cores() -> int:
-    """Number of cores available to this process."""
-    return len(os.sched_getaffinity(0))
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str | int], int]:

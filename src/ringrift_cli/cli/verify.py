@@ -14,10 +14,10 @@ from ringrift_cli.cli.options import (
     JsonOption,
     QuietOption,
     VerboseOption,
-    available_cores,
     file_path,
 )
 from ringrift_cli.cli.output import Output, counted
+from ringrift_cli.limits import cores
 
 if TYPE_CHECKING:
     from ringrift_cli.game.conformance import Fault
@@ -55,9 +55,7 @@ def verify(
     out.compile_rules()
     start = time.monotonic()
     with out.progress("Verifying", size) as progress:
-        report = conformance_files.verify(
-            files, jobs=jobs or available_cores(), advance=progress.advance
-        )
+        report = conformance_files.verify(files, jobs=jobs or cores(), advance=progress.advance)
     seconds = time.monotonic() - start
     for file in report.files:
         out.detail(f"{file.path}: {_counts(file)}")

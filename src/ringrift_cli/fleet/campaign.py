@@ -80,8 +80,8 @@ class Campaign:
         return job.meta.loop == self.loop
 
     def runs(self, job: JobState) -> bool:
-        """Whether a job is an active job of this campaign."""
-        return self.owns(job) and job.meta.campaign == self.name and job.active
+        """Whether a job is an active job of this campaign on the host that reports it."""
+        return self.owns(job) and job.meta.campaign == self.name and job.here
 
 
 def run(
@@ -252,7 +252,7 @@ class _Worker:
             self.part.error = refused
             return False
         else:
-            busy = [job.id for job in known if job.active]
+            busy = [job.id for job in known if job.here]
             self.part.error = f"busy with {', '.join(busy)}" if busy else full
         return True
 
@@ -290,7 +290,7 @@ class _Worker:
     def _end_others(self, client: Client, known: Sequence[JobState]) -> None:
         """Asks jobs of earlier campaigns to stop, since they occupy slots; does not wait."""
         for job in known:
-            wanted = self.campaign.owns(job) and job.active
+            wanted = self.campaign.owns(job) and job.here
             if wanted and not self.campaign.runs(job) and job.id not in self._stopping:
                 jobs.stop(client, job.id, grace=GRACE)
                 self._stopping.add(job.id)
@@ -353,7 +353,7 @@ class _Worker:
 
     def _stop_all(self, client: Client) -> None:
         """Stops all jobs of the loop and waits for their end."""
-        active = [job.id for job in jobs.states(client) if self.campaign.owns(job) and job.active]
+        active = [job.id for job in jobs.states(client) if self.campaign.owns(job) and job.here]
         for identity in active:
             jobs.stop(client, identity, grace=GRACE)
         for identity in active:

@@ -62,9 +62,10 @@ def remembered(state: Path) -> dict[str, Placed]:
 
 
 def settle(state: Path, found: Sequence[JobState]) -> None:
-    """Records the final states of recorded jobs that have ended."""
+    """Records the final states of recorded jobs that have ended; one that was lost may return."""
     over = {job.id: job for job in found if not job.active}
-    new = over.keys() & remembered(state).keys() - ended(state).keys()
+    settled = {name for name, job in ended(state).items() if job.state != "lost"}
+    new = over.keys() & remembered(state).keys() - settled
     if new:
         with ENDED.changing(state) as known:
             known.update({name: over[name] for name in new})

@@ -111,6 +111,12 @@ class JobState(Record):
     meta: JobMeta = field(default_factory=JobMeta)
     argv: list[str] = []
     error: str | None = None
+    elsewhere: str | None = None  # another host that shares the work folder and started it
+
+    @property
+    def here(self) -> bool:
+        """Whether the job is active on the host that reports it."""
+        return self.active and self.elsewhere is None
 
     @property
     def active(self) -> bool:

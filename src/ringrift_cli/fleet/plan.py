@@ -109,7 +109,7 @@ def unsuitable(host: Host, need: Need) -> str | None:
 
 def taken(jobs: Sequence[JobState]) -> tuple[set[int], bool]:
     """GPUs used by active jobs, and whether any job is active."""
-    active = [job for job in jobs if job.active]
+    active = [job for job in jobs if job.here]
     gpus = {gpu for job in active for gpu in job.meta.gpus}
     return gpus, bool(active)
 

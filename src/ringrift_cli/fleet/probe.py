@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ringrift_cli.fleet.messages import Facts, Gpu
 from ringrift_cli.fleet.wire import BARE
+from ringrift_cli.limits import share, whole_cores
 
 SMI_FOLDERS = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/usr/local/cuda/bin", "/opt/bin")
 SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu"
@@ -17,6 +18,7 @@ NO_VALUE = re.compile(r"\[?(N/A|Not Supported|Insufficient Permissions)\]?")
 LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (GPU-[\w-]+)\)")
 LISTED_SLICE = re.compile(r"\s+MIG (\S+)\s.*\(UUID: (MIG-[\w/-]+)\)")
 FOREIGN_SHARE, FOREIGN_MB = 0.1, 2048  # used GPU memory above both: somebody else computes on it
+CPU, MEMORY = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"  # of a container
 SMI_SECONDS = 1  # timeout of nvidia-smi
 LEAST_PYTHON = (3, 11)
 PYTHON = "import sys, venv, ensurepip; print(*sys.version_info[:3], sep='.')"
@@ -46,6 +48,8 @@ def script(python: str, work: str) -> str:
         "time": "date +%s",
         "uptime": "cut -d' ' -f1 /proc/uptime",
         "cores": "nproc",
+        "quota": f"cat {CPU}.max || cat {CPU}/cpu.cfs_quota_us {CPU}/cpu.cfs_period_us | xargs",
+        "memory_limit": f"cat {MEMORY}.max || cat {MEMORY}/memory.limit_in_bytes",
         "load": "cut -d' ' -f1-3 /proc/loadavg",
         "ram_total": "awk '/^MemTotal/ {print $2}' /proc/meminfo",
         "ram_available": "awk '/^MemAvailable/ {print $2}' /proc/meminfo",
@@ -77,14 +81,19 @@ def parse(text: str) -> tuple[Facts, bool]:
             smi.append(value)
     gpus, gpus_error = parse_gpus("\n".join(smi)) if smi else ([], None)
     number = {name: [float(word) for word in values[name].split()] for name in NUMBERS}
+    quota = [
+        float(word) for word in values.get("quota", "").split() if word.lstrip("-").isdecimal()
+    ]
+    ram, most = 1024 * int(number["ram_total"][0]), values.get("memory_limit", "")
+    limit = int(most) if most.isdecimal() else ram
     facts = Facts(
         hostname=values["hostname"],
         time=number["time"][0],
         uptime_s=number["uptime"][0],
-        cores=int(number["cores"][0]),
+        cores=whole_cores(int(number["cores"][0]), share(quota)),
         load=number["load"],
-        ram_total=1024 * int(number["ram_total"][0]),
-        ram_available=1024 * int(number["ram_available"][0]),
+        ram_total=min(ram, limit),
+        ram_available=min(1024 * int(number["ram_available"][0]), limit),
         disk_total=1024 * int(number["disk"][0]),
         disk_free=1024 * int(number["disk"][1]),
         gpus=gpus,

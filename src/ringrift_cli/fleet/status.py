@@ -57,7 +57,7 @@ class Seen:
 
     @property
     def active(self) -> list[JobState]:
-        return [job for job in self.jobs if job.active]
+        return [job for job in self.jobs if job.here]
 
     @property
     def games_per_hour(self) -> float:
@@ -175,7 +175,8 @@ def evaluate(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.
         if (gpu.temperature_c or 0) >= HOTTEST:
             seen.trouble.append(f"GPU {gpu.index} is at {gpu.temperature_c} °C")
     for job in seen.jobs:
-        if needs_a_look(job, seen.jobs, facts.time):
+        own = job.elsewhere is None or job.meta.host == host.name
+        if own and needs_a_look(job, seen.jobs, facts.time):
             code = "" if job.code is None else f" (exit {job.code})"
             seen.trouble.append(f"job {job.id} {job.state}{code}")
     if host.price and not seen.active:

@@ -21,6 +21,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import turn
 from ringrift_cli.game.jit import njit, pointer, rule, wide
 from ringrift_cli.game.topology import IntArray
+from ringrift_cli.limits import cores
 
 BoolArray = npt.NDArray[np.bool_]
 LongArray = npt.NDArray[np.int64]
@@ -33,9 +34,8 @@ THREADS_VARIABLE = "RINGRIFT_THREADS"
 
 def available_threads() -> int:
     """Cores that this process may use; `RINGRIFT_THREADS` asks for fewer."""
-    cores = len(os.sched_getaffinity(0))
     asked = os.environ.get(THREADS_VARIABLE, "")
-    return min(cores, int(asked)) if asked.isdecimal() and int(asked) > 0 else cores
+    return min(cores(), int(asked)) if asked.isdecimal() and int(asked) > 0 else cores()
 
 
 @cache

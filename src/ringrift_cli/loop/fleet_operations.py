@@ -110,7 +110,13 @@ def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
 
 def all_jobs(context: FleetContext, seen: Sequence[Seen]) -> list[Row]:
     """The jobs of all hosts, and recorded jobs that no host knows."""
-    rows = [{"host": one.host.name, **job.document()} for one in seen for job in one.jobs]
+    own = {job.id for one in seen for job in one.jobs if job.elsewhere is None}
+    rows = [
+        {"host": one.host.name, **job.document()}
+        for one in seen
+        for job in one.jobs
+        if job.elsewhere is None or job.id not in own  # several hosts may see one work folder
+    ]
     known = {(row["host"], row["id"]) for row in rows}
     over, by_host = jobs.ended(context.state), {one.host.name: one for one in seen}
     for placed in jobs.remembered(context.state).values():
@@ -248,7 +254,7 @@ def drain(
 
 
 def _active(client: Client) -> list[str]:
-    return [job.id for job in jobs.states(client) if job.active]
+    return [job.id for job in jobs.states(client) if job.here]
 
 
 def deploy_to(

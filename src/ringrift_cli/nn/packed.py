@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringrift_cli.game.playout import LongArray, spread
+from ringrift_cli.game.playout import LongArray, available_threads, spread
 from ringrift_cli.game.topology import IntArray, board_named, tables
 from ringrift_cli.nn.compiled import ConvolutionMemory, Places, Shape, Weights, evaluate_rows
 from ringrift_cli.nn.features import SingleArray, global_count, plane_count
@@ -52,7 +52,8 @@ class PackedNetwork:
             )  # fmt: skip
 
         smallest = MIN_BLOCK * self._shape.together
-        spread(work, len(rows), torch.get_num_threads(), smallest)
+        threads = min(torch.get_num_threads(), available_threads())
+        spread(work, len(rows), threads, smallest)
         return logits, values
 
     def _room(self) -> ConvolutionMemory:

@@ -9,17 +9,10 @@ from pathlib import Path
 
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.bench import this_machine
+from ringrift_cli.limits import memory
 from ringrift_cli.text import counted
 
 GIGABYTE = 1e9
-# Memory limit and usage of a container, for cgroups version 2 and 1.
-CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
 
 
 class TooLittleMemory(RingriftError):
@@ -44,14 +37,7 @@ def free_bytes(device: str) -> int:
 
         free, _total = torch.cuda.mem_get_info(device)
         return int(free)
-    available = 1024 * _kilobytes("/proc/meminfo", "MemAvailable")
-    for most, used in CGROUPS:
-        try:
-            left = int(Path(most).read_text()) - int(Path(used).read_text())
-        except (OSError, ValueError):  # no such cgroup, or no limit ("max")
-            continue
-        available = min(available, max(0, left))
-    return available
+    return memory()[1]
 
 
 def peak_bytes(device: str) -> int:
@@ -64,13 +50,5 @@ def peak_bytes(device: str) -> int:
 
         return int(torch.cuda.max_memory_reserved(device))
     # getrusage inherits the parent's peak if that is greater
-    return 1024 * _kilobytes("/proc/self/status", "VmHWM")
-
-
-def _kilobytes(path: str, name: str) -> int:
-    """Value of a /proc line such as `VmHWM:   1234 kB`."""
-    for line in Path(path).read_text().splitlines():
-        key, _, rest = line.partition(":")
-        if key == name:
-            return int(rest.split()[0])
-    raise RingriftError(f"{path} has no field {name}: memory cannot be measured here.")
+    fields = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
+    return 1024 * int(fields.split()[0])

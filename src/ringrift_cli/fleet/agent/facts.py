@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import math
 import os
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from ringrift_cli.fleet.agent.context import Context
 from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS
 from ringrift_cli.fleet.agent.supervise import since_boot
 from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpus
+from ringrift_cli.limits import cores, memory
 from ringrift_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
 
 def _idle(known: list[messages.JobState]) -> float | None:
     """Seconds since a job was last alive; None if one is, or none ever was."""
-    if any(job.active for job in known):
+    if any(job.here for job in known):
         return None
     return min((job.over_s for job in known if job.over_s is not None), default=None)
 
@@ -137,54 +137,6 @@ def _found(name: str) -> str | None:
     folders = (*os.environ.get("PATH", os.defpath).split(os.pathsep), *SMI_FOLDERS)
     paths = (os.path.join(folder, name) for folder in folders if folder)
     return next((p for p in paths if os.path.isfile(p) and os.access(p, os.X_OK)), None)
-
-
-# ---- the machine --------------------------------------------------------------------------------
-
-
-def memory() -> tuple[int, int]:
-    """Bytes of RAM in all and available: the machine's, or what a container may use of it."""
-    told = {}
-    with open("/proc/meminfo", encoding="ascii") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            told[name] = value.split()
-    total, available = (1024 * int(told[name][0]) for name in ("MemTotal", "MemAvailable"))
-    limit = _number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    used = _number("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
-    if limit is None or limit >= total:
-        return total, available
-    cached = _cached()
-    return limit, max(min(available, limit - (used or 0) + cached), 0)
-
-
-def _number(*paths: str) -> int | None:
-    """The number in the first of the files that is there; None for another word."""
-    for path in paths:
-        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
-            word = file.read().split()[0]
-            return int(word) if word.isdigit() else None
-    return None
-
-
-def _cached() -> int:
-    """Bytes of files that the container's memory holds and can give back."""
-    for path in ("/sys/fs/cgroup/memory.stat", "/sys/fs/cgroup/memory/memory.stat"):
-        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
-            for line in file:
-                if line.startswith(("inactive_file ", "total_inactive_file ")):
-                    return int(line.split()[1])
-    return 0
-
-
-def cores() -> int:
-    """Available CPU cores."""
-    found = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError), open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-        quota, period = file.read().split()
-        if quota.isdigit():
-            found = min(found, math.ceil(int(quota) / int(period)))
-    return max(found, 1)
 
 
 # ---- models -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from ringrift_cli.fleet.agent import shards, slots, supervise
 from ringrift_cli.fleet.agent.claims import Claims, claim
 from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
 from ringrift_cli.fleet.agent.layout import (
+    CLOCK,
     EXIT,
     EXIT_ROOM,
     HEARTBEAT,
@@ -165,13 +166,14 @@ def _state(context: Context, identity: str, counts: shards.GameCounts) -> JobSta
         found = JobState(id=identity)
         if end is None:
             beat = slots.read(os.path.join(folder, HEARTBEAT), Beat)
-            found = _running(identity, note, beat)
+            found = _running(context, identity, note, beat)
             end = slots.read(os.path.join(folder, EXIT), End)  # it may have ended during that look
         if end is not None:
             found = _ended(identity, end)
         games, count = counts.of(note.job.out or f"{JOBS}/{identity}/out", final=end is not None)
         return replace(
             found,
+            elsewhere=note.made.host if note.made.elsewhere else None,
             games=games,
             shards=count,
             bytes_log=os.stat(os.path.join(folder, LOG)).st_size,
@@ -184,7 +186,7 @@ def _state(context: Context, identity: str, counts: shards.GameCounts) -> JobSta
         return JobState(id=identity, state="lost", error=reason)
 
 
-def _running(identity: str, note: Note, beat: Beat | None) -> JobState:
+def _running(context: Context, identity: str, note: Note, beat: Beat | None) -> JobState:
     """What is known of a job that has noted no end; `beat` is None before its first heartbeat."""
     if beat is None:
         age = note.made.age()
@@ -192,8 +194,8 @@ def _running(identity: str, note: Note, beat: Beat | None) -> JobState:
             return JobState(id=identity, started=note.made.time, over_s=age)
         error = "It was never started: its supervisor is gone."
         return JobState(id=identity, state="lost", started=note.made.time, error=error, over_s=age)
-    age = beat.at.age()
-    same_boot = beat.at.boot_id == supervise.boot_id()
+    same_boot = beat.at.boot_id == supervise.boot_id() and not beat.at.elsewhere
+    age = _file_age(context, identity) if beat.at.elsewhere else beat.at.age()
     supervised = same_boot and lives(beat.pid, beat.began_itself)
     alive = same_boot and lives(beat.child, beat.child_began)
     up = supervise.since_boot() if supervised or alive else beat.at.up
@@ -204,6 +206,8 @@ def _running(identity: str, note: Note, beat: Beat | None) -> JobState:
         error_text = "unsupervised"
     elif lost := age > note.job.lease_s:
         error_text = "It and its supervisor were killed, or the host went down."
+    elif beat.at.elsewhere:
+        error_text = None
     else:
         error_text = f"silent for {age:.0f} s"
     return JobState(
@@ -214,8 +218,17 @@ def _running(identity: str, note: Note, beat: Beat | None) -> JobState:
         started=beat.began.time,
         seconds=up - beat.began.up,
         heartbeat_age_s=age,
-        over_s=None if supervised or alive else age,
+        over_s=None if supervised or alive or error_text is None else age,
     )
+
+
+def _file_age(context: Context, identity: str) -> float:
+    """Seconds since the last heartbeat of a job, by the clock of whatever keeps the files."""
+    clock = context.inner(CLOCK)
+    with open(clock, "wb"):
+        os.utime(clock)
+    beat = os.path.join(context.path(JOBS), identity, HEARTBEAT)
+    return max(os.stat(clock).st_mtime - os.stat(beat).st_mtime, 0.0)
 
 
 def _ended(identity: str, end: End) -> JobState:

@@ -4,6 +4,7 @@
           partial/        parts of files that are still to come (put.py)
           hashes.json     what need not be hashed again
           counts.json     what need not be counted again
+          clock           written to learn the time by the clock of the disk, which may be remote
 jobs/ID/                  a job; `supervise.py` says what its files are
 models/POOL/              copies of the registry
 venv/                     the virtual environment: Python and the packages that ringrift needs
@@ -16,6 +17,7 @@ CODE = f"{INNER}/code-"
 PARTIAL = "partial"
 HASHES = "hashes.json"
 COUNTS = "counts.json"
+CLOCK = "clock"
 
 CHAMPION = "champion.json"
 

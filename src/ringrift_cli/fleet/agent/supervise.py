@@ -91,9 +91,17 @@ class Moment(Record):
     time: float  # unix
     up: float  # s since the boot
     boot_id: str
+    host: str = ""  # on which; empty: this one
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this was on another host, which shares the work folder."""
+        return self.host not in ("", os.uname().nodename)
 
     def age(self) -> float:
         """Seconds since then; what was before this boot is at least as old as the boot."""
+        if self.elsewhere:
+            return max(time.time() - self.time, 0.0)
         if self.boot_id == boot_id():
             return since_boot() - self.up
         return max(since_boot(), time.time() - self.time)
@@ -101,7 +109,8 @@ class Moment(Record):
 
 def now() -> Moment:
     """This moment."""
-    return Moment(time=time.time(), up=since_boot(), boot_id=boot_id())
+    node = os.uname().nodename
+    return Moment(time=time.time(), up=since_boot(), boot_id=boot_id(), host=node)
 
 
 class Note(Record):
@@ -355,7 +364,8 @@ class Supervisor:
             os.utime(self.beat_path)
 
     def _note(self, code: int | None, killed_by: int | None, error: str | None) -> None:
-        """Records the end of the job; retries until it is written."""
+        """Gives up the claims and records the end of the job; retries until it is written."""
+        self.claims.close()
         end = End(
             pid=self.pid or None,
             code=code,
