@@ -162,7 +162,8 @@ class QuickSteps(RealSteps):
         while games:
             count = min(games, SHARD_GAMES)
             seed = work.seed + games
-            made = {"generation": work.cycle, "seed": seed, "model": work.model.identity}
+            origin = {"run": work.run, "model": work.model.identity}
+            made = {"generation": work.cycle, "seed": seed, **origin}
             played = searched_games(run.board, run.players, count, 1 if self.repeated else seed)
             write_searched(work.folder, made, played, run.board, run.players, run.pie_rule)
             games -= count
@@ -182,7 +183,7 @@ class QuickSteps(RealSteps):
             write_whole(state, json.dumps({"steps": step + 1}).encode())
             if should_stop():
                 raise Stopped
-        shards = sorted(self.window(work.data))
+        shards = sorted(self.window(work.data, work.own))
         model = write_model(
             self.config, work.out, work.seed, parents=[work.parent.identity], data=shards
         )

@@ -35,14 +35,17 @@ def test_nothing_is_there(ringrift: Ringrift, config: Config) -> None:
     assert not config.folder.exists()
     document = json.loads(ringrift("status", "--json").out)
     assert (document["champion"], document["last"], document["cycles"]) == (None, None, 0)
-    assert document["data"] == {"shards": 0, "games": 0, "positions": 0, "newest_hours": None}
+    assert document["data"] == {
+        **{"shards": 0, "games": 0, "positions": 0},
+        **{"newest_hours": None, "other_games": 0},
+    }
 
 
 def test_a_run(ringrift: Ringrift, config: Config) -> None:
     steps = QuickSteps(config, (True, True, False), (-20.0, 30.0))
     with opened(config.folder) as journal:
         cycle.run(loop_of(config, steps, journal), 3)
-        journal.add(4, "cycle", "begun", plan={})
+        journal.add(4, "cycle", "begun", plan={"model": {"identity": "0123"}})
         journal.add(4, "selfplay", "begun")
         run = ringrift("status")
     assert run.code == 0

@@ -13,6 +13,7 @@ import pytest
 
 from ringrift_cli.data.shard import read_searched, write_searched
 from ringrift_cli.game.version import rules_hash
+from ringrift_cli.loop.journal import opened
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.registry import EVIDENCE_FORMAT, Registry
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
@@ -33,7 +34,7 @@ class Ground:
         self.farm, self.ringrift = farm, ringrift
         self.one, self.two = farm.servers(2)
         farm.hosts_yaml([self.one, self.two], Path("hosts.yaml"))
-        self.here = Path("runs") / POOL / "selfplay"
+        self.here = Path("runs") / POOL / "foreign"  # of games made for no run
 
     def sync(self, *args: object, code: int = 0) -> dict[str, Any]:
         run = self.run(*args, "--json", code=code)
@@ -50,9 +51,9 @@ class Ground:
         return {row["host"]: row for row in self.sync(*args, code=code)["hosts"]}
 
 
-def play(server: Server, seed: int, games: int = 4) -> Path:
+def play(server: Server, seed: int, games: int = 4, **more: str) -> Path:
     folder = server.work / "jobs" / f"play-{seed}" / "out"
-    made = {"model": "0" * 16, "generation": 1}
+    made = {"model": "0" * 16, "generation": 1, **more}
     return write_searched(folder, made, searched_games("hex8", 2, games, seed), "hex8", 2, False)
 
 
@@ -89,6 +90,30 @@ def test_games_come_from_all_hosts_and_are_proved(ground: Ground) -> None:
         {"pull", "verify"},
     )
     assert " 20" in ground.run("status").out.splitlines()[1]
+
+
+def test_games_that_were_not_made_for_the_run_here_are_kept_apart(ground: Ground) -> None:
+    """What made them tells: the identity of the run and the player, not the number of a cycle."""
+    run = Path("runs") / POOL
+    with opened(run) as journal:
+        plan = {"model": {"identity": "a" * 16}}
+        journal.add(1, "cycle", "begun", run=journal.identity, plan=plan)
+    own = play(ground.one, 1, run=journal.identity, model="a" * 16)
+    others = [
+        play(ground.one, 2, model="a" * 16),
+        play(ground.one, 3, model="a" * 16, run="f" * 16),
+        play(ground.one, 4, run=journal.identity),
+    ]
+    said = ground.run("pull", "host-0").out
+    assert [entry.file for entry in read_manifest(run / "selfplay")] == [own.name]
+    assert {e.file for e in read_manifest(run / "foreign")} == {path.name for path in others}
+    told = f"12 games made for no run in {run}: kept apart in {run / 'foreign'}"
+    assert f"host-0: {told}" in said
+    assert ground.rows("verify", "host-0")["host-0"]["differences"] == []
+    play(ground.two, 5)
+    drained = ground.ringrift("fleet", "drain", "host-1", "--yes")
+    assert drained.code == 0, drained
+    assert f"host-1: 4 games made for no run in {run}" in drained.err
 
 
 def test_one_dead_host_and_one_with_bad_games_leave_the_rest_alone(ground: Ground) -> None:
@@ -204,12 +229,11 @@ def test_checkpoints_come_into_the_registry_and_nobody_is_promoted(ground: Groun
 
 
 def test_games_go_to_a_host_that_trains(ground: Ground) -> None:
-    play(ground.one, 1)
-    ground.run("pull")
+    here = Path("runs") / POOL / "selfplay"
+    write_searched(here, {}, searched_games("hex8", 2, 4, 1), "hex8", 2, False)
     rows = ground.rows("push", "host-1", "--kind", "shards")
     assert rows["host-1"]["files"] == 1
-    there = ground.two.work / "runs" / POOL / "selfplay"
-    assert read_manifest(there) == read_manifest(ground.here)
+    assert read_manifest(ground.two.work / here) == read_manifest(here)
 
 
 def test_wrong_usage_is_said_in_one_sentence(ground: Ground) -> None:

@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.data.shard import write_searched
+from ringrift_cli.game.container import DIGEST
+from ringrift_cli.game.version import rules_hash
+from ringrift_cli.selfplay import random_games
+from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.children import child
 from tests.conftest import Ringrift
+from tests.searched import searched_games
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -129,6 +136,78 @@ def test_document_of_a_fault(ringrift: Ringrift, tmp_path: Path, games: list[Gam
     assert document["files"][0]["file"] == str(path)
     assert (fault["game"], fault["step"], fault["kind"]) == (1, len(games[0]["steps"]), "winner")
     assert fault["own_position"] == fault["recorded_position"] == games[0]["final"]
+
+
+# ---- shards and folders --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, games: list[Game]) -> Path:
+    """A folder of two shards with their manifest, random games, and what is no game."""
+    for seed in (1, 2):
+        played = searched_games("hex8", 2, 3, seed)
+        write_searched(tmp_path / "a" / "selfplay", {}, played, "hex8", 2, False)
+    for readable in (True, False):
+        setting = random_games.RandomSetting("square8", 2, 2, int(readable))
+        random_games.run(setting, tmp_path / "a" / "random", readable=readable)
+    write(tmp_path / "a" / "games.jsonl", games)
+    (tmp_path / "a" / "journal.jsonl").write_text('{"cycle": 1, "step": "train"}\n')
+    (tmp_path / "a" / "settings.yaml").write_text("run: {}\n")
+    return tmp_path / "a"
+
+
+def test_shards_folders_and_whatever_a_shell_expands(ringrift: Ringrift, folder: Path) -> None:
+    def verified(*paths: Path) -> dict[str, Any]:
+        run = ringrift("verify", "--json", "--jobs", 1, *paths)
+        assert run.code == 0, run
+        document = json.loads(run.out)
+        assert isinstance(document, dict)
+        return document
+
+    shards = sorted((folder / "selfplay").glob("*.shard"))
+    entries = read_manifest(folder / "selfplay")
+    one = verified(shards[0])
+    assert (one["games"], one["steps"]) == (
+        3,
+        next(entry.decisions for entry in entries if entry.file == shards[0].name),
+    )
+    assert verified(*sorted((folder / "selfplay").glob("[!.]*")))["games"] == 6
+    assert verified(*sorted((folder / "random").glob("[!.]*")))["games"] == 4
+    whole = verified(folder)
+    assert (whole["games"], len(whole["files"])) == (6 + 4 + 3, 2 + 1 + 2 + 1 + 1)
+    assert verified(folder, shards[0])["games"] == whole["games"]  # no file counts twice
+
+
+def test_faults_of_shards_and_manifests_are_named(ringrift: Ringrift, folder: Path) -> None:
+    data = folder / "selfplay"
+    first, second = sorted(data.glob("*.shard"))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
+    second.unlink()
+    run = ringrift("verify", data)
+    assert run.code == 1
+    assert f"{first}: 0 games and 0 steps agree, 1 fault" in run.out
+    assert f"{data / MANIFEST}: 0 games and 0 steps agree, 2 faults" in run.out
+    assert "its SHA-256 hash is" in ringrift("verify", first).err
+    run = ringrift("verify", data / MANIFEST)
+    assert "which is missing" in run.out + run.err or "another SHA-256" in run.out + run.err
+    empty = folder / "empty"
+    empty.mkdir()
+    run = ringrift("verify", empty)
+    assert run.code == 1
+    assert f"{empty} holds no game files: expected .shard, .rrg, .games.jsonl" in run.err
+
+
+def test_shards_of_earlier_rules_agree_and_it_is_said(ringrift: Ringrift, folder: Path) -> None:
+    path = next((folder / "selfplay").glob("*.shard"))
+    data = path.read_bytes().replace(rules_hash().encode(), rules_hash(1).encode())[:-DIGEST]
+    data += bytes.fromhex(sha256(data))
+    old = folder / f"{sha256(data)[:16]}.shard"
+    old.write_bytes(data)
+    run = ringrift("verify", old)
+    assert run.code == 0, run
+    assert "3 games played under an earlier version of the rules" in run.out
+    assert ringrift("show", old).code == 0
 
 
 def test_every_faulty_file_has_a_line(

@@ -35,6 +35,7 @@ from ringrift_cli.store.manifest import (
     new_entry,
     read_manifest,
     remove_from_manifest,
+    searched,
 )
 from tests.fleet.goods import entry_of
 from tests.nn.networks import network
@@ -85,7 +86,9 @@ def test_a_shard_that_is_right_passes_and_can_be_trained_on(
     Intake().check(path, entry, here)
     take(path, entry.received_now("far"), here)
     assert choose(here, WindowSetting("hex8", 2, max_age=1.0)).read()[0].sha256 == entry.sha256
-    assert place(tmp_path, entry) == tmp_path / "hex8-2p" / "selfplay"
+    run = tmp_path / "hex8-2p"
+    assert place(tmp_path, entry, lambda *asked: asked == (run, entry)) == run / "selfplay"
+    assert place(tmp_path, entry, lambda *_: False) == run / "foreign"
 
 
 @pytest.mark.parametrize("readable", [False, True])
@@ -98,7 +101,7 @@ def test_random_games_that_are_right_pass(readable: bool, tmp_path: Path, here: 
     arrivals = Intake()
     arrivals.check(path, entry, here)
     arrivals.check(path, entry, here)  # the same again is no repetition
-    assert place(tmp_path, entry) == tmp_path / "square8-3p" / "random"
+    assert place(tmp_path, entry, lambda *_: False) == tmp_path / "square8-3p" / "random"
     with pytest.raises(RecordError, match="games is 12"):
         Intake().check(path, replace(entry, games=13), here)
 
@@ -111,14 +114,14 @@ def test_the_clock_of_a_host_makes_no_data_fresh(
     ahead = now + dt.timedelta(days=1)
     received = now - dt.timedelta(hours=5)
     take(path, replace(entry, time=ahead, received=received), here)
-    assert cycle_data.newest_hours(here) == pytest.approx(5, abs=0.1)
+    assert cycle_data.newest_hours(searched(here)) == pytest.approx(5, abs=0.1)
     with pytest.raises(RecordError, match="stale"):
         choose(here, WindowSetting("hex8", 2, max_age=4.0))
     assert choose(here, WindowSetting("hex8", 2, max_age=6.0)).games == 20
     second, told = shard(tmp_path / "other", games[20:40])
     behind = now - dt.timedelta(days=1)
     take(second, replace(told, time=behind, received=now), here)
-    assert cycle_data.newest_hours(here) == pytest.approx(5, abs=0.1)  # made a day ago, it says
+    assert cycle_data.newest_hours(searched(here)) == pytest.approx(5, abs=0.1)
 
 
 # ---- what is not ---------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(
 def test_there_is_no_place_for_games_that_cannot_be(tmp_path: Path, change: dict[str, Any]) -> None:
     entry = ShardEntry.from_json({**entry_of(b""), **change})
     with pytest.raises(RecordError, match=r"its manifest entry: board .* expected a board of"):
-        place(tmp_path, entry)
+        place(tmp_path, entry, lambda *_: True)
 
 
 @pytest.mark.parametrize(

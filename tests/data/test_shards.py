@@ -23,11 +23,13 @@ from ringrift_cli.data.shard import (
     read_searched,
     write_searched,
 )
+from ringrift_cli.data.window import WindowSetting, choose
 from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.container import DIGEST
 from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS, tables
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
 from tests.searched import searched_games, total_positions
 
@@ -355,7 +357,7 @@ def test_a_known_shard_is_checked_by_its_hash_alone(
 @pytest.mark.parametrize(
     ("header", "error", "said"),
     [
-        ({"rules": "0"}, RulesMismatch, "made under the rules '0', but these are"),
+        ({"rules": "0"}, RulesMismatch, "made under the unknown rules '0'; these are"),
         ({"codec": "0"}, RulesMismatch, "numbered by the codec 0, expected"),
         ({"board": "square8"}, RecordError, "game "),
         ({"players": 3}, RecordError, "its body has"),
@@ -392,3 +394,19 @@ def test_other_files(tmp_path: Path) -> None:
         read_searched(named_by_hash(tmp_path, b"RINGRIFT-SEARCHED 2\n{}"))
     with pytest.raises(RecordError, match="does not begin with RINGRIFT-SEARCHED"):
         read_searched(named_by_hash(tmp_path, b"RINGRIFT-GAMES 1\n{}"))
+
+
+def test_shards_of_earlier_rules_are_read_under_them_but_not_trained_on(shard: Path) -> None:
+    earlier = read_searched(forged(shard, {"rules": rules_hash(1)}))
+    assert earlier.rules == 1
+    assert {record.rules for record in earlier.records()} == {1}
+    (entry,) = read_manifest(shard.parent)
+    name = f"{earlier.sha256[:16]}.shard"
+    facts = {"sha256": earlier.sha256, "file": name, "rules": rules_hash(1)}
+    write_whole(
+        shard.parent / MANIFEST, msgspec.json.encode(msgspec.structs.replace(entry, **facts))
+    )
+    with pytest.raises(
+        RulesMismatch, match=r"made under the rules .* \(version 1\), but these are"
+    ):
+        choose(shard.parent, WindowSetting("hex8", 2))

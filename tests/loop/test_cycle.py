@@ -16,15 +16,15 @@ from ringrift_cli.evaluate.evaluate import ANCHOR, new_match, play_match
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.loop import cycle
-from ringrift_cli.loop.cycle import RESULTS
-from ringrift_cli.loop.journal import CYCLES, Journal, opened
+from ringrift_cli.loop.cycle import RESULTS, Loop, model_of
+from ringrift_cli.loop.journal import CYCLES, JOURNAL, Journal, opened, read
 from ringrift_cli.loop.local import RealSteps
-from ringrift_cli.loop.protocol import Played, SelfPlayWork, Stopped
+from ringrift_cli.loop.protocol import Model, Played, SelfPlayWork, Stopped
 from ringrift_cli.loop.status import run_state
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import ShardEntry, add_to_manifest, read_manifest
 from tests.fleet.goods import entry_of
-from tests.loops import QuickSteps, changed, loop_of, run, settings, write_model
+from tests.loops import Notes, QuickSteps, changed, loop_of, run, settings, write_model
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -204,19 +204,94 @@ def test_a_shard_that_is_not_what_the_manifest_says(tmp_path: Path) -> None:
         run(config, Damaging(config))
 
 
-def test_games_of_other_cycles_do_not_count(tmp_path: Path) -> None:
+def plan_of(config: Config, cycle: int) -> tuple[str | None, Model]:
+    """The run identity and the player of a cycle."""
+    journal = read(config.folder)
+    begun = journal.find(cycle, "cycle", "begun")
+    assert begun is not None
+    return begun.get("run"), model_of(begun["plan"]["model"], config.folder)
+
+
+def begin(config: Config, steps: QuickSteps) -> None:
+    """Begins a cycle, and none of its steps."""
+    with opened(config.folder) as journal, pytest.raises(Stopped):
+        loop_of(config, steps, journal, lambda: True).run_cycle()
+
+
+def lay(config: Config, run: str | None, model: Model, cycle: int, games: int = 4) -> set[str]:
+    """Games of some origin in the data folder of a run; the hashes of their shards."""
+    before = {entry.sha256 for entry in read_manifest(data_of(config))}
+    work = SelfPlayWork(data_of(config), model, cycle, run, games, 10**6 * cycle + len(before))
+    QuickSteps(config).generate(work, Notes(), lambda: False)
+    return {entry.sha256 for entry in read_manifest(data_of(config))} - before
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_only_games_made_for_this_run_and_cycle_by_its_player_count(
+    tmp_path: Path, at: int
+) -> None:
+    """Whatever else lies in its folder is not counted, not trained on, not deleted, and told."""
+    config = settings(tmp_path, max_data_gb=1e-9)
+    with opened(config.folder):
+        pass
+    foreign = lay(config, None, write_model(config, tmp_path / "a", 1), at)  # before the run
+    steps = QuickSteps(config, (True, False))
+    run(config, steps, at - 1)
+    begin(config, steps)
+    own, player = plan_of(config, at)
+    other = write_model(config, tmp_path / "b", 2)
+    for name, model, number in (
+        (None, player, at),  # ringrift selfplay --generation
+        ("f" * 16, player, at),  # a run that began with the same network
+        ("f" * 16, other, at),
+        (own, other, at),
+        (own, player, at + 1),
+    ):
+        foreign |= lay(config, name, model, number)
+    early = lay(config, own, player, at, 2)
+    watch = Notes()
+    with opened(config.folder) as journal:
+        record = Loop(config, steps, journal, watch).run_cycle()
+    shards = set(record["selfplay"]["shards"])
+    assert record["selfplay"]["games"] == 8
+    assert shards > early
+    assert not shards & foreign
+    about = json.loads(Path(record["train"]["path"]).read_text())["about"]
+    assert not set(about["data"]) & foreign
+    assert foreign <= {entry.sha256 for entry in read_manifest(data_of(config))}
+    assert f"24 games in {data_of(config)} are not of this run" in " ".join(watch.said)
+    assert run_state(config).data.other_games == 24
+
+
+def test_runs_begun_alike_at_once_are_two(tmp_path: Path) -> None:
+    """Two machines, the same settings, the same second: as two crontabs do it."""
+    identities = set()
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        config = settings(folder)
+        begin(config, QuickSteps(config))
+        journal = read(config.folder)
+        identities |= {journal.identity, plan_of(config, 1)[0]}
+        assert journal.identity == read(config.folder).identity
+    assert len(identities) == 2
+
+
+def test_a_run_from_before_runs_had_identities_goes_on(tmp_path: Path) -> None:
+    """Its games are told by number and player; those of the next cycle by its identity too."""
     config = settings(tmp_path)
     steps = QuickSteps(config)
-    model = write_model(config, tmp_path, 1)
-    with opened(config.folder) as journal:
-        loop = loop_of(config, steps, journal)
-        for number in (7, 1):
-            work = SelfPlayWork(data_of(config), model, number, 2, number)
-            steps.generate(work, loop.watch, lambda: False)  # type: ignore[arg-type]
-    (record,) = run(config, steps)
-    assert steps.calls[-4] == "selfplay 6"
-    assert record["selfplay"]["games"] == 8
-    assert sum(entry.games for entry in read_manifest(data_of(config))) == 10
+    begin(config, steps)
+    path = config.folder / JOURNAL
+    (line,) = map(json.loads, path.read_text().splitlines())
+    del line["run"]
+    path.write_text(json.dumps(line) + "\n")
+    _, player = plan_of(config, 1)
+    early, foreign = lay(config, None, player, 1), lay(config, "f" * 16, player, 1)
+    first, second = run(config, steps, 2)
+    assert set(first["selfplay"]["shards"]) > early
+    assert not set(first["selfplay"]["shards"]) & foreign
+    assert plan_of(config, 2)[0] == read(config.folder).identity
+    assert set(second["selfplay"]["shards"]) & early == set()
+    assert second["selfplay"]["games"] == 8
 
 
 @pytest.mark.parametrize(
@@ -351,7 +426,7 @@ def test_old_shards_nobody_needs_are_deleted(tmp_path: Path) -> None:
     (record,) = run(small, steps)
     entries = read_manifest(data_of(config))
     names = {entry.sha256 for entry in entries}
-    needed = steps.referred() | steps.window(data_of(config))
+    needed = steps.referred() | steps.window(data_of(config), {entry.sha256 for entry in entries})
     assert set(first["selfplay"]["shards"]) & needed
     assert names >= needed
     assert {path.name for path in data_of(config).glob("*.shard")} == {e.file for e in entries}

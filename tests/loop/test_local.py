@@ -80,7 +80,7 @@ def test_a_bootstrap_follows_from_the_seed(tmp_path: Path) -> None:
 
 def test_nothing_is_needed_where_nothing_is(tmp_path: Path) -> None:
     steps = RealSteps(settings(tmp_path))
-    assert steps.window(tmp_path / "none") == steps.referred() == set()
+    assert steps.window(tmp_path / "none", ()) == steps.referred() == set()
     assert steps.champion() is None
 
 

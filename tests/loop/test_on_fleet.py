@@ -22,7 +22,7 @@ from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.quarantine import of_host
 from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.fleet_context import FleetContext
-from ringrift_cli.loop.journal import JOURNAL
+from ringrift_cli.loop.journal import JOURNAL, Journal
 from ringrift_cli.loop.on_fleet import FleetMachines
 from ringrift_cli.loop.protocol import TrainWork, derived_seed
 from ringrift_cli.loop.shared import SharedSteps
@@ -41,6 +41,7 @@ pytestmark = pytest.mark.usefixtures("compiled_rules")
 
 POOL = "hex8-2p"
 SHARD = 2  # games
+RUN = "0123456789abcdef"  # identity of every new run here
 
 
 class QuickShared(SharedSteps, QuickSteps):
@@ -68,7 +69,7 @@ class Ground:
 
     def store(self, server: Server, count: int, seed: int, **made: Any) -> None:
         """Shards that a host will make."""
-        about = {"generation": 1, "model": self.player.identity, **made}
+        about = {"run": RUN, "generation": 1, "model": self.player.identity, **made}
         for number in range(seed, seed + count):
             games = searched_games("hex8", 2, SHARD, number)
             about["seed"] = number
@@ -89,6 +90,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     monkeypatch.chdir(tmp_path)
     for name in ("RINGRIFT_HOSTS", "RINGRIFT_MODELS", "RINGRIFT_FOLDER"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Journal, "identity", RUN)
     monkeypatch.setattr(campaign, "POLL", 0.1)
     monkeypatch.setattr(campaign, "WAITS", (0.1, 0.2))
     monkeypatch.setattr(campaign, "PATIENCE", 5.0)
@@ -129,11 +131,12 @@ def test_hosts_play_and_get_the_champion(fleet: Ground) -> None:
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        ({"model": "0" * 16}, "it is of model '0000000000000000', but that of cycle 1 is "),
-        ({"generation": 10**9}, "it is of generation 1000000000, which there is not"),
+        ({"model": "0" * 16}, "'model': '0000000000000000'}"),
+        ({"generation": 10**9}, "'generation': 1000000000,"),
+        ({"run": "f" * 16}, "it was made for {'run': 'ffffffffffffffff',"),
     ],
 )
-def test_games_of_another_model_do_not_count(fleet: Ground, made: dict[str, Any], why: str) -> None:
+def test_games_of_other_origin_do_not_count(fleet: Ground, made: dict[str, Any], why: str) -> None:
     for path in (fleet.two.work / "store").iterdir():
         path.unlink()
     fleet.store(fleet.two, 5, 5000, **made)
@@ -154,7 +157,7 @@ def test_games_of_another_model_do_not_count(fleet: Ground, made: dict[str, Any]
 def test_what_other_runs_have_left_on_a_host_stays_there(fleet: Ground) -> None:
     """As after the folder of a run was deleted and the run begun anew."""
     left = fleet.two.work / "jobs" / "left" / "out"
-    about = {"generation": 1, "model": "f" * 16}
+    about = {"run": RUN, "generation": 1, "model": "f" * 16}
     for seed in range(5):
         games = searched_games("hex8", 2, SHARD, 9000 + seed)
         write_searched(left, about, games, "hex8", 2, False)
@@ -299,7 +302,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(
 def test_a_host_that_may_not_train_now(fleet: Ground) -> None:
     machines = fleet.machines("host-0")
     jobs.drain(fleet.state, "host-0")
-    work = TrainWork(fleet.data, fleet.data, fleet.player, None, False, 1, 1)
+    work = TrainWork(fleet.data, (), fleet.data, fleet.player, None, False, 1, 1)
     with pytest.raises(FleetError, match=r"^host-0 cannot train now: it is drained"):
         machines.train(work, [], Notes(), lambda: False)
 

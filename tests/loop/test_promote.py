@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,10 @@ def test_what_was_promoted_stays_so_in_its_record(tmp_path: Path) -> None:
     run(config, QuickSteps(config))
 
     class KilledLater(QuickSteps):
-        def window(self, data: Path) -> set[str]:
+        def window(self, data: Path, own: Collection[str]) -> set[str]:
             if self.calls[-1] == "promote":
                 raise KeyboardInterrupt
-            return super().window(data)
+            return super().window(data, own)
 
     killed = KilledLater(config)
     with pytest.raises(KeyboardInterrupt):

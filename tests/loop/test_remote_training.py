@@ -17,13 +17,14 @@ from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import RecordError, RemoteError
 from ringrift_cli.loop import remote_training
 from ringrift_cli.loop.fleet_context import FleetContext
-from ringrift_cli.loop.journal import opened
+from ringrift_cli.loop.journal import opened, read
 from ringrift_cli.loop.local import RealSteps
-from ringrift_cli.loop.on_fleet import FleetMachines, loop_name
+from ringrift_cli.loop.on_fleet import FleetMachines
 from ringrift_cli.loop.protocol import ShouldStop, Stopped, Trained, TrainWork
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import state as train_state
 from tests.fleet.campaigning import begin, jobs_of, really_plays, running, until
 from tests.fleet.jobbing import SLEEP
@@ -60,7 +61,8 @@ class Place:
         for seed in range(3):
             games = searched_games("hex8", 2, 4, seed)
             write_searched(self.data, {**about, "seed": seed}, games, "hex8", 2, False)
-        self.work = TrainWork(self.data, self.out, parent, None, False, 1, 5)
+        own = {entry.sha256 for entry in read_manifest(self.data)}
+        self.work = TrainWork(self.data, own, self.out, parent, None, False, 1, 5)
         with opened(config.folder) as journal:
             plan = {"model": {"identity": parent.identity}}
             journal.add(1, "cycle", "begun", plan=plan)
@@ -113,7 +115,7 @@ def test_interrupted_in_every_way_it_ends_as_it_would_here(place: Place) -> None
     class Killed(BaseException):
         pass
 
-    folder = place.server.work / "jobs" / f"hex8-2p-train-{loop_name(place.config.folder)}"
+    folder = place.server.work / "jobs" / f"hex8-2p-train-{read(place.config.folder).identity}"
     (folder / "cycle-00000" / "models").mkdir(parents=True)
     (folder / "cycle-00000" / "models" / "old.json").write_text("{}")
     asked = False
@@ -191,7 +193,7 @@ def test_a_host_that_goes_down_with_the_job(place: Place) -> None:
 @pytest.mark.long
 def test_what_else_the_loop_left_there_gives_way(place: Place) -> None:
     """Self-play of the cycle that nobody came back to stop would have the machine to itself."""
-    loop = loop_name(place.config.folder)
+    loop = read(place.config.folder).identity
     begin(place.server, "left", SLEEP, loop=loop, campaign="hex8-2p-c00001")
     begin(place.server, "theirs", SLEEP, loop="another", campaign="hex8-2p-c00001")
     trained = place.train()

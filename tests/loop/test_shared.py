@@ -23,7 +23,7 @@ from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.loop.protocol import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.store.manifest import MANIFEST, add_to_manifest, read_manifest
+from ringrift_cli.store.manifest import MANIFEST, add_to_manifest, read_manifest, searched
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, changed, run, settings
 
@@ -188,7 +188,7 @@ def test_data_are_no_younger_than_their_arrival(
     run(config, QuickSteps(config))
     data = config.folder / "selfplay"
     set_times(data, made, received)
-    assert cycle_data.newest_hours(data) == pytest.approx(age, abs=0.01)
+    assert cycle_data.newest_hours(searched(data)) == pytest.approx(age, abs=0.01)
     setting = WindowSetting("hex8", 2, max_age=DAY - 1)
     if age > DAY - 1:
         with pytest.raises(RecordError, match="hours old, but max-age is 23"):
@@ -227,6 +227,7 @@ def test_a_window_that_is_stale_is_not_trained_on_elsewhere(tmp_path: Path) -> N
     set_times(data, 1.0, -2 * DAY)
     champion = steps.champion()
     assert champion is not None
-    work = TrainWork(data, tmp_path / "out", champion, None, False, 2, 1)
+    own = {entry.sha256 for entry in searched(data)}
+    work = TrainWork(data, own, tmp_path / "out", champion, None, False, 2, 1)
     with pytest.raises(RecordError, match="its data are stale"):
         steps.train(work, None, lambda: False)  # type: ignore[arg-type]

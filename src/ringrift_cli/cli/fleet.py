@@ -448,6 +448,8 @@ def drain(
         " Set `enabled: false` in hosts.yaml after returning the machine."
     )
     out.result({"name": one.name, "drained": True, "jobs": len(active), **pulled}, text)
+    for note in pulled["notes"]:
+        out.note(f"{one.name}: {note}.")
 
 
 RefetchOption = Annotated[

@@ -44,7 +44,7 @@ GPU_EVERY = 5.0  # seconds between readings of the GPU utilisation
 # Parameters without effect on random games.
 OF_A_MODEL = (
     *("model", "hours", "sims", "fast_sims", "full_share", "resign_below", "gpus", "concurrent"),
-    *("follow", "generation"),
+    *("follow", "generation", "run"),
 )
 
 
@@ -85,6 +85,10 @@ GenerationOption = Annotated[
         show_default="that of the model",
     ),
 ]
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", metavar="ID", help="Run of the learning loop that asked for the games."),
+]
 FollowOption = Annotated[
     bool,
     typer.Option("--follow", help="Switch to each new champion for new games."),
@@ -123,6 +127,7 @@ def selfplay(
     concurrent: ConcurrentOption = SelfPlay.concurrent,
     follow: FollowOption = False,
     generation: GenerationOption = None,
+    run: RunOption = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     policy: PolicyOption = "model",
@@ -148,12 +153,12 @@ def selfplay(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if policy == "random":
-        run = configuration(context, "run").run
+        pool = configuration(context, "run").run
         _refuse_of_a_model(context)
         from ringrift_cli.selfplay.random_games import RandomSetting
 
         chance = RandomSetting(
-            run.board, run.players, games or RANDOM_GAMES, run.seed, run.pie_rule
+            pool.board, pool.players, games or RANDOM_GAMES, pool.seed, pool.pie_rule
         )
         _play_random(out, chance, out_folder or Path("runs/selfplay"), readable)
         return
@@ -164,7 +169,7 @@ def selfplay(
     if follow and model != "champion":
         raise UsageError("--follow is for the current champion: leave out --model.")
     out.compile_players()
-    wanted = _setting(out, config, model, generation)
+    wanted = replace(_setting(out, config, model, generation), run=run)
     if follow:
         wanted = replace(wanted, follow=Path(config.run.models))
     _play(out, wanted, out_folder or config.folder / "selfplay", games, hours)

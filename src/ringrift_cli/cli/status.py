@@ -134,12 +134,15 @@ def _champion(champion: ChampionState | None) -> str:
 
 
 def _data(data: DataState) -> str:
-    if not data.shards:
-        return "none yet"
-    return (
-        f"{counted(data.shards, 'shard')}, {counted(data.games, 'game')},"
-        f" {counted(data.positions, 'position')}; the newest {data.newest_hours:.1f} h old"
-    )
+    text = "none yet"
+    if data.shards:
+        text = (
+            f"{counted(data.shards, 'shard')}, {counted(data.games, 'game')},"
+            f" {counted(data.positions, 'position')}; the newest {data.newest_hours:.1f} h old"
+        )
+    if data.other_games:
+        text += f"; {counted(data.other_games, 'game')} not of this run, unused"
+    return text
 
 
 def _elo(point: EloPoint | None) -> str:

@@ -172,9 +172,10 @@ def pull(
 ) -> None:
     """Fetch the output of hosts: shards and game records, or checkpoints.
 
-    Shards go to runs/POOL/selfplay and random games to runs/POOL/random; each is checked and added
-    to the manifest there. The same command resumes after an interruption. Exit code 1 if a host
-    failed or a file went to quarantine.
+    Shards made for the learning loop in runs/POOL go to runs/POOL/selfplay, all others to
+    runs/POOL/foreign, random games to runs/POOL/random; each is checked and added to the manifest
+    there. The same command resumes after an interruption. Exit code 1 if a host failed or a file
+    went to quarantine.
 
     \b
     Examples:

@@ -30,7 +30,9 @@ def verify(
     files: Annotated[
         list[Path],
         typer.Argument(
-            parser=file_path, metavar="FILE", help="Games: JSON lines, gzip or not, or .rrg."
+            parser=file_path,
+            metavar="FILE",
+            help="Games: shards, .rrg, JSON lines, gzip or not; manifests; or folders of these.",
         ),
     ],
     jobs: JobsOption = None,
@@ -40,22 +42,27 @@ def verify(
 ) -> None:
     """Replay recorded games and compare every step with the rules.
 
-    Compares positions, legal moves, the final position and the result, and shows the first fault.
-    Exit code 0 means that everything agrees.
+    Compares positions, legal moves, the final position and the result, in shards also the targets
+    of training, and for a manifest the hashes of its files; shows the first fault. Exit code 0
+    means that everything agrees.
 
     \b
     Examples:
       ringrift verify games.jsonl.gz
+      ringrift verify runs/hex8-2p/selfplay
       ringrift verify --json tests/conformance/*.jsonl.gz
     """
-    from ringrift_cli.game import conformance_files
+    from ringrift_cli.data.verify import game_files
+    from ringrift_cli.data.verify import verify as verify_files
+    from ringrift_cli.game.conformance_files import total_size
 
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    size = conformance_files.total_size(files)
+    found = game_files(files)
+    size = total_size(found)
     out.compile_rules()
     start = time.monotonic()
     with out.progress("Verifying", size) as progress:
-        report = conformance_files.verify(files, jobs=jobs or cores(), advance=progress.advance)
+        report = verify_files(found, jobs=jobs or cores(), advance=progress.advance)
     seconds = time.monotonic() - start
     for file in report.files:
         out.detail(f"{file.path}: {_counts(file)}")

@@ -25,8 +25,9 @@ from ringrift_cli.game.container import Header
 from ringrift_cli.game.record import compact_decisions
 from ringrift_cli.game.topology import IntArray
 from ringrift_cli.game.version import codec_hash, rules_hash
+from ringrift_cli.store.files import stamp
 from ringrift_cli.store.locks import locked
-from ringrift_cli.store.manifest import COMPACT, ShardEntry, read_manifest, stamp
+from ringrift_cli.store.manifest import COMPACT, MANIFEST, ShardEntry, read_manifest
 
 Hashes = npt.NDArray[np.uint64]
 Kind = tuple[str, int, bool]  # board, players, pie rule
@@ -224,7 +225,7 @@ class GameIndex:
 
     def _refresh(self) -> None:
         """Indexes new shards of the manifest and drops removed ones."""
-        seen = stamp(self.folder)
+        seen = stamp(self.folder / MANIFEST)
         if seen == self._seen:
             return
         listed = {entry.sha256: entry for entry in read_manifest(self.folder)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from ringrift_cli.store.manifest import COMPACT, READABLE, SEARCHED, SUFFIXES, S
 if TYPE_CHECKING:
     from ringrift_cli.nn.registry import Entry, Registry
 
+FOREIGN = "foreign"  # subfolder of a run folder, of searched games made for no run here
 KIND = ("board", "players", "pie_rule")
 MAX_CHOICES = 1_000_000  # checked for legality per shard: all choices of 1,000 hex8 games
 SAMPLE = 64  # readable games replayed per file
@@ -40,12 +42,19 @@ REPEATED_SHARE = 0.02  # of a file's games may be duplicates
 REPEATED_GAMES = 1
 
 
-def place(runs: Path, entry: ShardEntry) -> Path:
-    """Folder below `runs` for the file of an entry; `RecordError` for an impossible pool."""
+def place(runs: Path, entry: ShardEntry, is_own: Callable[[Path, ShardEntry], bool]) -> Path:
+    """Folder below `runs` for the file of an entry; `RecordError` for an impossible pool.
+
+    `is_own` tells whether searched games were made for the run in a folder: `selfplay` of that
+    folder is the data of the run, and takes no others.
+    """
     pool = (entry.board, entry.players, entry.pie_rule)
     with located("its manifest entry"):
         check_setting(*pool)
-    return runs / pool_name(*pool) / ("selfplay" if entry.is_searched else "random")
+    run = runs / pool_name(*pool)
+    if not entry.is_searched:
+        return run / "random"
+    return run / ("selfplay" if is_own(run, entry) else FOREIGN)
 
 
 class Intake:

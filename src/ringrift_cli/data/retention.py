@@ -6,7 +6,7 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from ringrift_cli.game.notation import REASONS
 from ringrift_cli.store.manifest import ShardEntry, remove_from_manifest, searched
 
 GB = 1e9
+Origin = tuple[str | None, str]  # identities of the run and of the player
 RESIGNATION = "resignation"
 
 
@@ -35,32 +36,44 @@ def check_space(folder: Path, least_gb: float, step: str) -> None:
         )
 
 
-def of_cycle(data: Path, cycle: int) -> list[ShardEntry]:
+def is_own(entry: ShardEntry, origins: Mapping[int, Origin]) -> bool:
+    """Whether a shard was made for a run, whose cycles have these origins.
+
+    The number of a cycle alone proves nothing: other runs have the same ones.
+    """
+    made = entry.made
+    return origins.get(entry.generation) == (made.get("run"), made.get("model"))
+
+
+def of_run(data: Path, origins: Mapping[int, Origin]) -> list[ShardEntry]:
+    """The shards of a folder that were made for a run."""
+    return [entry for entry in searched(data) if is_own(entry, origins)]
+
+
+def of_cycle(data: Path, origins: Mapping[int, Origin], cycle: int) -> list[ShardEntry]:
     """The shards of a cycle so far."""
-    return [entry for entry in searched(data) if entry.generation == cycle]
+    return [entry for entry in of_run(data, origins) if entry.generation == cycle]
 
 
 def games_of(entries: Iterable[ShardEntry]) -> int:
     return sum(entry.games for entry in entries)
 
 
-def newest_hours(data: Path) -> float:
+def newest_hours(entries: Sequence[ShardEntry]) -> float:
     """Age of the newest shard, hours, as `ShardEntry.age_hours`; `RecordError` without shards."""
-    entries = searched(data)
     if not entries:
-        raise RecordError(f"{data} holds no shard to train on.")
+        raise RecordError("The run has no shard to train on.")
     return min(entry.age_hours for entry in entries)
 
 
 # ---- statistics ----------------------------------------------------------------------------------
 
 
-def read_back(data: Path, cycle: int) -> dict[str, Any]:
+def read_back(data: Path, entries: Sequence[ShardEntry]) -> dict[str, Any]:
     """Statistics of the games of a cycle, JSON; verifies the hash of every shard.
 
     `RecordError` for a shard that differs from its manifest entry.
     """
-    entries = of_cycle(data, cycle)
     reasons: Counter[str] = Counter()
     wins: Counter[int] = Counter()
     seen: Counter[bytes] = Counter()
@@ -88,7 +101,7 @@ def read_back(data: Path, cycle: int) -> dict[str, Any]:
     }
 
 
-def _by_host(entries: list[ShardEntry]) -> dict[str, dict[str, Any]]:
+def _by_host(entries: Sequence[ShardEntry]) -> dict[str, dict[str, Any]]:
     """Shards, games and age of the newest shard by machine; `here` marks this machine."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
@@ -136,7 +149,7 @@ def _spread(lengths: list[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Surplus:
-    """Shards of a folder beyond its size limit."""
+    """Shards of a run beyond its size limit."""
 
     names: list[str]  # SHA-256 of the deletable shards, oldest first
     files: list[str]
@@ -147,15 +160,20 @@ class Surplus:
 
 
 def surplus(
-    data: Path, limit_gb: float, *, window: Collection[str], models: Collection[str]
+    data: Path,
+    entries: Sequence[ShardEntry],
+    limit_gb: float,
+    *,
+    window: Collection[str],
+    models: Collection[str],
 ) -> Surplus:
-    """Selects the oldest unused shards, until the rest is within the limit.
+    """Selects the oldest unused shards of a run, until the rest is within the limit.
 
     `window` and `models` are the SHA-256 of shards to keep: the training window, and the training
     data of models in the registry.
     """
     sizes = []
-    for entry in searched(data):
+    for entry in entries:
         path = data / entry.file
         if path.is_file():
             sizes.append((entry, path.stat().st_size))

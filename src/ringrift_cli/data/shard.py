@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from ringrift_cli.data import shard_checks
 from ringrift_cli.data.shard_checks import RESIGNED, Columns, SmallFloats, offsets_of
-from ringrift_cli.errors import RecordError
+from ringrift_cli.errors import RecordError, RulesMismatch
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.container import (
     Arrays,
@@ -48,7 +48,7 @@ from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.record import GameRecord
 from ringrift_cli.game.result import result_of
 from ringrift_cli.game.topology import IntArray, tables
-from ringrift_cli.game.version import check_current, codec_hash, rules_hash
+from ringrift_cli.game.version import codec_hash, rules_hash, rules_version
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import SEARCHED, ShardEntry, add_to_manifest, new_entry
@@ -112,11 +112,22 @@ class Shard:
     sha256: str  # of the file
     columns: Columns
 
+    @property
+    def rules(self) -> int:
+        """Version of the rules of the games."""
+        version = rules_version(self.header.rules)
+        assert version is not None
+        return version
+
+    @property
+    def T(self) -> IntArray:
+        """The table row of the games."""
+        return tables(self.header.board, self.header.players, self.rules)
+
     @cached_property
     def ends(self) -> IntArray:
         """Final row of each game, [games, row size]; `RecordError` for an illegal decision."""
-        header = self.header
-        return shard_checks.replayed(self.columns, header.board, header.players, header.pie_rule)
+        return shard_checks.replayed(self.columns, self.T, self.header.pie_rule)
 
     @property
     def games(self) -> list[SearchedGame]:
@@ -146,7 +157,7 @@ class Shard:
         """The games without search results."""
         header, found = self.header, []
         kind = (header.board, header.players, header.pie_rule)
-        T = tables(header.board, header.players)
+        T = self.T
         for game, end in zip(self.games, self.ends, strict=True):
             last = end.copy()
             last[L.WINNER] = game.winner
@@ -154,7 +165,7 @@ class Shard:
             if game.reason == RESIGNED:
                 result = replace(result, reason="resignation")
             actions = tuple(game.actions.tolist())
-            found.append(GameRecord(*kind, actions, result, dict(header.made)))
+            found.append(GameRecord(*kind, actions, result, dict(header.made), self.rules))
         return found
 
 
@@ -179,7 +190,7 @@ def write_searched(
         raise RecordError(f"{folder}: there are no games to write a shard of.")
     check_setting(board, players, pie_rule)
     c = _columns(games, players)
-    shard_checks.check(c, board, players, pie_rule)
+    shard_checks.check(c, tables(board, players), pie_rule)
     c = c.rounded()
     header = ShardHeader(
         rules=rules_hash(),
@@ -259,15 +270,15 @@ def read_searched(
     """Reads a shard from an untrusted source: verifies hash, replays games, checks choices.
 
     `RecordError` names the file and the reason: a hash that differs from its name or from
-    `expected`, the SHA-256 of its manifest entry, or an invalid game. `RulesMismatch` for other
-    rules. `max_choices` limits the choices that are checked to about that number, from games
-    spread over the shard; all other checks are complete.
+    `expected`, the SHA-256 of its manifest entry, or an invalid game. `RulesMismatch` for unknown
+    rules; games of earlier ones are replayed under these. `max_choices` limits the choices that
+    are checked to about that number, from games spread over the shard; all other checks are
+    complete.
     """
     shard = _read(path, expected)
-    header = shard.header
-    kind = (header.board, header.players, header.pie_rule)
     with located(path):
-        shard_checks.check(shard.columns, *kind, max_choices=max_choices)
+        pie_rule = shard.header.pie_rule
+        shard_checks.check(shard.columns, shard.T, pie_rule, max_choices=max_choices)
     return replace(shard, columns=shard.columns.normalised())
 
 
@@ -310,7 +321,11 @@ def _read(path: Path, expected: str | None) -> Shard:
             lambda header: header.layout,
             is_verified=expected is not None,
         )
-        check_current("it", header.rules, header.codec, HINT)
+        if rules_version(header.rules) is None:
+            raise RulesMismatch(
+                f"made under the unknown rules {header.rules!r:.40}; these are {rules_hash()!r}.",
+                HINT,
+            )
         return Shard(header, digest, _from_file(columns, header))
 
 

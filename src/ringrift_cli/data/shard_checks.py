@@ -14,7 +14,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.playout import BoolArray, LongArray
 from ringrift_cli.game.replay import rows_at
-from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.game.topology import IntArray
 
 SmallFloats = npt.NDArray[np.float32]
 
@@ -133,18 +133,15 @@ def place_targets(
 # ---- checks -------------------------------------------------------------------------------------
 
 
-def check(
-    columns: Columns, board: str, players: int, pie_rule: bool, *, max_choices: int | None = None
-) -> None:
-    """`RecordError` for the first invalid game.
+def check(columns: Columns, T: IntArray, pie_rule: bool, *, max_choices: int | None = None) -> None:
+    """`RecordError` for the first game that is invalid under the rules of a table row `T`.
 
     All decisions must be legal and lead to the recorded result, or, in a resigned game, to an
     unfinished position; all choices must be legal. `max_choices` limits the latter check to
     evenly spaced games with about that many choices.
     """
-    T = tables(board, players)
     _check_numbers(columns, T)
-    ends = replayed(columns, board, players, pie_rule)
+    ends = replayed(columns, T, pie_rule)
     _check_results(columns, T, ends)
     most = max(1, ROW_BYTES // (4 * int(T[L.T_ROW_SIZE])))
     if max_choices is None or len(columns.choices) <= max_choices:
@@ -207,9 +204,8 @@ def _refuse(games: LongArray, bad: BoolArray, what: str, found: npt.NDArray[Any]
         raise RecordError(f"game {games[i] + 1} has {what} {found[i]}.")
 
 
-def replayed(c: Columns, board: str, players: int, pie_rule: bool) -> IntArray:
+def replayed(c: Columns, T: IntArray, pie_rule: bool) -> IntArray:
     """Final rows, [G, row size]; `RecordError` for a game with an illegal decision."""
-    T = tables(board, players)
     rows = np.zeros((len(c.winners), int(T[L.T_ROW_SIZE])), np.int32)
     playout.start_all(T, rows, np.ones(len(rows), np.bool_), pie_rule)
     failed = playout.replay_all(T, rows, c.game_offsets, c.actions)

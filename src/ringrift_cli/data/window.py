@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,15 +115,16 @@ def choose(
     setting: WindowSetting,
     *,
     hashes: Sequence[str] | None = None,
+    among: Collection[str] | None = None,
     now: dt.datetime | None = None,
 ) -> Window:
     """Selects the window from the manifest of a folder.
 
-    `hashes` selects exactly these shards. `RecordError` for an empty window, unlisted shards, and
-    data older, by time or generation, than the setting allows; `RulesMismatch` for a shard of this
-    pool with other rules.
+    `hashes` selects exactly these shards, `among` excludes all others. `RecordError` for an empty
+    window, unlisted shards, and data older, by time or generation, than the setting allows;
+    `RulesMismatch` for a shard of this pool with other rules.
     """
-    entries = _of_pool(folder, setting)
+    entries = _of_pool(folder, setting, among)
     total = positions_of(entries)
     if hashes is not None:
         known = {entry.sha256: entry for entry in entries}
@@ -153,13 +154,17 @@ def positions_of(entries: Iterable[ShardEntry]) -> int:
     return sum(entry.positions for entry in entries)
 
 
-def _of_pool(folder: Path, setting: WindowSetting) -> list[ShardEntry]:
+def _of_pool(
+    folder: Path, setting: WindowSetting, among: Collection[str] | None
+) -> list[ShardEntry]:
     """The shards of the pool, newest first: by generation, then by time.
 
     Time alone would be unreliable, since the clocks of hosts differ.
     """
     pool = (setting.board, setting.players, setting.pie_rule)
     entries = [e for e in searched(folder) if (e.board, e.players, e.pie_rule) == pool]
+    if among is not None:
+        entries = [entry for entry in entries if entry.sha256 in among]
     for entry in entries:
         check_current(folder / entry.file, entry.rules, entry.codec, HINT)
     return sorted(entries, key=lambda e: (e.generation, e.known_since))[::-1]

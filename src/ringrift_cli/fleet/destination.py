@@ -6,7 +6,13 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ringrift_cli.store.manifest import ShardEntry, read_manifest, removed_from_manifest, stamp
+from ringrift_cli.store.files import stamp
+from ringrift_cli.store.manifest import (
+    MANIFEST,
+    ShardEntry,
+    read_manifest,
+    removed_from_manifest,
+)
 
 
 class Destination:
@@ -39,7 +45,7 @@ class Destination:
             return any(sha256 in self._of(folder) for folder in self.folders())
 
     def _of(self, folder: Path) -> set[str]:
-        now = stamp(folder)
+        now = stamp(folder / MANIFEST)
         if folder not in self._read or self._read[folder][0] != now:
             names = {entry.sha256 for entry in read_manifest(folder)}
             self._read[folder] = (now, names | removed_from_manifest(folder))

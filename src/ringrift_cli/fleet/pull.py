@@ -63,6 +63,7 @@ class Pulled(Outcome):
     files: int = 0  # fetched
     bytes: int = 0  # fetched
     games: int = 0  # fetched
+    folders: dict[str, int] = field(default_factory=dict)  # fetched games by local folder
     unsent: int = 0  # listed files that the host could not send
     damaged: int = 0  # damaged manifests and manifest lines on the host
     quarantined: list[Bad] = field(default_factory=list)
@@ -453,7 +454,9 @@ class _Shards(_Attempt):
                 add_to_manifest(folder, *entries)
                 self.pulled.files += len(own)
                 self.pulled.bytes += sum(size for _, _, _, size in own)
-                self.pulled.games += sum(entry.games for entry in entries)
+                games = sum(entry.games for entry in entries)
+                self.pulled.games += games
+                self.pulled.folders[str(folder)] = self.pulled.folders.get(str(folder), 0) + games
         except RingriftError:
             for _, _, entry, _ in batch:
                 self.destination.release(entry.sha256)

@@ -42,6 +42,7 @@ from ringrift_cli.loop.protocol import (
 from ringrift_cli.settings import Config, commented
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
+from ringrift_cli.store.manifest import ShardEntry, searched
 from ringrift_cli.text import counted, now
 from ringrift_cli.train.settings import FREE
 from ringrift_cli.version import __version__
@@ -101,6 +102,7 @@ class Loop:
         self.should_stop = should_stop
         self.folders = Folders(journal.folder)
         self.cycle = journal.current
+        self._others = 0  # games in the data folder that are not of this run, as told
 
     def run_cycle(self) -> Outcome:
         """Completes the cycle in progress, or a new one; returns its record.
@@ -126,7 +128,8 @@ class Loop:
         begun = self.journal.find(self.cycle, CYCLE, BEGUN)
         if begun is None:
             cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, SELFPLAY)
-            self.journal.add(self.cycle, CYCLE, BEGUN, plan=make_plan(self))
+            run = self.journal.identity
+            self.journal.add(self.cycle, CYCLE, BEGUN, run=run, plan=make_plan(self))
             begun = self.journal.lines[-1]
         return dict(begun["plan"])
 
@@ -195,11 +198,12 @@ class Loop:
     def _selfplay(self, plan: Outcome) -> Outcome:
         """Plays the games that are missing in the shards of this cycle."""
         data, wanted = self.folders.data, self.config.selfplay.games_per_cycle
-        model = self._model(plan["model"])
+        model, run = self._model(plan["model"]), self.journal.origins[self.cycle][0]
         self.steps.check(model)
+        self._note_others()
         attempts = 0
         with self.watch.progress(f"Cycle {self.cycle}: self-play", wanted) as meter:
-            known = cycle_data.games_of(cycle_data.of_cycle(data, self.cycle))
+            known = cycle_data.games_of(self._own())
             meter.advance(min(known, wanted))
             while known < wanted:
                 if attempts == MOST_ATTEMPTS:
@@ -209,19 +213,35 @@ class Loop:
                     )
                 attempts += 1
                 seed = self._seed(SELFPLAY, known)  # differs from the seeds of kept games
-                work = SelfPlayWork(data, model, self.cycle, wanted - known, seed)
+                work = SelfPlayWork(data, model, self.cycle, run, wanted - known, seed)
                 played = self.steps.generate(work, meter, self.should_stop)
                 self.journal.add(self.cycle, SELFPLAY, PLAYED, played=asdict(played))
-                known = cycle_data.games_of(cycle_data.of_cycle(data, self.cycle))
+                known = cycle_data.games_of(self._own())
                 if played.stopped and known < wanted:
                     raise Stopped
         reports = [line["played"] for line in self._lines(SELFPLAY, PLAYED)]
         return {
-            **cycle_data.read_back(data, self.cycle),
+            **cycle_data.read_back(data, self._own()),
             **self._pace(),
             **{name: _total(reports, name) for name in ("resign_checked", "resign_wrong")},
             "absent": reports[-1].get("absent", {}) if reports else {},
         }
+
+    def _own(self) -> list[ShardEntry]:
+        """The shards of this cycle so far."""
+        return cycle_data.of_cycle(self.folders.data, self.journal.origins, self.cycle)
+
+    def _note_others(self) -> None:
+        """Tells of games that are in the data folder but not of this run."""
+        data = self.folders.data
+        own = cycle_data.of_run(data, self.journal.origins)
+        others = cycle_data.games_of(searched(data)) - cycle_data.games_of(own)
+        if others != self._others:
+            self.watch.note(
+                f"{counted(others, 'game')} in {data} are not of this run: they are neither counted"
+                " nor trained on."
+            )
+        self._others = others
 
     def _pace(self) -> Outcome:
         """Speed of self-play from the reports of completed attempts.
@@ -236,7 +256,7 @@ class Loop:
         rate = {"games_per_hour": round(3600 * games / seconds, 1)}
         if None in reported:  # hosts do not report evaluations
             return {"evaluations": None, **rate, "evaluations_per_second": None}
-        known = cycle_data.games_of(cycle_data.of_cycle(self.folders.data, self.cycle))
+        known = cycle_data.games_of(self._own())
         return {
             "evaluations": round(sum(reported) * known / games),
             **rate,
@@ -256,9 +276,11 @@ class Loop:
         parent = self._model(plan["parent"])
         self.steps.check(parent)
         self._same_settings()
-        data_hours = cycle_data.newest_hours(self.folders.data)
+        own = cycle_data.of_run(self.folders.data, self.journal.origins)
+        data_hours = cycle_data.newest_hours(own)
         work = TrainWork(
             self.folders.data,
+            frozenset(entry.sha256 for entry in own),
             self.folders.train(self.cycle),
             parent,
             self.folders.train(self.cycle - 1) if self.cycle > 1 else None,
@@ -364,7 +386,7 @@ class Loop:
         data = self.folders.data
         for line in self._lines(COLLECT, DELETING):
             cycle_data.delete(data, line["names"], line["files"])
-        found = surplus(self.config, self.steps, data)
+        found = surplus(self.config, self.steps, data, self.journal)
         if found.names:
             facts = {"names": found.names, "files": found.files, "size": found.size}
             self.journal.add(self.cycle, COLLECT, DELETING, **facts)
@@ -523,8 +545,9 @@ def clearly_weaker(checks: list[Outcome], lax_elo: float) -> bool:
     return False
 
 
-def surplus(config: Config, steps: Steps, data: Path) -> cycle_data.Surplus:
-    """The shards to delete, and the sizes of those that must stay."""
-    return cycle_data.surplus(
-        data, config.cycle.max_data_gb, window=steps.window(data), models=steps.referred()
-    )
+def surplus(config: Config, steps: Steps, data: Path, journal: Journal) -> cycle_data.Surplus:
+    """The shards of the run to delete, and the sizes of those that must stay."""
+    own = cycle_data.of_run(data, journal.origins)
+    window = steps.window(data, frozenset(entry.sha256 for entry in own))
+    limit = config.cycle.max_data_gb
+    return cycle_data.surplus(data, own, limit, window=window, models=steps.referred())

@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringrift_cli.errors import RecordError, RingriftError
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.journal import JournalFile
 from ringrift_cli.store.locks import is_locked, locked
+
+if TYPE_CHECKING:
+    from ringrift_cli.data.retention import Origin
 from ringrift_cli.text import now
 
 LOCK, JOURNAL, CYCLES = "lock", "journal.jsonl", "cycles.jsonl"
@@ -85,6 +90,26 @@ class Journal:
     def current(self) -> int:
         """The number of the cycle in progress, or the next one; from 1."""
         return len(self.finished) + 1
+
+    @property
+    def identity(self) -> str:
+        """Identity of the run, 16 hexadecimal digits: random, recorded with each cycle.
+
+        For a run that was begun without one it is the hash of the first line.
+        """
+        if not self.lines:
+            return secrets.token_hex(8)
+        first = self.lines[0]
+        return str(first.get("run") or sha256(json.dumps(first, sort_keys=True).encode())[:16])
+
+    @property
+    def origins(self) -> dict[int, Origin]:
+        """The origin of the games of each cycle."""
+        return {
+            line["cycle"]: (line.get("run"), line["plan"]["model"]["identity"])
+            for line in self.lines
+            if "plan" in line
+        }
 
     def write_cycles(self) -> None:
         """Rewrites `cycles.jsonl` from the journal if it differs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.generate import Generated, devices_named, generate, of_config
 from ringrift_cli.selfplay.worker import TEACHER
 from ringrift_cli.settings import Config
-from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train.settings import TrainSetting
 
 WHOLE = 1000  # progress units of a training run
@@ -144,6 +144,7 @@ class RealSteps:
             work.model.identity,
             seed=work.seed,
             generation=work.cycle,
+            run=work.run,
             devices=self.devices,
         )
 
@@ -168,14 +169,14 @@ class RealSteps:
             resign_wrong=counts.resign_wrong,
         )
 
-    def window(self, data: Path) -> set[str]:
+    def window(self, data: Path, own: Collection[str]) -> set[str]:
         run = self._config.run
-        if not read_manifest(data):
+        if not own:
             return set()
         setting = window.WindowSetting(
             run.board, run.players, run.pie_rule, self._config.train.window
         )
-        return set(window.choose(data, setting).hashes)
+        return set(window.choose(data, setting, among=own).hashes)
 
     # ---- training and gate -----------------------------------------------------------------------
 
@@ -184,7 +185,7 @@ class RealSteps:
 
         setting = self._train_setting(work)
         init = None if work.follows else work.parent.path
-        sources = Sources(work.data, init=init, previous=work.previous)
+        sources = Sources(work.data, among=work.own, init=init, previous=work.previous)
         with watch.progress("Training", WHOLE) as meter:
             found = train(
                 setting,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ringrift_cli.data.retention import games_of, of_cycle
@@ -34,7 +33,6 @@ from ringrift_cli.loop.protocol import (
 from ringrift_cli.loop.remote_training import RemoteTraining
 from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.settings import Config
-from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import SUFFIXES, ShardEntry
 from ringrift_cli.text import counted
 
@@ -67,12 +65,11 @@ class FleetMachines:
     ) -> Played:
         """See `Machines`."""
         hosts, absent = self._hosts()
-        players = _players(self._config.folder)
-        arrived, begun = _Arrived(work, self._session, players, should_stop), time.monotonic()
+        arrived, begun = _Arrived(work, self._session, should_stop), time.monotonic()
         settings = self._session.settings_file(self._config)
         campaign = Campaign(
             f"{self._config.pool}-c{work.cycle:05}",
-            loop_name(self._config.folder),
+            journal.read(self._config.folder).identity,
             self._argv(work, settings, teacher=teacher),
             self._preparation(settings, None if teacher else work.model.path),
             arrived.collect,
@@ -100,7 +97,8 @@ class FleetMachines:
         """The command line of a job without settings; seed and folder follow from the job name."""
         model = HEURISTIC if teacher else f"models/{self._config.pool}/{work.model.path.name}"
         argv = ["selfplay", "--config", settings.path, "--model", model]
-        return [*argv, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
+        run = () if work.run is None else ("--run", work.run)
+        return [*argv, *run, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
     def _hosts(self) -> tuple[list[Host], dict[str, str]]:
         """Hosts that can take self-play jobs, and reasons by host that cannot.
@@ -175,7 +173,7 @@ class FleetMachines:
                 f"{host.name} cannot train now: {why}",
                 hint="ringrift fleet status, or the same command with another --train-on",
             )
-        loop = loop_name(self._config.folder)
+        loop = journal.read(self._config.folder).identity
         training = RemoteTraining(
             self._session, self._config, host, loop, work, shards, should_stop
         )
@@ -209,33 +207,11 @@ class _Permission:
         return None if over is None else f"over budget: {over}"
 
 
-def loop_name(folder: Path) -> str:
-    """Unique id of a run, independent of the path of its folder."""
-    first = journal.read(folder).lines[0]
-    return sha256(json.dumps(first, sort_keys=True).encode())[:16]
-
-
-def _players(folder: Path) -> dict[int, str]:
-    """The player of each cycle of a run so far."""
-    return {
-        line["cycle"]: line["plan"]["model"]["identity"]
-        for line in journal.read(folder).lines
-        if "plan" in line
-    }
-
-
 class _Arrived:
     """Collects and counts the valid games of a `SelfPlayWork`."""
 
-    def __init__(
-        self,
-        work: SelfPlayWork,
-        session: SyncSession,
-        players: Mapping[int, str],
-        should_stop: ShouldStop,
-    ) -> None:
-        self._work, self._session, self._players = work, session, players
-        self._should_stop = should_stop
+    def __init__(self, work: SelfPlayWork, session: SyncSession, should_stop: ShouldStop) -> None:
+        self._work, self._session, self._should_stop = work, session, should_stop
         self._ended = float("inf")  # time at which the end was first noticed
         self._lock = threading.Lock()
         self._before = self._held()
@@ -244,20 +220,15 @@ class _Arrived:
         self._destination = Destination(own.folders, own.place, self._check, SUFFIXES)
 
     def _held(self) -> int:
-        return games_of(of_cycle(self._work.folder, self._work.cycle))
+        origins = journal.read(self._work.folder.parent).origins
+        return games_of(of_cycle(self._work.folder, origins, self._work.cycle))
 
     def _check(self, path: Path, entry: ShardEntry, folder: Path) -> None:
-        """Validates a shard, including that it is of this run and of its cycle's player."""
-        made = entry.made
+        """Validates a shard, including that its job played it for this run."""
         if folder != self._work.folder:
-            raise RecordError(f"it belongs in {folder}, but its job plays for this run")
-        generation = made.get("generation")
-        if type(generation) is not int or generation not in self._players:
-            raise RecordError(f"it is of generation {generation!r:.40}, which there is not")
-        if made.get("model") != self._players[generation]:
+            made = {name: entry.made.get(name) for name in ("run", "generation", "model")}
             raise RecordError(
-                f"it is of model {made.get('model')!r:.40}, but that of cycle {generation} is"
-                f" {self._players[generation]}"
+                f"its job plays for run {self._work.run}, but it was made for {made!r:.200}"
             )
         self._session.destination.check(path, entry, folder)
 

@@ -13,7 +13,6 @@ from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, newest_candid
 from ringrift_cli.loop.journal import BEGUN, CYCLE
 from ringrift_cli.loop.protocol import ACCEPTED, Steps
 from ringrift_cli.settings import Config
-from ringrift_cli.store.manifest import searched
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -51,7 +50,8 @@ def preview(config: Config, steps: Steps) -> Preview:
     newest, weaker = newest_candidate(last, champion, folders.run)
     player = champion if newest is None or (champion and weaker) else newest
     planned = player.identity if player else None
-    played = cycle_data.games_of(cycle_data.of_cycle(folders.data, cycle))
+    own = cycle_data.of_run(folders.data, journal.origins)
+    played = sum(entry.games for entry in own if entry.generation == cycle)
     disk = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
     games = config.selfplay.games_per_cycle
     return Preview(
@@ -63,9 +63,9 @@ def preview(config: Config, steps: Steps) -> Preview:
         champion=identity,
         games=games,
         games_missing=max(games - played, 0),
-        shards=len(searched(folders.data)),
-        window=len(steps.window(folders.data)),
-        surplus=len(surplus(config, steps, folders.data).names),
+        shards=len(own),
+        window=len(steps.window(folders.data, {entry.sha256 for entry in own})),
+        surplus=len(surplus(config, steps, folders.data, journal).names),
         free_gb=round(shutil.disk_usage(disk).free / cycle_data.GB, 3),
         working=cycle_journal.at_work(folders.run),
         settings=config.document(),

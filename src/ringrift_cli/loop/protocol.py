@@ -7,7 +7,7 @@ played, networks trained and candidates evaluated.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ class SelfPlayWork:
     folder: Path  # of shards and manifest
     model: Model
     cycle: int  # made.generation in the manifest
+    run: str | None  # made.run: identity of the run
     games: int
     seed: int  # not used for other games of the folder
 
@@ -73,6 +74,7 @@ class TrainWork:
     """A network to train."""
 
     data: Path  # folder of shards and manifest
+    own: Collection[str]  # hashes of the shards of this run
     out: Path  # folder of this cycle
     parent: Model
     previous: Path | None  # `out` of the previous cycle
@@ -138,8 +140,8 @@ class Steps(Protocol):
     def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
         """Trains from the parent; resumes an earlier attempt in `out`."""
 
-    def window(self, data: Path) -> set[str]:
-        """Hashes of the shards in the current training window."""
+    def window(self, data: Path, own: Collection[str]) -> set[str]:
+        """Hashes of the shards in the current training window, chosen among `own`."""
 
     def gate(self, work: GateWork, watch: Watch, should_stop: ShouldStop) -> GateResult:
         """Evaluates a candidate; resumes after the recorded games."""

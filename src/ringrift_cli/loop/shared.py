@@ -78,7 +78,7 @@ class SharedSteps(RealSteps):
         if train_state.has_state(work.out):
             return train_state.read_state(work.out).shards
         setting = self._train_setting(work).window_setting()
-        return window.choose(work.data, setting).hashes
+        return window.choose(work.data, setting, among=work.own).hashes
 
     def bring(self) -> dict[str, str]:
         return self._machines.bring(self._config.pool)

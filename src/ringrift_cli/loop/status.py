@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ringrift_cli.data.retention import GB, games_of
+from ringrift_cli.data.retention import GB, games_of, of_run
 from ringrift_cli.data.window import positions_of
 from ringrift_cli.errors import UsageError
 from ringrift_cli.evaluate.evaluate import elo_by_player
@@ -88,6 +88,7 @@ class DataState(msgspec.Struct, frozen=True):
     games: int
     positions: int
     newest_hours: float | None  # age of the newest shard
+    other_games: int  # in the data folder, but of another origin, and not used
 
 
 class CycleRow(msgspec.Struct, frozen=True):
@@ -139,7 +140,7 @@ def run_state(config: Config) -> RunState:
         under_way=_under_way(journal),
         champion=_champion(config, records),
         elo=points,
-        data=_data(folders.data),
+        data=_data(folders.data, journal),
         gate_games=_gate_games(folders.run / RESULTS, config),
         recent=[_row(record, points) for record in records[-MAX_RECENT:]],
         last=last,
@@ -180,13 +181,14 @@ def elo_points(config: Config, records: list[Record]) -> list[EloPoint]:
     ]
 
 
-def _data(data: Path) -> DataState:
-    entries = searched(data)
+def _data(data: Path, journal: Journal) -> DataState:
+    entries = of_run(data, journal.origins)
     return DataState(
         len(entries),
         games_of(entries),
         positions_of(entries),
         round(min(entry.age_hours for entry in entries), 2) if entries else None,
+        games_of(searched(data)) - games_of(entries),
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ringrift_cli.errors import FleetError, UsageError
+from ringrift_cli.errors import FleetError, OutputError, RecordError, UsageError
 from ringrift_cli.fleet import audit
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
@@ -27,13 +27,14 @@ from ringrift_cli.fleet.transport import WINDOW
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.protocol import Watch
 from ringrift_cli.settings import Config, commented
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.files import stamp, write_whole
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, SUFFIXES, ShardEntry
-from ringrift_cli.text import transfer_rate
+from ringrift_cli.text import counted, transfer_rate
 
 if TYPE_CHECKING:
     from ringrift_cli.data.intake import Intake
+    from ringrift_cli.data.retention import Origin
 
 T = TypeVar("T")
 Row = dict[str, Any]  # the outcome for one host, for --json
@@ -74,7 +75,10 @@ class SyncSession:
         self.meter = TransferMeter(None if limit is None else 1e6 * limit)
         self.destination = Destination(self._folders, self._place, self._checker(), SUFFIXES)
         self.should_stop: ShouldStop = never
-        self._adopting = threading.Lock()
+        self._adopting, self._reading = threading.Lock(), threading.Lock()
+        self._origins: dict[
+            Path, tuple[tuple[int, int], Mapping[int, Origin]]
+        ] = {}  # by run folder
 
     def open(self, host: Host) -> Client:
         """Connects to a host."""
@@ -138,6 +142,7 @@ class SyncSession:
         parts: dict[str, Pulled] = {}
         if kind != "checkpoints":
             parts["shards"] = pull(exchange, self.destination, streams=streams)
+            parts["shards"].notes += self._foreign(parts["shards"])
         if kind != "shards" and all(part.error is None for part in parts.values()):
             parts["checkpoints"] = pull_models(exchange, self.has_model, self.adopt)
         failed = next((part for part in parts.values() if part.error is not None), None)
@@ -149,6 +154,17 @@ class SyncSession:
             "stopped": any(part.stopped for part in parts.values()),
             "right": all(part.right for part in parts.values()),
         }
+
+    def _foreign(self, pulled: Pulled) -> list[str]:
+        """Notes on the games that were made for no run of this machine."""
+        from ringrift_cli.data.intake import FOREIGN
+
+        return [
+            f"{counted(games, 'game')} made for no run in {Path(folder).parent}: kept apart in"
+            f" {folder}, which no cycle counts or trains on"
+            for folder, games in pulled.folders.items()
+            if Path(folder).name == FOREIGN
+        ]
 
     def push(self, host: Host, bundles: Sequence[Bundle], games: Sequence[tuple[Path, str]]) -> Row:
         """Transfers models and folders of games to a host."""
@@ -169,7 +185,7 @@ class SyncSession:
         sent = [one for bundle in bundles for one in bundle.all_files]
         return audit.standing(self.exchange(host, 1), self.destination, sent).document()
 
-    def fetch_all(self, hosts: Sequence[Host]) -> dict[str, int]:
+    def fetch_all(self, hosts: Sequence[Host]) -> dict[str, Any]:
         """Fetches all games and checkpoints of hosts and verifies them at both ends.
 
         `FleetError` if anything failed, was put in quarantine or differs.
@@ -195,6 +211,7 @@ class SyncSession:
             "bytes": sum(part["bytes"] for part in parts),
             "games": sum(part["games"] for part in parts),
             "verified_files": sum(row["files"] for row in verified),
+            "notes": [note for part in parts for note in part["notes"]],
         }
 
     # ---- games ----------------------------------------------------------------------------------
@@ -205,7 +222,21 @@ class SyncSession:
     def _place(self, entry: ShardEntry) -> Path:
         from ringrift_cli.data.intake import place
 
-        return place(self.runs, entry)
+        return place(self.runs, entry, self._is_own)
+
+    def _is_own(self, run: Path, entry: ShardEntry) -> bool:
+        """Whether a shard was made for the run in a folder, which may be in progress."""
+        from ringrift_cli.data.retention import is_own
+        from ringrift_cli.loop import journal
+
+        with self._reading:
+            now = stamp(run / journal.JOURNAL)
+            if run not in self._origins or self._origins[run][0] != now:
+                try:
+                    self._origins[run] = (now, journal.read(run).origins)
+                except RecordError as error:  # not a fault of the host
+                    raise OutputError(error.message, error.hint) from error
+            return is_own(entry, self._origins[run][1])
 
     def _checker(self) -> Callable[[Path, ShardEntry, Path], None]:
         """The check of game files, imported on first use."""

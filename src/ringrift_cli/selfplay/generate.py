@@ -95,17 +95,28 @@ def of_config(
     seed: int,
     generation: int,
     devices: tuple[str, ...],
+    run: str | None = None,
     on_choice: OnChoice = ignore_choice,
 ) -> GenerateSetting:
     """Self-play setting for a checkpoint, or without `model` for the teacher heuristic.
 
-    `on_choice` receives the number of concurrent games and the reason.
+    `run` is the identity of the run of the learning loop that asks for the games; `on_choice`
+    receives the number of concurrent games and the reason.
     """
-    run, play = config.run, config.selfplay
-    key = key_of(model, run.board, run.players) if model and not play.concurrent else None
+    pool, play = config.run, config.selfplay
+    key = key_of(model, pool.board, pool.players) if model and not play.concurrent else None
     play = replace(play, concurrent=games_at_once(devices, play.concurrent, key, on_choice))
     return GenerateSetting(
-        run.board, run.players, run.pie_rule, seed, model, identity, play, generation, devices
+        pool.board,
+        pool.players,
+        pool.pie_rule,
+        seed,
+        model,
+        identity,
+        play,
+        generation,
+        devices,
+        run=run,
     )
 
 

@@ -42,12 +42,13 @@ class GenerateSetting:
     generation: int = 0  # of the model, or of the current cycle
     devices: tuple[str, ...] = ("cpu",)  # one process per device: cpu or cuda:N
     follow: Path | None = None  # registry whose latest champion is used
+    run: str | None = None  # identity of the run of the learning loop that asked for the games
 
     def made(self, identity: str, generation: int) -> dict[str, Any]:
-        """Provenance of a shard (model and search settings) for its manifest entry."""
+        """Provenance of a shard (model, run and search settings) for its manifest entry."""
         search = {k: v for k, v in asdict(self.play).items() if k not in NOT_OF_GAMES}
         made = {"model": identity, "generation": generation, "seed": self.seed}
-        return {**made, "search": search}
+        return {**made, **({"run": self.run} if self.run else {}), "search": search}
 
 
 @dataclass(frozen=True)

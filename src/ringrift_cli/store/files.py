@@ -80,3 +80,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Modification time (ns) and size of a file, to detect changes; zeros if it is missing."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

@@ -155,14 +155,5 @@ def removed_from_manifest(folder: Path) -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
-def stamp(folder: Path) -> tuple[int, int]:
-    """Modification time (ns) and size of the manifest, to detect changes."""
-    try:
-        status = (folder / MANIFEST).stat()
-    except FileNotFoundError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
-
-
 def _write(folder: Path, entries: Iterable[ShardEntry]) -> None:
     write_whole(folder / MANIFEST, b"".join(msgspec.json.encode(e) + b"\n" for e in entries))

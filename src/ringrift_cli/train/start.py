@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Sources:
     hashes: Sequence[str] | None = None  # exactly these shards instead of a window
     init: Path | None = None  # initial checkpoint
     previous: Path | None = None  # folder of a finished run to continue from
+    among: Collection[str] | None = None  # shards from which the window is chosen; None: all
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,13 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
     """
     before = finished_run(sources.previous) if sources.previous else None
     known = set(before.counted) if before else set()
-    window = choose(sources.data, setting.window_setting(), hashes=sources.hashes, now=now)
+    window = choose(
+        sources.data,
+        setting.window_setting(),
+        hashes=sources.hashes,
+        among=sources.among,
+        now=now,
+    )
     shards = window.read()
     counts = [training_positions(shard, setting.train.validation_share) for shard in shards]
     if not sum(counts):
