@@ -38,7 +38,7 @@ BUDGET = {
     "": 920,
     "bench": 1785,
     "cli": 6150,
-    "data": 1490,
+    "data": 1600,
     "evaluate": 1725,
     "fleet": 8400,
     "game": 6850,
