@@ -36,8 +36,11 @@ def test_nothing_is_there(ringrift: Ringrift, config: Config) -> None:
     document = json.loads(ringrift("status", "--json").out)
     assert (document["champion"], document["last"], document["cycles"]) == (None, None, 0)
     assert document["data"] == {
-        **{"shards": 0, "games": 0, "positions": 0},
-        **{"newest_hours": None, "other_games": 0},
+        "shards": 0,
+        "games": 0,
+        "positions": 0,
+        "newest_hours": None,
+        "other_games": 0,
     }
 
 

@@ -221,7 +221,7 @@ def begin(config: Config, steps: QuickSteps) -> None:
 def lay(config: Config, run: str | None, model: Model, cycle: int, games: int = 4) -> set[str]:
     """Games of some origin in the data folder of a run; the hashes of their shards."""
     before = {entry.sha256 for entry in read_manifest(data_of(config))}
-    work = SelfPlayWork(data_of(config), model, cycle, run, games, 10**6 * cycle + len(before))
+    work = SelfPlayWork(data_of(config), model, cycle, games, 10**6 * cycle + len(before), run)
     QuickSteps(config).generate(work, Notes(), lambda: False)
     return {entry.sha256 for entry in read_manifest(data_of(config))} - before
 

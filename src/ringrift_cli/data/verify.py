@@ -60,7 +60,9 @@ def _is_of_games(path: Path) -> bool:
         with path.open("rb") as file:
             packed = file.read(2) == GZIP_MAGIC
         with gzip.open(path) if packed else path.open("rb") as file:
-            kind = msgspec.json.decode(file.readline(conformance_files.LONGEST_LINE), type=_LineKeys)
+            kind = msgspec.json.decode(
+                file.readline(conformance_files.LONGEST_LINE), type=_LineKeys
+            )
     except (msgspec.DecodeError, EOFError, gzip.BadGzipFile, UnicodeDecodeError):
         return path.name.endswith(".gz")  # a damaged one is reported
     return kind.format == FORMAT or kind.steps is not UNSET

@@ -213,7 +213,7 @@ class Loop:
                     )
                 attempts += 1
                 seed = self._seed(SELFPLAY, known)  # differs from the seeds of kept games
-                work = SelfPlayWork(data, model, self.cycle, run, wanted - known, seed)
+                work = SelfPlayWork(data, model, self.cycle, wanted - known, seed, run)
                 played = self.steps.generate(work, meter, self.should_stop)
                 self.journal.add(self.cycle, SELFPLAY, PLAYED, played=asdict(played))
                 known = cycle_data.games_of(self._own())

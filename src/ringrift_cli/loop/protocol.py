@@ -51,9 +51,9 @@ class SelfPlayWork:
     folder: Path  # of shards and manifest
     model: Model
     cycle: int  # made.generation in the manifest
-    run: str | None  # made.run: identity of the run
     games: int
     seed: int  # not used for other games of the folder
+    run: str | None = None  # made.run: identity of the run that counts them
 
 
 @dataclass(frozen=True)
