@@ -43,7 +43,7 @@ BUDGET = {
     "fleet": 8400,
     "game": 6850,
     "loop": 3750,
-    "nn": 2950,
+    "nn": 3060,
     "play": 1955,
     "players": 2850,
     "runtime": 370,

@@ -92,6 +92,12 @@ class NetworkSection(Section):
     """Network architecture."""
 
     size: str = key("small", "Size of a new network.", choices=SIZES)
+    init: str = key(
+        "none",
+        "Initial weights of a new network: none, random ones; or a model, of any board and number"
+        " of players, which also plays until there is a champion.",
+        path=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,25 @@ def test_training_refuses_data_of_generations_too_far_behind(tmp_path: Path) -> 
     assert champion.identity == first["champion"]
 
 
+def test_a_new_network_takes_the_weights_of_a_model_of_another_pool(tmp_path: Path) -> None:
+    """The model plays in place of the teacher, and training begins with it."""
+    first = settings(tmp_path / "first")
+    model = write_model(first, tmp_path, 1)
+    config = changed(tiny(tmp_path, "square8", 3, "heuristic"), "network", init=str(model.path))
+    steps = Generous(config)
+    with opened(config.folder) as journal:
+        (record,) = one_cycle(config, steps, journal)
+    played, trained = record["selfplay"]["model"], record["train"]
+    assert played["kind"] == "bootstrap"
+    assert played["identity"] == trained["parent"]
+    initial = checkpoint.load(config.folder / "train" / "bootstrap" / f"{trained['parent']}.json")
+    assert initial.about["parents"] == [model.identity]
+    assert (initial.network.architecture.board, initial.network.architecture.players) == (
+        "square8",
+        3,
+    )
+
+
 def test_a_bootstrap_follows_from_the_seed(tmp_path: Path) -> None:
     steps = RealSteps(settings(tmp_path))
     one, same, other = (steps.bootstrap(tmp_path, seed) for seed in (1, 1, 2))

@@ -17,7 +17,7 @@ import pytest
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.nn import checkpoint
-from ringrift_cli.nn.registry import Registry, default_folder, pool_name
+from ringrift_cli.nn.registry import Registry, default_folder, pool_name, shipped_pools
 from tests.nn.networks import network
 
 POOL = "hex8-2p"
@@ -499,3 +499,17 @@ def test_a_kill_leaves_a_whole_registry(registry: Registry, made: Maker) -> None
         assert champion is not None
         assert champion.identity == history[-1].identity
         assert checkpoint.load(champion.path).identity == champion.identity
+
+
+def test_models_that_are_shipped_load_and_are_found(registry: Registry) -> None:
+    assert shipped_pools()
+    for pool in shipped_pools():
+        board, players = pool.removesuffix("p").rsplit("-", 1)
+        entry = registry.find(pool, "shipped")
+        assert checkpoint.load(entry.path, board, int(players)).identity == entry.identity
+    with pytest.raises(UsageError, match="ringrift ships no model of square19-4p, but of "):
+        registry.find("square19-4p", "shipped")
+    with pytest.raises(UsageError, match="no champion") as caught:
+        registry.find("hex8-2p", "champion")
+    assert caught.value.hint is not None
+    assert "model:shipped" in caught.value.hint

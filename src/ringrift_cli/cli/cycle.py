@@ -18,11 +18,12 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     above_zero,
     configuration,
+    setting,
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run
+from ringrift_cli.settings import NetworkSection, Run
 from ringrift_cli.text import elo_interval
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ HoursOption = Annotated[
         show_default="no end",
     ),
 ]
+InitOption = Annotated[str, setting("network.init", "--init", metavar="MODEL.json")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Preview of the next steps, without running them.")
 ]
@@ -73,6 +75,7 @@ def cycle(
     players: PlayersOption = Run.players,
     cycles: CyclesOption = None,
     hours: HoursOption = None,
+    init: InitOption = NetworkSection.init,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     fleet: FleetOption = False,
@@ -98,6 +101,7 @@ def cycle(
       ringrift cycle --board hex8 --players 2
       ringrift cycle --hours 2 --set selfplay.games_per_cycle=500
       ringrift cycle --config ringrift.yaml --cycles 1 --json
+      ringrift cycle --board hexagonal --init models/hex8-2p/0123456789abcdef.json
       ringrift cycle --fleet --train-on rented-h100 --hours 10
       ringrift cycle --dry-run
     """

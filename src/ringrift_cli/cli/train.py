@@ -62,7 +62,13 @@ ShardOption = Annotated[
 ]
 ShardsOption = Annotated[Path | None, path_option("--shards", "File of such hashes, one per line.")]
 InitOption = Annotated[
-    Path | None, path_option("--init", "Model with the initial weights.", metavar="MODEL.json")
+    Path | None,
+    path_option(
+        "--init",
+        "Model with the initial weights, of any board and number of players.",
+        metavar="MODEL.json",
+        show_default="network.init, unless --continue",
+    ),
 ]
 ContinueOption = Annotated[
     Path | None,
@@ -151,7 +157,7 @@ def train(
     Examples:
       ringrift train --board hex8 --players 2 --data runs/hex8-2p/selfplay --size small
       ringrift train --board hex8 --continue runs/hex8-2p/train --out runs/hex8-2p/train-2
-      ringrift train --board square8 --init models/square8-2p/0123456789abcdef.json --steps 2000
+      ringrift train --board hexagonal --init models/hex8-2p/0123456789abcdef.json --steps 2000
       ringrift train --board hex8 --set train.batch=512 --max-age 24 --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -165,11 +171,13 @@ def train(
     from ringrift_cli.train.state import has_state
 
     folder = out_folder or config.folder / "train"
+    if not init and not follow and config.network.init != "none":
+        init = Path(config.network.init)
     sources = Sources(data or config.folder / "selfplay", hashes, init, follow)
     continues = init or follow or (resume and has_state(folder))  # with its own network
     own_size = None if continues and not was_typed(context, "size") else config.network.size
     if generation is None:
-        generation = next_generation(sources)
+        generation = next_generation(sources, config.run.board, config.run.players)
     if generation is None and was_typed(context, "max_generations_behind"):
         raise UsageError(
             "--max-generations-behind needs the generation of the model in training.",

@@ -71,6 +71,11 @@ class RealSteps:
 
     # ---- models ---------------------------------------------------------------------------------
 
+    @property
+    def _initialised(self) -> bool:
+        """Whether a new network takes the weights of another."""
+        return self._config.network.init != "none"
+
     def champion(self) -> Model | None:
         champion = self._registry.champion(self._config.pool)
         return None if champion is None else Model(champion.identity, champion.path)
@@ -80,17 +85,23 @@ class RealSteps:
 
         from ringrift_cli.nn import checkpoint
         from ringrift_cli.nn.network import Network, architecture
+        from ringrift_cli.nn.transfer import transferred
 
-        run = self._config.run
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = Network(architecture(self._config.network.size, run.board, run.players))
-        path = checkpoint.save(folder, network.eval(), {"seed": seed, "parents": [], "data": []})
+        run, parents = self._config.run, []
+        if self._initialised:
+            found = checkpoint.load(Path(self._config.network.init))
+            network, parents = transferred(found.network, run.board, run.players), [found.identity]
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network = Network(architecture(self._config.network.size, run.board, run.players))
+        about = {"seed": seed, "parents": parents, "data": []}
+        path = checkpoint.save(folder, network.eval(), about)
         return Model(path.stem, path)
 
     def teacher(self) -> Model | None:
         run = self._config.run
-        if self._config.selfplay.teacher == "none":
+        if self._config.selfplay.teacher == "none" or self._initialised:
             return None
         return Model(teacher(TEACHER, run.board, run.players).identity, Path(TEACHER))
 
@@ -211,7 +222,7 @@ class RealSteps:
             run.pie_rule,
             work.seed,
             self._config.train,
-            size=self._config.network.size,
+            size=None if self._initialised else self._config.network.size,
             generation=work.cycle,
             device=self.devices[0],
         )

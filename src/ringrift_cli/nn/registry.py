@@ -33,6 +33,7 @@ from ringrift_cli.store.locks import locked
 FORMAT = 1  # of champion.json
 EVIDENCE_FORMAT = 1
 POINTER = "champion.json"
+SHIPPED = Path(__file__).parents[1] / "shipped"  # a folder for each pool with a model
 MIN_PREFIX = 4
 POOL = re.compile(r"([a-z]+[0-9]*)-([2-4])p(-pie)?")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
@@ -99,6 +100,22 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history: list[Event]  # oldest first
 
 
+def shipped_pools() -> list[str]:
+    """Pools with a model that is part of this package."""
+    return sorted(folder.name for folder in SHIPPED.iterdir())
+
+
+def shipped(pool: str) -> Path:
+    """The model of a pool that is part of this package; `UsageError` if there is none."""
+    found = sorted((SHIPPED / pool).glob("*.json"))
+    if not found:
+        raise UsageError(
+            f"ringrift ships no model of {pool}, but of {', '.join(shipped_pools())}.",
+            hint="ringrift cycle trains one",
+        )
+    return found[0]
+
+
 class Registry:
     """The models in a folder. Pool names are those of `pool_name`; `UsageError` for others."""
 
@@ -162,26 +179,29 @@ class Registry:
     def find(self, pool: str, name: str) -> Entry:
         """Looks up a model by name.
 
-        `name` is `champion`, `previous` (the result of a `rollback`), an identity or a prefix of
-        four digits or more, or the path of any checkpoint. `UsageError` unless exactly one model
-        matches.
+        `name` is `champion`, `previous` (the result of a `rollback`), `shipped` (part of this
+        package), an identity or a prefix of four digits or more, or the path of any checkpoint.
+        `UsageError` unless exactly one model matches.
         """
         if "/" in name or name.endswith((".json", ".safetensors")):
             return self._entry(pool, Path(name).expanduser().with_suffix(".json"))
+        if name == "shipped":
+            return self._entry(pool, shipped(pool))
         line = _line(self.history(pool))
         if name in ("champion", "previous"):
             back = 1 if name == "champion" else 2
             if len(line) < back:
                 raise UsageError(
                     f"{pool} has no {name}{'' if back == 1 else ' champion'} in {self.folder}.",
-                    hint="ringrift models list",
+                    hint="ringrift cycle trains one"
+                    + ("; model:shipped is part of ringrift" if pool in shipped_pools() else ""),
                 )
             return self._known(pool, line[-back])
         known = {p.stem for p in self._folder(pool).glob("*.json") if IDENTITY.fullmatch(p.stem)}
         matching = sorted(identity for identity in known if identity.startswith(name))
         if len(name) >= MIN_PREFIX and len(matching) == 1:
             return self._known(pool, matching[0])
-        why = f"expected champion, previous, a path, or {MIN_PREFIX} digits of an identity"
+        why = f"expected champion, previous, shipped, a path, or {MIN_PREFIX} digits of an identity"
         if matching:
             why += f"; it fits {', '.join(matching)}"
         raise UsageError(

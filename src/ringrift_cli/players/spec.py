@@ -5,7 +5,8 @@
                                                   PROFILE: default, tuned or a YAML file
     mcts:sims=N|seconds=S[,profile=PROFILE]       search with the heuristic as its evaluator
     model:NAME[,sims=N|seconds=S]                 search with a network; NAME: champion,
-                                                  previous, an identity in the registry or a file
+                                                  previous, an identity in the registry, shipped
+                                                  (part of ringrift) or a file
     exec:COMMAND                                  a program that implements docs/protocol.md
 
 `blunder` is the probability of a random move, `noise` the scale of score noise, `width` the number
@@ -108,7 +109,8 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
     name = arguments.first()
     if not name:
         raise UsageError(
-            f"Player {spec!r}: expected the name or file of a model.", hint="model:champion"
+            f"Player {spec!r}: expected the name or file of a model.",
+            hint="model:champion or model:shipped",
         )
     seconds = arguments.number("seconds", 0.0, most=MAX_SECONDS)
     default = 0 if seconds > 0 else model.SIMULATIONS

@@ -15,6 +15,7 @@ from ringrift_cli.data.window import Window, choose
 from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.nn import checkpoint
 from ringrift_cli.nn.network import Architecture, Network, architecture
+from ringrift_cli.nn.transfer import transferred
 from ringrift_cli.settings import NetworkSection
 from ringrift_cli.text import counted
 from ringrift_cli.train import state as train_state
@@ -94,11 +95,14 @@ def plan(setting: TrainSetting, sources: Sources, now: dt.datetime | None = None
     return TrainingPlan(window, shards, sum(counts), new, steps, sorted(known | set(window.hashes)))
 
 
-def next_generation(sources: Sources) -> int | None:
-    """Generation of the initial model plus 1; None without one."""
+def next_generation(sources: Sources, board: str, players: int) -> int | None:
+    """Generation of the initial model plus 1; None without one. Other pools count as 0."""
     before = None
     if sources.init:
-        before = checkpoint.read_about(sources.init)["about"].get("generation")
+        document = checkpoint.read_about(sources.init)
+        own = Architecture.from_json(document["architecture"])
+        same = (own.board, own.players) == (board, players)
+        before = document["about"].get("generation") if same else 0
     elif sources.previous:
         before = finished_run(sources.previous).setting.get("generation")
     return before + 1 if type(before) is int else None
@@ -133,8 +137,8 @@ def new_learner(
     before = finished_run(sources.previous) if sources.previous else None
     parents, total, averaged = [], 0, 0
     if sources.init:
-        found = checkpoint.load(sources.init, setting.board, setting.players)
-        network = found.network
+        found = checkpoint.load(sources.init)
+        network = transferred(found.network, setting.board, setting.players, setting.seed)
         steps = found.about.get("total_steps")
         parents, total, averaged = [found.identity], steps if type(steps) is int else 0, LONG
     elif before:
