@@ -42,7 +42,7 @@ BUDGET = {
     "evaluate": 1725,
     "fleet": 8400,
     "game": 6850,
-    "loop": 3750,
+    "loop": 3800,
     "nn": 3060,
     "play": 1955,
     "players": 2850,
