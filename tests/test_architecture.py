@@ -40,7 +40,7 @@ BUDGET = {
     "cli": 6150,
     "data": 1600,
     "evaluate": 1725,
-    "fleet": 8400,
+    "fleet": 8700,
     "game": 6850,
     "loop": 3800,
     "nn": 3060,

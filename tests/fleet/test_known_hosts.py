@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ringrift_cli.errors import HostKeyError, UsageError
-from ringrift_cli.fleet import known_hosts
-from ringrift_cli.fleet.known_hosts import KeyChanged, Keys, Name, fingerprint
+from ringrift_cli.fleet.known_hosts import HostKey, KeyChanged, Keys, Name, files_of, fingerprint
 from tests.fleet.servers import make_key
 
 KIND = "ssh-ed25519"
@@ -34,7 +34,8 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def check(path: Path, key: bytes, name: Name = HERE, names: tuple[Name, ...] = ()) -> None:
-    Keys(path, names).check(KIND, key, name, "box (gpu-box:40022)")
+    every = [replace(one, files=(path,)) for one in (name, *names)]
+    Keys("box", every).check(HostKey(KIND, key), every[0], "box (gpu-box:40022)")
 
 
 @pytest.mark.parametrize(
@@ -86,20 +87,14 @@ def test_names_that_ssh_keygen_has_hashed(tmp_path: Path, key: bytes) -> None:
         check(path, key, Name("gpu-box", 40023))
 
 
-def test_an_unknown_key_comes_with_the_commands_that_accept_it(tmp_path: Path, key: bytes) -> None:
-    path = tmp_path / "none"
+def test_an_unknown_key_comes_with_the_command_that_shows_it(tmp_path: Path, key: bytes) -> None:
     with pytest.raises(HostKeyError) as caught:
-        check(path, key)
+        check(tmp_path / "none", key)
     assert caught.value.message == (
         "The host key of box (gpu-box:40022) is not known: it shows ssh-ed25519"
         f" {fingerprint(key)}; nothing was sent to it."
     )
-    scan = "ssh-keyscan -p 40022 gpu-box"
-    expected = f"compare {scan} | ssh-keygen -lf -, then accept it: {scan} >> {path}"
-    assert caught.value.hint == expected
-    with pytest.raises(HostKeyError) as caught:
-        check(path, key, Name("gpu-box", 22, "alias", direct=False))
-    assert caught.value.hint == "ssh alias, which shows it and asks"
+    assert caught.value.hint == "ringrift fleet trust box"
 
 
 def test_the_fingerprint_is_that_of_ssh_keygen(tmp_path: Path, key: bytes) -> None:
@@ -151,17 +146,19 @@ def test_an_alias_has_no_port(tmp_path: Path, key: bytes) -> None:
 def test_known_kinds_are_asked_for_first(tmp_path: Path) -> None:
     path = written(tmp_path, "[gpu-box]:40022 ssh-rsa AAAA\n")
     kinds = ["ssh-ed25519", "rsa-sha2-512", "ecdsa-sha2-nistp256", "rsa-sha2-256"]
-    found = Keys(path).preferred(HERE, kinds)
+    here = replace(HERE, files=(path,))
+    found = Keys("box").preferred(here, kinds)
     assert found == ("rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519", "ecdsa-sha2-nistp256")
-    assert Keys(path).preferred(Name("other", 22), kinds) == tuple(kinds)
+    assert Keys("box").preferred(replace(here, host="other"), kinds) == tuple(kinds)
 
 
-def test_which_file_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_files_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RINGRIFT_KNOWN_HOSTS", raising=False)
-    assert known_hosts.path_of(None) == Path("~/.ssh/known_hosts").expanduser()
-    assert known_hosts.path_of(Path("/x")) == Path("/x")
+    usual = (Path("/a"), Path("/b"))
+    assert files_of(None, usual) == usual
+    assert files_of(Path("/x"), usual) == (Path("/x"),)
     monkeypatch.setenv("RINGRIFT_KNOWN_HOSTS", "/y")
-    assert known_hosts.path_of(Path("/x")) == Path("/y")
+    assert files_of(Path("/x"), usual) == (Path("/y"),)
 
 
 def test_lines_that_are_none(tmp_path: Path, key: bytes) -> None:
@@ -171,4 +168,4 @@ def test_lines_that_are_none(tmp_path: Path, key: bytes) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Cannot read .*: Is a directory"):
-        Keys(tmp_path)
+        check(tmp_path, b"")

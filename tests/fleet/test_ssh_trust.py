@@ -3,42 +3,133 @@
 from __future__ import annotations
 
 import getpass
+import json
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 from ringrift_cli.errors import HostKeyError, HostUnreachable, NotAdmitted
 from ringrift_cli.fleet.hosts import load
 from ringrift_cli.fleet.messages import Jobs
 from ringrift_cli.fleet.ssh import open_link
-from tests.fleet.network import LOOPBACK
+from tests.conftest import Ringrift
+from tests.fleet.network import LOOPBACK, Listener
 from tests.fleet.opening import SOON, at, fails, opened
 from tests.fleet.servers import Farm, furnish, make_key
+from tests.fleet.stations import Station, install
 
 # ---- host keys -----------------------------------------------------------------------------------
 
 
-def test_an_unknown_key_is_refused_with_commands_that_work(farm: Farm) -> None:
+def test_an_unknown_key_is_refused_with_a_command_that_works(
+    farm: Farm, here: Station, ringrift: Ringrift
+) -> None:
+    server = farm.server("desk")
+    install(server)
+    farm.known_hosts.write_text("# no line end")
+    here.know(server)
+    furnish(server.work, python="/bin/false")  # an agent would be seen to fail
+    for _ in range(4):
+        run = ringrift("fleet", "status")
+        assert run.code == 1
+        assert "is not known: it shows ssh-ed25519 SHA256:" in run.out
+        assert "set aside" not in run.out
+        assert "  desk: try: ringrift fleet trust desk" in run.out
+    install(server)
+    run = ringrift("fleet", "trust", "desk")
+    assert run.code == 2
+    assert "Trust 1 new key? There is no terminal to ask." in run.err
+    assert farm.known_hosts.read_text() == "# no line end"
+    run = ringrift("fleet", "trust", "desk", "--yes", "--json")
+    assert run.code == 0, run.err
+    (row,) = json.loads(run.out)["keys"]
+    scanned = f"ssh-keyscan -t ed25519 -p {server.port} {LOOPBACK} | ssh-keygen -lf -"
+    shown = subprocess.run(scanned, shell=True, check=True, capture_output=True, text=True).stdout
+    assert row["fingerprint"] == shown.split()[1]
+    assert row["fingerprint"] in run.err
+    assert row["known_as"] == f"[{LOOPBACK}]:{server.port}"
+    assert ringrift("fleet", "status").code == 0
+    run = ringrift("fleet", "trust")
+    assert (run.code, run.out) == (0, "0 new keys added to known_hosts\n")
+
+
+def test_trust_goes_through_jump_hosts_and_keeps_what_has_changed(
+    farm: Farm, here: Station, ringrift: Ringrift
+) -> None:
+    jump, server, other = farm.server("jump"), farm.server("inner"), farm.server("other")
+    install(server)
+    farm.ssh_config.write_text(
+        f"Host inner-box\nHostName {LOOPBACK}\nPort {server.port}\nProxyJump bastion\n"
+        f"Host bastion\nHostName {LOOPBACK}\nPort {jump.port}\nIdentityFile {farm.key}\n"
+    )
+    here.know(server.entry(addresses=["inner-box"]), other)
+    farm.known_hosts.write_text(f"[{LOOPBACK}]:{other.port} {jump.public}\n")
+    run = ringrift("fleet", "trust", "--yes", "--json")
+    assert run.code == 1
+    found = json.loads(run.out)
+    ports = [row["known_as"].rpartition(":")[2] for row in found["keys"]]
+    assert ports == [str(jump.port), str(server.port)]
+    assert list(found["errors"]) == ["other"]
+    assert "The host key of other" in run.err
+    assert "has changed" in run.err
+    assert ringrift("fleet", "status", "--on", "inner").code == 0
+
+
+@pytest.mark.parametrize("where", ["hosts.yaml", "ssh"])
+def test_accept_new_takes_a_new_key_and_no_changed_one(farm: Farm, where: str) -> None:
     server = farm.server()
     farm.known_hosts.write_text("")
-    host = farm.host(server)
-    furnish(server.work, python="/bin/false")  # an agent would be seen to fail
-    with pytest.raises(HostKeyError) as caught:
-        opened(host)
-    furnish(server.work)
-    hint = str(caught.value.hint)
-    assert "is not known: it shows ssh-ed25519 SHA256:" in caught.value.message
-    shows = hint.removeprefix("compare ").split(", then")[0]
-    shown = subprocess.run(shows, shell=True, check=True, capture_output=True, text=True).stdout
-    assert shown.split()[1] in caught.value.message
-    accept = hint.split("accept it: ")[1]
-    subprocess.run(accept, shell=True, check=True, capture_output=True)
+    if where == "ssh":
+        farm.ssh_config.write_text("Host *\nStrictHostKeyChecking accept-new\n")
+    host = farm.host(server, **({"host_key": "accept-new"} if where == "hosts.yaml" else {}))
     with opened(host) as client:
         assert client.ask(Jobs()).jobs == []
+    assert farm.known_hosts.read_text() == f"[{LOOPBACK}]:{server.port} {server.public}\n"
+    server.change_key()
+    assert "has changed" in fails(host, error=HostKeyError)
+
+
+@pytest.mark.parametrize(
+    ("principals", "valid", "expected"),
+    [
+        ("127.0.0.1", "+1h", None),
+        ("127.*", "+1h", None),
+        ("10.*,gpu", "+1h", "it is for 10.*, gpu, not for 127.0.0.1"),
+        ("127.0.0.1", "20200101:20200102", "it has expired or is not valid yet"),
+    ],
+)
+def test_a_host_certificate(farm: Farm, principals: str, valid: str, expected: str | None) -> None:
+    for kind in ("ed25519", "rsa"):
+        folder = farm.folder / f"signed-{kind}"
+        certificate = folder / "host_key-cert.pub"
+        server = farm.server(folder.name, more=f"HostCertificate {certificate}")
+        authority = farm.folder / f"ca-{kind}"
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", authority], check=True)
+        sign = ["ssh-keygen", "-q", "-s", str(authority), "-I", "x", "-h", "-n", principals]
+        sign += ["-V", valid]
+        subprocess.run([*sign, folder / "host_key.pub"], check=True, capture_output=True)
+        server.stop()
+        server.start()
+        public = authority.with_suffix(".pub").read_text()
+        farm.known_hosts.write_text(f"@cert-authority [127.*]:* {public}")
+        host = farm.host(server)
+        if expected is None:
+            with opened(host) as client:
+                assert client.ask(Jobs()).jobs == []
+        else:
+            assert expected in fails(host, error=HostKeyError)
+        farm.known_hosts.write_text(f"@cert-authority 10.0.0.1 {public}")
+        assert "is not known" in fails(host, error=HostKeyError)
+        farm.known_hosts.write_text(f"@cert-authority [127.*]:* {server.public}\n")
+        assert "is not known" in fails(host, error=HostKeyError)
 
 
 def test_a_changed_key_is_refused_whatever_other_addresses_say(farm: Farm) -> None:
@@ -128,6 +219,87 @@ def test_a_key_that_is_not_taken(farm: Farm, agent: Path, monkeypatch: pytest.Mo
     host = farm.host(server, key=str(farm.folder / "none"))
     assert "none cannot be read (No such file or directory)" in fails(host, error=NotAdmitted)
     assert agent.is_socket()
+
+
+def test_an_agent_of_the_configuration(
+    farm: Farm, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = farm.host(farm.server(), key=str(farm.folder / "gone"))
+    add(farm.key)
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    assert "was not let in" in fails(host, error=NotAdmitted)
+    farm.ssh_config.write_text(f"Host *\nIdentityAgent {agent}\n")
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+    farm.ssh_config.write_text("Host *\nIdentityAgent none\n")
+    assert "was not let in" in fails(host, error=NotAdmitted)
+
+
+class _Open(paramiko.ServerInterface):
+    """Admits everybody, without a key, and runs nothing."""
+
+    def check_auth_none(self, username: str) -> int:
+        return AUTH_SUCCESSFUL if username == "guest" else AUTH_FAILED
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED
+
+
+class OpenServer(Listener):
+    """An SSH server that admits by the method "none"."""
+
+    def __init__(self, key: Path) -> None:
+        self.key = paramiko.PKey.from_path(str(key))
+        super().__init__()
+
+    def serve(self, one: socket.socket) -> None:
+        transport = paramiko.Transport(one)
+        transport.add_server_key(self.key)
+        transport.start_server(server=_Open(), event=threading.Event())
+
+
+def test_a_host_that_asks_for_no_key(farm: Farm) -> None:
+    server = farm.server()
+    listener = OpenServer(server.folder / "host_key")
+    try:
+        farm.trust(listener.port, server)
+        for user, error in (("guest", HostUnreachable), ("other", NotAdmitted)):
+            host = farm.host(server, addresses=at(listener.port), user=user)
+            with pytest.raises(error) as caught:
+                opened(host)
+            assert isinstance(caught.value, NotAdmitted) == (error is NotAdmitted)
+    finally:
+        listener.close()
+
+
+def test_what_a_server_asks_for_is_shown(farm: Farm) -> None:
+    banner = farm.folder / "banner"
+    url = "https://login.example.com/a/0123456789abcdef?x=1&y=2"
+    banner.write_text(f"\x1b[31mTo authenticate, visit:\n\n\t{url}\n\x1b[0m")
+    server = farm.server(more=f"Banner {banner}")
+    make_key(farm.folder / "other")
+    host = farm.host(server, key=str(farm.folder / "other"))
+    said = fails(host, error=NotAdmitted)
+    assert f"it asks to visit {url} " in said
+    assert said.isprintable()
+    banner.write_text("Ask Eve for access.\n")
+    assert "it says 'Ask Eve for access.'" in fails(host, error=NotAdmitted)
+
+
+def test_known_hosts_of_the_configuration(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = farm.host(farm.server())
+    monkeypatch.setenv("RINGRIFT_KNOWN_HOSTS", "")
+    none = farm.folder / "none"
+    for files, known in ((none, False), (f"{none} {farm.known_hosts}", True)):
+        farm.ssh_config.write_text(f"Host *\nUserKnownHostsFile {files}\n")
+        if known:
+            opened(host).close()
+        else:
+            assert "is not known" in fails(host, error=HostKeyError)
 
 
 def test_a_host_that_lets_nobody_in_is_tried_once(farm: Farm) -> None:

@@ -194,6 +194,7 @@ def _look(
     out.table(map(_host_cells, rows), columns, red=[bool(row["trouble"]) for row in rows])
     for row in rows:
         notes = [*row["trouble"], *(f"note: {note}" for note in row["notes"])]
+        notes += [f"try: {row['hint']}"] if row["hint"] else []
         out.text("\n".join(f"  {row['name']}: {printable(note)}" for note in notes))
     out.text(
         f"{totals['reached']} of {counted(totals['hosts'], 'host')} reached,"
@@ -340,6 +341,55 @@ def deploy(
         if "error" in row:
             out.error(row["error"], row["hint"])
     failed(len(good) < len(rows))
+
+
+@app.command()
+def trust(
+    names: NamesArgument = None,
+    label: LabelOption = None,
+    yes: YesOption = False,
+    hosts_file: HostsOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the fingerprints of unknown host keys, ask once, and add the keys to known_hosts.
+
+    Compare them with what the provider of the host shows. Keys of jump hosts come first, then
+    those behind them; a key that has changed is never replaced. Exit code 1 if no address of a
+    host has a key that is known then.
+
+    \b
+    Examples:
+      ringrift fleet trust rented-4090
+      ringrift fleet trust --dry-run
+    """
+    from ringrift_cli.fleet.trust import accept, examine
+
+    out, context = Output(as_json=as_json), fleet_context(hosts_file)
+    hosts = context.fleet.choose(names or [], label or [])
+    rows: list[Row] = []
+    while True:
+        found = examine(hosts)
+        new = [one.document() for one in found.new]
+        if not new or any(row in rows for row in new):
+            break
+        for row in new:
+            shown = f"{row['host']} ({row['known_as']}): {row['kind']} {row['fingerprint']}"
+            out.note(shown)
+        rows += new
+        if dry_run:
+            break
+        out.confirm(f"Trust {counted(len(new), 'new key')}?", yes=yes)
+        accept(found.new)
+    done = "would be added" if dry_run else "added to known_hosts"
+    errors = {name: error.message for name, error in found.errors.items()}
+    out.result(
+        {"keys": rows, "errors": errors, "dry_run": dry_run},
+        f"{counted(len(rows), 'new key')} {done}",
+    )
+    for error in found.errors.values():
+        out.error(error.message, error.hint)
+    failed(bool(found.errors) and not dry_run)
 
 
 ShellArgument = Annotated[

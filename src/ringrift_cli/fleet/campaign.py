@@ -215,6 +215,8 @@ class _Worker:
     def _fail(self, error: FleetError) -> None:
         self._health.failed(self.host.name, error)
         self.part.error = error.message
+        if isinstance(error, HostKeyError) and error.hint:
+            self.part.error += f" Try: {error.hint}"
         log_event(self._state, "host failed", self.host.name, error.message)
 
     def _tend(self, client: Client) -> bool:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -41,6 +41,7 @@ MEANING = {  # descriptions of patterns for error messages
     ROLE: f"one of {', '.join(ROLES)}",
     BOARD: f"one of {', '.join(BOARDS)}",
 }
+STRICT, ACCEPT_NEW = "strict", "accept-new"
 KINDS = {  # descriptions of types for error messages
     "`float`": "a number",
     "`int`": "a whole number",
@@ -77,7 +78,8 @@ class HostDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     python: Annotated[str, Meta(pattern=COMMAND)] = "python3"
     deadline: Seconds = 2.5
     lease: Seconds = 90.0
-    known_hosts: Path | None = None  # None: ~/.ssh/known_hosts
+    known_hosts: Path | None = None  # None: UserKnownHostsFile of ssh
+    host_key: Literal["strict", "accept-new"] = "strict"  # what to do with an unknown host key
 
 
 class Host(HostDefaults, frozen=True, kw_only=True):

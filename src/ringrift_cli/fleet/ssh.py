@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import re
 import shlex
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from ringrift_cli.fleet import known_hosts, package
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import jittered
 from ringrift_cli.fleet.health import Health
-from ringrift_cli.fleet.hosts import Address, Host
+from ringrift_cli.fleet.hosts import ACCEPT_NEW, STRICT, Address, Host
 from ringrift_cli.fleet.ssh_config import SshConfig, Target
 from ringrift_cli.fleet.ssh_keys import authenticate
 from ringrift_cli.fleet.state import log_event
@@ -63,7 +64,7 @@ TICK_S = 0.05  # between two looks at what others do
 MOST_BANNER = 4096  # bytes before the greeting of a server
 BANNER_S = 1.0  # timeout after the first byte of the greeting
 QUOTED = 60  # characters of an invalid greeting in a message
-MOST_WHY = 300  # characters of the reason for one address
+MOST_WHY = 500  # characters of the reason for one address
 BUSY = (b"Exceeded MaxStartups", b"Not allowed at this time")  # sshd instead of its greeting
 
 
@@ -110,6 +111,27 @@ def open_link(
     raise ValueError(f"attempts is {attempts}, expected 1 or more")
 
 
+def unknown_keys(host: Host, deadline_s: float) -> dict[str, RingriftError | None]:
+    """What each address of a host shows: `UnknownKey`, another error, or None for a known key.
+
+    Nothing is sent to the host; behind jump hosts it is reached when their keys are known.
+    """
+    _prepare()
+    race = _Race(host, deadline_s, WINDOW, agent=False, health=None)
+    race.keys_only = True
+    for one in race.waiting:
+        one.start()
+    found: dict[str, RingriftError | None] = {}
+    for one in race.waiting:
+        one.join(max(race.until - time.monotonic(), TICK_S))
+        error = one.fatal or one.error
+        if one.is_alive() or isinstance(error, OSError):
+            one.connection.close()
+            error = HostUnreachable(f"{host.name} ({one.address}): {one.why()}.")
+        found[str(one.address)] = error
+    return found
+
+
 # ---- race between addresses ----------------------------------------------------------------------
 
 
@@ -123,16 +145,26 @@ class _Race:
         lost = set() if health is None else health.lost(host.name)
         places = sorted(host.places, key=lambda place: str(place) in lost)
         targets = [config.target(one.host, one.port, host.user, host.key) for one in places]
-        names = [_known_as(target) for target in targets]
         self.host, self.silence, self.window, self.agent = host, silence, window, agent
+        self.names = {target: self._known_as(target, host.host_key) for target in targets}
         self.health = health
-        self.keys = known_hosts.Keys(known_hosts.path_of(host.known_hosts), names)
+        self.keys = known_hosts.Keys(host.name, self.names.values())
         self.results: queue.SimpleQueue[_Try] = queue.SimpleQueue()
         self.first = threading.Lock()  # held by the try that authenticated first
         self.waiting = [_Try(self, *one) for one in zip(places, targets, strict=True)]
         self.started: list[_Try] = []
+        self.keys_only = False  # whether it ends when the host keys are verified
         self.until = 0.0
         self.extend()
+
+    def known_as(self, target: Target) -> known_hosts.Name:
+        """An address or jump host in known_hosts."""
+        return self.names.get(target) or self._known_as(target, STRICT)
+
+    def _known_as(self, target: Target, host_key: str) -> known_hosts.Name:
+        files = known_hosts.files_of(self.host.known_hosts, target.known_hosts)
+        new = target.accept_new or host_key == ACCEPT_NEW
+        return known_hosts.Name(target.host, target.port, target.alias, files, new)
 
     def extend(self) -> None:
         """Sets the end of the race to the longest time from now."""
@@ -211,6 +243,7 @@ class _Try(threading.Thread):
         self.began = self.asked = 0.0  # times at which it, and its present step, began
         self.slowest = 0.0  # longest step in seconds
         self.queued = False  # waits for others at a jump host
+        self.transport: Transport | None = None  # the last whose host key was verified
         self.doing = "connecting"
         self.client: Client | None = None
         self.error: RingriftError | OSError | None = None
@@ -235,6 +268,8 @@ class _Try(threading.Thread):
 
     def _run(self) -> None:
         latency = self._connect()
+        if self.race.keys_only:
+            return
         while not self.race.first.acquire(timeout=TICK_S):
             if self.connection.closed:
                 raise ConnectionAbortedError("another address was faster")
@@ -298,7 +333,9 @@ class _Try(threading.Thread):
                 if seconds < 0.05:
                     return f"there was no time left for {self.doing}"
                 seconds = min(seconds, self.race.silence)
-                return f"no answer within {seconds:.1f} s while {self.doing}"
+                return f"no answer within {seconds:.1f} s while {self.doing}{self._banner()}"
+            case NotAdmitted():
+                return self.error.message + self._banner()
             case RingriftError():
                 message = self.error.message.removeprefix(f"{self.host.name} ({self.address}): ")
                 return message.rstrip(".")
@@ -309,6 +346,17 @@ class _Try(threading.Thread):
             case _:
                 why = self.error.strerror or str(self.error)
                 return f"{why} while {self.doing}"
+
+    def _banner(self) -> str:
+        """What the server asks for before it admits anybody, as to visit a web page."""
+        banner = None if self.transport is None else self.transport.get_banner()
+        banner = banner or self.connection.banner
+        if not banner:
+            return ""
+        text = bytes(banner).decode(errors="replace")
+        if found := re.search(r"https?://[!-~]+", text):
+            return f"; it asks to visit {found[0]} "
+        return f"; it says {_quoted(text.encode())!r}"
 
     # ---- one connection -------------------------------------------------------------------------
 
@@ -322,6 +370,8 @@ class _Try(threading.Thread):
             for hop, then in zip(hops, [*hops[1:], None], strict=True):
                 where = "" if then is None else f" at the jump host {hop.host}"
                 transport = self._greeted(carrier, hop, where)
+                if then is None and self.race.keys_only:
+                    break
                 self.step(f"authenticating{where}")
                 authenticate(transport, hop, self.connection, self.left)
                 turn.close()
@@ -358,15 +408,18 @@ class _Try(threading.Thread):
         """An encrypted connection with a verified host key, not yet authenticated."""
         from paramiko import Transport
 
+        name = self.race.known_as(hop)
         self.step(f"waiting for its SSH greeting{where}")
         with self.connection.guarded():
             transport = Transport(carrier, WINDOW, PACKET)
             self.connection.add(transport)
-            transport.banner_timeout = transport.handshake_timeout = self.left()
+            transport.banner_timeout = transport.handshake_timeout = (
+                2 * self.left()
+            )  # ours is first
             options = transport.get_security_options()
             known = options.ciphers
             options.ciphers = tuple(cipher for cipher in CIPHERS if cipher in known)
-            options.key_types = self.keys.preferred(_known_as(hop), options.key_types)
+            options.key_types = self.keys.preferred(name, options.key_types)
             self.step(f"exchanging keys{where}")
             limit = self.left()
             transport.start_client(timeout=limit)
@@ -374,8 +427,11 @@ class _Try(threading.Thread):
                 raise TimeoutError
             key = transport.get_remote_server_key()
             transport.set_keepalive(KEEPALIVE_S)
-        who = f"{self.host.name} ({self.address})" if not where else f"the jump host {hop.host}"
-        self.keys.check(key.get_name(), key.asbytes(), _known_as(hop), who)
+            who = f"the jump host {hop.host}" if where else f"{self.host.name} ({self.address})"
+            signed = None if key.public_blob is None else key.public_blob.key_blob
+            kind = key.get_name().removesuffix(known_hosts.CERTIFICATE)
+            self.keys.check(known_hosts.HostKey(kind, key.asbytes(), signed), name, who)
+        self.transport = transport
         return transport
 
     def _carrier(self) -> tuple[socket.socket, float]:
@@ -436,11 +492,6 @@ class _Try(threading.Thread):
                 continue
             return one, time.monotonic() - began
         raise ConnectionError("it has no address")
-
-
-def _known_as(target: Target) -> known_hosts.Name:
-    direct = not target.jumps and target.command is None and target.alias is None
-    return known_hosts.Name(target.host, target.port, target.alias, direct)
 
 
 _turns: dict[tuple[str, int], threading.Semaphore] = {}  # by jump host

@@ -1,22 +1,39 @@
-"""Reads ~/.ssh/config: the connection parameters that `ssh ADDRESS` would use."""
+"""Connection parameters that `ssh ADDRESS` would use, as `ssh -G` prints them.
+
+So `Include`, `Match` and everything else in ~/.ssh/config and /etc/ssh/ssh_config means what it
+means to OpenSSH, and what OpenSSH refuses is refused here with its words.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
+import re
+import shutil
+import socket
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ringrift_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from paramiko.config import SSHConfigDict
+from ringrift_cli.text import printable
 
 VARIABLE = "RINGRIFT_SSH_CONFIG"
 FILE = Path("~/.ssh/config")
-DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
-DEEPEST = 8  # nesting of Include and of ProxyJump
+SYSTEM = Path("/etc/ssh/ssh_config")
+DEFAULT_KEYS = (
+    "id_rsa",
+    "id_ecdsa",
+    "id_ecdsa_sk",
+    "id_ed25519",
+    "id_ed25519_sk",
+    "id_xmss",
+    "id_dsa",
+)
+KNOWN_HOSTS = ("known_hosts", "known_hosts2")
+DEEPEST = 8  # nesting of ProxyJump
+SECONDS = 30.0  # for ssh -G, which may run the command of a `Match exec`
+SOCKET = "SSH_AUTH_SOCK"
 
 
 @dataclass(frozen=True)
@@ -28,20 +45,31 @@ class Target:
     user: str
     keys: tuple[Path, ...]  # private keys to offer; may not exist
     only_keys: bool = False  # IdentitiesOnly
+    agent: Path | None = None  # socket of ssh-agent
     alias: str | None = None  # name in known_hosts
+    known_hosts: tuple[Path, ...] = ()  # of the user, then of the system; may not exist
+    accept_new: bool = False  # whether an unknown host key is accepted
     jumps: tuple[Target, ...] = ()  # jump hosts in order
     command: str | None = None  # ProxyCommand of the first connection
 
 
 class SshConfig:
-    """RINGRIFT_SSH_CONFIG or ~/.ssh/config with its includes; empty if it does not exist.
+    """The configuration of ssh, or the file of RINGRIFT_SSH_CONFIG alone.
 
-    `UsageError` if it is unreadable.
+    Without such a file nothing is asked; `UsageError` if there is one and no `ssh` to read it.
     """
 
     def __init__(self) -> None:
-        self.path = Path(os.environ.get(VARIABLE) or FILE).expanduser()
-        self._text = "\n".join(self._lines(self.path, 0))
+        given = os.environ.get(VARIABLE)
+        self.path = Path(given or FILE).expanduser()
+        self._file = ["-F", str(self.path)] if given else []
+        self._exists = self.path.exists() or (not given and SYSTEM.exists())
+        if self._exists and shutil.which("ssh") is None:
+            raise UsageError(
+                f"{self.path if self.path.exists() else SYSTEM} is read by `ssh -G`, and there is"
+                " no ssh.",
+                hint="apt-get install openssh-client",
+            )
 
     def target(
         self,
@@ -52,29 +80,42 @@ class SshConfig:
         depth: int = 0,
     ) -> Target:
         """Parameters of a host; the arguments override the file. `UsageError` if invalid."""
-        options = self._looked_up(host, port, user)
-        jumps, command = options.get("proxyjump", "none"), options.get("proxycommand")
+        options = self._looked_up(host, port, user) if self._exists else {}
+        name = options.get("hostname", [host])[0]
+        found = int(options["port"][0]) if "port" in options else port or 22
+        login = options.get("user", [user or getpass.getuser()])[0]
+        alias = options.get("hostkeyalias", [None])[0]
+        tokens = {
+            "h": name, "n": host, "p": str(found), "r": login, "u": getpass.getuser(),
+            "d": str(Path.home()), "k": alias or host, "l": socket.gethostname(),
+            "L": socket.gethostname().partition(".")[0], "i": str(os.getuid()), "%": "%",
+        }  # fmt: skip
+        command = options.get("proxycommand", [None])[0]
         chain: list[Target] = []
-        if jumps.lower() != "none" and command is None:
+        if "proxyjump" in options:
             if depth == DEEPEST:
                 raise UsageError(f"{self.path}, Host {host}: ProxyJump leads in a circle.")
-            hops = [self._jump(host, one.strip(), depth) for one in jumps.split(",")]
-            chain = [*hops[0].jumps, *hops]
-            command = chain[0].command
-        found = options.get("port", "22")
-        if not found.isdigit() or not 1 <= int(found) <= 65535:
-            raise UsageError(f"{self.path}, Host {host}: Port is {found!r}, expected 1 to 65535.")
-        named = tuple(Path(one).expanduser() for one in options.get("identityfile", ()))
-        usual = tuple(FILE.expanduser().parent / name for name in DEFAULT_KEYS)
+            hops = options["proxyjump"][0].split(",")
+            chain = [self._jump(host, one.strip(), depth) for one in hops]
+            chain = [*chain[0].jumps, *chain]
+        named = [self._expanded(host, one, tokens) for one in options.get("identityfile", ())]
+        keys = [Path(one).expanduser() for one in named if one.lower() != "none"]
+        folder = FILE.expanduser().parent
+        usual = () if "identityfile" in options else tuple(folder / one for one in DEFAULT_KEYS)
         return Target(
-            host=options["hostname"],
-            port=int(found),
-            user=options.get("user") or getpass.getuser(),
-            keys=(key,) if key else named or usual,
-            only_keys=key is None and options.get("identitiesonly", "no").lower() == "yes",
-            alias=options.get("hostkeyalias"),
+            host=name,
+            port=found,
+            user=login,
+            keys=(key,) if key else (*keys, *usual),
+            only_keys=key is None and options.get("identitiesonly") == ["yes"],
+            agent=self._agent(host, options.get("identityagent", [SOCKET])[0], tokens),
+            alias=alias,
+            known_hosts=self._known_hosts(host, options, tokens),
+            accept_new=options.get("stricthostkeychecking") in (["accept-new"], ["false"]),
             jumps=tuple(chain),
-            command=command,
+            command=chain[0].command
+            if chain
+            else command and self._expanded(host, command, tokens),
         )
 
     def _jump(self, host: str, text: str, depth: int) -> Target:
@@ -90,34 +131,65 @@ class SshConfig:
             raise UsageError(f"{self.path}, Host {host}: ProxyJump to {text!r} leads nowhere.")
         return self.target(name, int(port) if port else None, user or None, depth=depth + 1)
 
-    def _looked_up(self, host: str, port: int | None, user: str | None) -> SSHConfigDict:
-        from paramiko import SSHConfig, SSHException
-
-        # The first value of an option wins, also in %p and %r.
-        before = [f"Port {port}"] * (port is not None) + [f"User {user}"] * (user is not None)
+    def _looked_up(self, host: str, port: int | None, user: str | None) -> dict[str, list[str]]:
+        """The options of ssh by name in lower case; several values of those given repeatedly."""
+        command = ["ssh", *self._file, "-T", "-G"]
+        command += [] if port is None else ["-p", str(port)]
+        command += [] if user is None else ["-l", user]
         try:
-            return SSHConfig.from_text("\n".join([*before, self._text])).lookup(host)
-        except (SSHException, ImportError, LookupError, ValueError) as error:
-            raise UsageError(f"{self.path} cannot be read for {host}: {error}.") from error
+            done = subprocess.run(
+                [*command, host],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            why = f"`ssh -G {host}` takes longer than {SECONDS:.0f} s"
+            raise UsageError(f"{self.path} cannot be read: {why}.") from error
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").replace("\r", "").splitlines()
+            why = "; ".join(printable(line).rstrip(".") for line in lines[:3]) or "ssh -G failed"
+            raise UsageError(f"{self.path} cannot be read for {host}: {why}.", f"ssh -G {host}")
+        found: dict[str, list[str]] = {}
+        for line in done.stdout.decode(errors="replace").splitlines():
+            name, _, value = line.partition(" ")
+            found.setdefault(name.lower(), []).append(value)
+        return found
 
-    def _lines(self, path: Path, depth: int) -> list[str]:
-        """The lines of a file with its includes, which paramiko does not support."""
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
-        lines = []
-        for line in text.splitlines():
-            words = line.replace("=", " ", 1).split()
-            if not words or words[0].lower() != "include":
-                lines.append(line)
-                continue
-            if depth == DEEPEST:
-                raise UsageError(f"{self.path}: Include leads in a circle.")
-            for pattern in words[1:]:
-                place = FILE.expanduser().parent / Path(pattern.strip('"')).expanduser()
-                for found in sorted(Path("/").glob(str(place).lstrip("/"))):
-                    lines += self._lines(found, depth + 1)
-        return lines
+    def _known_hosts(
+        self, host: str, options: dict[str, list[str]], tokens: dict[str, str]
+    ) -> tuple[Path, ...]:
+        folder = FILE.expanduser().parent
+        own = " ".join(str(folder / name) for name in KNOWN_HOSTS)
+        system = " ".join(str(SYSTEM.parent / f"ssh_{name}") for name in KNOWN_HOSTS)
+        words = [
+            *options.get("userknownhostsfile", [own])[0].split(),
+            *options.get("globalknownhostsfile", [system])[0].split(),
+        ]
+        files = [self._expanded(host, one, tokens) for one in words if one.lower() != "none"]
+        return tuple(Path(one).expanduser() for one in files)
+
+    def _agent(self, host: str, value: str, tokens: dict[str, str]) -> Path | None:
+        """The socket of IdentityAgent."""
+        if value == SOCKET:
+            value = os.environ.get(SOCKET, "")
+        elif value.startswith("$") and not value.startswith("${"):
+            value = os.environ.get(value[1:], "")
+        elif value.lower() == "none":
+            value = ""
+        else:
+            value = self._expanded(host, value, tokens)
+        return Path(value).expanduser() if value else None
+
+    def _expanded(self, host: str, text: str, tokens: dict[str, str]) -> str:
+        """A value with its tokens and environment variables, which `ssh -G` leaves as they are."""
+
+        def replaced(found: re.Match[str]) -> str:
+            variable, token = found.groups()
+            value = os.environ.get(variable) if variable else tokens.get(token)
+            if value is None:
+                raise UsageError(f"{self.path}, Host {host}: {found[0]} in {text!r} is unknown.")
+            return value
+
+        return re.sub(r"\$\{(\w+)\}|%(.)", replaced, text)

@@ -1,8 +1,12 @@
-"""Authentication with the keys of hosts.yaml, ~/.ssh and ssh-agent, in the order of ssh."""
+"""Authentication with the keys of hosts.yaml, ~/.ssh and ssh-agent, in the order of ssh.
+
+The method "none" comes last: few hosts admit by it (Tailscale SSH), and it costs a round trip.
+"""
 
 from __future__ import annotations
 
 import base64
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -15,9 +19,12 @@ from ringrift_cli.text import counted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from paramiko import Agent, PKey, Transport
+    from paramiko import PKey, Transport
+    from paramiko.agent import AgentSSH
 
     from ringrift_cli.fleet.ssh_config import Target
+
+AGENT_S = 60.0  # an agent may ask its user
 
 
 def authenticate(
@@ -27,12 +34,11 @@ def authenticate(
 
     `left`: seconds for an answer that is asked for now; `TimeoutError` if none.
     """
-    from paramiko import Agent, AuthenticationException
+    from paramiko import AuthenticationException
 
     refused = 0
     unusable: list[str] = []
-    with connection.guarded():
-        agent = Agent()
+    agent = _agent(target, connection, unusable)
     try:
         for key in _candidates(target, agent, unusable):
             transport.auth_timeout = left()
@@ -49,21 +55,48 @@ def authenticate(
                     many = f"more than {counted(refused, 'key')} were too many for it"
                     raise NotAdmitted(_refusal(target, many, *unusable)) from error
                 refused += 1
+                connection.banner = transport.get_banner() or connection.banner
                 continue
             if wanted:
                 raise NotAdmitted(_refusal(target, f"it wants {' and '.join(wanted)} too"))
             return
     finally:
-        agent.close()
-    why = f"it took none of {counted(refused, 'key')}" if refused else "there was no key to offer"
-    raise NotAdmitted(_refusal(target, why, *unusable))
+        agent._close()  # type: ignore[attr-defined]  # noqa: SLF001  there is no other
+    transport.auth_timeout = left()
+    try:
+        with connection.guarded(AuthenticationException):
+            transport.auth_none(target.user)
+    except AuthenticationException as error:
+        if not refused and not transport.is_active():
+            raise ConnectionResetError("it closed the connection") from error
+        many = counted(refused, "key")
+        why = f"it took none of {many}" if refused else "there was no key to offer"
+        raise NotAdmitted(_refusal(target, why, *unusable)) from error
+
+
+def _agent(target: Target, connection: Connection, unusable: list[str]) -> AgentSSH:
+    """The keys of the ssh-agent; none if it does not run. Adds why a configured one does not."""
+    from paramiko.agent import AgentSSH
+
+    agent = AgentSSH()
+    if target.agent is not None:
+        place = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        place.settimeout(AGENT_S)
+        try:
+            place.connect(str(target.agent))
+            with connection.guarded():
+                agent._connect(place)  # type: ignore[attr-defined]  # noqa: SLF001
+        except OSError as error:
+            place.close()
+            unusable.append(f"ssh-agent at {target.agent}: {error.strerror or error}")
+    return agent
 
 
 def _refusal(target: Target, *reasons: str) -> str:
     return f"{target.user} was not let in: {'; '.join(reasons)}"
 
 
-def _candidates(target: Target, agent: Agent, unusable: list[str]) -> Iterator[PKey]:
+def _candidates(target: Target, agent: AgentSSH, unusable: list[str]) -> Iterator[PKey]:
     """Configured keys, from the agent if it holds them, then the other keys of the agent.
 
     The reasons why keys cannot be offered are added to `unusable`.

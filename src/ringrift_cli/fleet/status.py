@@ -271,6 +271,7 @@ def _row(seen: Seen, ledger: cost.Ledger, synced: Mapping[str, str], now: float)
         "address": seen.address,
         "latency_ms": None if seen.latency is None else round(1000 * seen.latency, 2),
         "error": None if seen.error is None else seen.error.message,
+        "hint": None if seen.error is None else seen.error.hint,
         "set_aside": seen.aside,
         **{key: facts.get(key) for key in kept},
         "jobs": [job.document() for job in seen.jobs],

@@ -43,6 +43,7 @@ class Connection:
         self._parts: list[Part] = []  # in order of creation
         self._lock = threading.Lock()
         self._closed = False
+        self.banner: bytes | None = None  # of the server, before it admits anybody
         self._asked = 0.0  # time of the last keepalive request
         self._answered = threading.Event()
         self._answered.set()
