@@ -40,7 +40,7 @@ BUDGET = {
     "cli": 6150,
     "data": 1600,
     "evaluate": 1725,
-    "fleet": 8700,
+    "fleet": 9150,
     "game": 6850,
     "loop": 3800,
     "nn": 3060,

@@ -2,8 +2,8 @@
 
 The package goes into a folder named by its hash; older versions stay while jobs may use them. The
 environment gets the dependencies in the locally installed versions, except torch and the CUDA
-packages: the host's image often has them for its driver. A host counts as deployed when its
-ringrift reports the same hashes of rules and actions as this one.
+packages, which must fit the driver of the host. A host counts as deployed when its ringrift reports
+the same hashes of rules and actions as this one and, if it has GPUs, has run kernels on them.
 """
 
 from __future__ import annotations
@@ -12,44 +12,140 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from ringrift_cli.errors import RemoteError
-from ringrift_cli.fleet import jobs, package, probe
-from ringrift_cli.fleet.agent.layout import CODE, INNER, VENV
-from ringrift_cli.fleet.client import Client, NotDeployed
+import msgspec
+
+from ringrift_cli.errors import RemoteError, UsageError
+from ringrift_cli.fleet import package, probe
+from ringrift_cli.fleet.agent.layout import CODE, INNER
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.messages import Record
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.version import __version__
 
-NOT_LOCKED = re.compile(r"(torch|triton|nvidia-.*|cuda-.*|numba-cuda|ringrift)$")
-LOCK = f"{VENV}/ringrift-lock.txt"  # installed versions
-INSTALL_SECONDS = 1800.0
-REPORT = (
-    "import json, sys; sys.path.insert(0, sys.argv[1]);"
-    "from ringrift_cli.game.version import codec_hash, rules_hash; import torch;"
-    "print(json.dumps({'rules': rules_hash(), 'codec': codec_hash()}))"
-)
+NAME = "ringrift"
+NOT_LOCKED = re.compile(rf"(torch|triton|nvidia-.*|cuda-.*|numba-cuda|{NAME})$")
+REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+TORCH = "torch>=2.6"
+# CUDA versions for which the index of torch has such builds; what PyPI has is for the newest.
+TORCH_BUILDS = ((13, 0), (12, 8), (12, 6), (12, 4), (11, 8))
+TORCH_INDEX = "https://download.pytorch.org/whl/cu"
+NUMBA_CUDA = "numba-cuda[cu{major}]>=0.30"  # the extra `gpu` for a driver of this major version
+GB = 1e9
+TORCH_SIZE, REST_SIZE = (6.0, 14.0), (0.5, 2.0)  # GB to download, GB of disk for the installation
+INSTALL_SECONDS = 3600.0
+SCRIPT = "ringrift_cli/fleet/agent/install.py"
 
 
-def lock() -> bytes:
+class Found(Record):
+    """What the host has before an installation (agent/install.py)."""
+
+    broken: bool
+    installed: str
+    active: list[str]
+    free: int
+    driver: str | None
+    torch: list[str | None] | None
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What an installation will do."""
+
+    lock: str  # constraints of pip, with the requirements as comments
+    requirements: list[str]
+    torch: list[str] | None  # arguments of pip for a torch that fits; None: what is there will do
+    size: tuple[float, float] | None  # GB to download at most, GB of disk; None: nothing to do
+
+
+def lock() -> str:
     """Locally installed package versions as pip constraints, without `NOT_LOCKED`."""
     found = {}
     for distribution in metadata.distributions():
-        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+        name = _normal(distribution.metadata["Name"])
         if not NOT_LOCKED.fullmatch(name):
             found[name] = distribution.version.partition("+")[0]
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items())).encode()
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
 
 
 def requirements() -> list[str]:
-    """The package's dependencies as pip requirements, without extras."""
-    return [
-        one.partition(";")[0].strip()
-        for one in metadata.requires("ringrift") or []
-        if "extra ==" not in one
-    ]
+    """The package's dependencies as pip requirements, without extras.
+
+    `UsageError` if there is no metadata of the package, or it names the package itself: what an
+    index has under that name is not ours.
+    """
+    try:
+        required = metadata.requires(NAME) or []
+    except metadata.PackageNotFoundError as error:
+        raise UsageError(
+            f"{NAME} runs here without being installed: what it needs is not known.",
+            hint="pip install -e . in its checkout",
+        ) from error
+    found = []
+    for line in required:
+        requirement, _, marker = line.partition(";")
+        name = REQUIREMENT.match(requirement)
+        if re.search(r"\bextra\b", marker):
+            continue
+        if name is None or _normal(name[1]) == NAME:
+            raise UsageError(f"The metadata of {NAME} requires {line!r}: expected other packages.")
+        found.append(requirement.strip())
+    return found
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def planned(host: Host, found: Found) -> Installation:
+    """The installation that a host needs; `RemoteError` if its driver or its disk cannot do."""
+    wanted, torch = requirements(), None
+    missing = found.torch is None
+    if host.gpus:
+        driver = _driver(host, found)
+        wanted.append(NUMBA_CUDA.format(major=min(driver[0], 13)))
+        built = found.torch and found.torch[0]  # None: for the CPU
+        if not built or int(built.partition(".")[0]) > driver[0]:
+            missing, torch = True, _torch_for(driver)
+    constraints = lock() + "".join(f"# {requirement}\n" for requirement in wanted)
+    size = None
+    if found.broken or found.installed != constraints or torch is not None:
+        size = TORCH_SIZE if missing else REST_SIZE
+        if found.free < size[1] * GB:
+            raise RemoteError(
+                f"{host.name}: {found.free / GB:.1f} GB are free in {host.work}, and the"
+                f" installation needs {size[1]:g}.",
+                hint="ringrift fleet clean, or `work:` on a larger disk",
+            )
+    return Installation(constraints, wanted, torch, size)
+
+
+def _driver(host: Host, found: Found) -> tuple[int, int]:
+    """The CUDA version of the driver."""
+    if found.driver is None:
+        raise RemoteError(
+            f"{host.name}: nvidia-smi there names no CUDA version, and hosts.yaml has gpus:"
+            f" {host.gpus}.",
+            hint="install the NVIDIA driver there, or set gpus: 0",
+        )
+    major, minor = map(int, found.driver.split("."))
+    if (major, minor) < TORCH_BUILDS[-1]:
+        least = ".".join(map(str, TORCH_BUILDS[-1]))
+        raise RemoteError(
+            f"{host.name}: its driver is for CUDA {found.driver}, torch needs {least} or later.",
+            hint="a newer NVIDIA driver there",
+        )
+    return major, minor
+
+
+def _torch_for(driver: tuple[int, int]) -> list[str]:
+    """Arguments of pip for the newest torch whose CUDA the driver has."""
+    build = next(build for build in TORCH_BUILDS if build <= driver)
+    return [TORCH, "--index-url", f"{TORCH_INDEX}{build[0]}{build[1]}"]
 
 
 def deploy(
@@ -63,46 +159,68 @@ def deploy(
     `open_client` takes whether the client needs the agent. `expected`: our hashes of "rules" and
     "codec".
 
-    `RemoteError` if a step fails, if running jobs use packages that would be replaced, or if the
-    installation reports other hashes.
+    `RemoteError` if a step fails, if running jobs use packages that would be replaced, if another
+    deploy is running there, or if the installation reports other hashes.
     """
     with open_client(False) as client:
         _send_code(client, host, on_step)
-        locked = lock()
-        changed = _run(client, host, f"cat {LOCK} 2>/dev/null || :", "its disk fails") != (
-            locked.decode()
-        )
-        if changed:
-            _install(client, host, locked, _active(open_client), on_step)
+        found = _found(client, host)
+        plan = planned(host, found)
+        if found.active and plan.size is not None:
+            raise RemoteError(
+                f"{host.name}: {', '.join(found.active)} would lose the packages under it.",
+                hint=f"wait, or ringrift fleet stop --on {host.name}",
+            )
+        if found.broken:
+            on_step("creating the virtual environment")
+        if plan.size is not None:
+            what = "torch, " if plan.size is TORCH_SIZE else ""
+            on_step(
+                f"installing {what}packages: up to {plan.size[0]:g} GB to download,"
+                f" {found.free / GB:.0f} GB are free"
+            )
         on_step("verifying the installation")
-        own = f"{VENV}/bin/python -I -c {shlex.quote(REPORT)} {_code()}"
-        printed = _run(client, host, own, "it does not start")
+        printed = _script(
+            client,
+            host,
+            "install",
+            lock=plan.lock,
+            requirements=plan.requirements,
+            torch=plan.torch,
+        )["printed"]
         try:
-            found = json.loads(printed.strip().splitlines()[-1])
+            reported = json.loads(printed.strip().splitlines()[-1])
         except (ValueError, IndexError) as error:
             raise RemoteError(f"{host.name}: its ringrift printed {printed[:200]!r}.") from error
-        if found != expected:
-            raise RemoteError(f"{host.name}: its ringrift is {found}, and ours is {expected}.")
-        with open_client(True) as agent:
-            if not any(job.active for job in jobs.states(agent)):  # no job uses another version
-                others = f'for f in {CODE}*; do [ "$f" = {_code()} ] || rm -rf "$f"; done'
-                _run(client, host, others, "old versions cannot be removed")
-    return {"version": __version__, "code": package.code_hash(), "python": host.python, **found}
+        if reported != expected:
+            raise RemoteError(f"{host.name}: its ringrift is {reported}, and ours is {expected}.")
+        with open_client(True):
+            pass  # its agent starts
+    return {"version": __version__, "code": package.code_hash(), "python": host.python, **reported}
+
+
+def _found(client: Client, host: Host) -> Found:
+    document = _script(client, host, "look")
+    try:
+        return msgspec.convert(document, Found)
+    except msgspec.ValidationError as error:
+        raise RemoteError(f"{host.name}: what it has does not fit: {error}.") from error
+
+
+def _script(client: Client, host: Host, operation: str, **request: Any) -> Any:
+    """The reply of agent/install.py on the host."""
+    request |= {"gpus": host.gpus, "folders": probe.SMI_FOLDERS}
+    python = probe.home(host.python)
+    command = f"{python} -I {_code()}/{SCRIPT} {operation} {_code()}"
+    printed = _run(client, host, command, "", stdin=json.dumps(request).encode())
+    try:
+        return json.loads(printed)
+    except ValueError as error:
+        raise RemoteError(f"{host.name}: its Python printed {printed[:200]!r}.") from error
 
 
 def _code() -> str:
     return CODE + package.code_hash()
-
-
-def _active(open_client: Callable[[bool], Client]) -> list[str]:
-    """Active jobs of a host; none if its agent cannot start yet."""
-    try:
-        with open_client(True) as agent:
-            return [job.id for job in jobs.states(agent) if job.active]
-    except RemoteError as error:
-        if isinstance(error, NotDeployed) or error.kind == "start":
-            return []
-        raise
 
 
 def _send_code(client: Client, host: Host, on_step: Callable[[str], None]) -> None:
@@ -132,35 +250,6 @@ def _send_code(client: Client, host: Host, on_step: Callable[[str], None]) -> No
     )
 
 
-def _install(
-    client: Client, host: Host, locked: bytes, active: list[str], on_step: Callable[[str], None]
-) -> None:
-    """Creates the virtual environment and installs the dependencies."""
-    if active:
-        raise RemoteError(
-            f"{host.name}: {', '.join(active)} would lose the packages under it.",
-            hint=f"wait, or ringrift fleet stop --on {host.name}",
-        )
-    on_step("creating the virtual environment")
-    own, python = f"{VENV}/bin/python", probe.home(host.python)
-    _run(
-        client,
-        host,
-        f"{{ test -x {own} || {python} -m venv --system-site-packages {VENV}; }}",
-        "no virtual environment could be made",
-    )
-    on_step("installing")
-    pip = f"{own} -m pip install --quiet --no-input --disable-pip-version-check"
-    _run(
-        client,
-        host,
-        f"cat > {LOCK}.new && {pip} -c {LOCK}.new {shlex.join(requirements())}"
-        f" && mv {LOCK}.new {LOCK}",
-        "pip could not install what it needs",
-        stdin=locked,
-    )
-
-
 def _run(
     client: Client,
     host: Host,
@@ -179,6 +268,6 @@ def _run(
     if code:
         text = err.decode(errors="replace") or out.decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        last = lines[-1][:300] if lines else "it printed nothing"
-        raise RemoteError(f"{host.name}: {failed}: {last}", hint=hint)
+        last = lines[-1][:500] if lines else "it printed nothing"
+        raise RemoteError(": ".join(filter(None, (host.name, failed, last))), hint=hint)
     return out.decode(errors="replace")
