@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import time
 from collections.abc import Sequence
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+_CONTROL = (
+    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff"
+    "\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
+CONTROL = re.compile(_CONTROL)
+LINES = re.compile(rf"(?P<kept>[\n\t])|{_CONTROL}")
+COLOURED = re.compile(rf"(?P<kept>[\n\t]|\x1b\[[0-9;]*m)|{_CONTROL}")
 
 
 def counted(number: int, noun: str) -> str:
@@ -77,8 +85,19 @@ def finite(number: float | None) -> float | None:
 
 
 def printable(text: str, instead: str = UNPRINTABLE) -> str:
-    """A line of foreign origin without the control characters that a terminal would obey."""
-    return "".join(c if c.isprintable() else instead for c in text)
+    """A line of foreign origin without the characters that a terminal would obey.
+
+    Control characters begin escape sequences, which write the clipboard or move the cursor; format
+    characters reorder or hide text.
+    """
+    return CONTROL.sub(instead, text)
+
+
+def printable_lines(text: str, *, colour: bool = False) -> str:
+    """As `printable` for several lines with tabs; `colour` keeps sequences that set colours."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    kept = COLOURED if colour else LINES
+    return kept.sub(lambda found: found["kept"] or UNPRINTABLE, text)
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:

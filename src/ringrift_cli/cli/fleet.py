@@ -22,7 +22,7 @@ from ringrift_cli.cli.options import JsonOption, QuietOption, file_path
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.store.files import write_whole
-from ringrift_cli.text import ago, counted, duration, printable
+from ringrift_cli.text import ago, counted, duration, printable, printable_lines
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
@@ -696,7 +696,7 @@ def logs(
     with stop_requested() as stop, context.open(host) as client:
         tail = None if whole else TAIL
         for part in log(client, job, follow=follow, tail=tail, should_stop=lambda: stop() != 0):
-            out.data(decoder.decode(part))
+            out.data(printable_lines(decoder.decode(part)))
         code = stop()
     if code:
         raise stopped(code)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from ringrift_cli.errors import OutputError, UsageError
-from ringrift_cli.text import counted, printable
+from ringrift_cli.text import CONTROL, counted, printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -134,14 +134,18 @@ class Output:
         null. Errors as `data`.
         """
         if self.as_json:
-            self.data(json_text(document) + "\n")
+            text = CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], json_text(document))
+            self.data(text + "\n")
         else:
             self.text(text)
 
     def text(self, text: str) -> None:
-        """Prints lines for people; nothing under `--json` or for an empty text."""
+        """Prints lines for people; nothing under `--json` or for an empty text.
+
+        What a terminal would obey, other than colours, is replaced: it may come from another host.
+        """
         if text and not self.as_json:
-            self.data(text.rstrip("\n") + "\n")
+            self.data(printable_lines(text, colour=self.colour).rstrip("\n") + "\n")
 
     def table(
         self,
@@ -224,7 +228,7 @@ class Output:
             self._write_error(f"  try: {hint}")
 
     def _write_error(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable_lines(text) + "\n")
         sys.stderr.flush()
 
     @contextmanager

@@ -17,7 +17,8 @@ import msgspec
 from ringrift_cli.errors import BadOutput, HostUnreachable, RemoteError, RingriftError, UsageError
 from ringrift_cli.fleet import messages, package, probe
 from ringrift_cli.fleet.messages import R, Record, Reply, Request
-from ringrift_cli.fleet.wire import Wire, WireError, printable
+from ringrift_cli.fleet.wire import Wire, WireError, quoted
+from ringrift_cli.text import printable
 
 PATIENCE_S = 60.0  # the agent sends a keepalive about every second
 MOST_SENTENCE = 1000  # characters of an error message from a host
@@ -169,7 +170,7 @@ class Client:
         try:
             message = messages.decode_reply(self._pending[0], frame)
         except (msgspec.MsgspecError, RecursionError) as error:
-            why = f"{_plain(str(error))}, in {printable(memoryview(frame))!r}"
+            why = f"{_plain(str(error))}, in {quoted(memoryview(frame))!r}"
             raise self._fail(
                 BadOutput(f"{self._who}: {self._awaited} does not fit: {why}.")
             ) from error
@@ -312,8 +313,8 @@ class Client:
 
 
 def _plain(text: str) -> str:
-    """Text from a host with control characters replaced by spaces."""
-    return "".join(c if c.isprintable() else " " for c in text[:MOST_SENTENCE])
+    """A sentence from a host."""
+    return printable(text[:MOST_SENTENCE], " ")
 
 
 def _seconds(number: float) -> str:

@@ -25,6 +25,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import Record
 from ringrift_cli.store.hashes import sha256
+from ringrift_cli.text import printable
 from ringrift_cli.version import __version__
 
 NAME = "ringrift"
@@ -268,6 +269,6 @@ def _run(
     if code:
         text = err.decode(errors="replace") or out.decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        last = lines[-1][:500] if lines else "it printed nothing"
+        last = printable(lines[-1])[:500] if lines else "it printed nothing"
         raise RemoteError(": ".join(filter(None, (host.name, failed, last))), hint=hint)
     return out.decode(errors="replace")

@@ -21,6 +21,7 @@ from ringrift_cli.fleet.messages import EntryLine, FileRow, FileRows, ShardRow, 
 from ringrift_cli.fleet.transfer import Wanted
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import ShardEntry
+from ringrift_cli.text import printable
 
 ROOTS = ("jobs", "runs")
 MOST_FILES = 1_000_000  # per host
@@ -132,7 +133,7 @@ def _note(line: messages.DamagedLine) -> str:
 
 
 def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text, "?")
 
 
 # ---- entries ------------------------------------------------------------------------------------

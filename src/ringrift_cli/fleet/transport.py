@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from ringrift_cli.text import printable
+
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
 
@@ -214,7 +216,7 @@ class ChannelTransport:
             error = (error + self._channel.recv_stderr(PACKET))[-PACKET:]
         lines = [line.strip() for line in error.decode(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
-        shown = "".join(c for c in last if c.isprintable())[:MOST_WORDS].rstrip(".")
+        shown = printable(last, "")[:MOST_WORDS].rstrip(".")
         return (f"exit code {code}" if code >= 0 else "killed") + (f", {shown}" if shown else "")
 
     def run(self, command: str, stdin: bytes, within: float) -> tuple[int, bytes, bytes]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from ringrift_cli.text import printable
+
 GREETING = b"RINGRIFT 2\n"
 BARE = b"RINGRIFT BARE\n"
 MOST_NOISE = 64 << 10  # bytes before the greeting
@@ -80,7 +82,7 @@ class Wire:
             self._held += more
         if not self._held:
             raise WireError("it printed nothing and closed the connection")
-        raise WireError(f"it printed {printable(self._held)!r} and no greeting")
+        raise WireError(f"it printed {quoted(self._held)!r} and no greeting")
 
     def rest(self) -> bytes:
         """All remaining bytes, of a host without an agent."""
@@ -99,7 +101,7 @@ class Wire:
                 return None
             kind, digits = header[:1], header[1:]
             if kind not in (b"J", b"B") or not digits.isdigit():
-                raise WireError(f"{printable(header)!r} begins no frame")
+                raise WireError(f"{quoted(header)!r} begins no frame")
             size, most = int(digits), MOST_JSON if kind == b"J" else MOST_BYTES
             if size > most:
                 raise WireError(f"a frame of {size} bytes: at most {most} are allowed")
@@ -118,7 +120,7 @@ class Wire:
                 del self._held[: at + 1]
                 return line
             if len(self._held) > MOST_DIGITS + 1:
-                raise WireError(f"{printable(self._held)!r} begins no frame")
+                raise WireError(f"{quoted(self._held)!r} begins no frame")
             more = self._read(AT_ONCE)
             if not more:
                 if self._held:
@@ -146,7 +148,7 @@ class Wire:
         return b"".join(parts)
 
 
-def printable(data: Buffer) -> str:
+def quoted(data: Buffer) -> str:
     """The first 60 printable characters of some bytes."""
     text = bytes(data[: 8 * QUOTED]).decode("utf-8", "ignore")
-    return "".join(c if c.isprintable() else " " for c in text).strip()[:QUOTED]
+    return printable(text, " ").strip()[:QUOTED]
