@@ -35,6 +35,7 @@ if [ "$1" = -c ]; then
 fi
 exec {python} "$@"
 """
+LOGIN_SHELL = f"ForceCommand {sys.executable} {Path(__file__).with_name('login_shell.py')}"
 PASSPHRASE = "correct-horse-battery"
 
 
@@ -76,7 +77,7 @@ def make_venv(server: Server) -> None:
 def test_a_deployed_host_is_what_we_are(
     farm: Farm, here: Station, ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = farm.server("desk")
+    server = farm.server("desk", more=LOGIN_SHELL)
     make_venv(server)
     here.know(server, {"name": "gone", "addresses": at(farm.dead_port())})
     assert "desk: ringrift is not deployed there" in ringrift("fleet", "status", "--on", "desk").out
@@ -96,8 +97,10 @@ def test_a_deployed_host_is_what_we_are(
     assert ("desk", "deployed") in events
     assert ("gone", "deploy failed") in events
     own = "PYTHONPATH=$(echo .ringrift/code-*) venv/bin/python -P -m ringrift_cli --version"
-    run = ringrift("fleet", "exec", "--on", "desk", "--", f"cd {server.work}; env {own}")
-    assert run.out == f"desk: exit 0\n  ringrift {__version__}\n"
+    command = f"cd {server.work}\nenv {own}"
+    run = ringrift("fleet", "exec", "--on", "desk", "--", "sh", "-c", command)
+    assert run.out.splitlines()[0] == "desk: exit 0"
+    assert run.out.splitlines()[-1] == f"  ringrift {__version__}"
 
     # another version is beside it as long as jobs run
     later = "f" * 64
@@ -159,6 +162,11 @@ def test_a_command_runs_on_all_hosts(farm: Farm, here: Station, ringrift: Ringri
     )
     assert run.code == 1
     assert run.out == f"host-1: exit 7\n  {servers[1].home}\n  5\n"
+    here.know(farm.server("fish", more=LOGIN_SHELL))
+    run = ringrift("fleet", "exec", "--json", "--", sys.executable, "-c", print_words, *HARD)
+    (row,) = told(run)["hosts"]
+    assert json.loads(row["stdout"].splitlines()[-1]) == [*HARD], row
+    here.know(*servers)
     servers[0].stop()
     run = ringrift("fleet", "exec", "--", "echo", "$HOME")
     assert run.code == 1

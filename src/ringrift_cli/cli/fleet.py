@@ -422,9 +422,10 @@ def execute(
       ringrift fleet exec --on desk -- 'du -sh ~/ringrift/*'
     """
     from ringrift_cli.fleet.group import gather
+    from ringrift_cli.fleet.probe import shell
 
     out, context = Output(as_json=as_json), fleet_context(hosts_file)
-    line = command[0] if len(command) == 1 else shlex.join(command)
+    line = command[0] if len(command) == 1 else shell(shlex.join(command))
 
     def work(host: Host) -> dict[str, Any]:
         with context.open(host, agent=False) as client:
@@ -439,7 +440,7 @@ def execute(
         out.text(f"{answer.host.name}: {row.get('error') or 'exit ' + str(row['code'])}")
         printed = row.get("stdout", "") + row.get("stderr", "")
         out.text("\n".join(f"  {printable(one)}" for one in printed.splitlines()))
-    out.result({"command": line, "hosts": rows})
+    out.result({"command": shlex.join(command), "hosts": rows})
     failed(any(row.get("code") != 0 for row in rows))
 
 

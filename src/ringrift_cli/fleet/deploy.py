@@ -215,8 +215,8 @@ def _script(client: Client, host: Host, operation: str, **request: Any) -> Any:
     command = f"{python} -I {_code()}/{SCRIPT} {operation} {_code()}"
     printed = _run(client, host, command, "", stdin=json.dumps(request).encode())
     try:
-        return json.loads(printed)
-    except ValueError as error:
+        return json.loads(printed.strip().splitlines()[-1])  # after what a login script prints
+    except (ValueError, IndexError) as error:
         raise RemoteError(f"{host.name}: its Python printed {printed[:200]!r}.") from error
 
 
@@ -263,9 +263,7 @@ def _run(
 ) -> str:
     """Output of a command in the work folder; `RemoteError` with its last line if it fails."""
     script = f"{inside or f'cd {probe.home(host.work)}'} && {command}"
-    code, out, err = client.run(
-        f"exec sh -c {probe.quote(script)}", stdin, timeout_s=INSTALL_SECONDS
-    )
+    code, out, err = client.run(probe.shell(script), stdin, timeout_s=INSTALL_SECONDS)
     if code:
         text = err.decode(errors="replace") or out.decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -106,4 +106,4 @@ def command(python: str, work: str) -> str:
         f"cd {probe.home(work)} 2>/dev/null && [ -x {own} ] && [ -d {code} ] && {agent};"
         f" {probe.script(python, work)}"
     )
-    return f"exec sh -c {probe.quote(script)}"
+    return probe.shell(script)

@@ -25,8 +25,16 @@ PYTHON = "import sys, venv, ensurepip; print(*sys.version_info[:3], sep='.')"
 SPECIAL = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
 
+def shell(script: str) -> str:
+    """Command line that runs a script of sh under any login shell, as fish or tcsh."""
+    if "\n" in script:  # no shell agrees with another on quoted line ends
+        text = script.replace("\\", "\\\\").replace("\n", "\\n")
+        script = f'eval "$(printf %b {shlex.quote(text)})"'
+    return f"exec sh -c {quote(script)}"
+
+
 def quote(word: str) -> str:
-    """Quotes a word for any login shell, with backslashes: quotes differ between shells."""
+    """Quotes a word of one line for any login shell: quotes differ, backslashes do not."""
     return SPECIAL.sub(lambda found: _escaped(found.group()), word) or "''"
 
 
