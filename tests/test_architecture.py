@@ -42,7 +42,7 @@ BUDGET = {
     "evaluate": 1725,
     "fleet": 9150,
     "game": 6850,
-    "loop": 3800,
+    "loop": 4000,
     "nn": 3060,
     "play": 1955,
     "players": 2850,

@@ -245,6 +245,10 @@ class Cycle(Section):
         " continues from the champion.",
         ge=1,
     )
+    overlap: bool = key(
+        False,
+        "Self-play on hosts (--fleet) also during training and gate.",
+    )
     min_free_gb: float = key(2.0, "Minimum free disk space in GB to begin a step.", ge=0)
     max_data_gb: float = key(
         20.0, "Maximum size of the shards in GB; the oldest unused ones are deleted.", gt=0

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.cli.cycle import line_of
 from ringrift_cli.cli.output import Output
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.errors import FleetError
@@ -24,8 +23,9 @@ from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import JOURNAL, Journal
 from ringrift_cli.loop.on_fleet import FleetMachines
-from ringrift_cli.loop.protocol import TrainWork, derived_seed
+from ringrift_cli.loop.protocol import ShouldStop, Trained, TrainWork, Watch, derived_seed
 from ringrift_cli.loop.shared import SharedSteps
+from ringrift_cli.loop.summary import line_of
 from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.settings import SelfPlay, commented, load
 from ringrift_cli.store.manifest import read_manifest
@@ -126,6 +126,23 @@ def test_hosts_play_and_get_the_champion(fleet: Ground) -> None:
         assert f"{name} {row['games']} games (0.0 h old)" in line
     entries = read_manifest(fleet.data)
     assert len({entry.sha256 for entry in entries}) == len(entries)
+
+
+def test_hosts_play_on_while_a_network_is_trained_here(fleet: Ground) -> None:
+    fleet.config = changed(fleet.config, "cycle", overlap=True)
+    before: list[int] = []
+
+    class Patient(QuickShared):
+        def train(self, work: TrainWork, watch: Watch, should_stop: ShouldStop) -> Trained:
+            before.append(len(read_manifest(work.data)))
+            until(lambda: len(read_manifest(work.data)) > before[0])
+            return super().train(work, watch, should_stop)
+
+    (record,) = run(fleet.config, Patient(fleet.config, fleet.machines()))
+    assert record["promoted"]
+    games = sum(entry.games for entry in read_manifest(fleet.data) if entry.generation == 1)
+    assert games > record["selfplay"]["games"] == SHARD * before[0]
+    assert running(fleet.one) == running(fleet.two) == []
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ sys.exit(main(sys.argv[1:]))
 def test_two_cycles_through_everything(fleet: Ground) -> None:
     """The coordinator is killed in each step of the first cycle, and a host falls in both."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
-    words = ("cycle", "--fleet", "--train-on", "host-1", "--cycles", "1", "-q")
+    words = ("cycle", "--fleet", "--overlap", "--train-on", "host-1", "--cycles", "1", "-q")
     command = (sys.executable, "-c", CHILD, *words)
     journal = fleet.config.folder / JOURNAL
 

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringrift_cli.cli.cycle import line_of
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.data import window
 from ringrift_cli.data.window import WindowSetting
@@ -22,6 +21,7 @@ from ringrift_cli.loop.alarms import alarms
 from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.loop.protocol import Meter, Played, SelfPlayWork, ShouldStop, TrainWork
 from ringrift_cli.loop.shared import SharedSteps
+from ringrift_cli.loop.summary import line_of
 from ringrift_cli.settings import Config, commented
 from ringrift_cli.store.manifest import MANIFEST, add_to_manifest, read_manifest, searched
 from tests.conftest import Ringrift

@@ -23,8 +23,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import NetworkSection, Run
-from ringrift_cli.text import elo_interval
+from ringrift_cli.settings import Cycle, NetworkSection, Run
 
 if TYPE_CHECKING:
     from ringrift_cli.loop.protocol import Steps
@@ -58,6 +57,7 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Preview of the next steps, without running them.")
 ]
 FleetOption = Annotated[bool, typer.Option("--fleet", help="Self-play on the hosts of hosts.yaml.")]
+OverlapOption = Annotated[bool, setting("cycle.overlap", "--overlap/--no-overlap")]
 TrainOnOption = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +79,7 @@ def cycle(
     config_file: ConfigOption = None,
     settings: SetOption = None,
     fleet: FleetOption = False,
+    overlap: OverlapOption = Cycle.overlap,
     train_on: TrainOnOption = None,
     hosts_file: HostsOption = None,
     dry_run: DryRunOption = False,
@@ -102,7 +103,7 @@ def cycle(
       ringrift cycle --hours 2 --set selfplay.games_per_cycle=500
       ringrift cycle --config ringrift.yaml --cycles 1 --json
       ringrift cycle --board hexagonal --init models/hex8-2p/0123456789abcdef.json
-      ringrift cycle --fleet --train-on rented-h100 --hours 10
+      ringrift cycle --fleet --train-on rented-h100 --overlap --hours 10
       ringrift cycle --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -135,6 +136,7 @@ def _run(
     from ringrift_cli.loop import cycle as stage
     from ringrift_cli.loop.journal import opened
     from ringrift_cli.loop.protocol import Stopped
+    from ringrift_cli.loop.summary import line_of
 
     deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
     records: list[dict[str, Any]] = []
@@ -167,74 +169,6 @@ def _run(
         raise stopped(signal)
     if alarms:
         raise typer.Exit(ALARM)
-
-
-def line_of(record: dict[str, Any]) -> str:
-    """One-line summary of a cycle."""
-    played, trained, gate = record["selfplay"], record["train"], record["gate"]
-    rate = played["games_per_hour"]
-    parts = [
-        f"cycle {record['cycle']}",
-        counted(played["games"], "game") + (f" ({rate:,.0f}/h)" if rate else ""),
-        loss_text(trained),
-        verdict_text(gate),
-        rating_text(gate.get("rating")),
-        f"champion {record['champion'] or 'none'}",
-        hosts_text(record),
-        f"{sum(record['seconds'].values()) / 60:.1f} min",
-    ]
-    return "; ".join(part for part in parts if part)
-
-
-def hosts_text(record: dict[str, Any]) -> str:
-    """Games and data age by host, and the errors of hosts without games or without the champion.
-
-    `desk 900 games (0.1 h old), rented-2 nothing: no route; rented-3 is behind: disk full`
-    """
-    played = record["selfplay"]
-    hosts, absent, brought = (
-        played.get("hosts", {}),
-        played.get("absent", {}),
-        record.get("brought"),
-    )
-    if not absent and not brought and all(row["here"] for row in hosts.values()):
-        return ""  # all games were played here
-    parts = [
-        f"{name} {counted(row['games'], 'game')} ({row['newest_hours']:.1f} h old)"
-        for name, row in sorted(hosts.items())
-    ]
-    for name, why in sorted(absent.items()):
-        parts.append(f"{name} {'then' if name in hosts else 'nothing'}: {why}")
-    for name, why in sorted((brought or {}).items()):
-        if why != "confirmed":
-            parts.append(f"{name} is behind: {why}")
-    return ", ".join(parts)
-
-
-def loss_text(trained: dict[str, Any]) -> str:
-    """Losses on validation games."""
-    measured = trained["validation_last"]
-    return f"loss policy {measured['policy']:.3f} value {measured['value']:.3f}" if measured else ""
-
-
-def verdict_text(gate: dict[str, Any]) -> str:
-    """Verdict and deciding check: `rejected after 160 games, 47.5 % of 120 against …`."""
-    text = f"{gate['verdict']} after {counted(gate['games'], 'game')}"
-    failed = [check for check in gate["checks"] if not check["passed"]]
-    for check in failed or [check for check in gate["checks"] if check["name"] == "champion"]:
-        names = {"champion": "the champion", "earlier": "an earlier champion"}
-        elo = elo_interval(check["elo"], check["low"], check["high"], check["score"])
-        text += f", {check['score']:.1%} of {check['games']} against"
-        text += f" {names.get(check['name'], check['opponent'])}, Elo {elo}"
-    return text
-
-
-def rating_text(rating: dict[str, Any] | None) -> str:
-    """`rating +45 (+12 to +80)`: Elo relative to the default heuristic; may be infinite."""
-    if rating is None:
-        return ""
-    above = float(rating["high"] is None)
-    return f"rating {elo_interval(rating['elo'], rating['low'], rating['high'], above)}"
 
 
 def _preview(out: Output, config: Config, steps: Steps) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringrift_cli.cli.cycle import line_of
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
@@ -20,6 +19,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted
 from ringrift_cli.errors import UsageError
+from ringrift_cli.loop.summary import line_of
 from ringrift_cli.settings import Config, Run
 from ringrift_cli.text import elo_interval
 

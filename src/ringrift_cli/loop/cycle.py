@@ -6,6 +6,9 @@
     promote    makes an accepted candidate champion
     collect    deletes the oldest unused shards beyond a limit
 
+With `cycle.overlap` other machines do not wait: during training they play more games of the cycle,
+and during the gate the candidate plays games of the next one.
+
 Finished steps are in the journal and not repeated; an interrupted step is resumed, so the same
 command continues a killed run. The outcome of a step is verified before the journal marks it done:
 shards are hashed and replayed, checkpoints loaded, the registry read back.
@@ -17,6 +20,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,7 @@ from ringrift_cli.errors import RecordError, UsageError
 from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.loop.alarms import alarms
 from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal
+from ringrift_cli.loop.overlap import meanwhile
 from ringrift_cli.loop.protocol import (
     ACCEPTED,
     GateResult,
@@ -36,6 +41,7 @@ from ringrift_cli.loop.protocol import (
     Steps,
     Stopped,
     TrainWork,
+    Unseen,
     Watch,
     derived_seed,
 )
@@ -53,6 +59,7 @@ STEPS = (SELFPLAY, TRAIN, GATE, PROMOTE, COLLECT)
 RESULTS = "results.sqlite"
 CANDIDATE, CHAMPION, BOOTSTRAP, TEACHER = "candidate", "champion", "bootstrap", "teacher"
 PLAYED = "played"  # event of selfplay: report of an attempt
+AHEAD = "ahead"  # event of a cycle that is played before it begins
 PACE = ("games", "seconds")  # fields of that report
 DELETING = "deleting"  # event of collect, written before the deletion
 KEPT_RUNS = 3  # training runs whose tensors are kept; the registry has its own copies
@@ -98,6 +105,11 @@ class Loop:
         watch: Watch,
         should_stop: ShouldStop = lambda: False,
     ) -> None:
+        if config.cycle.overlap and not steps.elsewhere:
+            raise UsageError(
+                "cycle.overlap is for self-play on other machines.",
+                hint="--fleet, or --set cycle.overlap=false",
+            )
         self.config, self.steps, self.journal, self.watch = config, steps, journal, watch
         self.should_stop = should_stop
         self.folders = Folders(journal.folder)
@@ -112,9 +124,11 @@ class Loop:
         self.cycle = self.journal.current
         plan = self._plan()
         played = self._step(SELFPLAY, lambda: self._selfplay(plan))
-        trained = self._step(TRAIN, lambda: self._train(plan))
+        with self._meanwhile(self.cycle, beside_training=True):
+            trained = self._step(TRAIN, lambda: self._train(plan))
         candidate = self._model(trained)
-        gate = self._gate_outcome(candidate)
+        with self._meanwhile(self._ahead(plan, candidate)):
+            gate = self._gate_outcome(candidate)
         if gate["verdict"] == ACCEPTED:
             self._step(PROMOTE, lambda: self._promote(candidate, gate))
         collected = self._step(COLLECT, self._collect)
@@ -122,6 +136,45 @@ class Loop:
         self.journal.add(self.cycle, CYCLE, DONE, outcome=record)
         self.journal.write_cycles()
         return record
+
+    def _ahead(self, plan: Outcome, candidate: Model) -> int:
+        """The next cycle; if it is played before it begins, by the candidate or the teacher."""
+        following = self.cycle + 1
+        if self._overlaps() and self.journal.find(following, CYCLE, AHEAD) is None:
+            model = {**named(candidate, self.folders.run), "kind": CANDIDATE}
+            if plan["model"]["kind"] == TEACHER and self.steps.champion() is None:
+                model = plan["model"]
+            run = self.journal.identity
+            self.journal.add(following, CYCLE, AHEAD, run=run, plan={"model": model})
+        return following
+
+    def _overlaps(self) -> bool:
+        """Whether other machines play during training and gate, which are not done yet."""
+        return self.config.cycle.overlap and self.journal.outcome(self.cycle, GATE) is None
+
+    def _meanwhile(
+        self, cycle: int, *, beside_training: bool = False
+    ) -> AbstractContextManager[None]:
+        """Games of a cycle, on other machines, until the block ends."""
+
+        def play(should_stop: ShouldStop) -> None:
+            line = next(line for line in reversed(self.journal.lines) if _plays(line, cycle))
+            model, data = self._model(line["plan"]["model"]), self.folders.data
+            known = cycle_data.games_of(cycle_data.of_cycle(data, self.journal.origins, cycle))
+            seed = derived_seed(self.config.run.seed, cycle, SELFPLAY, known)
+            games = self.config.selfplay.games_per_cycle
+            run = self.journal.origins[cycle][0]
+            work = SelfPlayWork(data, model, cycle, games, seed, run, beside_training)
+            played = self.steps.generate(work, Unseen(), should_stop)
+            self.journal.add(cycle, SELFPLAY, PLAYED, played=asdict(played))
+
+        if not self._overlaps():
+            return nullcontext()
+        return meanwhile(
+            play,
+            self.should_stop,
+            lambda sentence: self.watch.note(f"Cycle {cycle}: self-play ended early: {sentence}"),
+        )
 
     def _plan(self) -> Outcome:
         """The player and the parent of training, chosen once per cycle."""
@@ -445,6 +498,11 @@ class Loop:
         return record
 
 
+def _plays(line: Outcome, cycle: int) -> bool:
+    """Whether a journal line has the player of a cycle."""
+    return line["cycle"] == cycle and "plan" in line
+
+
 def _total(reports: list[Outcome], name: str) -> int | None:
     """The sum of a count over attempts at self-play; None if one of them did not count it."""
     counts: list[Any] = [report.get(name) for report in reports]
@@ -496,6 +554,7 @@ def make_plan(loop: Loop) -> Outcome:
     run, champion = loop.folders.run, loop.steps.champion()
     last = next(reversed(loop.journal.finished), None)
     newest, weaker = newest_candidate(last, champion, run)
+    ahead = loop.journal.find(loop.cycle, CYCLE, AHEAD)
     player: Model | None
     if champion is None:
         seed = derived_seed(loop.config.run.seed, BOOTSTRAP)
@@ -508,6 +567,8 @@ def make_plan(loop: Loop) -> Outcome:
         player, kind = (newest, CANDIDATE) if plays else (champion, CHAMPION)
         back = weaker % loop.config.cycle.max_weaker == 0 and weaker > 0
         parent = champion if newest is None or back else newest
+    if ahead is not None:  # it has played already
+        player, kind = model_of(ahead["plan"]["model"], run), ahead["plan"]["model"]["kind"]
     assert player is not None
     return {
         "model": {**named(player, run), "kind": kind},

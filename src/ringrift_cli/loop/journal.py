@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,15 +44,17 @@ class Journal:
 
     folder: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, cycle: int, step: str, event: str, **facts: Any) -> None:
-        """Appends an event durably.
+        """Appends an event durably; thread-safe.
 
         `OutputError` if that fails, as on a full disk; no partial line is left.
         """
         line = {"time": now(), "cycle": cycle, "step": step, "event": event, **facts}
-        _file(self.folder).append(line)
-        self.lines.append(json.loads(json.dumps(line)))
+        with self._lock:
+            _file(self.folder).append(line)
+            self.lines.append(json.loads(json.dumps(line)))
 
     def find(self, cycle: int, step: str, event: str) -> dict[str, Any] | None:
         """The last line of an event of a step in a cycle."""

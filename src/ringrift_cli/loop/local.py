@@ -60,6 +60,8 @@ class TrainingMeter:
 class RealSteps:
     """Implements `Steps` on this machine."""
 
+    elsewhere = False
+
     def __init__(self, config: Config) -> None:
         self._config = config
         run = config.run

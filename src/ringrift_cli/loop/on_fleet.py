@@ -64,7 +64,7 @@ class FleetMachines:
         self, work: SelfPlayWork, *, teacher: bool, meter: Meter, should_stop: ShouldStop
     ) -> Played:
         """See `Machines`."""
-        hosts, absent = self._hosts()
+        hosts, absent = self._hosts(self._trainer if work.beside_training else None)
         arrived, begun = _Arrived(work, self._session, should_stop), time.monotonic()
         settings = self._session.settings_file(self._config)
         campaign = Campaign(
@@ -100,8 +100,8 @@ class FleetMachines:
         run = () if work.run is None else ("--run", work.run)
         return [*argv, *run, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
-    def _hosts(self) -> tuple[list[Host], dict[str, str]]:
-        """Hosts that can take self-play jobs, and reasons by host that cannot.
+    def _hosts(self, trainer: Host | None) -> tuple[list[Host], dict[str, str]]:
+        """Hosts that can take self-play jobs beside the trainer, and reasons by host that cannot.
 
         Unsuitable hosts (role, memory) are not listed. `FleetError` if there is no host, or the
         budget is spent.
@@ -112,6 +112,8 @@ class FleetMachines:
         need, absent = Need("selfplay", self._config.run.board), {}
         chosen = self._context.fleet.choose()
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
+        if trainer is not None:
+            unfit[trainer.name] = "it trains"
         drained = jobs.drained(self._context.state)
         found = []
         deadline = max(self._context.fleet.deadline, LEAST_DEADLINE)

@@ -10,7 +10,6 @@ import msgspec
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, newest_candidate, surplus
-from ringrift_cli.loop.journal import BEGUN, CYCLE
 from ringrift_cli.loop.protocol import ACCEPTED, Steps
 from ringrift_cli.settings import Config
 
@@ -43,7 +42,6 @@ def preview(config: Config, steps: Steps) -> Preview:
     done = [name for name in STEPS if outcomes[name] is not None]
     gate = outcomes[GATE]
     passed = gate is None or gate["verdict"] == ACCEPTED
-    begun = journal.find(cycle, CYCLE, BEGUN)
     champion = steps.champion()
     identity = champion.identity if champion else None
     last = next(reversed(journal.finished), None)
@@ -59,7 +57,7 @@ def preview(config: Config, steps: Steps) -> Preview:
         folder=str(folders.run),
         done=done,
         next=next(name for name in STEPS if name not in done and (passed or name != PROMOTE)),
-        model=begun["plan"]["model"]["identity"] if begun else planned,
+        model=journal.origins[cycle][1] if cycle in journal.origins else planned,
         champion=identity,
         games=games,
         games_missing=max(games - played, 0),

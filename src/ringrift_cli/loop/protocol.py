@@ -36,6 +36,13 @@ class Watch(Protocol):
         """A progress meter, shown until it is closed."""
 
 
+class Unseen:
+    """A `Meter` that shows nothing."""
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """See `Meter`."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A checkpoint: content hash and path."""
@@ -54,6 +61,7 @@ class SelfPlayWork:
     games: int
     seed: int  # not used for other games of the folder
     run: str | None = None  # made.run: identity of the run that counts them
+    beside_training: bool = False  # a machine that trains does not play
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,8 @@ class Stopped(Exception):
 
 class Steps(Protocol):
     """Steps of the loop; when asked to stop they raise `Stopped` within seconds."""
+
+    elsewhere: bool  # whether self-play runs on other machines
 
     def champion(self) -> Model | None:
         """The champion of the registry."""

@@ -52,6 +52,8 @@ class Machines(Protocol):
 class SharedSteps(RealSteps):
     """Implements `Steps` with other machines."""
 
+    elsewhere = True
+
     def __init__(self, config: Config, machines: Machines) -> None:
         super().__init__(config)
         self._machines = machines

@@ -18,7 +18,7 @@ from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.alarms import HEURISTIC
 from ringrift_cli.loop.cycle import RESULTS, Folders
-from ringrift_cli.loop.journal import CYCLE, Journal
+from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import Config, load
 from ringrift_cli.store.manifest import searched
@@ -152,9 +152,10 @@ def run_state(config: Config) -> RunState:
 
 
 def _under_way(journal: Journal) -> StepState | None:
-    if not journal.lines or journal.lines[-1]["cycle"] != journal.current:
+    lines = [line for line in journal.lines if line["event"] in (BEGUN, STOPPED, DONE)]
+    if not lines or lines[-1]["cycle"] != journal.current:
         return None
-    return msgspec.convert(journal.lines[-1], StepState)
+    return msgspec.convert(lines[-1], StepState)
 
 
 def _champion(config: Config, records: list[Record]) -> ChampionState | None:
