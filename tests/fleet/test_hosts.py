@@ -173,7 +173,10 @@ def test_what_is_no_address(tmp_path: Path, address: str) -> None:
         ("port: 22", "port: 65536", "hosts[1].port is '65536', expected a whole number <= 65535."),
         ("gpus: 1", "gpus: 1.5", "hosts[1].gpus is '1.5', expected a whole number."),
         ("enabled: true", "enabled: maybe", "hosts[1].enabled is 'maybe', expected true or false."),
-        ("user: root", "user: -oroot", "hosts[1].user is '-oroot', expected a word of letters"),
+        ("user: root", "user: -oroot", "hosts[1].user is '-oroot', expected a user name"),
+        ("user: root", "user: joe smith", "expected a user name: without spaces, quotes"),
+        ("user: root", "user: $(id)", "hosts[1].user is '$(id)', expected a user name"),
+        ("user: root", "user: 'CORP\\'", "expected a user name"),
         ("work: /w", "work: w/w", "hosts[1].work is 'w/workspace/ringrift', expected a folder"),
         ("work: /w", "work: /../w", "hosts[1].work is '/../workspace/ringrift', expected a folder"),
         (
@@ -283,3 +286,11 @@ def test_hosts_that_cannot_be_chosen(
 ) -> None:
     with pytest.raises(UsageError, match=expected):
         fleet.choose(names, labels, every=every)
+
+
+@pytest.mark.parametrize(
+    "user", ["root", "CORP\\joe", "joe@corp.example", "_svc", "j.doe-2", "café", "x" * 32]
+)
+def test_user_names_of_the_world(written: Path, user: str) -> None:
+    written.write_text(uncommented(EXAMPLE).replace("user: root", f"user: {user}"))
+    assert load(written).hosts[1].user == user

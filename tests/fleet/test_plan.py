@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
@@ -160,7 +161,7 @@ def test_a_name_means_the_same_jobs_only_where_they_are_placed_alike() -> None:
     assert [(one.identity, one.gpus) for one in plan.placed] == [("night-a", (0,))]
 
 
-@pytest.mark.parametrize("name", ["../x", "a b", "-x", "", "x" * 64, "a/b"])
+@pytest.mark.parametrize("name", ["../x", "a b", "-x", "", "x" * 65, "a/b"])
 def test_a_name_that_no_job_can_have_is_wrong_usage(name: str) -> None:
     with pytest.raises(UsageError, match="is no name of a job"):
         place(ARGV, name, [host("a")], {"a": facts_of()})
@@ -200,6 +201,23 @@ def test_an_attempt_has_the_next_free_number() -> None:
     assert retried("night-a", ["night-a"]) == "night-a.2"
     assert retried("night-a.2", ["night-a", "night-a.2", "night-a.3"]) == "night-a.4"
     assert retried("v1.x", []) == "v1.x.2"
+    long = retried("x" * 64, [])
+    assert (len(long), retried(long, [long])) == (64, f"{long[:-1]}3")
+
+
+def test_jobs_of_long_names_have_names_of_their_own() -> None:
+    hosts = [host(f"rented-4090-with-a-long-name-{n:03}") for n in range(3)]
+    name = "selfplay-hexagonal-20261130-190430"  # as it is without --name
+    there = {one.name: facts_of(gpus=2) for one in hosts}
+    for per_gpu in (False, True):
+        hosts = [replace(one, gpus=2) for one in hosts]
+        first = place(ARGV, name, hosts, there, per_gpu=per_gpu)
+        names = {one.identity for one in first.placed}
+        assert len(names) == len(first.placed) == len(hosts) * (2 if per_gpu else 1)
+        assert max(map(len, names)) <= 64
+        assert {
+            one.identity for one in place(ARGV, name, hosts, there, per_gpu=per_gpu).placed
+        } == names
 
 
 def test_what_a_job_makes_goes_to_its_own_folder_and_comes_from_its_own_seed() -> None:

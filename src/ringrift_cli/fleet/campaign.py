@@ -28,7 +28,7 @@ from ringrift_cli.fleet.exchange import jittered
 from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import TAKEN, AskFacts, JobMeta, JobState
-from ringrift_cli.fleet.plan import GRACE, Placed, job_of, occupied, slots, taken
+from ringrift_cli.fleet.plan import GRACE, Placed, fitted, job_of, occupied, slots, taken
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
 
@@ -41,7 +41,6 @@ MOST_FAILED = 3  # consecutive failed jobs without output before the host is giv
 FAREWELL = 180.0  # seconds for hosts to stop their jobs and send the remaining output
 LAST_PULLS = 3  # attempts to pull the remaining output
 PATIENCE = 900.0  # seconds without any working host before the campaign fails
-LONGEST_NAME = 64  # characters of a job name
 
 
 @dataclass
@@ -314,7 +313,7 @@ class _Worker:
         known = known | jobs.remembered(self._state).keys()
         while not name or name in known:
             end = slot if number == 1 else f"{slot}.{number}"
-            name = f"{self.campaign.name}-{self.host.name}"[: LONGEST_NAME - len(end)] + end
+            name = fitted(f"{self.campaign.name}-{self.host.name}", end)
             number += 1
         return name
 

@@ -28,6 +28,8 @@ _IPV6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]{1,16})?"
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 ADDRESS = rf"^({_HOST}(:({_PORT}))?|{_IPV6}|\[{_IPV6}\](:({_PORT}))?)\Z"
 NAME = r"^[a-z0-9][a-z0-9-]{0,31}\Z"
+# As ssh permits; a backslash separates a domain, so it is not the last.
+USER = r"^(?!-)[^\x00-\x20\x7f'\"`;&<>|(){}$]{0,254}[^\x00-\x20\x7f'\"`;&<>|(){}$\\]\Z"
 WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z"
 WORK = r"^(?!.*/\.\.(/|\Z))(~/|/)[^\x00-\x1f\x7f]+\Z"
 COMMAND = r"^([A-Za-z0-9_][A-Za-z0-9._-]*|~?/[^\x00-\x1f\x7f]+)\Z"
@@ -35,6 +37,7 @@ ROLE, BOARD = rf"^({'|'.join(ROLES)})\Z", rf"^({'|'.join(BOARDS)})\Z"
 MEANING = {  # descriptions of patterns for error messages
     ADDRESS: "host, host:port or [IPv6]:port; the user goes to the key `user`",
     NAME: "1 to 32 of a-z, 0-9 and -, not beginning with -",
+    USER: "a user name: without spaces, quotes and shell characters, not beginning with -",
     WORD: "a word of letters, digits, '.', '_' and '-'",
     WORK: "a folder there: /absolute, or ~/below the home",
     COMMAND: "a command there, or its absolute path",
@@ -90,7 +93,9 @@ class Host(HostDefaults, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(pattern=ADDRESS)], ...], Meta(min_length=1)
     ]
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None  # for addresses without a port
-    user: Word | None = None  # None: from ~/.ssh/config, or the local user name
+    user: Annotated[str, Meta(pattern=USER)] | None = (
+        None  # None: from ~/.ssh/config, or the local user name
+    )
     key: Path | None = None
     gpus: Annotated[int, Meta(ge=0, le=64)] = 0
     gpu_memory: Amount = 0.0  # GB per GPU; 0: unknown

@@ -32,6 +32,7 @@ ROLES = {
 BOARD_GB = {"square8": 2.0, "hex8": 2.0, "square19": 8.0, "hexagonal": 12.0}
 ON_CPU = 0.25  # share of BOARD_GB without a GPU
 GRACE = 30.0  # seconds for a job to write its games before it is killed
+LONGEST_NAME = 64  # characters of a job name
 BUSY = "it is busy"
 SLICE = "MIG-"  # with which the UUID of a part of a GPU begins
 SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
@@ -209,6 +210,7 @@ def place(
             " from which it is pulled.",
             hint=f"leave out {OUT_OPTION}",
         )
+    _check_name(name)
     need, refused, placed = need_of(argv), dict(not_now or {}), []
     for host in hosts:
         reason = refused.get(host.name) or unsuitable(host, need)
@@ -229,8 +231,6 @@ def place(
             refused[host.name] = occupied(host, jobs, gpus_there)
         for identity, gpus in found.items():
             placed.append(Placed(host.name, gpus, job_of(argv, identity, host, gpus)))
-    for one in placed:
-        _check_name(one.identity)
     if len(placed) > 1 and option(argv, SEED_OPTION) is not None:
         raise UsageError(
             f"{SEED_OPTION} {option(argv, SEED_OPTION)} for {len(placed)} jobs: they would play the"
@@ -241,7 +241,16 @@ def place(
 
 
 def _identity(stem: str, gpus: tuple[int, ...], *, per_gpu: bool) -> str:
-    return f"{stem}-gpu{gpus[0]}" if per_gpu and gpus else stem
+    return fitted(stem, f"-gpu{gpus[0]}" if per_gpu and gpus else "")
+
+
+def fitted(stem: str, end: str = "") -> str:
+    """A job name; a hash takes the place of the middle of a stem that is too long."""
+    room = LONGEST_NAME - len(end)
+    if len(stem) > room:
+        mark = hashlib.sha256(stem.encode()).hexdigest()[:8]
+        stem = f"{stem[: room - 2 * len(mark) - 2]}-{mark}-{stem[-len(mark) :]}"
+    return stem + end
 
 
 def _named(jobs: Sequence[JobState], stem: str, *, per_gpu: bool) -> dict[str, tuple[int, ...]]:
@@ -288,6 +297,6 @@ def retried(identity: str, known: Collection[str]) -> str:
     if not dot or not number.isdecimal():
         stem, number = identity, "1"
     attempt = int(number) + 1
-    while f"{stem}.{attempt}" in known:
+    while fitted(stem, f".{attempt}") in known:
         attempt += 1
-    return f"{stem}.{attempt}"
+    return fitted(stem, f".{attempt}")

@@ -31,6 +31,13 @@ TORCH = (  # importing torch takes seconds
     "path = spec and os.path.join(os.path.dirname(spec.origin), 'version.py');"
     "print(json.dumps([runpy.run_path(path).get('cuda')] if path else None))"
 )
+REASONS = (  # the first that matches a line
+    r".*(?:No space left on device|Disk quota exceeded).*",
+    r"connection broken by '(.*)': /",
+    r"^(?:\w+: )?(?:fatal )?error: (?!subprocess-exited).*",
+    r"^\w+(?:Error|Exception): .*",
+    r"^ERROR: (?!Ignored|Exception).*",
+)
 REPORT = (
     "import json, sys; sys.path.insert(0, sys.argv[1]);"
     "from ringrift_cli.game.version import codec_hash, rules_hash; import torch;"
@@ -244,10 +251,13 @@ class Turn:
 
 
 def reason(text: str) -> str:
-    """The first error that a program names, else its last line."""
+    """The line that says why a program failed: pip ends with what follows from that."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    return ([*errors, *lines[-1:]] or ["it printed nothing"])[0][:500]
+    for pattern in REASONS:
+        for line in lines:
+            if found := re.search(pattern, line):
+                return (found[found.lastindex or 0])[:500]
+    return (lines[-1:] or ["it printed nothing"])[0][:500]
 
 
 if __name__ == "__main__":
