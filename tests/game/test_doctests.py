@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,21 @@ def test_examples_of_a_document(
     monkeypatch.chdir(tmp_path)  # some write files
     tried = doctest.testfile(str(path), module_relative=False)
     assert (tried.failed, tried.attempted > 0) == (0, True)
+
+
+def test_sections_of_the_api_import_what_they_use() -> None:
+    """Whoever starts to read in the middle has the imports of the first section only."""
+    _, first, *sections = re.split(r"(?m)^## ", (ROOT / "docs" / "api.md").read_text())
+
+    def imported(section: str) -> set[str]:
+        names = re.findall(r"(?m)^>>> from ringrift_cli\S* import (.*)$", section)
+        return {name.strip() for line in names for name in line.split(",")}
+
+    known = set().union(*map(imported, sections))
+    for section in sections:
+        code = " ".join(re.findall(r"(?m)^(?:>>>|\.\.\.) (.*)$", section))
+        used = {name for name in known if re.search(rf"\b{name}\b", code)}
+        assert used <= imported(section) | imported(first), section[:40]
 
 
 def test_those_with_examples_are_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import shlex
@@ -16,14 +17,23 @@ import pytest
 
 from ringrift_cli.errors import PlayerError, RingriftError, UsageError
 from ringrift_cli.game.position import Position
+from ringrift_cli.players import external
 from ringrift_cli.players.external import TIMEOUT_VARIABLE, ExternalPlayer
 from ringrift_cli.players.player import Choices, Decisions
+from ringrift_cli.players.program import TRANSCRIPTS_VARIABLE, conversation
 from ringrift_cli.players.spec import make_player
 from tests.walks import Walk
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 ENGINE = shlex.join([sys.executable, "-m", "ringrift_cli", "engine"])
 Start = Callable[..., ExternalPlayer]
+
+
+@pytest.fixture(autouse=True)
+def transcripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the conversations with programs that failed."""
+    monkeypatch.setenv(TRANSCRIPTS_VARIABLE, str(tmp_path / "transcripts"))
+    return tmp_path / "transcripts"
 
 
 @pytest.fixture
@@ -143,7 +153,9 @@ def test_the_same_game_from_other_processes(start: Start) -> None:
 
 
 def test_the_engine_of_the_document_plays(start: Start, tmp_path: Path) -> None:
-    code = re.search(r"```python\n(import sys\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    code = re.search(
+        r"```python\n(import json\nimport sys\n.*?)```", DOCUMENT.read_text(), re.DOTALL
+    )
     assert code is not None
     (tmp_path / "first.py").write_text(code[1])
     player = start(shlex.join([sys.executable, str(tmp_path / "first.py")]), "square8")
@@ -151,8 +163,16 @@ def test_the_engine_of_the_document_plays(start: Start, tmp_path: Path) -> None:
     actions = play_game([player] * 2, begin, pie_rule=True)
     for action in actions:
         assert action == position.legal_actions()[0]
+        if position.ply in (1, 20):  # a position without its moves
+            assert player.choose(decisions(position)).actions.tolist() == [action]
         position = position.play(action)
     assert position.is_over
+
+
+def test_the_saved_position_of_the_document_is_complete() -> None:
+    text = re.search(r"```json\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert text is not None
+    assert json.loads(text[1]) == Position.initial("hex8").play("place 0,0 2").to_json()
 
 
 def test_many_positions_at_once_with_and_without_their_course(start: Start) -> None:
@@ -175,24 +195,163 @@ def test_many_positions_at_once_with_and_without_their_course(start: Start) -> N
     np.testing.assert_allclose(again.values, choices.values)
 
 
-def test_identity_is_command_files_and_what_the_program_says(
+LOGGING = """
+import os
+log = open(sys.argv[1], 'a')
+for line in sys.stdin:
+    print(line, end='', file=log, flush=True)
+    word = line.split()[0]
+    if word == 'rri':
+        say('id name Logger')
+        if len(sys.argv) > 2: say('id version ' + sys.argv[2])
+        say('option name Hash type spin default 1 min 1 max 64')
+        say('option name Seed type spin default 0')
+        say('rriok')
+    elif word == 'isready':
+        say('readyok')
+    elif word == 'go':
+        say('bestmove place 0,0 1')
+    elif word == 'quit':
+        break
+"""
+
+
+def test_name_and_version_of_a_program_make_its_identity(
+    start: Start, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Not the files that it is given, which may be logs; what it is told to do counts too."""
+
+    def identity(code: str, *words: str, settings: str = "") -> str:
+        return start(f"{program(code)} {' '.join(words)}{settings}").identity
+
+    logs = [str(tmp_path / name) for name in ("a.log", "b.log")]
+    known = identity(LOGGING, logs[0], "1.0")
+    assert known == identity(LOGGING, logs[0], "1.0")  # its log has grown
+    assert known == identity(LOGGING, logs[1], "1.0") == identity(f"{LOGGING}# new", logs[0], "1.0")
+    others = {
+        identity(LOGGING, logs[0], "1.1"),
+        identity(LOGGING, logs[0], "1.0", settings=";movetime=100"),
+        identity(LOGGING, logs[0], "1.0", settings=";movetime=200"),
+        identity(LOGGING, logs[0], "1.0", settings=";sims=200"),
+        identity(LOGGING, logs[0], "1.0", settings=";Hash=2"),
+        identity(LOGGING, logs[0], "1.0", settings=";identity=mine"),
+    }
+    assert len(others | {known}) == 7
+    assert identity(LOGGING, logs[0], "1.0", settings=";processes=1") == known
+    mine = [identity(LOGGING, logs[0], version, settings=";identity=mine") for version in "12"]
+    assert mine[0] == mine[1]
+
+
+def test_a_program_without_a_version_is_its_command_and_code(
+    start: Start, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    log = str(tmp_path / "a.log")
+    known = start(f"{program(LOGGING)} {log}").identity
+    assert known == start(f"{program(LOGGING)} {log}").identity
+    assert known != start(f"{program(LOGGING + '# new')} {log}").identity
+    plain = start(program(answering("0"))).identity
+    reported = answering("0", on_rri="say('id identity 7'); say('rriok')")
+    fast = start(f"{program(answering('0'))} --fast").identity
+    assert len({start(program(reported)).identity, fast, plain, known}) == 4
+
+
+def test_tables_have_the_name_that_a_program_reports(
+    start: Start, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    command = f"{program(LOGGING)} {tmp_path / 'a.log'}"
+    assert start(f"{command} 1.0").name == "Logger 1.0"
+    assert start(f"{command} 1.0;movetime=50;Hash=8").name == "Logger 1.0;movetime=50;Hash=8"
+    assert start(f"{command} 1.0;identity=mine").name == "mine"
+    unnamed = program(answering("0"))
+    assert start(unnamed).name == f"exec:{unnamed}"
+
+
+def test_limits_and_options_of_a_spec_are_sent(
+    start: Start, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    command = f"{program(LOGGING)} {log} 1.0"
+    player = start(f"{command};movetime=2000; sims=30 ;Hash=64")
+    player.choose(decisions(Position.initial("hex8")))
+    lines = log.read_text().splitlines()
+    assert lines.index("setoption name Hash value 64") < lines.index(
+        "newgame board hex8 players 2 pie off"
+    )
+    assert lines[-1] == "go sims 30 movetime 2000"
+    for settings, said in (
+        (";Book=x", "no option 'Book': expected one of movetime, sims, processes, identity, Hash"),
+        (";Seed=1", "Seed is set anew for each decision"),
+        (";movetime=0", "movetime is '0', expected a whole number from 1"),
+        (";sims=1;sims=2", "'sims=2' is repeated or not NAME=VALUE"),
+        (";fast", "'fast' is repeated or not NAME=VALUE"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            make_player(f"exec:{command}{settings}", "hex8", 2)
+
+
+def test_a_game_begins_once(start: Start, program: Callable[[str], str], tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    player = start(f"{program(LOGGING)} {log} 1.0")
+    asked = decisions(Position.initial("hex8"))
+    for game in (7, 7, 7, 8, 8, 9):
+        player.choose(Decisions("hex8", 2, asked.rows, asked.seeds, [[]], games=[game]))
+    lines = log.read_text().splitlines()
+    assert lines.count("newgame board hex8 players 2 pie off") == 3
+    assert lines[-3:-1] != lines[-6:-4]  # a fresh seed for each decision
+
+
+def test_what_other_engines_write_is_understood(
     start: Start, program: Callable[[str], str]
 ) -> None:
-    players = ("random", "random", "heuristic")
-    ours = [start(f"{ENGINE} --player {player}").identity for player in players]
-    assert ours[0] == ours[1] != ours[2]
-    command = program(answering("0"))
-    plain = start(command).identity
-    assert start(command).identity == plain
-    others = {start(f"{command} --fast").identity}
-    for code in (answering("1"), answering("0", on_rri="say('id identity 7'); say('rriok')")):
-        others.add(start(program(code)).identity)
-    assert len(others | {plain}) == 4
+    """Banners, colours, long lines, values without zeros, a move to ponder on."""
+    on_go = (
+        "say('info ' + 'x' * 2000000); say('\\x1b[32minfo depth 3\\x1b[0m'); say('thinking');"
+        "say('\\x1b[1mbestmove place 0,0 1 value .5 5E-1 ponder place 1,0 1\\x1b[0m')"
+    )
+    player = start(program(answering(on_go, first="say('Welcome'); say('\\x07 v2')")))
+    begin = Position.initial("hex8")
+    choices = player.choose(decisions(begin))
+    assert choices.actions.tolist() == [begin.action("place 0,0 1")]
+    assert choices.values is not None
+    assert choices.values.tolist() == [[0.5, 0.5]]
+
+
+def test_a_program_may_take_its_time_to_start(
+    start: Start, program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.7")
+    monkeypatch.setattr(external, "START_FACTOR", 60)
+    player = start(program(answering("say('bestmove place 0,0 1')", first="time.sleep(1.5)")))
+    monkeypatch.setattr(player, "_timeout", 30.0)
+    assert player.choose(decisions(Position.initial("hex8"))).values is None
+
+
+def test_the_conversation_is_shown_and_kept(
+    start: Start,
+    program: Callable[[str], str],
+    transcripts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(conversation, "on_line", shown.append)
+    fails = "say('info depth 1\\x1b]52;'); raise ValueError('no rings ' + 'x' * 5000 + '\\nhere')"
+    player = start(program(answering(fails)))
+    with pytest.raises(PlayerError) as caught:
+        player.choose(decisions(Position.initial("hex8")))
+    assert "its stderr ends with 'ValueError: no rings xxx" in caught.value.message
+    (kept,) = transcripts.iterdir()
+    lines = kept.read_text().splitlines()
+    for line in ("> rri", "< rriok", "> go", "! Traceback (most recent call last):"):
+        assert line in lines
+        assert any(one.endswith(line) for one in shown)
+    assert any(line.startswith("! ValueError: no rings xxx") for line in lines)
+    assert any(line.startswith("< info depth 1") for line in lines)
+    assert all(line.isprintable() for line in [*lines, *shown])
 
 
 # ---- what programs do wrong ----------------------------------------------------------------------
 
-SILENT = "did not answer within 0.5 s."
+SILENT = "did not answer with bestmove within 0.5 s"
 # What it does on `go`, and how the error ends; … is anything.
 WRONG_AT_GO = {
     "crash": (
@@ -201,8 +360,8 @@ WRONG_AT_GO = {
     ),
     "exit": ("sys.exit(7)", "ended with exit code 7."),
     "signal": ("os.kill(os.getpid(), 9)", "was ended by SIGKILL."),
-    "silence": ("pass", SILENT),
-    "sleep": ("time.sleep(60)", SILENT),
+    "silence": ("pass", SILENT + "."),
+    "sleep": ("time.sleep(60)", SILENT + "."),
     "illegal move": (
         "say('bestmove swap')",
         "wrote 'bestmove swap': Illegal move 'swap': … (player 1, ring_placement).",
@@ -214,24 +373,24 @@ WRONG_AT_GO = {
     "empty move": ("say('bestmove')", "wrote 'bestmove ': bestmove has no move."),
     "chances": (
         "say('bestmove place 0,0 1 value 2 3')",
-        "wrote 'bestmove place 0,0 1 value 2 3': value is '2 3', expected 2 win probabilities.",
+        "wrote 'bestmove place 0,0 1 value 2 3': The win probabilities '2 3' do not add up to 1.",
     ),
     "garbage": (
         "os.write(1, bytes(range(14, 256)) + bytes([10]))",
-        "wrote '\\x0e…': '\\x0e…' is not printable text.",
+        SILENT + "; it wrote '\\x0e…'.",
     ),
-    "other words": ("say('hello'); time.sleep(60)", "wrote 'hello'."),
-    "another answer": ("say('readyok')", "wrote 'readyok'."),
+    "other words": ("say('hello'); time.sleep(60)", SILENT + "; it wrote 'hello'."),
+    "another answer": ("say('readyok')", SILENT + "; it wrote 'readyok'."),
     "error line": ("say('error I give up')", "answered 'error I give up'."),
     "half a line": (
         "os.write(1, b'bestmo'); sys.exit(0)",
         "ended with exit code 0 in the middle of the line 'bestmo'.",
     ),
-    "line without end": ("[os.write(1, b'x' * 9999) for _ in range(300)]", SILENT),
-    "endless info": ("[say('info ' + 'x' * 999) for _ in iter(int, 1)]", SILENT),
+    "line without end": ("[os.write(1, b'x' * 9999) for _ in range(300)]", SILENT + "."),
+    "endless info": ("[say('info ' + 'x' * 999) for _ in iter(int, 1)]", SILENT + "."),
     "long line": (
-        "say('info ' + 'x' * 2000000)",
-        "wrote 'info x…x': A line has at most 1048576 bytes.",
+        "say('bestmove ' + 'x' * 2000000)",
+        "wrote 'bestmove x…x': A line has at most 1048576 bytes.",
     ),
     "stdout closed": ("os.close(1); time.sleep(60)", "closed its stdout."),
     "last words": (
@@ -251,13 +410,16 @@ def test_a_program_that_fails_at_a_decision(
 ) -> None:
     code, end = WRONG_AT_GO[way]
     player = start(program(answering(code)))
-    monkeypatch.setattr(player, "_timeout", 0.5 if end == SILENT else 20.0)
+    monkeypatch.setattr(player, "_timeout", 0.5 if end.startswith(SILENT) else 20.0)
     begin = Position.initial("hex8")
     with pytest.raises(PlayerError) as caught:
         player.choose(decisions(begin))
     message = caught.value.message
     whole = f"Player {player.spec!r} was asked 'go' at decision 1 of hex8 and {end}"
-    assert re.fullmatch(".*".join(map(re.escape, whole.split("…"))), message)
+    whole = f"{whole.removesuffix('.')}; the"
+    pattern = ".*".join(map(re.escape, whole.split("…"))) + r" conversation is in (.*)\."
+    assert (found := re.fullmatch(pattern, message)) is not None
+    assert "> go" in Path(found[1]).read_text().splitlines()
     assert message.isprintable()
     assert len(message) < 1000
     assert not is_running(int((tmp_path / "pid").read_text()))
@@ -265,17 +427,21 @@ def test_a_program_that_fails_at_a_decision(
         player.choose(decisions(begin))
 
 
+SLOW = "did not answer with rriok within 0.5 s"  # five times the limit of other answers
+
+
 @pytest.mark.parametrize(
     ("code", "end"),
     [
         ("raise SystemExit('no licence')", "ended with exit code 1; its stderr ends with 'no lic"),
-        ("time.sleep(60)", SILENT),
-        ("sys.stdin.close(); time.sleep(60)", SILENT),
-        ("say('Welcome to chess')", "wrote 'Welcome to chess'."),
-        ("for line in sys.stdin: say(line.rstrip())", "wrote 'rri'."),
+        ("time.sleep(60)", SLOW),
+        ("sys.stdin.close(); time.sleep(60)", SLOW),
+        ("say('Welcome to chess'); time.sleep(60)", f"{SLOW}; it wrote 'Welcome to chess'"),
+        ("say('Welcome to chess')", "ended with exit code 0"),
+        ("for line in sys.stdin: say(line.rstrip())", f"{SLOW}; it wrote 'rri'"),
         (knowing("id name"), "wrote 'id name': id: expected a key and a value"),
         (knowing("option Hash"), "wrote 'option Hash': option: expected name NAME type"),
-        (knowing("error Unknown command"), "answered 'error Unknown command'."),
+        (knowing("error Unknown command"), "answered 'error Unknown command'"),
     ],
 )
 def test_a_program_that_does_not_know_the_protocol(
@@ -285,7 +451,7 @@ def test_a_program_that_does_not_know_the_protocol(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.5" if end == SILENT else "20")
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.1" if end.startswith(SLOW) else "20")
     command = program(code)
     with pytest.raises(PlayerError) as caught:
         make_player(f"exec:{command}", "hex8", 2)

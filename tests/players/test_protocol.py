@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from ringrift_cli.errors import IllegalMove, NotationError, RingriftError, UsageError
 from ringrift_cli.game.position import Position
+from ringrift_cli.game.record import read_records
 from ringrift_cli.players import protocol
 from ringrift_cli.players.engine import with_limits
 from ringrift_cli.players.protocol import BestMove, Course, Game, Limits, LineSplitter, Place
@@ -262,6 +264,40 @@ def test_best_moves_that_mean_nothing(text: str, sentence: str) -> None:
     with pytest.raises(NotationError) as caught:
         protocol.parse_best_move(text, 2)
     assert sentence in caught.value.message
+
+
+def test_what_uci_engines_write_is_understood() -> None:
+    for text, values in (
+        ("swap value .25 .75", (0.25, 0.75)),
+        ("swap value 1. 0", (1.0, 0.0)),
+        ("swap value 2.5E-01 7.5e-1 ponder place 0,0 1", (0.25, 0.75)),
+        ("swap ponder place 0,0 1 value 0.25 0.75", (0.25, 0.75)),
+        ("swap ponder place 0,0 1", None),
+    ):
+        assert protocol.parse_best_move(text, 2) == BestMove("swap", values)
+
+
+def test_cells_of_lines_and_regions_may_have_any_order(conformance_files: list[Path]) -> None:
+    found: dict[str, tuple[Position, str]] = {}
+    for path in conformance_files:
+        if not path.name.startswith(("hex8", "square8")) or len(found) == 2:
+            continue
+        for record in read_records(path):
+            for position, action in record.positions():
+                move = "" if action is None else position.move(action)
+                word, cells, *_ = f"{move} . .".split()
+                if word in ("line", "region") and ";" in cells:
+                    found.setdefault(word, (position, move))
+            if len(found) == 2:
+                break
+    for position, move in found.values():
+        word, *parts = move.split()
+        other = " ".join([word, *(";".join(part.split(";")[::-1]) for part in parts)])
+        assert other != move
+        assert protocol.action_of(position, other) == position.action(move)
+        with pytest.raises(RingriftError):
+            protocol.action_of(position, f"{word} {parts[0].partition(';')[0]}")
+    assert {*found} == {"line", "region"}
 
 
 def test_offers_and_identification() -> None:

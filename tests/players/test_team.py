@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from ringrift_cli.errors import PlayerError
+from ringrift_cli.evaluate.match import Match, play
+from ringrift_cli.evaluate.results import Pool
 from ringrift_cli.game.playout import game_seeds
 from ringrift_cli.players.player import Choices, Decisions
 from ringrift_cli.players.spec import make_player
@@ -21,7 +24,8 @@ class Counting:
     made = 0
 
     def __init__(self, *, fails: bool = False, identity: str = "c" * 16) -> None:
-        self.spec, self.identity = "counting", identity
+        self.spec = self.name = "counting"
+        self.identity = identity
         self._random, self._fails = make_player("random", "hex8", 2), fails
         self.asked, self.threads, self.closed = 0, set[int](), False
 
@@ -86,3 +90,33 @@ def test_copies_that_differ_are_refused() -> None:
     team = Team(lambda: Counting(identity=next(names)), most=2)
     with pytest.raises(PlayerError, match="different identity each time"):
         team.choose(asked(2))
+
+
+def test_a_game_stays_with_one_member_and_a_member_with_its_game() -> None:
+    members: list[Noting] = []
+    asked_of: dict[Counting, list[int]] = {}
+    most_playing = 0
+
+    class Noting(Counting):
+        def choose(self, asked: Decisions) -> Choices:
+            nonlocal most_playing
+            assert asked.games is not None
+            most_playing = max(most_playing, len(asked.playing))
+            asked_of.setdefault(self, []).extend(asked.games)
+            return super().choose(asked)
+
+    def make() -> Noting:
+        members.append(Noting())
+        return members[-1]
+
+    team = Team(make, most=3)
+    match = Match(Pool("hex8", 2), (team, make_player("random", "hex8", 2)), seed=1)
+    tasks = [(block, rotation) for block in range(5) for rotation in range(2)]
+    played = [game for games in play(match, tasks) for game in games]
+    assert {(game.block, game.rotation) for game in played} == {*tasks}
+    assert most_playing == len(members) == 3
+    for games in asked_of.values():
+        begun = 1 + sum(game != before for before, game in pairwise(games))
+        assert begun == len({*games})  # none of them was left and taken up again
+    assert sum(len({*games}) for games in asked_of.values()) == 10
+    assert match.names == ("counting", "random")

@@ -103,6 +103,9 @@ def _pool(out: Output, board: str, players: int, pie: bool) -> Pool:
     check_pie(pie, players)
     out.compile_players()
     from ringrift_cli.evaluate.results import Pool
+    from ringrift_cli.players.program import conversation
+
+    conversation.on_line = out.detail
 
     return Pool(board, players, pie)
 

@@ -222,7 +222,10 @@ def _converse(
     from ringrift_cli.play.dialogue import Dialogue
     from ringrift_cli.play.screen import Screen
     from ringrift_cli.play.session import Seat, Session
+    from ringrift_cli.players.program import conversation
     from ringrift_cli.players.spec import make_player
+
+    conversation.on_line = out.detail
 
     strongest = _level_spec(STRONGEST, game.board, game.players)
     adviser = Seat(hint) if hint else Seat(strongest, STRONGEST)

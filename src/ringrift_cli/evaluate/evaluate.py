@@ -199,7 +199,7 @@ def match_result(match: Match, results: Results, *, finished: bool = True) -> Ma
         )
         entrants.append(
             Standing(
-                entrant.spec,
+                match.names[index],
                 entrant.identity,
                 sum(block.count(index) for block in known.winners),
                 found.score,

@@ -27,6 +27,7 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray, board_named, tables
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Decisions, Player
+from ringrift_cli.players.team import Team
 from ringrift_cli.selfplay.openings import play_openings
 
 OPENING_SALT = 0x6F70656E696E67  # separates the random numbers of openings from those of play
@@ -79,7 +80,14 @@ class Match:
     @property
     def title(self) -> str:
         """`heuristic against model:IDENTITY.json,sims=16`, models without their folders."""
-        return " against ".join(_short(entrant.spec) for entrant in self.entrants)
+        return " against ".join(map(_short, self.names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names for tables: specs, of programs the names that they report, if these differ."""
+        names = tuple(one.name if isinstance(one, Team) else one.spec for one in self.entrants)
+        unique = len({*names}) == len(names)
+        return names if unique else tuple(one.spec for one in self.entrants)
 
     def setting(self) -> dict[str, Any]:
         """Everything that determines the games; the id of the match is its hash."""
@@ -100,7 +108,7 @@ class Match:
 
     def enter(self, results: Results) -> str:
         """Enters the match in the results if it is new; its id."""
-        specs = {entrant.identity: entrant.spec for entrant in self.entrants}
+        specs = dict(zip((one.identity for one in self.entrants), self.names, strict=True))
         return results.begin(self.setting(), specs)
 
     def close(self) -> None:
@@ -146,6 +154,8 @@ def play(
     has no result, nor has any that was not yielded before.
     """
     waiting = iter(tasks)
+    # a program plays few games at a time, so that these end and are recorded soon
+    concurrent = min([concurrent, *(e.most for e in match.entrants if isinstance(e, Team))])
     table = _begin(match, _take(waiting, concurrent))
     while table.task and not should_stop():
         _decide(match, table, should_stop)
@@ -193,6 +203,7 @@ def _decide(match: Match, table: _Table, should_stop: Callable[[], bool]) -> Non
     T = tables(pool.board, pool.players)
     to_move = table.entrant[np.arange(len(table.rows)), table.rows[:, L.SEAT]]
     actions = np.full(len(table.rows), -1, np.int32)
+    playing = [block * match.rotations + rotation for block, rotation in table.task]
     for index, entrant in enumerate(match.entrants):
         where = np.flatnonzero(to_move == index)
         if len(where) == 0:
@@ -206,6 +217,8 @@ def _decide(match: Match, table: _Table, should_stop: Callable[[], bool]) -> Non
             [table.history[i] for i in where.tolist()],
             pool.pie_rule,
             should_stop,
+            games=[playing[i] for i in where.tolist()],
+            playing=playing,
         )
         actions[where] = entrant.choose(asked).actions
         table.seeds[where] = seeds

@@ -1,26 +1,19 @@
-"""The player `exec:COMMAND`: an external program that implements docs/protocol.md.
-
-`_Program` runs the process and transfers lines; `ExternalPlayer` implements the protocol. One
-thread serves all three pipes, so that neither side blocks on a full pipe.
-"""
+"""The player `exec:COMMAND[;SETTING=VALUE…]`: a program that implements docs/protocol.md."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import selectors
+import re
 import shlex
 import shutil
-import signal
-import subprocess
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,155 +23,89 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named
 from ringrift_cli.players import protocol
 from ringrift_cli.players.player import Choices, Decisions, identity_of
-from ringrift_cli.players.protocol import Course, Game, Place
+from ringrift_cli.players.program import POLL_S, Failure, Program
+from ringrift_cli.players.protocol import Course, Game, Limits, Place
 
 R = TypeVar("R")
 
 TIMEOUT_VARIABLE = "RINGRIFT_ENGINE_TIMEOUT"
-TIMEOUT = 60.0  # seconds per answer
-POLL_S = 0.05  # interval of checks whether the search should stop
-QUIT_S = 1.0  # time to exit after `quit`
-STDERR_KEPT = 2048  # last bytes of stderr, for error messages
+TIMEOUT = 60.0  # seconds per answer, in addition to the time limit of a search
+START_FACTOR = 5  # of the timeout until a program has started, with its imports
+SEED = "Seed"
+NUMBERS = ("movetime", "sims", "processes")
+MAX_PROCESSES = 1024
+SCRIPTED = "python|pypy|node|deno|bun|java|ruby|perl|lua|julia|Rscript|sh|bash|zsh"
+INTERPRETER = re.compile(rf"({SCRIPTED})[\d.]*")
+SEGMENT = re.compile(r"""(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^;"'\\]|["'\\])+""")  # up to ;
+COLOUR = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]")  # terminal escape sequences
 
 
-class _Failure(Exception):
-    """Failure of the program, as the end of a sentence, with an optional hint."""
+@dataclass(frozen=True)
+class Command:
+    """What follows `exec:` in a spec."""
 
-    def __init__(self, what: str, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.hint = hint
+    words: tuple[str, ...]
+    limits: Limits
+    processes: int | None  # None: one per core
+    identity: str | None  # declared by the user
+    options: dict[str, str]  # of the program
 
-
-class _Program:
-    """A child process in its own process group, with line-based input and output."""
-
-    def __init__(self, words: Sequence[str]) -> None:
+    @classmethod
+    def parse(cls, spec: str, text: str) -> Command:
+        """Splits like a shell, without a shell; settings follow unquoted semicolons."""
+        first, *others = [""] if text.lstrip()[:1] in ("", ";") else SEGMENT.findall(text)
         try:
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,  # signals reach it, with its children, only from here
-            )
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise _Failure(f"cannot be started: {reason}") from error
-        self._end = weakref.finalize(self, _end, self._process, os.getpid())
-        self._stdin, self._stdout, self._stderr = (
-            pipe.fileno()
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr)
-            if pipe is not None
-        )
-        for descriptor in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(descriptor, False)
-        self._open = {self._stdin, self._stdout, self._stderr}
-        self._to_write = bytearray()
-        self._splitter = protocol.LineSplitter()
-        self._lines: deque[bytes] = deque()
-        self._stderr_tail = b""
+            words, *settings = [shlex.split(part) for part in (first, *others)]
+        except ValueError as error:
+            raise UsageError(
+                f"Player {spec!r}: its command ends inside quotes ({error})."
+            ) from error
+        if not words:
+            raise UsageError(f"Player {spec!r} names no command.", hint='"exec:ringrift engine"')
+        given: dict[str, str] = {}
+        for setting in filter(None, settings):
+            name, equals, value = " ".join(setting).partition("=")
+            if not equals or not name.strip() or not value.strip() or name.strip() in given:
+                raise UsageError(
+                    f"Player {spec!r}: {' '.join(setting)!r} is repeated or not NAME=VALUE.",
+                    hint='"exec:COMMAND;movetime=500;Hash=64"',
+                )
+            given[name.strip()] = value.strip()
+        numbers = {name: _whole(spec, name, given.pop(name, None)) for name in NUMBERS}
+        if SEED in given:
+            raise UsageError(f"Player {spec!r}: {SEED} is set anew for each decision.")
+        limits = Limits(numbers["sims"], numbers["movetime"])
+        return cls(tuple(words), limits, numbers["processes"], given.pop("identity", None), given)
 
-    def send(self, line: str) -> None:
-        """Queues a line; it is written while waiting for an answer."""
-        self._to_write += line.encode("utf-8", "backslashreplace") + b"\n"
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that determine play, by name."""
+        limits = {"sims": self.limits.sims, "movetime": self.limits.movetime}
+        return {name: str(value) for name, value in limits.items() if value} | self.options
 
-    def receive(self, until: float) -> bytes | None:
-        """The next line; None at the time `until`, `_Failure` if the output has ended."""
-        while not self._lines:
-            if self._stdout not in self._open:
-                raise _Failure(self._exit_description())
-            now = time.monotonic()
-            if now >= until:
-                return None
-            self._transfer(until - now)
-        return self._lines.popleft()
+    def engine(self, reported: dict[str, str]) -> Any:
+        """What identifies the program, by the `id` lines that it sent.
 
-    def stderr_tail(self) -> str:
-        """The last lines of stderr, joined to one."""
-        text = self._stderr_tail.decode("utf-8", "backslashreplace")
-        lines = [protocol.one_line(line) for line in text.splitlines()[-3:]]
-        return " / ".join(filter(None, lines))
+        Declared by the user, else reported, else name and version; a program without a version is
+        identified by its command, its executable, and the script of an interpreter.
+        """
+        if self.identity or reported.get("identity"):
+            return self.identity or reported["identity"]
+        name, version = reported.get("name"), reported.get("version")
+        if name and version:
+            return [name, version]
+        program = shutil.which(self.words[0]) or ""
+        files = [program]
+        if INTERPRETER.fullmatch(Path(self.words[0]).name):
+            files += [word for word in self.words[1:] if Path(word).is_file()][:1]
+        return {"name": name, "words": self.words, "files": [_digest(Path(f)) for f in files]}
 
-    def close(self, *, gracefully: bool) -> None:
-        """Kills the program, gracefully after `quit` and QUIT_S."""
-        if gracefully and self._end.alive:
-            self.send("quit")
-            deadline = time.monotonic() + QUIT_S
-            while self._to_write and self._stdin in self._open and time.monotonic() < deadline:
-                self._transfer(POLL_S)
-            self._close(self._stdin)
-            while not self._has_ended() and time.monotonic() < deadline:
-                self._transfer(POLL_S)
-        self._end()
-
-    def _transfer(self, seconds: float) -> None:
-        """Waits up to `seconds` for a ready pipe, and reads or writes what is possible."""
-        with selectors.DefaultSelector() as selector:
-            for descriptor in self._open - {self._stdin}:
-                selector.register(descriptor, selectors.EVENT_READ)
-            if self._to_write and self._stdin in self._open:
-                selector.register(self._stdin, selectors.EVENT_WRITE)
-            ready = {key.fd for key, _ in selector.select(seconds)}
-        if self._stdin in ready:
-            self._write()
-        if self._stderr in ready:
-            self._stderr_tail = (self._stderr_tail + self._read(self._stderr))[-STDERR_KEPT:]
-        if self._stdout in ready:
-            self._lines.extend(self._splitter.feed(self._read(self._stdout)))
-
-    def _write(self) -> None:
-        try:
-            del self._to_write[: os.write(self._stdin, self._to_write)]
-        except BlockingIOError:
-            pass
-        except OSError:  # it closed stdin: its output or exit status explains why
-            self._close(self._stdin)
-
-    def _read(self, descriptor: int) -> bytes:
-        try:
-            data = os.read(descriptor, 1 << 16)
-        except BlockingIOError:
-            return b""
-        if not data:
-            self._close(descriptor)
-        return data
-
-    def _close(self, descriptor: int) -> None:
-        self._open.discard(descriptor)
-        if descriptor == self._stdin and self._process.stdin is not None:
-            self._process.stdin.close()
-
-    def _has_ended(self) -> os.waitid_result | None:
-        # WNOWAIT keeps the zombie until `_end`, so that its process id is not reused.
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-
-    def _exit_description(self) -> str:
-        deadline = time.monotonic() + QUIT_S
-        while time.monotonic() < deadline:
-            self._transfer(POLL_S)
-            if self._has_ended() and self._stderr not in self._open:
-                break
-        rest = self._splitter.rest().decode("utf-8", "backslashreplace")
-        cut = f" in the middle of the line {protocol.quoted(rest)}" if rest else ""
-        ended = self._has_ended()
-        if ended is None:
-            return f"closed its stdout{cut}"
-        if ended.si_code == os.CLD_EXITED:
-            return f"ended with exit code {ended.si_status}{cut}"
-        return f"was ended by {signal.Signals(ended.si_status).name}{cut}"
-
-
-def _end(process: subprocess.Popen[bytes], owner: int) -> None:
-    """Kills the process group and closes the pipes."""
-    if os.getpid() != owner:  # in a forked child: the program belongs to the parent
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
-    process.wait()
+    def name(self, reported: dict[str, str]) -> str | None:
+        """Name for tables: that of the program, and the settings; None if it has none."""
+        told = " ".join(filter(None, (reported.get("name"), reported.get("version"))))
+        name = self.identity or (told if reported.get("name") else None)
+        settings = "".join(f";{name}={value}" for name, value in self.settings.items())
+        return None if name is None else f"{name}{settings}"
 
 
 class ExternalPlayer:
@@ -193,27 +120,40 @@ class ExternalPlayer:
         self._timeout = _timeout()
         self._failed: PlayerError | None = None
         self._request = ""  # the last line that requires an answer
+        self._ignored = ""  # the last line since then that is not of the protocol
         self._last: Course | None = None
+        self._game_id: int | None = None  # of `_last`
         self._known: list[Course] = []  # courses of the games at the last call of `choose`
-        words = _words(spec, command)
+        told = Command.parse(spec, command)
+        self._limits = told.limits
         try:
-            self._program = _Program(words)
-        except _Failure as failure:
+            self._program = Program(told.words)
+        except Failure as failure:
             raise PlayerError(f"Player {spec!r} {failure}.") from failure
+        limit = START_FACTOR * self._timeout
         with self._attribute_failures(None):
-            answers = self._exchange(["rri"], "rriok")
-            answers += self._exchange([str(self._game), "isready"], "readyok")
-            reported = dict(_texts(answers, "id", protocol.parse_identification))
+            answers = self._exchange(["rri"], "rriok", limit)
             offers = _texts(answers, "option", protocol.parse_offer)
-        self._takes_seed = "Seed" in offers
+            self._check_options(told.options, offers)
+            options = [f"setoption name {name} value {v}" for name, v in told.options.items()]
+            answers += self._exchange([*options, str(self._game), "isready"], "readyok", limit)
+            reported = dict(_texts(answers, "id", protocol.parse_identification))
+        self._takes_seed = SEED in offers
+        self.name = told.name(reported) or spec
         self.identity = identity_of(
-            {
-                "kind": "exec",
-                "words": words,
-                "files": [_digest(shutil.which(words[0]) or ""), *map(_digest, words[1:])],
-                "engine": reported.get("identity"),
-            }
+            {"kind": "exec", "engine": told.engine(reported), "settings": told.settings}
         )
+
+    def _check_options(self, options: dict[str, str], offers: list[str]) -> None:
+        """`UsageError` for an option that the program does not offer."""
+        for name in options:
+            if name not in offers:
+                self._program.close(gracefully=True)
+                own = ["movetime", "sims", "processes", "identity"]
+                raise UsageError(
+                    f"Player {self.spec!r}: the program offers no option {name!r}: expected one of"
+                    f" {', '.join([*own, *(offer for offer in offers if offer != SEED)])}."
+                )
 
     def choose(self, asked: Decisions) -> Choices:
         if self._failed is not None:
@@ -224,7 +164,7 @@ class ExternalPlayer:
         for i in range(len(asked)):
             course = self._course(asked, i)
             with self._attribute_failures(course.position):
-                actions[i], chances = self._decide(course, asked.seeds, i, asked.should_stop)
+                actions[i], chances = self._decide(course, asked, i)
             if chances is not None:
                 values.append(chances)
             courses.append(course)
@@ -261,38 +201,49 @@ class ExternalPlayer:
     # ---- protocol --------------------------------------------------------------------------------
 
     def _decide(
-        self, course: Course, seeds: Seeds, i: int, should_stop: Callable[[], bool]
+        self, course: Course, asked: Decisions, i: int
     ) -> tuple[int, tuple[float, ...] | None]:
         """Action for one position, and the win probabilities by seat, if reported."""
-        if not self._continues(course):
-            self._exchange([str(course.game), "isready"], "readyok")
-        self._last = course
-        lines = [protocol.place_line(Place(course.state, course.moves)), "go"]
+        game_id = None if asked.games is None else asked.games[i]
+        if not self._continues(course, game_id):
+            self._exchange([str(course.game), "isready"], "readyok", self._timeout)
+        self._last, self._game_id = course, game_id
+        lines = [protocol.place_line(Place(course.state, course.moves)), str(self._limits)]
         if self._takes_seed:
-            lines.insert(0, f"setoption name Seed value {_draw(seeds, i)}")
-        _, rest = self._exchange(lines, "bestmove", should_stop)[-1]
+            lines.insert(0, f"setoption name {SEED} value {_draw(asked.seeds, i)}")
+        limit = self._timeout + (self._limits.movetime or 0) / 1000
+        _, rest = self._exchange(lines, "bestmove", limit, asked.should_stop)[-1]
 
         def read() -> tuple[int, tuple[float, ...] | None]:
             best = protocol.parse_best_move(rest, course.game.players)
-            return course.position.action(best.move), best.values
+            return protocol.action_of(course.position, best.move), best.values
 
         return _parsed(read, f"bestmove {rest}")
 
-    def _continues(self, course: Course) -> bool:
-        """Whether this may be the game of the last request."""
+    def _continues(self, course: Course, game_id: int | None) -> bool:
+        """Whether this is, or without ids may be, the game of the last request."""
         last = self._last
-        if last is None or last.game != course.game or course.state is not None:
-            return course.game == (last.game if last else self._game)
+        if last is None:
+            return course.game == self._game
+        if game_id is not None or last.game != course.game or course.state is not None:
+            return course.game == last.game and game_id == self._game_id
         return last.state is None and last.actions == course.actions[: len(last.actions)]
 
     def _exchange(
-        self, lines: Sequence[str], last: str, should_stop: Callable[[], bool] = lambda: False
+        self,
+        lines: Sequence[str],
+        last: str,
+        limit: float,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> list[tuple[str, str]]:
-        """Sends the lines and receives the answers, up to one with the first word `last`."""
+        """Sends the lines and receives the answers, up to one with the first word `last`.
+
+        `Failure` after `limit` seconds.
+        """
         for line in lines:
             self._program.send(line)
-        self._request = lines[-1]
-        deadline = time.monotonic() + self._timeout
+        self._request, self._ignored = lines[-1], ""
+        deadline = time.monotonic() + limit
         answers: list[tuple[str, str]] = []
         stopped = False
         while not answers or answers[-1][0] != last:
@@ -301,8 +252,9 @@ class ExternalPlayer:
                 self._program.send("stop")
             now = time.monotonic()
             if now >= deadline:
-                raise _Failure(
-                    f"did not answer within {self._timeout:g} s",
+                wrote = f"; it wrote {protocol.quoted(self._ignored)}" if self._ignored else ""
+                raise Failure(
+                    f"did not answer with {last} within {limit:g} s{wrote}",
                     hint=f"{TIMEOUT_VARIABLE}={10 * self._timeout:g} ringrift …",
                 )
             received = self._program.receive(min(now + POLL_S, deadline))
@@ -311,28 +263,34 @@ class ExternalPlayer:
         return answers
 
     def _read(self, line: bytes, last: str) -> list[tuple[str, str]]:
-        """First word and rest of an expected line; nothing for an empty or `info` line."""
-        start = line[:200].decode("utf-8", "backslashreplace")
-        text = _parsed(partial(protocol.decode, line), start)
-        word, _, rest = text.partition(" ")
-        if word in ("", "info"):
+        """First word and rest of an expected line; nothing for all others."""
+        plain = COLOUR.sub(b"", line)
+        word = plain.split(maxsplit=1)[0] if plain.strip() else b""
+        if word not in (b"id", b"option", b"error", last.encode()):
+            if word not in (b"", b"info"):
+                self._ignored = plain[:200].decode("utf-8", "backslashreplace").strip()
             return []
-        if word not in ("id", "option", last):
-            raise _Failure(f"{'answered' if word == 'error' else 'wrote'} {protocol.quoted(text)}")
-        return [(word, rest.strip())]
+        start = plain[:200].decode("utf-8", "backslashreplace")
+        text = _parsed(partial(protocol.decode, plain), start)
+        first, _, rest = text.partition(" ")
+        if first == "error":
+            raise Failure(f"answered {protocol.quoted(text)}")
+        return [(first, rest.strip())]
 
     @contextmanager
     def _attribute_failures(self, position: Position | None) -> Iterator[None]:
         """Converts a failure within to a `PlayerError`, and terminates the program."""
         try:
             yield
-        except _Failure as failure:
+        except Failure as failure:
             self._program.close(gracefully=False)
             where = f" at decision {position.ply + 1} of {position.board_name}" if position else ""
-            tail = self._program.stderr_tail()
+            end = self._program.stderr_end()
+            kept = self._program.write_transcript(f"{self.spec}: {failure}")
             self._failed = PlayerError(
                 f"Player {self.spec!r} was asked {protocol.quoted(self._request)}{where} and "
-                f"{failure}{f'; its stderr ends with {protocol.quoted(tail)}' if tail else ''}.",
+                f"{failure}{f'; its stderr ends with {end!r}' if end else ''}"
+                f"{f'; the conversation is in {kept}' if kept else ''}.",
                 hint=failure.hint or (f'ringrift show "{position}"' if position else None),
             )
             raise self._failed from failure
@@ -346,23 +304,23 @@ def _texts(answers: list[tuple[str, str]], word: str, read: Callable[[str], R]) 
 
 
 def _parsed(read: Callable[[], R], line: str) -> R:
-    """Result of `read`; `_Failure` if the line is invalid or the move illegal."""
+    """Result of `read`; `Failure` if the line is invalid or the move illegal."""
     try:
         return read()
     except (NotationError, IllegalMove) as error:
         message = error.message.rstrip(".")
-        raise _Failure(f"wrote {protocol.quoted(line)}: {message}") from error
+        raise Failure(f"wrote {protocol.quoted(line)}: {message}") from error
 
 
-def _words(spec: str, command: str) -> list[str]:
-    """Program and arguments, split like a shell, without a shell."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"Player {spec!r}: its command ends inside quotes ({error}).") from error
-    if not words:
-        raise UsageError(f"Player {spec!r} names no command.", hint='"exec:ringrift engine"')
-    return words
+def _whole(spec: str, name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    most = MAX_PROCESSES if name == "processes" else 999_999_999
+    if not re.fullmatch("[0-9]{1,9}", text) or not 0 < int(text) <= most:
+        raise UsageError(
+            f"Player {spec!r}: {name} is {text!r}, expected a whole number from 1 to {most}."
+        )
+    return int(text)
 
 
 def _timeout() -> float:
@@ -376,13 +334,10 @@ def _timeout() -> float:
     return seconds
 
 
-def _digest(word: str) -> str | None:
-    """SHA-256 of the file named by a word of the command; None if there is none."""
-    path = Path(word)
-    with suppress(OSError):
-        if path.is_file():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a file; None if it cannot be read."""
+    with suppress(OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
     return None
 
 

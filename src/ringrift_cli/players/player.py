@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ class Decisions:
     histories: Sequence[Sequence[int] | None]
     pie_rule: bool = False
     should_stop: Callable[[], bool] = field(default=lambda: False)  # ends a search early
+    games: Sequence[int] | None = None  # [N] ids of the games; None if unknown
+    playing: Collection[int] = ()  # ids of all games in progress, if `games` are known
 
     @property
     def T(self) -> IntArray:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ringrift_cli.errors import NotationError, RulesMismatch, UsageError
+from ringrift_cli.errors import IllegalMove, NotationError, RulesMismatch, UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named, check_pie, check_players
@@ -25,7 +25,8 @@ MAX_SENTENCE = 500
 SUM_TOLERANCE = 0.02  # deviation of the sum of rounded win probabilities from 1
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_PROBABILITY = re.compile(r"[01](\.[0-9]{0,17})?|[0-9](\.[0-9]{1,17})?e-[0-9]{1,3}")
+_PROBABILITY = re.compile(r"(?=\.?[0-9])[0-9]{0,17}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
+_ANSWER = re.compile(r"(?:^| )(value|ponder)(?: |$)")  # between the parts of bestmove
 
 
 # ---- lines --------------------------------------------------------------------------------------
@@ -102,6 +103,10 @@ class Limits:
 
     sims: int | None = None
     movetime: int | None = None
+
+    def __str__(self) -> str:
+        given = (("sims", self.sims), ("movetime", self.movetime))
+        return " ".join(["go", *(f"{name} {number}" for name, number in given if number)])
 
 
 @dataclass(frozen=True)
@@ -292,12 +297,17 @@ class BestMove:
 
 
 def parse_best_move(text: str, players: int) -> BestMove:
-    """Parses the arguments of `bestmove`; the move itself is not validated."""
-    move, has_value, rest = f"{text} ".partition(" value ")
+    """Parses the arguments of `bestmove`; the move itself is not validated.
+
+    `ponder MOVE`, known from UCI, is ignored.
+    """
+    move, *parts = _ANSWER.split(text)
     if not move.strip():
         raise NotationError("bestmove has no move.")
-    if not has_value:
+    given = dict(zip(parts[::2], parts[1::2], strict=True))
+    if "value" not in given:
         return BestMove(move.strip())
+    rest = given["value"]
     words = rest.split()
     if len(words) != players or not all(_PROBABILITY.fullmatch(word) for word in words):
         raise NotationError(
@@ -307,6 +317,27 @@ def parse_best_move(text: str, players: int) -> BestMove:
     if max(values) > 1 or abs(sum(values) - 1) > SUM_TOLERANCE:
         raise NotationError(f"The win probabilities {quoted(rest.strip())} do not add up to 1.")
     return BestMove(move.strip(), values)
+
+
+def action_of(position: Position, move: str) -> int:
+    """The action of a move, in which the cells of a line or region may have any order.
+
+    `NotationError` or `IllegalMove` as `Position.action`.
+    """
+
+    def sorted_cells(text: str) -> list[list[str]]:
+        return [sorted(word.split(";")) for word in text.split()]
+
+    try:
+        return position.action(move)
+    except (NotationError, IllegalMove):
+        wanted = sorted_cells(move)
+        if wanted[:1] not in ([["region"]], [["line"]]):
+            raise
+        same = [legal for legal in position.legal_moves() if sorted_cells(legal) == wanted]
+        if len(same) != 1:
+            raise
+        return position.action(same[0])
 
 
 def parse_offer(text: str) -> str:

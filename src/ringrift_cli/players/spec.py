@@ -7,7 +7,8 @@
     model:NAME[,sims=N|seconds=S]                 search with a network; NAME: champion,
                                                   previous, an identity in the registry, shipped
                                                   (part of ringrift) or a file
-    exec:COMMAND                                  a program that implements docs/protocol.md
+    exec:COMMAND[;movetime=MS][;sims=N][;processes=N][;identity=NAME][;OPTION=VALUE…]
+                                                  a program that implements docs/protocol.md
 
 `blunder` is the probability of a random move, `noise` the scale of score noise, `width` the number
 of unfinished turns played to their end. With `sims=0` a model plays its policy and takes no search
@@ -48,9 +49,10 @@ def make_player(spec: str, board: str, players: int) -> Player:
     check_players(players)
     kind, _, rest = spec.partition(":")
     if kind == "exec":
-        from ringrift_cli.players.external import ExternalPlayer
+        from ringrift_cli.players.external import Command, ExternalPlayer
 
-        return Team(lambda: ExternalPlayer(spec, rest, board, players))
+        most = Command.parse(spec, rest).processes
+        return Team(lambda: ExternalPlayer(spec, rest, board, players), most)
     if kind not in KINDS:
         raise UsageError(
             f"Unknown player {spec!r}: expected one of {', '.join(KINDS)}.",
