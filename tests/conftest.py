@@ -43,9 +43,10 @@ def compiled_rules() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No profile of this machine decides how tests play and train."""
+    """No profile of this machine decides how tests play, and they leave no transcripts here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGRIFT_PROFILES", str(tmp_path_factory.mktemp("machines")))
+        patch.setenv("RINGRIFT_TRANSCRIPTS", str(tmp_path_factory.mktemp("transcripts")))
         yield
 
 

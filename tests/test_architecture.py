@@ -45,7 +45,7 @@ BUDGET = {
     "loop": 4000,
     "nn": 3060,
     "play": 1955,
-    "players": 2850,
+    "players": 3110,
     "runtime": 370,
     "search": 1900,
     "selfplay": 1210,

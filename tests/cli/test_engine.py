@@ -218,7 +218,8 @@ def test_the_session_of_the_document() -> None:
 
 
 def test_the_client_of_the_document(tmp_path: Path) -> None:
-    code = re.search(r"```python\n(import json\nimport subprocess\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    client = r"```python\n(import json\nimport subprocess\n.*?)```"
+    code = re.search(client, DOCUMENT.read_text(), re.DOTALL)
     assert code is not None
     (tmp_path / "client.py").write_text(code[1])
     binaries = Path(sys.executable).parent  # where the command ringrift is

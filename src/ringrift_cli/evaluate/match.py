@@ -54,9 +54,11 @@ class Match:
         seen: dict[str, str] = {}
         for entrant in self.entrants:
             if entrant.identity in seen:
+                program = isinstance(entrant, Team)
                 raise UsageError(
                     f"{seen[entrant.identity]!r} and {entrant.spec!r} are one player: a match of"
-                    " the two would measure nothing."
+                    " the two would measure nothing.",
+                    hint='"exec:COMMAND;identity=NAME", if they are two' if program else None,
                 )
             seen[entrant.identity] = entrant.spec
 

@@ -23,7 +23,7 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named
 from ringrift_cli.players import protocol
 from ringrift_cli.players.player import Choices, Decisions, identity_of
-from ringrift_cli.players.program import POLL_S, Failure, Program
+from ringrift_cli.players.program import POLL_S, Program, ProgramFailure
 from ringrift_cli.players.protocol import Course, Game, Limits, Place
 
 R = TypeVar("R")
@@ -128,7 +128,7 @@ class ExternalPlayer:
         self._limits = told.limits
         try:
             self._program = Program(told.words)
-        except Failure as failure:
+        except ProgramFailure as failure:
             raise PlayerError(f"Player {spec!r} {failure}.") from failure
         limit = START_FACTOR * self._timeout
         with self._attribute_failures(None):
@@ -238,7 +238,7 @@ class ExternalPlayer:
     ) -> list[tuple[str, str]]:
         """Sends the lines and receives the answers, up to one with the first word `last`.
 
-        `Failure` after `limit` seconds.
+        `ProgramFailure` after `limit` seconds.
         """
         for line in lines:
             self._program.send(line)
@@ -253,7 +253,7 @@ class ExternalPlayer:
             now = time.monotonic()
             if now >= deadline:
                 wrote = f"; it wrote {protocol.quoted(self._ignored)}" if self._ignored else ""
-                raise Failure(
+                raise ProgramFailure(
                     f"did not answer with {last} within {limit:g} s{wrote}",
                     hint=f"{TIMEOUT_VARIABLE}={10 * self._timeout:g} ringrift …",
                 )
@@ -274,7 +274,7 @@ class ExternalPlayer:
         text = _parsed(partial(protocol.decode, plain), start)
         first, _, rest = text.partition(" ")
         if first == "error":
-            raise Failure(f"answered {protocol.quoted(text)}")
+            raise ProgramFailure(f"answered {protocol.quoted(text)}")
         return [(first, rest.strip())]
 
     @contextmanager
@@ -282,7 +282,7 @@ class ExternalPlayer:
         """Converts a failure within to a `PlayerError`, and terminates the program."""
         try:
             yield
-        except Failure as failure:
+        except ProgramFailure as failure:
             self._program.close(gracefully=False)
             where = f" at decision {position.ply + 1} of {position.board_name}" if position else ""
             end = self._program.stderr_end()
@@ -304,12 +304,12 @@ def _texts(answers: list[tuple[str, str]], word: str, read: Callable[[str], R]) 
 
 
 def _parsed(read: Callable[[], R], line: str) -> R:
-    """Result of `read`; `Failure` if the line is invalid or the move illegal."""
+    """Result of `read`; `ProgramFailure` if the line is invalid or the move illegal."""
     try:
         return read()
     except (NotationError, IllegalMove) as error:
         message = error.message.rstrip(".")
-        raise Failure(f"wrote {protocol.quoted(line)}: {message}") from error
+        raise ProgramFailure(f"wrote {protocol.quoted(line)}: {message}") from error
 
 
 def _whole(spec: str, name: str, text: str | None) -> int | None:

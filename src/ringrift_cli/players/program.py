@@ -43,8 +43,8 @@ class Conversation:
 conversation = Conversation()
 
 
-class Failure(Exception):
-    """Failure of a program, as the end of a sentence, with an optional hint."""
+class ProgramFailure(Exception):
+    """ProgramFailure of a program, as the end of a sentence, with an optional hint."""
 
     def __init__(self, what: str, hint: str | None = None) -> None:
         super().__init__(what)
@@ -66,7 +66,7 @@ class Program:
             )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise Failure(f"cannot be started: {reason}") from error
+            raise ProgramFailure(f"cannot be started: {reason}") from error
         self._end = weakref.finalize(self, _end, self._process, os.getpid())
         self._stdin, self._stdout, self._stderr = (
             pipe.fileno()
@@ -90,10 +90,10 @@ class Program:
         self._to_write += line.encode("utf-8", "backslashreplace") + b"\n"
 
     def receive(self, until: float) -> bytes | None:
-        """The next line; None at the time `until`, `Failure` if the output has ended."""
+        """The next line; None at the time `until`, `ProgramFailure` if the output has ended."""
         while not self._lines:
             if self._stdout not in self._open:
-                raise Failure(self._exit_description())
+                raise ProgramFailure(self._exit_description())
             now = time.monotonic()
             if now >= until:
                 return None
