@@ -47,13 +47,14 @@ class Team:
                 )
         with ThreadPoolExecutor(len(parts)) as threads:
             running = [
-                threads.submit(_ask, member, asked, part)
+                (part, threads.submit(_ask, member, asked, part))
                 for member, part in zip(self._members, parts, strict=False)
+                if len(part)
             ]
         actions = np.zeros(len(asked), np.int32)
         values = np.zeros((len(asked), asked.players))
         with_values = True
-        for part, answer in zip(parts, running, strict=True):
+        for part, answer in running:
             choices = answer.result()
             actions[part] = choices.actions
             if choices.values is None:
