@@ -87,7 +87,7 @@ HELLO = {"version": "0.1.0", "code": package.code_hash()}
 def test_asking() -> None:
     way = Script(frames(OK))
     assert link_of(way).ask(Jobs()) == DONE
-    assert way.written == b'J24\n{"op":"jobs","ids":null}'
+    assert way.written == b'J13\n{"op":"jobs"}'
     assert not way.closed
 
 

@@ -23,6 +23,7 @@ from ringrift_cli.cli import (
     cycle,
     engine,
     fleet,
+    fleet_jobs,
     init,
     models,
     perft,
@@ -68,6 +69,9 @@ app.command()(report.report)
 app.add_typer(bench.app)
 app.add_typer(evaluation.app)
 app.add_typer(models.app)
+fleet.app.command()(fleet_jobs.jobs)
+fleet.app.command()(fleet_jobs.dismiss)
+fleet.app.command()(fleet_jobs.clean)
 app.add_typer(fleet.app)
 app.add_typer(sync.app)
 

@@ -33,11 +33,9 @@ Row = Mapping[str, Any]
 EVERY = 10.0  # seconds between two updates of --watch
 CLEAR = "\x1b[2J\x1b[H"
 GB = 1e9
-MAX_COMMAND = 70  # characters of a command line in a table
 MAX_POOLS = 2  # pools shown with their champion
 MAX_DAYS = 7  # days shown with their cost
 TAIL = 20_000  # bytes of a log shown without --whole
-BAD_STATES = ("failed", "lost", "unknown")
 
 
 def _seconds(text: str | float) -> float:
@@ -119,7 +117,7 @@ def init(
     out.note("Fill in your hosts, then: ringrift fleet status")
 
 
-def _chosen(
+def chosen(
     context: FleetContext, on: str | None, labels: list[str] | None, everything: bool
 ) -> list[Host]:
     """The enabled hosts selected by the options; all by default."""
@@ -157,7 +155,7 @@ def status(
     if watch and as_json:
         raise UsageError("--watch prints for a terminal: expected it without --json.")
     out, context = Output(as_json=as_json), fleet_context(hosts_file)
-    hosts = _chosen(context, on, label, everything)
+    hosts = chosen(context, on, label, everything)
     if not watch:
         failed(_look(out, context, hosts, deadline))
         return
@@ -232,7 +230,7 @@ def _host_cells(row: Row) -> tuple[str | None, ...]:
         row["version"] or "none",
         ", ".join([*champions[:MAX_POOLS], *more]) or None,
         jobs,
-        f"{sum(job['games'] for job in row['jobs']):,}",
+        f"{row['games']:,}",
         f"{row['games_per_hour']:,.0f}" if running else None,
         synced,
         *money,
@@ -434,7 +432,7 @@ def execute(
         return {"code": code, "stdout": stdout, "stderr": stderr}
 
     rows = []
-    for answer in gather(_chosen(context, on, label, everything), work):
+    for answer in gather(chosen(context, on, label, everything), work):
         row = answer.value or {"error": answer.error.message if answer.error else ""}
         rows.append({"name": answer.host.name, **row})
         out.text(f"{answer.host.name}: {row.get('error') or 'exit ' + str(row['code'])}")
@@ -595,7 +593,7 @@ def run(
     if budget is not None:
         limits = replace(context.fleet.budget, per_day=budget)
         context = replace(context, fleet=replace(context.fleet, budget=limits))
-    hosts = _chosen(context, on, label, everything)
+    hosts = chosen(context, on, label, everything)
     name = name or operations.default_name(command)
     rows, refused = operations.run(context, hosts, command, name, per_gpu=per_gpu, dry_run=dry_run)
     for row in rows:
@@ -610,64 +608,6 @@ def run(
     for error in errors:
         out.error(error)
     failed(not rows or bool(errors))
-
-
-EndedOption = Annotated[bool, typer.Option("--ended", help="Include jobs that have ended.")]
-
-
-@app.command()
-def jobs(
-    on: OnOption = None,
-    label: LabelOption = None,
-    everything: AllOption = False,
-    ended: EndedOption = False,
-    hosts_file: HostsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the running, failed and lost jobs of the hosts; with --ended all.
-
-    A job is lost after a whole lease without a heartbeat on its host. If the host cannot be
-    reached, the state is unknown. Exit code 1 if a host cannot be reached, or a job failed, is
-    lost or unknown.
-
-    \b
-    Examples:
-      ringrift fleet jobs
-      ringrift fleet jobs --ended --json
-    """
-    from ringrift_cli.loop.fleet_operations import all_jobs
-
-    out, context = Output(as_json=as_json), fleet_context(hosts_file)
-    seen = context.look(_chosen(context, on, label, everything))
-    rows = all_jobs(context, seen)
-    if not ended:
-        rows = [row for row in rows if row["state"] not in ("done", "stopped")]
-    silent = {one.host.name: "; ".join(one.trouble) for one in seen if one.facts is None}
-    bad = [row["state"] in BAD_STATES for row in rows]
-    columns = ("job", "host", "state", "gpu", "run", "beat", "games", "command")
-    if rows:
-        out.table(map(_job_cells, rows), columns, red=bad)
-    for row in rows:
-        if row["error"]:
-            out.text(f"  {row['id']}: {printable(row['error'])}")
-    out.result({"jobs": rows, "silent": silent}, "" if rows else "no jobs")
-    for name, why in silent.items():
-        out.note(f"{name} cannot be asked: {why}")
-    failed(bool(silent) or any(bad))
-
-
-def _job_cells(row: Row) -> tuple[str | int | None, ...]:
-    command = shlex.join(row["argv"][1:])
-    times = (row["seconds"], row["heartbeat_age_s"])
-    return (
-        row["id"],
-        row["host"],
-        row["state"] + (f" ({row['code']})" if row["code"] else ""),
-        ",".join(map(str, row["meta"].get("gpus", []))) or None,
-        *("" if one is None else duration(one) for one in times),
-        row["games"],
-        command if len(command) <= MAX_COMMAND else f"{command[: MAX_COMMAND - 1]}…",
-    )
 
 
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")]
@@ -743,7 +683,7 @@ def stop(
     if job:
         wanted = [(operations.host_of(context, name), name) for name in dict.fromkeys(job)]
     else:
-        seen = context.look(_chosen(context, on, None, everything))
+        seen = context.look(chosen(context, on, None, everything))
         wanted = [(one.host, found.id) for one in seen for found in one.active]
         silent = [one for one in seen if one.facts is None]
         rows = [{"host": one.host.name, "error": "; ".join(one.trouble)} for one in silent]

@@ -23,6 +23,7 @@ from ringrift_cli.errors import (
     RemoteError,
 )
 from ringrift_cli.fleet import jobs
+from ringrift_cli.fleet.clean import tidy
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.exchange import jittered
 from ringrift_cli.fleet.health import Health
@@ -222,7 +223,7 @@ class _Worker:
         """Manages the jobs of a connected host until the campaign ends; False to give up."""
         self.campaign.prepare(self.host, client)
         while not self.done.is_set():
-            known = jobs.states(client)
+            known = jobs.states(client, loop=self.campaign.loop)
             going_on = self._keep_busy(client, known)
             self._collect(client, known)
             self._failures = 0
@@ -343,7 +344,9 @@ class _Worker:
                 with self._opener(self.host, LAST_REACH if away else REACH) as client:
                     self._stop_all(client)
                     if pull:
-                        self._collect(client, jobs.states(client), all_of_it=True)
+                        loop = self.campaign.loop
+                        self._collect(client, jobs.states(client, loop=loop), all_of_it=True)
+                        tidy(client, self._state, loop)
                 self.part.error, self.part.ended = before, True
                 return
             except FleetError as error:
@@ -354,7 +357,8 @@ class _Worker:
 
     def _stop_all(self, client: Client) -> None:
         """Stops all jobs of the loop and waits for their end."""
-        active = [job.id for job in jobs.states(client) if self.campaign.owns(job) and job.here]
+        known = jobs.states(client, loop=self.campaign.loop)
+        active = [job.id for job in known if self.campaign.owns(job) and job.here]
         for identity in active:
             jobs.stop(client, identity, grace=GRACE)
         for identity in active:

@@ -114,9 +114,17 @@ def start(client: Client, state: Path, placed: Placed) -> tuple[bool, JobState]:
     return reply.started, reply.state
 
 
-def states(client: Client, *identities: str) -> list[JobState]:
-    """States of the given jobs of a host; without names, of all."""
-    return client.ask(messages.Jobs(ids=[*identities] or None)).jobs
+def states(client: Client, *identities: str, loop: str | None = None) -> list[JobState]:
+    """States of the given jobs of a host; without names, of all, or the ended ones of a loop."""
+    if identities:
+        return client.ask(messages.Jobs(ids=[*identities])).jobs
+    found: dict[str, JobState] = {}
+    skip, total = 0, 1
+    while skip < total:
+        page = client.ask(messages.Jobs(loop=loop, skip=skip))
+        found |= {job.id: job for job in page.jobs}  # pages shift when a job is added
+        skip, total = skip + (len(page.jobs) or total), page.total
+    return [*found.values()]
 
 
 def one(client: Client, identity: str) -> JobState:

@@ -111,6 +111,7 @@ class JobState(Record):
     meta: JobMeta = field(default_factory=JobMeta)
     argv: list[str] = []
     error: str | None = None
+    dismissed: bool = False  # whether somebody has seen how it ended
     elsewhere: str | None = None  # another host that shares the work folder and started it
 
     @property
@@ -139,12 +140,45 @@ class Start(Request[Started], tag="start"):
 
 class JobStates(Reply):
     jobs: list[JobState]
+    total: Count = 0  # that were asked for; more than a page may hold
 
 
-class Jobs(Request[JobStates], tag="jobs"):
-    """States of the given jobs; None: of all. Unknown jobs are left out."""
+class Jobs(Request[JobStates], tag="jobs", omit_defaults=True):
+    """States of the given jobs; None: of all, active and then newest first, by pages.
+
+    Unknown jobs are left out.
+    """
 
     ids: list[JobName] | None = None
+    states: list[str] = []  # empty: any
+    loop: str | None = None  # ended jobs of this loop only
+    skip: Count = 0
+    most: Count = 1000
+
+
+class Dismiss(Request[JobStates], tag="dismiss"):
+    """Marks ended jobs as seen, so that they are no problem of the host any more."""
+
+    ids: list[JobName]
+
+
+class Cleaned(Reply):
+    jobs: list[JobName] = []  # removed
+    code: list[str] = []  # folders of other versions, removed
+    kept: dict[JobName, str] = {}  # reasons, of some
+    bytes: Count = 0
+
+
+class Clean(Request[Cleaned], tag="clean"):
+    """Removes ended jobs in these states; with `dry_run` it only says which."""
+
+    keep: list[JobName]  # because games of theirs are not at the other end
+    states: list[str]
+    older_s: Seconds = 0.0  # since they ended
+    only: list[JobName] | None = None
+    results: bool = False  # also jobs whose results are more than games
+    code: bool = False  # also code of other versions
+    dry_run: bool = False
 
 
 class Stopping(Reply):
@@ -211,7 +245,9 @@ class Facts(Reply):
     python: str | None = None  # version for a new environment, of a host without one
     version: str | None = None  # of the deployed ringrift; None: not deployed
     models: dict[str, Champion] = {}  # by pool
-    jobs: list[JobState] = []
+    jobs: list[JobState] = []  # active, failed and the newest ones
+    jobs_total: Count = 0
+    games: Count = 0  # of all jobs
     jobs_error: str | None = None
     idle_s: Number | None = None  # since the last job ended; None: a job is running
 
@@ -357,7 +393,7 @@ class Remove(Request[Done], tag="remove"):
 
 ANY_REQUEST: Any = (
     Start | Jobs | Stop | ReadLog | AskFacts | Shards | Entries | Enter | Files | Hash | Send | Put
-    | Remove
+    | Remove | Clean | Dismiss
 )  # fmt: skip
 request_decoder = functools.cache(lambda: msgspec.json.Decoder(ANY_REQUEST))
 

@@ -21,6 +21,7 @@ from typing import Literal
 
 from ringrift_cli.errors import BadOutput, OutputError, RecordError, RingriftError, RulesMismatch
 from ringrift_cli.fleet import listing, synced
+from ringrift_cli.fleet.clean import tidy
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.exchange import Exchange, Outcome, alone
@@ -125,12 +126,18 @@ def missing_models(client: Client, state: Path, have: Have) -> list[listing.List
 
 
 def pull(exchange: Exchange, destination: Destination, *, streams: int = 1) -> Pulled:
-    """Fetches all missing shards of a host; reconnects after a lost connection."""
+    """Fetches all missing shards of a host; reconnects after a lost connection.
+
+    Once all are here, jobs that ended well some time ago are removed there (clean.py).
+    """
     pulled = Pulled(exchange.host)
-    return exchange.carry_out(
-        pulled,
-        lambda client: _Shards(client, exchange, pulled, destination).run(streams),
-    )
+
+    def work(client: Client) -> None:
+        _Shards(client, exchange, pulled, destination).run(streams)
+        if pulled.right and not pulled.stopped:
+            tidy(client, exchange.state)
+
+    return exchange.carry_out(pulled, work)
 
 
 def pull_over(

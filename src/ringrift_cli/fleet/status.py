@@ -32,6 +32,7 @@ IDLE_MINUTES = 30.0  # for hosts with a price
 HOTTEST = 90  # GPU temperature in °C
 CLOCK_OFF = 60.0  # seconds of clock difference that are reported
 LONGEST_DEADLINE = 15.0  # for hosts that needed long before
+MANY_JOBS = 5000
 FORGOTTEN_HOURS = 24.0  # after which a failed job is no longer reported
 
 
@@ -185,6 +186,8 @@ def evaluate(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.
             idle = now - (ledger[host.name].since or now)
         if idle is not None and idle >= 60 * IDLE_MINUTES:
             seen.trouble.append(f"idle for {idle / 3600:.1f} h at ${host.price:g} an hour")
+    if facts.jobs_total >= MANY_JOBS:
+        seen.notes.append(f"it keeps {facts.jobs_total:,} jobs: ringrift fleet clean {host.name}")
     if facts.jobs_error:
         seen.notes.append(facts.jobs_error)
     if abs(facts.time - now) > CLOCK_OFF:
@@ -200,7 +203,7 @@ def needs_a_look(job: JobState, others: Sequence[JobState], now: float) -> bool:
 
     A lost job has no end time: its last heartbeat counts.
     """
-    if job.state not in ("failed", "lost"):
+    if job.state not in ("failed", "lost") or job.dismissed:
         return False
     if any(other.meta.retries == job.id for other in others):
         return False
@@ -246,7 +249,7 @@ def document(
             "reached": sum(one.facts is not None for one in seen),
             "in_trouble": sum(bool(one.trouble) for one in seen),
             "jobs": sum(len(one.active) for one in seen),
-            "games": sum(job.games for one in seen for job in one.jobs),
+            "games": sum(one.facts.games for one in seen if one.facts),
             "games_per_hour": round(sum(one.games_per_hour for one in seen), 1),
             "price": total.per_hour,
             "spent_today": round(total.today, 4),
@@ -263,7 +266,8 @@ def _row(seen: Seen, ledger: cost.Ledger, synced: Mapping[str, str], now: float)
     money = cost.spent(ledger, host, now)
     kept = (
         "hostname", "uptime_s", "cores", "load", "ram_total", "ram_available", "disk_total",
-        "disk_free", "gpus", "gpus_error", "python", "version", "models", "idle_s", "time",
+        "disk_free", "jobs_total", "games", "gpus", "gpus_error", "python", "version", "models",
+        "idle_s", "time",
     )  # fmt: skip
     return {
         "name": host.name,

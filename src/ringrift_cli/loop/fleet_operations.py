@@ -13,17 +13,20 @@ from typing import Any
 
 from ringrift_cli.errors import FleetError, RemoteError, RingriftError, UsageError
 from ringrift_cli.fleet import cost, jobs
+from ringrift_cli.fleet.clean import clean
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.deploy import deploy
+from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.group import each
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import Facts, JobState
+from ringrift_cli.fleet.messages import Cleaned, Dismiss, Facts, Jobs, JobState, JobStates
 from ringrift_cli.fleet.plan import JobPlan, Placed, again, need_of, place, retried, unsuitable
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Seen, ready, undrain
 from ringrift_cli.loop.fleet_context import CONNECT_S, FleetContext
 
 Row = dict[str, Any]
+PAGE = 200  # jobs of a host in a list
 SLACK = 5.0  # seconds for a host to kill jobs that did not stop in time
 DRAIN_S = 60.0  # seconds for jobs of a drained host to write their games
 
@@ -108,13 +111,41 @@ def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
 # ---- listing jobs --------------------------------------------------------------------------------
 
 
-def all_jobs(context: FleetContext, seen: Sequence[Seen]) -> list[Row]:
-    """The jobs of all hosts, and recorded jobs that no host knows."""
-    own = {job.id for one in seen for job in one.jobs if job.elsewhere is None}
+def page_of_jobs(
+    context: FleetContext, seen: Sequence[Seen], states: Sequence[str], page: int
+) -> tuple[dict[str, list[JobState]], int]:
+    """Jobs in one of the states, by default in any, by reached host, and the number of pages.
+
+    Page 1 has the newest `PAGE` jobs of each host. `FleetError` if a host fails meanwhile.
+    """
+
+    def work(host: Host) -> JobStates:
+        with context.open(host) as client:
+            request = Jobs(states=[*states], skip=PAGE * (page - 1), most=PAGE)
+            return client.ask(request)
+
+    found: dict[str, list[JobState]] = {}
+    pages = 1
+    deployed = [one.host for one in seen if one.facts and not one.undeployed]
+    for answer in each(deployed, work):
+        if answer.value is None:
+            why = answer.error.message if answer.error else "it did not answer"
+            raise FleetError(f"{answer.host.name}: {why}")
+        found[answer.host.name] = answer.value.jobs
+        pages = max(pages, -(-answer.value.total // PAGE))
+    return found, pages
+
+
+def all_jobs(
+    context: FleetContext, seen: Sequence[Seen], paged: dict[str, list[JobState]] | None = None
+) -> list[Row]:
+    """The jobs of all hosts, or those of a page, and recorded jobs that no host knows."""
+    by_name = paged if paged is not None else {one.host.name: one.jobs for one in seen}
+    own = {job.id for found in by_name.values() for job in found if job.elsewhere is None}
     rows = [
-        {"host": one.host.name, **job.document()}
-        for one in seen
-        for job in one.jobs
+        {"host": name, **job.document()}
+        for name, found in by_name.items()
+        for job in found
         if job.elsewhere is None or job.id not in own  # several hosts may see one work folder
     ]
     known = {(row["host"], row["id"]) for row in rows}
@@ -125,7 +156,7 @@ def all_jobs(context: FleetContext, seen: Sequence[Seen]) -> list[Row]:
             continue
         if one.facts is None:
             row = ended.document() if ended else _unknown(placed, "its host cannot be asked")
-        elif ended is None and not one.facts.jobs_error:
+        elif ended is None and one.facts.jobs_total <= len(one.facts.jobs):
             row = {**_unknown(placed, "its host knows nothing of it"), "state": "lost"}
         else:
             continue
@@ -145,7 +176,13 @@ def host_of(context: FleetContext, identity: str) -> Host:
     if known is not None and known.host in {host.name for host in context.fleet.hosts}:
         return context.fleet.choose([known.host])[0]
     seen = context.look(context.fleet.choose())
-    found = [one.host for one in seen if any(job.id == identity for job in one.jobs)]
+
+    def has(host: Host) -> bool:
+        with context.open(host) as client:
+            return bool(jobs.states(client, identity))
+
+    deployed = [one.host for one in seen if one.facts and not one.undeployed]
+    found = [answer.host for answer in each(deployed, has) if answer.value]
     if len(found) == 1:
         return found[0]
     if found:
@@ -190,6 +227,60 @@ def _stop_and_wait(client: Client, identities: Sequence[str], grace: float) -> l
     return [
         jobs.wait(client, identity, max(until - time.monotonic(), 0.0)) for identity in identities
     ]
+
+
+def dismiss(context: FleetContext, wanted: Sequence[tuple[Host, str]]) -> list[Row]:
+    """Marks ended jobs as seen, so that `fleet status` reports them no more; a row per job."""
+    by_host: dict[str, list[str]] = {}
+    for host, identity in wanted:
+        by_host.setdefault(host.name, []).append(identity)
+
+    def work(host: Host) -> list[JobState]:
+        with context.open(host) as client:
+            return client.ask(Dismiss(ids=by_host[host.name])).jobs
+
+    rows: list[Row] = []
+    for answer in each(list({host.name: host for host, _ in wanted}.values()), work):
+        name, error = answer.host.name, answer.error
+        if error is not None:
+            rows += [{"host": name, "id": one, "error": error.message} for one in by_host[name]]
+        rows += [{"host": name, **found.document()} for found in answer.value or []]
+    return rows
+
+
+def clean_up(
+    context: FleetContext,
+    hosts: Sequence[Host],
+    destination: Destination,
+    *,
+    older_s: float,
+    results: bool,
+    dry_run: bool,
+) -> list[Row]:
+    """Removes ended jobs whose games are here, and old code, from hosts; a row per host."""
+
+    def work(host: Host) -> Cleaned:
+        with context.open(host) as client:
+            return clean(
+                client,
+                context.state,
+                destination,
+                older_s=older_s,
+                results=results,
+                dry_run=dry_run,
+            )
+
+    rows: list[Row] = []
+    for answer in each(hosts, work):
+        name, found, error = answer.host.name, answer.value, answer.error
+        if found is None:
+            rows.append({"host": name, "error": error.message if error else "it did not answer"})
+            continue
+        rows.append({"host": name, **found.document(), "error": None})
+        if not dry_run:
+            detail = f"{len(found.jobs)} jobs, {len(found.code)} versions, {found.bytes} bytes"
+            log_event(context.state, "cleaned", name, detail)
+    return rows
 
 
 def retry(context: FleetContext, identity: str, on: str | None) -> Row:
@@ -293,7 +384,7 @@ def costs(context: FleetContext) -> dict[str, Any]:
     for name in dict.fromkeys([*(host.name for host in fleet.hosts), *ledger]):
         account, known = ledger.get(name, cost.Account()), seen.get(name)
         price = known.host.price if known else 0.0
-        games = sum(job.games for job in known.jobs) if known and known.facts else None
+        games = known.facts.games if known and known.facts else None
         rate = known.games_per_hour if known else 0.0
         rows.append(
             {

@@ -14,6 +14,7 @@ import msgspec
 from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import jobs, slots
 from ringrift_cli.fleet.agent.context import Context
+from ringrift_cli.fleet.agent.index import Index
 from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS
 from ringrift_cli.fleet.agent.supervise import since_boot
 from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpus
@@ -23,6 +24,7 @@ from ringrift_cli.version import __version__
 if TYPE_CHECKING:
     import subprocess
 
+MOST_JOBS = 1000  # in one reply
 SHARE = 0.8  # of the deadline, for GPUs and jobs
 
 
@@ -32,8 +34,10 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
     asking = Smi()
     disk = os.statvfs(context.work)
     total, available = memory()
-    known = jobs.states(context, None, until)
-    count = len(jobs.names(context))
+    index = Index(context, until)
+    wanted = index.notable(MOST_JOBS)
+    known = jobs.states(context, wanted, until)
+    missing = index.unread + len(wanted) - len(known)
     gpus, gpus_error = asking.answer(until)
     return messages.Facts(
         hostname=os.uname().nodename,
@@ -50,9 +54,11 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
         version=__version__,
         models=models(context),
         jobs=known,
-        jobs_error=None
-        if len(known) >= count
-        else f"only {len(known)} of {count} jobs could be looked at in time",
+        jobs_error=f"only {len(index) - missing} of {len(index)} jobs could be looked at in time"
+        if missing
+        else None,
+        jobs_total=len(index),
+        games=index.games,
         idle_s=_idle(known),
     )
 

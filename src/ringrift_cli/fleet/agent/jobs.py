@@ -6,7 +6,6 @@ processes that they name; nothing is remembered from one connection to the next.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 
@@ -17,8 +16,10 @@ from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import shards, slots, supervise
 from ringrift_cli.fleet.agent.claims import Claims, claim
 from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
+from ringrift_cli.fleet.agent.index import Index
 from ringrift_cli.fleet.agent.layout import (
     CLOCK,
+    DISMISSED,
     EXIT,
     EXIT_ROOM,
     HEARTBEAT,
@@ -109,52 +110,38 @@ def _make(folder: str, job: Job) -> bool:
 
 
 def jobs(context: Context, request: messages.Jobs) -> messages.JobStates:
-    """States of the given jobs, or of all; unknown jobs are left out."""
-    return messages.JobStates(jobs=states(context, request.ids))
+    """States of the given jobs, or a page of all; unknown jobs are left out."""
+    if request.ids is not None:
+        found = states(context, request.ids)
+        return messages.JobStates(jobs=found, total=len(found))
+    names = Index(context).chosen(request.states, request.loop)
+    page = names[request.skip : request.skip + request.most]
+    return messages.JobStates(jobs=states(context, page), total=len(names))
 
 
-def states(
-    context: Context, wanted: list[str] | None = None, until: float | None = None
-) -> list[JobState]:
+def states(context: Context, wanted: list[str], until: float | None = None) -> list[JobState]:
     """The states of jobs by name; not all of them if the monotonic time `until` comes first."""
-    counts = shards.GameCounts(context)
     found = []
-    for identity in names(context) if wanted is None else wanted:
+    for identity in wanted:
         if until is not None and time.monotonic() > until:
             break
         context.alive()
-        known = _state(context, identity, counts)
+        known = read_state(context, identity)
         if known is not None:
             found.append(known)
-    if wanted is None and until is None:
-        counts.keep()
     return found
-
-
-def names(context: Context) -> list[str]:
-    """All jobs: first those that may be running, and the newest of both kinds first."""
-    found = []
-    with contextlib.suppress(FileNotFoundError), os.scandir(context.path(JOBS)) as entries:
-        for entry in entries:
-            if (
-                messages.JOB_NAME.fullmatch(entry.name)
-                and entry.is_dir(follow_symlinks=False)
-                and os.path.exists(os.path.join(entry.path, JOB))
-            ):
-                over = os.path.exists(os.path.join(entry.path, EXIT))
-                found.append((over, -entry.stat().st_mtime_ns, entry.name))
-    return [name for _over, _age, name in sorted(found)]
 
 
 def state(context: Context, identity: str) -> JobState:
     """The state of a job; `Refusal` if it is unknown."""
-    found = _state(context, identity, shards.GameCounts(context))
+    found = read_state(context, identity)
     if found is None:
         raise Refusal("unknown", f"There is no job {identity} on this host.")
     return found
 
 
-def _state(context: Context, identity: str, counts: shards.GameCounts) -> JobState | None:
+def read_state(context: Context, identity: str) -> JobState | None:
+    """The state of a job from its files; None if it is unknown."""
     folder = os.path.join(context.path(JOBS), identity)
     if os.path.islink(folder):
         return None
@@ -170,9 +157,10 @@ def _state(context: Context, identity: str, counts: shards.GameCounts) -> JobSta
             end = slots.read(os.path.join(folder, EXIT), End)  # it may have ended during that look
         if end is not None:
             found = _ended(identity, end)
-        games, count = counts.of(note.job.out or f"{JOBS}/{identity}/out", final=end is not None)
+        games, count = shards.count(context, note.job.out or f"{JOBS}/{identity}/out")
         return replace(
             found,
+            dismissed=os.path.exists(os.path.join(folder, DISMISSED)),
             elsewhere=note.made.host if note.made.elsewhere else None,
             games=games,
             shards=count,

@@ -3,7 +3,7 @@
 .ringrift/code-SHA256/    the package, by the hash of its files (deploy.py)
           partial/        parts of files that are still to come (put.py)
           hashes.json     what need not be hashed again
-          counts.json     what need not be counted again
+          counts.json     what need not be read again of jobs that have ended (index.py)
           clock           written to learn the time by the clock of the disk, which may be remote
 jobs/ID/                  a job; `supervise.py` says what its files are
 models/POOL/              copies of the registry
@@ -23,5 +23,6 @@ CHAMPION = "champion.json"
 
 JOBS, MODELS, VENV = "jobs", "models", "venv"
 JOB, HEARTBEAT, STOP, EXIT, LOG = "job.json", "heartbeat", "stop", "exit.json", "log"
+DISMISSED = "dismissed"
 STOP_ROOM, EXIT_ROOM = ".stop", ".exit"
-OF_A_JOB = frozenset((JOB, HEARTBEAT, STOP, EXIT, LOG, STOP_ROOM, EXIT_ROOM))
+OF_A_JOB = frozenset((JOB, HEARTBEAT, STOP, EXIT, LOG, DISMISSED, STOP_ROOM, EXIT_ROOM))

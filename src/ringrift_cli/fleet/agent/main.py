@@ -40,6 +40,8 @@ HANDLERS: dict[type, tuple[str, str]] = {
     messages.Send: ("files", "send"),
     messages.Remove: ("files", "remove"),
     messages.Put: ("put", "put"),
+    messages.Clean: ("clean", "clean"),
+    messages.Dismiss: ("clean", "dismiss"),
 }
 
 

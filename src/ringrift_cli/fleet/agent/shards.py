@@ -16,10 +16,8 @@ from typing import Any
 import msgspec
 
 from ringrift_cli.fleet import messages
-from ringrift_cli.fleet.agent import slots
 from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
 from ringrift_cli.fleet.agent.files import ROWS, HashCache, encoded, walk
-from ringrift_cli.fleet.agent.layout import COUNTS
 from ringrift_cli.store.manifest import MANIFEST, add_to_manifest
 
 MOST_LINE = 1 << 20  # bytes
@@ -136,40 +134,15 @@ def enter(context: Context, request: messages.Enter) -> messages.Done:
     return messages.Done()
 
 
-class GameCounts:
-    """Games and shards of the manifests of jobs; those of jobs that ended are remembered."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.place = context.inner(COUNTS)
-        self.known: dict[str, Any] | None = None
-        self.seen: dict[str, list[int]] = {}
-        self.changed = False
-
-    def of(self, folder: str, final: bool) -> tuple[int, int]:
-        """Games and shards that the manifest of a folder (relative) lists; 0 and 0 without one."""
-        path = os.path.join(self.context.work, folder, MANIFEST)
-        try:
-            status = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return 0, 0
-        if not self.context.holds(path):  # a link leads to where no one may look
-            return 0, 0
-        mark = [status.st_size, status.st_mtime_ns, status.st_ino]
-        if self.known is None:
-            self.known = slots.read_cache(self.place)
-        row = self.known.get(folder)
-        if not isinstance(row, list) or row[:3] != mark or len(row) != 5:
-            row = [*mark, *_count(path)]
-            self.changed = self.changed or final
-        if final:
-            self.seen[folder] = row
-        return row[3], row[4]
-
-    def keep(self) -> None:
-        """Remembers those that were asked for, and no others."""
-        if self.changed:
-            slots.write_cache(self.place, self.seen)
+def count(context: Context, folder: str) -> tuple[int, int]:
+    """Games and shards that the manifest of a folder (relative) lists; 0 and 0 without one."""
+    path = os.path.join(context.work, folder, MANIFEST)
+    if not os.path.lexists(path) or not context.holds(path):  # a link may lead elsewhere
+        return 0, 0
+    try:
+        return _count(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, 0
 
 
 def _count(path: str) -> tuple[int, int]:
