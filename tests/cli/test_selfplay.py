@@ -19,6 +19,7 @@ import pytest
 from ringrift_cli.cli.output import stop_requested
 from ringrift_cli.data.shard import read_searched
 from ringrift_cli.game.record import read_records
+from ringrift_cli.loop.journal import JOURNAL
 from ringrift_cli.nn.checkpoint import save
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.spec import teacher
@@ -446,6 +447,14 @@ def test_how_a_model_plays_is_what_the_settings_say(
     of_file = [entry.made for entry in read_manifest(Path("a"))]
     assert len(of_file) > 1
     assert {(made["search"]["sims"], made["generation"]) for made in of_file} == {(4, 9)}
+    assert not any("run" in made for made in of_file)
+    Path("loop").mkdir()
+    (Path("loop") / JOURNAL).touch()
+    own = ringrift(*line, "--out", "loop/selfplay", "--run", "f" * 16)
+    assert {entry.made["run"] for entry in read_manifest(Path("loop/selfplay"))} == {"f" * 16}
+    other = ringrift(*line, "--out", "loop/selfplay")
+    said = "The learning loop in loop does not train on these games"
+    assert [said in run.err for run in (own, other)] == [False, True]
     told = ("--fast-sims", 3, "--set", "selfplay.sims=5", "--set", "selfplay.considered=2")
     assert ringrift(*line, "--out", "b", *told).code == 0
     played = read_manifest(Path("b"))[0].made["search"]

@@ -263,6 +263,19 @@ def test_only_games_made_for_this_run_and_cycle_by_its_player_count(
     assert run_state(config).data.other_games == 24
 
 
+def test_a_cycle_that_counted_games_of_others_plays_its_own(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    steps = QuickSteps(config)
+    begin(config, steps)
+    foreign = lay(config, "f" * 16, plan_of(config, 1)[1], 1, 8)
+    with opened(config.folder) as journal:
+        journal.add(1, "selfplay", "begun")
+        journal.add(1, "selfplay", "done", seconds=1.0, outcome={"shards": [*foreign]})
+    (record,) = run(config, steps)
+    assert record["selfplay"]["games"] == 8
+    assert not foreign & set(record["selfplay"]["shards"])
+
+
 def test_runs_begun_alike_at_once_are_two(tmp_path: Path) -> None:
     """Two machines, the same settings, the same second: as two crontabs do it."""
     identities = set()

@@ -265,6 +265,7 @@ def _play(
     out: Output, wanted: GenerateSetting, folder: Path, games: int | None, hours: float | None
 ) -> None:
     """Plays and prints the result; raises `typer.Exit` if stopped by a signal."""
+    from ringrift_cli.loop.journal import JOURNAL
     from ringrift_cli.selfplay.generate import generate
 
     title = f"Self-play {wanted.board} {wanted.players}p, {wanted.identity[:8]}"
@@ -280,6 +281,11 @@ def _play(
         )
     for note in done.notes:
         out.note(note)
+    if wanted.run is None and (folder.parent / JOURNAL).exists():
+        out.note(
+            f"The learning loop in {folder.parent} does not train on these games; ringrift train"
+            f" --data {folder} does."
+        )
     document = {
         "board": wanted.board,
         "players": wanted.players,

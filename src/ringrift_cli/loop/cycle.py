@@ -123,7 +123,7 @@ class Loop:
         """
         self.cycle = self.journal.current
         plan = self._plan()
-        played = self._step(SELFPLAY, lambda: self._selfplay(plan))
+        played = self._selfplay_outcome(plan)
         with self._meanwhile(self.cycle, beside_training=True):
             trained = self._step(TRAIN, lambda: self._train(plan))
         candidate = self._model(trained)
@@ -185,6 +185,18 @@ class Loop:
             self.journal.add(self.cycle, CYCLE, BEGUN, run=run, plan=make_plan(self))
             begun = self.journal.lines[-1]
         return dict(begun["plan"])
+
+    def _selfplay_outcome(self, plan: Outcome) -> Outcome:
+        """The games of the cycle; more are played if it counted shards that are not its own.
+
+        Those are foreign, or were deleted. What was trained on stays in the record.
+        """
+        played = self._step(SELFPLAY, lambda: self._selfplay(plan))
+        own = {entry.sha256 for entry in self._own()}
+        if own.issuperset(played["shards"]) or self.journal.outcome(self.cycle, TRAIN) is not None:
+            return played
+        self.watch.note(f"Cycle {self.cycle} counted games that are not its own; playing others.")
+        return self._step(SELFPLAY, lambda: self._selfplay(plan), again=True)
 
     def _gate_outcome(self, candidate: Model) -> Outcome:
         """The current verdict on a candidate; the gate is repeated if the last verdict is outdated.
