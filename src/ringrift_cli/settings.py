@@ -139,6 +139,13 @@ class SelfPlay(Section):
     random_opening_share: float = key(
         0.25, "Share of games that begin with random turns.", ge=0, le=1
     )
+    sparring_share: float = key(
+        0.0,
+        "Share of games in which the tuned heuristic plays one seat; its decisions are not trained"
+        " on.",
+        ge=0,
+        le=1,
+    )
     resign_below: float = key(
         0.0, "Win probability below which a side resigns (2 players); 0: never.", ge=0, le=0.5
     )

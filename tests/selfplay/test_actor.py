@@ -16,6 +16,8 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import IntArray
+from ringrift_cli.players.player import Decisions
+from ringrift_cli.players.spec import make_player
 from ringrift_cli.search.forest import Evaluator
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
@@ -176,3 +178,48 @@ def test_the_evaluator_sees_a_row_of_every_game() -> None:
         actor.step()
     assert np.mean(watching.sizes) > 0.75 * 32
     assert actor.counts.evaluations == sum(watching.sizes)
+
+
+@pytest.mark.parametrize(
+    ("board", "players", "pie"),
+    [("hex8", 2, False), ("square8", 2, True), ("square8", 3, False), ("hex8", 4, False)],
+)
+def test_a_sparring_partner_plays_one_seat_as_the_tuned_heuristic(
+    board: str, players: int, pie: bool, tmp_path: Path
+) -> None:
+    setting = replace(QUICK, sparring_share=1.0, full_share=1.0)
+    forest = on_cpu(board, players, setting, ByRow(players), 3)
+    actor = Actor(board, players, setting, forest, numbers(6), seed=5, pie_rule=pie)
+    games = play(actor)
+    assert len(games) == 6
+    path = write_searched(tmp_path, {"model": "none"}, games, board, players, pie)
+    assert len(read_searched(path).games) == 6  # legal to the end, with their winners
+    heuristic = make_player("heuristic:tuned", board, players)
+    partners = set()
+    for game in games:
+        position, searched = Position.initial(board, players, pie_rule=pie), {*game.plies.tolist()}
+        movers: dict[bool, set[int]] = {True: set(), False: set()}  # whether searched
+        started = game.plies[0]
+        for ply, action in enumerate(game.actions.tolist()):
+            if ply >= started and len(position.legal_actions()) > 1:
+                swapped = position.row[L.PIE] == L.PIE_SWAPPED
+                movers[ply in searched].add(1 - position.seat if swapped else position.seat)
+                if ply not in searched:
+                    rows, seeds = position.row[None], np.zeros(1, np.uint64)
+                    asked = Decisions(board, players, rows, seeds, [None], pie)
+                    assert heuristic.choose(asked).actions.tolist() == [action]
+            position = position.play(action)
+        assert not movers[True] & movers[False]
+        assert len(movers[False]) <= 1
+        partners |= movers[False]
+    assert len(partners) > 1  # every seat in turn
+
+
+def test_games_with_a_partner_depend_on_their_numbers_and_the_seed_alone() -> None:
+    setting = replace(QUICK, sparring_share=0.5)
+
+    def games(concurrent: int) -> set[tuple[int, ...]]:
+        actor = actor_of("hex8", 2, setting, ByRow(2), concurrent, numbers(8), seed=2)
+        return {tuple(game.actions.tolist()) for game in play(actor)}
+
+    assert games(8) == games(3) == games(1)

@@ -22,6 +22,7 @@ from ringrift_cli.search.gumbel import considered_actions
 from ringrift_cli.search.results import SearchResult
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.openings import play_openings
+from ringrift_cli.selfplay.sparring import Sparring
 from ringrift_cli.settings import SelfPlay
 
 LEAST_TARGET = 1e-4  # smaller probabilities are left out of the target
@@ -54,6 +55,8 @@ class _Game:
     full: bool = False  # whether the current search is a full one
     low: list[int] = field(default_factory=list)  # [players] consecutive low values
     resigned: int | None = None  # seat that resigned, or would have
+    partner: int | None = None  # seat of the sparring partner
+    row: IntArray | None = None  # the position of a game with a partner
 
 
 class Actor:
@@ -78,6 +81,7 @@ class Actor:
         self._setting, self._seed, self._next_number = setting, seed, next_number
         self.counts = Counts()
         self._forest = forest
+        self._sparring = Sparring(board, players) if setting.sparring_share > 0 else None
         self._games: list[_Game | None] = [None] * len(forest)
         for slot in range(len(forest)):
             self._start(slot)
@@ -126,6 +130,11 @@ class Actor:
         )
         game.actions = list(actions[0])
         self._forest.place(slot, rows[0], int(seeds[1]))
+        if self._sparring is not None and rng.random() < setting.sparring_share:
+            game.partner, game.row = int(rng.integers(self._players)), rows[0]
+            self._spar([slot], [[]])
+            if game.row[L.PHASE] == L.OVER:  # nobody else had a choice
+                game.partner, game.row, game.actions = None, None, list(actions[0])
         self._search(slot, game)
 
     def _search(self, slot: int, game: _Game) -> None:
@@ -167,15 +176,35 @@ class Actor:
         finished = []
         logs = self._forest.play(slots, self._choose(slots))
         over = self._forest.heads[slots, L.PHASE] == L.OVER
-        for slot, log, ended in zip(slots.tolist(), logs, over.tolist(), strict=True):
+        with_partner: list[tuple[int, list[int]]] = []
+        for slot, log in zip(slots.tolist(), logs, strict=True):
             game = self._game(slot)
             game.actions += log
-            if ended:
+            if game.partner is not None:
+                with_partner.append((slot, log))
+        if with_partner:
+            self._spar([slot for slot, _ in with_partner], [log for _, log in with_partner])
+        for slot, ended in zip(slots.tolist(), over.tolist(), strict=True):
+            game = self._game(slot)
+            if ended or (game.row is not None and game.row[L.PHASE] == L.OVER):
                 finished.append(self._finish(slot, game))
                 self._start(slot)
             else:
                 self._search(slot, game)
         return finished
+
+    def _spar(self, slots: list[int], logs: list[list[int]]) -> None:
+        """Lets the partner answer to the actions just played in games with one."""
+        assert self._sparring is not None
+        games = [self._game(slot) for slot in slots]
+        rows = np.stack([game.row for game in games if game.row is not None])
+        self._sparring.follow(rows, logs)
+        answers = self._sparring.answer(rows, np.array([game.partner for game in games]))
+        for slot, game, row, answer in zip(slots, games, rows, answers, strict=True):
+            game.row = row
+            game.actions += answer
+            if answer and row[L.PHASE] != L.OVER:
+                self._forest.place(slot, row, int(game.rng.integers(1 << 63)))
 
     def _choose(self, slots: LongArray) -> IntArray:
         """Action to play in each slot, [K]; records the decisions with a full search."""
@@ -212,7 +241,8 @@ class Actor:
         return not game.control
 
     def _finish(self, slot: int, game: _Game, resigned: int | None = None) -> SearchedGame:
-        row, counts = self._forest.heads[slot], self.counts
+        counts = self.counts
+        row = self._forest.heads[slot] if game.row is None else game.row
         winner, reason = int(row[L.WINNER]), int(row[L.REASON])
         if resigned is not None:
             winner, reason = 1 - resigned, RESIGNED
