@@ -48,7 +48,7 @@ BUDGET = {
     "players": 3110,
     "runtime": 370,
     "search": 1900,
-    "selfplay": 1210,
+    "selfplay": 1330,
     "stats": 940,
     "store": 400,
     "train": 1620,
