@@ -104,6 +104,24 @@ def test_a_host_that_dies_costs_nothing(farm: Farm, tmp_path: Path) -> None:
     assert '"host failed"' in field.events()
 
 
+def test_hosts_come_go_and_change(
+    farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "HOSTS_S", 0.2)
+    field, servers, (one, two) = field_of(farm, tmp_path, 120)
+    changed = farm.host(servers[0], lease=77.0)
+    steps = [(2, [two]), (6, [two, changed])]  # files that are here, and the hosts from then on
+
+    def hosts_now(_so_far: Sequence[Host]) -> Sequence[Host]:
+        return [hosts for count, hosts in [(0, [one]), *steps] if len(field.here) >= count][-1]
+
+    parts = field.run([one], hosts_now=hosts_now)
+    whole(field, servers)
+    assert {name: part.ended for name, part in parts.items()} == {"host-0": True, "host-1": True}
+    assert all(part.arrived for part in parts.values())
+    assert len(jobs_of(servers[0])) == 2
+
+
 def test_a_host_that_stays_dead_is_named(farm: Farm, tmp_path: Path) -> None:
     field, servers, hosts = field_of(farm, tmp_path, 30)
     servers[1].stop()
@@ -138,7 +156,7 @@ def test_links_that_are_cut(farm: Farm, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("behaviour", ["fail", "nothing"])
 def test_jobs_that_come_to_nothing(farm: Farm, tmp_path: Path, behaviour: str) -> None:
-    field, servers, hosts = field_of(farm, tmp_path, 60)
+    field, servers, hosts = field_of(farm, tmp_path, 180)
     behave(servers[1], behaviour)
     parts = field.run(hosts)
     assert parts["host-0"].error is None
@@ -286,7 +304,7 @@ def test_two_gpus_are_two_jobs(farm: Farm, tmp_path: Path) -> None:
 
 def test_a_host_that_may_begin_nothing(farm: Farm, tmp_path: Path) -> None:
     """As one that is drained meanwhile: what runs goes on, and nothing follows it."""
-    field, servers, hosts = field_of(farm, tmp_path, 60)
+    field, servers, hosts = field_of(farm, tmp_path, 180)
     drained = threading.Event()
 
     def drain() -> None:

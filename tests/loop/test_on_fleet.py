@@ -15,10 +15,12 @@ import pytest
 
 from ringrift_cli.cli.output import Output
 from ringrift_cli.data.shard import write_searched
-from ringrift_cli.errors import FleetError
+from ringrift_cli.errors import FleetError, HostUnreachable
 from ringrift_cli.fleet import campaign, cost, health, jobs, status
 from ringrift_cli.fleet.health import Health
+from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.quarantine import of_host
+from ringrift_cli.loop import fleet_context, on_fleet
 from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import JOURNAL, Journal
@@ -317,11 +319,62 @@ def test_what_cannot_be_is_said_before_anything_is_done(
 
 
 def test_a_host_that_may_not_train_now(fleet: Ground) -> None:
+    fleet.know(fleet.one, {**fleet.two.entry(), "roles": ["selfplay"]})
     machines = fleet.machines("host-0")
     jobs.drain(fleet.state, "host-0")
     work = TrainWork(fleet.data, (), fleet.data, fleet.player, None, False, 1, 1)
     with pytest.raises(FleetError, match=r"^host-0 cannot train now: it is drained"):
         machines.train(work, [], Notes(), lambda: False)
+
+
+def test_the_training_of_a_dead_host_moves_to_a_living_one(
+    fleet: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    class Training:
+        def __init__(self, _session: Any, _config: Any, host: Host, *_: Any) -> None:
+            self.host = host.name
+
+        def run(self, _watch: Watch) -> None:
+            trained.append(self.host)
+            if self.host == "host-0":
+                raise HostUnreachable("host-0 is silent.")
+
+    monkeypatch.setattr(on_fleet, "RemoteTraining", Training)
+    gpu = {**fleet.two.entry(name="gpu"), "gpus": 1}
+    fleet.know(fleet.one, {**fleet.one.entry(name="player"), "roles": ["selfplay"]}, gpu, fleet.two)
+    notes = Notes()
+    work = TrainWork(fleet.data, (), fleet.data, fleet.player, None, False, 1, 1)
+    fleet.machines("host-0").train(work, [], notes, lambda: False)
+    assert trained == ["host-0", "gpu"]
+    fleet.know(fleet.two, {**fleet.one.entry(), "gpus": 1})
+    with pytest.raises(FleetError, match=r"host-0 cannot train now: host-0 is silent"):
+        fleet.machines("host-0").train(work, [], notes, lambda: False)  # a CPU is no replacement
+
+
+def test_hosts_yaml_is_read_again_while_hosts_play(
+    fleet: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "HOSTS_S", 0.2)
+    monkeypatch.setattr(fleet_context, "SETTLED_S", 0.0)
+    fleet.config = changed(fleet.config, "selfplay", games_per_cycle=30)
+    fleet.know(fleet.one)
+
+    def replace_host() -> None:
+        until(lambda: len(read_manifest(fleet.data)) > 1)
+        Path("hosts.yaml").write_text("hosts: [")  # as an editor may leave it for a moment
+        time.sleep(0.5)
+        fleet.know(fleet.two)
+
+    replacing = threading.Thread(target=replace_host)
+    replacing.start()
+    record = fleet.cycle()
+    replacing.join()
+    assert {*record["selfplay"]["hosts"]} == {"host-0", "host-1"}
+    assert record["selfplay"]["absent"]["host-0"].startswith("hosts.yaml has it no more")
+    assert running(fleet.one) == running(fleet.two) == []
+    assert record["brought"] == {"host-1": "confirmed"}
 
 
 def test_every_setting_of_self_play_goes_along(fleet: Ground, ringrift: Ringrift) -> None:

@@ -1,6 +1,7 @@
 """A campaign: keeps one kind of job running on many hosts and pulls its output until done.
 
-Each host has its own thread, so a slow or failing host delays no other. Jobs outlive the connection
+Each host has its own thread, so a slow or failing host delays no other, and the others make what it
+does not. Hosts may come, go and change meanwhile. Jobs outlive the connection
 and this program: their metadata names the campaign and its loop, so a restarted program finds them
 and resumes pulling. Jobs of earlier campaigns of the same loop are stopped and their output is
 pulled too. Only output that has arrived counts.
@@ -34,6 +35,7 @@ from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
 
 POLL = 2.0  # seconds between two polls of a host
+HOSTS_S = 10.0  # seconds between two looks at which hosts there are
 REACH = 15.0  # connection timeout in seconds
 LAST_REACH = 5.0  # connection timeout at the end, for a host that was unreachable before
 WAITS = (2.0, 5.0, 15.0, 30.0)  # seconds after consecutive failures; the last one repeats
@@ -59,6 +61,11 @@ def anything(_host: Host) -> None:
     """The default of `Campaign.refuse`: accepts every host."""
 
 
+def same(hosts: Sequence[Host]) -> Sequence[Host]:
+    """The default of `Campaign.hosts_now`: the hosts of the beginning."""
+    return hosts
+
+
 @dataclass(frozen=True)
 class Campaign:
     """Definition of a campaign and its end condition."""
@@ -72,6 +79,7 @@ class Campaign:
     enough: Callable[[], bool]
     should_stop: Callable[[], bool]
     refuse: Callable[[Host], str | None] = anything  # why no job may start now, or None
+    hosts_now: Callable[[Sequence[Host]], Sequence[Host]] = same  # given the hosts so far
     per_gpu: bool = True
     board: str | None = None  # that the jobs need memory for
 
@@ -96,49 +104,74 @@ def run(
     `FleetError`, with the error of every host, if all hosts have given up or none has worked for
     `PATIENCE`. Local errors, such as a full disk, are propagated.
     """
-    parts = [Part(host.name) for host in hosts]
-    done = threading.Event()
-    workers = [
-        _Worker(campaign, host, opener, state, part, done)
-        for host, part in zip(hosts, parts, strict=True)
-    ]
-    threads = [
-        threading.Thread(target=worker.run, daemon=True, name=f"host {worker.host.name}")
-        for worker in workers
-    ]
-    for thread in threads:
-        thread.start()
+    crew = _Crew(campaign, opener, state)
+    crew.update(hosts)
     try:
-        _watch(campaign, workers, threads, on_progress)
+        _watch(campaign, crew, on_progress)
     finally:
-        done.set()
-    for worker in workers:
+        crew.end()
+    for worker in crew.workers:
         if worker.broken is not None:
             raise worker.broken
+    parts = [worker.part for worker in crew.workers]
     if not (campaign.enough() or campaign.should_stop()):
         why = "; ".join(f"{part.host}: {part.error}" for part in parts)
         raise FleetError(f"No host goes on with {campaign.name}: {why}", "ringrift fleet status")
     return parts
 
 
-def _watch(
-    campaign: Campaign,
-    workers: Sequence[_Worker],
-    threads: Sequence[threading.Thread],
-    on_progress: Callable[[Part], None],
-) -> None:
-    """Waits for the threads, reports progress and signals the end of the campaign."""
+class _Crew:
+    """The workers, one per host at a time."""
+
+    def __init__(self, campaign: Campaign, opener: Opener, state: Path) -> None:
+        self._campaign, self._opener, self._state = campaign, opener, state
+        self._by_host: dict[str, _Worker] = {}
+        self.hosts: Sequence[Host] = ()
+
+    @property
+    def workers(self) -> list[_Worker]:
+        return [*self._by_host.values()]
+
+    def update(self, hosts: Sequence[Host]) -> None:
+        """Starts workers of new hosts, and ends those of hosts that are gone or have changed."""
+        self.hosts = hosts
+        now = {host.name: host for host in hosts}
+        for worker in self.workers:
+            if now.get(worker.host.name) != worker.host:
+                worker.part.error = "hosts.yaml has it no more, or with other values"
+                worker.done.set()
+        for host in hosts:
+            before = self._by_host.get(host.name)
+            if before is None or (before.done.is_set() and not before.is_alive()):
+                worker = _Worker(self._campaign, host, self._opener, self._state)
+                worker.part.arrived = 0 if before is None else before.part.arrived
+                self._by_host[host.name] = worker
+                worker.start()
+
+    def end(self) -> None:
+        """Signals the end of the campaign."""
+        for worker in self.workers:
+            worker.done.set()
+
+
+def _watch(campaign: Campaign, crew: _Crew, on_progress: Callable[[Part], None]) -> None:
+    """Waits for the workers, reports progress and signals the end of the campaign."""
     seen: dict[str, tuple[int, str | None]] = {}
     over: float | None = None  # time at which the end was signalled
-    while any(thread.is_alive() for thread in threads):
+    looked = time.monotonic()
+    while any(worker.is_alive() for worker in crew.workers):
+        if over is None and time.monotonic() - looked > HOSTS_S:
+            crew.update(campaign.hosts_now(crew.hosts))
+            looked = time.monotonic()
+        workers = crew.workers
         idle = time.monotonic() - max(worker.worked for worker in workers)
         broken = any(worker.broken is not None for worker in workers)
         if broken or idle > PATIENCE or campaign.enough() or campaign.should_stop():
-            workers[0].done.set()
+            crew.end()
             over = over or time.monotonic()
         if over is not None and time.monotonic() - over > FAREWELL:
-            for worker, thread in zip(workers, threads, strict=True):
-                if thread.is_alive():
+            for worker in workers:
+                if worker.is_alive():
                     worker.part.error = (
                         f"its jobs did not stop within {FAREWELL:.0f} s; the next pull fetches the"
                         " remaining output"
@@ -151,19 +184,13 @@ def _watch(
         time.sleep(0.1)
 
 
-class _Worker:
+class _Worker(threading.Thread):
     """The thread of one host."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        host: Host,
-        opener: Opener,
-        state: Path,
-        part: Part,
-        done: threading.Event,
-    ) -> None:
-        self.campaign, self.host, self.part, self.done = campaign, host, part, done
+    def __init__(self, campaign: Campaign, host: Host, opener: Opener, state: Path) -> None:
+        super().__init__(daemon=True, name=f"host {host.name}")
+        self.campaign, self.host, self.part = campaign, host, Part(host.name)
+        self.done = threading.Event()  # the end of the campaign, or of this host's part in it
         self.worked = time.monotonic()  # when a job of this campaign was last seen running
         self.broken: BaseException | None = None  # an error that is not the host's
         self._opener, self._state = opener, state

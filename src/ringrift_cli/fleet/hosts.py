@@ -150,6 +150,7 @@ class Fleet:
     deadline: float = HostDefaults().deadline
     budget: Budget = Budget()
     path: Path = FILE
+    stamp: tuple[int, ...] = ()  # of the file when it was read
 
     @property
     def enabled(self) -> tuple[Host, ...]:
@@ -204,6 +205,7 @@ def load(path: Path | None = None) -> Fleet:
     `UsageError`, with file and line, for invalid content.
     """
     path = path or Path(os.environ.get(VARIABLE) or FILE).expanduser()
+    stamp = stamp_of(path)
     source = _Source(path)
     top = source.tree
     if isinstance(top, dict) and top.get("hosts", 0) is None:  # all hosts are commented out
@@ -221,7 +223,16 @@ def load(path: Path | None = None) -> Fleet:
             raise source.error(f"{place}.name", f"is {host.name!r} again: no two may be.")
         hosts.append(host)
     budget = Budget(file.budget.per_day, file.budget.total)
-    return Fleet(tuple(hosts), file.deadline, budget, path)
+    return Fleet(tuple(hosts), file.deadline, budget, path, stamp)
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Changes when a file is written or replaced; empty if there is none."""
+    try:
+        now = path.stat()
+    except OSError:
+        return ()
+    return now.st_ino, now.st_size, now.st_mtime_ns
 
 
 class _Source:

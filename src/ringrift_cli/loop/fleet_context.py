@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.client import Client
-from ringrift_cli.fleet.hosts import Fleet, Host, load
+from ringrift_cli.fleet.hosts import Fleet, Host, load, stamp_of
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.status import Seen, look
 from ringrift_cli.fleet.transport import WINDOW
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 STATE = "fleet"  # folder within run.folder
 CONNECT_ATTEMPTS = 2
+SETTLED_S = 1.0  # after which a changed file counts as complete
 CONNECT_S = 15.0  # connection timeout for hosts that get jobs
 
 
@@ -32,6 +36,21 @@ class FleetContext:
     def load(cls, config: Config, hosts_file: Path | None) -> Self:
         """Reads hosts.yaml; `UsageError` if it is invalid."""
         return cls(config, load(hosts_file), Path(config.run.folder) / STATE)
+
+    def reread(self, on_notice: Callable[[str], None] = lambda _: None) -> Self:
+        """The same with hosts.yaml as it is now.
+
+        A file that was changed a moment ago is left for later: it may be incomplete. Of one that is
+        missing or invalid `on_notice` is told, and the hosts stay.
+        """
+        path, now = self.fleet.path, stamp_of(self.fleet.path)
+        if now == self.fleet.stamp or (now and time.time() - now[-1] / 1e9 < SETTLED_S):
+            return self
+        try:
+            return replace(self, fleet=load(path))
+        except UsageError as error:
+            on_notice(f"The hosts stay as they were: {error.message}")
+            return replace(self, fleet=replace(self.fleet, stamp=now))
 
     def open(
         self, host: Host, deadline: float = CONNECT_S, window: int = WINDOW, *, agent: bool = True

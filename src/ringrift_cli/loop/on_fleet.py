@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ringrift_cli.data.retention import games_of, of_cycle
-from ringrift_cli.errors import FleetError, RecordError, UsageError
+from ringrift_cli.errors import FleetError, HostUnreachable, RecordError, UsageError
 from ringrift_cli.fleet import cost, jobs
 from ringrift_cli.fleet.campaign import Campaign, Part, run
 from ringrift_cli.fleet.client import Client
@@ -49,14 +49,24 @@ class FleetMachines:
 
     def __init__(self, session: SyncSession, config: Config, train_on: str | None) -> None:
         """`UsageError` if the host for training is not suitable."""
-        self._session, self._context, self._config = session, session.context, config
-        self._trainer: Host | None = None
+        self._session, self._config = session, config
+        self._train_on, self._permission = train_on, _Permission(session)
         if train_on is not None:
-            self._trainer = self._context.fleet.choose([train_on])[0]
-            why = unsuitable(self._trainer, Need("train", config.run.board))
+            trainer = self._context.fleet.choose([train_on])[0]
+            why = unsuitable(trainer, Need("train", config.run.board))
             if why is not None:
                 raise UsageError(f"{train_on} cannot train {config.run.board}: {why}.")
         self.trains = train_on is not None
+
+    @property
+    def _context(self) -> FleetContext:
+        return self._session.context
+
+    def _reread(self) -> bool:
+        """Follows changes of hosts.yaml; returns whether there are any."""
+        before = self._context.fleet
+        self._session.context = self._context.reread(self._session.note)
+        return self._context.fleet.hosts != before.hosts
 
     # ---- games ----------------------------------------------------------------------------------
 
@@ -64,7 +74,16 @@ class FleetMachines:
         self, work: SelfPlayWork, *, teacher: bool, meter: Meter, should_stop: ShouldStop
     ) -> Played:
         """See `Machines`."""
-        hosts, absent = self._hosts(self._trainer if work.beside_training else None)
+        trainer = self._train_on if work.beside_training else None
+        self._reread()
+        over = self._permission.over_budget()
+        if over is not None:
+            raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
+        hosts, absent = self._hosts(self._context.fleet.choose(), trainer)
+        if not hosts:
+            reasons = "; ".join(f"{name}: {why}" for name, why in sorted(absent.items()))
+            board = self._config.run.board
+            raise FleetError(f"No host can play {board}: {reasons}.", "ringrift fleet status")
         arrived, begun = _Arrived(work, self._session, should_stop), time.monotonic()
         settings = self._session.settings_file(self._config)
         campaign = Campaign(
@@ -75,20 +94,23 @@ class FleetMachines:
             arrived.collect,
             lambda: arrived.games >= work.games,
             should_stop,
-            _Permission(self._context).refuse,
+            self._permission.refuse,
+            lambda now: self._hosts_now(now, trainer),
             board=self._config.run.board,
         )
-        shown = 0
+        shown, seen = 0, {host.name for host in hosts}
 
-        def on_progress(_part: Part) -> None:
+        def on_progress(part: Part) -> None:
             nonlocal shown
             rate = 3600 * arrived.games / max(time.monotonic() - begun, 1e-9)
             now = min(arrived.games, work.games)
-            meter.advance(now - shown, f"{counted(len(hosts), 'host')}, {rate:,.0f} games/h")
+            seen.add(part.host)
+            meter.advance(now - shown, f"{counted(len(seen), 'host')}, {rate:,.0f} games/h")
             shown = now
 
         parts = run(campaign, hosts, self._context.open, self._context.state, on_progress)
         spent = time.monotonic() - begun
+        absent = {name: why for name, why in absent.items() if name not in seen}
         absent |= {part.host: part.error for part in parts if part.error is not None}
         stopped = arrived.games < work.games
         return Played(arrived.games, None, round(spent, 3), stopped, absent)
@@ -100,20 +122,25 @@ class FleetMachines:
         run = () if work.run is None else ("--run", work.run)
         return [*argv, *run, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
-    def _hosts(self, trainer: Host | None) -> tuple[list[Host], dict[str, str]]:
-        """Hosts that can take self-play jobs beside the trainer, and reasons by host that cannot.
+    def _hosts_now(self, so_far: Sequence[Host], trainer: str | None) -> Sequence[Host]:
+        """The hosts of a campaign after a look at hosts.yaml: new ones if they can take jobs."""
+        if not self._reread():
+            return so_far
+        enabled = self._context.fleet.enabled
+        stay = [host for host in enabled if host in so_far]
+        new, absent = self._hosts([host for host in enabled if host not in so_far], trainer)
+        for name, why in absent.items():
+            self._session.note(f"{name} gets no jobs: {why}")
+        return [*stay, *new]
 
-        Unsuitable hosts (role, memory) are not listed. `FleetError` if there is no host, or the
-        budget is spent.
-        """
-        over = _Permission(self._context).over_budget()
-        if over is not None:
-            raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
+    def _hosts(
+        self, chosen: Sequence[Host], trainer: str | None
+    ) -> tuple[list[Host], dict[str, str]]:
+        """Of some hosts those that can take self-play jobs, and reasons by host that cannot."""
         need, absent = Need("selfplay", self._config.run.board), {}
-        chosen = self._context.fleet.choose()
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
         if trainer is not None:
-            unfit[trainer.name] = "it trains"
+            unfit[trainer] = "it trains"
         drained = jobs.drained(self._context.state)
         found = []
         deadline = max(self._context.fleet.deadline, LEAST_DEADLINE)
@@ -125,10 +152,7 @@ class FleetMachines:
                 found.append(seen.host)
             else:
                 absent[seen.host.name] = why
-        if not found:
-            reasons = "; ".join(f"{name}: {why}" for name, why in sorted((unfit | absent).items()))
-            raise FleetError(f"No host can play {need.board}: {reasons}.", "ringrift fleet status")
-        return found, absent
+        return found, absent if found else unfit | absent
 
     def _preparation(self, settings: Sent, model: Path | None) -> Callable[[Host, Client], None]:
         """A function that sends a host the settings file and the checkpoint of its jobs."""
@@ -146,6 +170,7 @@ class FleetMachines:
 
     def bring(self, pool: str) -> dict[str, str]:
         """See `Machines`."""
+        self._reread()
         bundles = self._session.bundles(pool)
         answers = gather(
             self._context.fleet.choose(),
@@ -164,29 +189,51 @@ class FleetMachines:
         self, work: TrainWork, shards: list[str], watch: Watch, should_stop: ShouldStop
     ) -> None:
         """See `Machines`."""
-        host = self._trainer
-        assert host is not None
-        over = _Permission(self._context).refuse(host)
+        self._reread()
+        loop = journal.read(self._config.folder).identity
+        reasons = []
+        for host in self._trainers():
+            why = self._cannot_train(host)
+            if why is None:
+                training = RemoteTraining(
+                    self._session, self._config, host, loop, work, shards, should_stop
+                )
+                try:
+                    training.run(watch)
+                    return
+                except HostUnreachable as error:
+                    why = error.message
+            reasons.append(f"{host.name} cannot train now: {why}")
+            watch.note(reasons[-1])
+        raise FleetError(
+            "; ".join(reasons) or f"{self._context.fleet.path} has no host {self._train_on}.",
+            hint="ringrift fleet status, or the same command with another --train-on",
+        )
+
+    def _trainers(self) -> list[Host]:
+        """The host for training, then those that take its work if it is dead.
+
+        A GPU is not replaced by a CPU.
+        """
+        enabled, need = self._context.fleet.enabled, Need("train", self._config.run.board)
+        first = [host for host in enabled if host.name == self._train_on]
+        gpus = any(host.gpus for host in first)
+        others = [host for host in enabled if host not in first and (host.gpus or not gpus)]
+        return [*first, *(host for host in others if unsuitable(host, need) is None)]
+
+    def _cannot_train(self, host: Host) -> str | None:
+        """Why a host cannot train now; None if it can."""
+        over = self._permission.refuse(host)
         (seen,) = self._context.look([host], max(self._context.fleet.deadline, LEAST_DEADLINE))
         silent = seen.facts is None and seen.aside is None  # it may still answer
-        why = over or (None if silent else ready(seen))
-        if why is not None:
-            raise FleetError(
-                f"{host.name} cannot train now: {why}",
-                hint="ringrift fleet status, or the same command with another --train-on",
-            )
-        loop = journal.read(self._config.folder).identity
-        training = RemoteTraining(
-            self._session, self._config, host, loop, work, shards, should_stop
-        )
-        training.run(watch)
+        return over or (None if silent and host.name == self._train_on else ready(seen))
 
 
 class _Permission:
     """Whether a host may start a job now: drained hosts and budget."""
 
-    def __init__(self, context: FleetContext) -> None:
-        self._context = context
+    def __init__(self, session: SyncSession) -> None:
+        self._session = session
         self._lock = threading.Lock()
         self._looked = -MONEY
         self._over: str | None = None
@@ -196,14 +243,15 @@ class _Permission:
         with self._lock:
             if time.monotonic() - self._looked >= MONEY:
                 now = time.time()
-                ledger = cost.accrue(self._context.state, self._context.fleet.hosts, set(), now)
-                self._over = cost.over_budget(self._context.fleet, ledger, now)
+                context = self._session.context
+                ledger = cost.accrue(context.state, context.fleet.hosts, set(), now)
+                self._over = cost.over_budget(context.fleet, ledger, now)
                 self._looked = time.monotonic()
             return self._over
 
     def refuse(self, host: Host) -> str | None:
         """Why a host may start no job; None if it may."""
-        if host.name in jobs.drained(self._context.state):
+        if host.name in jobs.drained(self._session.context.state):
             return f"{DRAINED} {host.name}"
         over = self.over_budget()
         return None if over is None else f"over budget: {over}"

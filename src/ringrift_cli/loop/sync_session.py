@@ -80,6 +80,10 @@ class SyncSession:
             Path, tuple[tuple[int, int], Mapping[int, Origin]]
         ] = {}  # by run folder
 
+    def note(self, text: str) -> None:
+        """Shows a note."""
+        self._reporter.note(text)
+
     def open(self, host: Host) -> Client:
         """Connects to a host."""
         # The rate limit cannot delay bytes in flight, so they are limited to one second.
