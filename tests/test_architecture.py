@@ -42,7 +42,7 @@ BUDGET = {
     "evaluate": 1725,
     "fleet": 9300,
     "game": 6850,
-    "loop": 4100,
+    "loop": 4180,
     "nn": 3060,
     "play": 1955,
     "players": 3110,
