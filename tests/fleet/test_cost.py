@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from msgspec.structs import replace
 
 from ringrift_cli.fleet import cost
 from ringrift_cli.fleet.hosts import Budget, Fleet, Host
+from tests.conftest import Ringrift
+from tests.fleet.servers import Farm
+from tests.fleet.stations import Station, install, keep_account
 
 NOON = dt.datetime.fromisoformat("2026-11-21T12:00").timestamp()  # local time
 A = Host(name="a", addresses=("a:22",), price=0.5)
@@ -39,6 +43,38 @@ def test_nothing_counts_twice_or_while_disabled(tmp_path: Path) -> None:
     ledger = cost.accrue(tmp_path, [A], {"a"}, NOON + 21600)
     assert ledger["a"].total == 1.0
     assert cost.accrue(tmp_path, [], set(), NOON + 30000)["a"].total == 1.0  # taken out
+
+
+def test_two_processes_that_look_at_once_count_an_hour_once(tmp_path: Path) -> None:
+    cost.accrue(tmp_path, [A], {"a"}, NOON)
+    for second in (3600.0, 3599.0, 3600.5, 3599.5, 3601.0):  # the later ones come first
+        ledger = cost.accrue(tmp_path, [A], {"a"}, NOON + second)
+    assert ledger["a"].total == pytest.approx(0.5 * 3601 / 3600)
+    cost.accrue(tmp_path, [A], {"a"}, NOON - 86400)  # the clock was set back
+    assert cost.accrue(tmp_path, [A], {"a"}, NOON - 82800)["a"].total == pytest.approx(
+        1.0, abs=0.01
+    )
+
+
+def test_runs_that_share_hosts_count_their_price_once(
+    farm: Farm, here: Station, ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = farm.server("desk")
+    install(server)
+    here.know(server.entry(price=2.0))
+    before = cost.Account(NOON, None, 7.0, {"2026-11-21": 7.0})
+    keep_account(here.folder / "other" / "fleet", "gone", before)  # as a run kept it by itself
+    assert ringrift("fleet", "status").code == 0
+    keep_account(here.state, "desk", cost.Account(NOON, None, 3.0))
+    for folder in ("other", "third"):
+        monkeypatch.setenv("RINGRIFT_FOLDER", str(here.folder / folder))
+        for _ in range(2):
+            assert ringrift("fleet", "status").code == 0
+        found = {
+            row["name"]: row for row in json.loads(ringrift("fleet", "cost", "--json").out)["hosts"]
+        }
+        assert found["desk"]["total"] == pytest.approx(3.0, abs=0.1)
+        assert found["gone"]["total"] == 7.0
 
 
 def test_every_day_has_its_own_part(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def _look(
     from ringrift_cli.fleet import cost, status
 
     seen = context.look(hosts, deadline)
-    ledger, synced = cost.read(context.state), status.last_synced(context.state)
+    ledger, synced = cost.read(context.ledger), status.last_synced(context.state)
     found = status.document(context.fleet, seen, ledger, synced, time.time())
     rows, totals = found["hosts"], found["totals"]
     if clear:

@@ -2,7 +2,8 @@
 
 A rented machine is billed from rental to return, whether or not it works or can be reached. So an
 enabled host of hosts.yaml is charged from its first answer until it is disabled there. A host that
-only another file lists continues when it answers.
+only another file lists continues when it answers. The ledger lies beside hosts.yaml, so that runs
+which share hosts count their price once.
 """
 
 from __future__ import annotations
@@ -86,8 +87,18 @@ def accrue(state: Path, hosts: Sequence[Host], answered: set[str], now: float) -
             if account.counted is not None:
                 account.add(host.price, account.counted, now)
             counts = account.counted is not None or host.name in answered
-            account.counted = now if counts else None
+            later = account.counted or now  # another process may have charged up to then meanwhile
+            account.counted = (later if now < later < now + HOUR else now) if counts else None
         return ledger
+
+
+def adopt(ledger_folder: Path, state: Path) -> None:
+    """Takes accounts of hosts that the ledger lacks from the state of a run."""
+    if ledger_folder.resolve() == state.resolve() or not (known := LEDGER.read(state)):
+        return
+    if known.keys() - LEDGER.read(ledger_folder).keys():
+        with LEDGER.changing(ledger_folder) as ledger:
+            ledger.update({name: known[name] for name in known.keys() - ledger.keys()})
 
 
 def spent(ledger: Ledger, host: Host, now: float) -> Spent:

@@ -74,12 +74,13 @@ def look(
     champions: Callable[[], Mapping[str, str]],
     *,
     deadline: float | None,
+    ledger_folder: Path | None = None,
 ) -> list[Seen]:
     """Queries the hosts in parallel and evaluates the answers.
 
     A host may be silent for `deadline` seconds; None: its own, or what it needed before. Hosts that
     are set aside are not queried. `champions`, the local champions by pool, is called meanwhile.
-    Updates the health of the hosts and the cost ledger.
+    Updates the health of the hosts and the cost ledger, which is in `state` by default.
     """
     health, began = Health(state), time.time()
     aside = {host.name: health.set_aside(host.name) for host in hosts}
@@ -112,7 +113,7 @@ def look(
             wait = "until forgiven" if minutes > cost.DAY else f"for {minutes:.0f} min more"
             found[name] = Seen(_named(hosts, name), aside=f"set aside {wait}: {reason}")
     answered = {name for name, seen in found.items() if seen.facts}
-    ledger = cost.accrue(state, fleet.hosts, answered, time.time())
+    ledger = cost.accrue(ledger_folder or state, fleet.hosts, answered, time.time())
     jobs.settle(state, [job for seen in found.values() for job in seen.jobs])
     drained = jobs.drained(state)
     for seen in found.values():

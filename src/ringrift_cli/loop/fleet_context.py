@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ringrift_cli.errors import UsageError
+from ringrift_cli.fleet import cost
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Fleet, Host, load, stamp_of
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.status import Seen, look
 from ringrift_cli.fleet.transport import WINDOW
+from ringrift_cli.settings import Run
 
 if TYPE_CHECKING:
     from ringrift_cli.settings import Config
@@ -35,7 +37,15 @@ class FleetContext:
     @classmethod
     def load(cls, config: Config, hosts_file: Path | None) -> Self:
         """Reads hosts.yaml; `UsageError` if it is invalid."""
-        return cls(config, load(hosts_file), Path(config.run.folder) / STATE)
+        made = cls(config, load(hosts_file), Path(config.run.folder) / STATE)
+        cost.adopt(made.ledger, made.state)
+        return made
+
+    @property
+    def ledger(self) -> Path:
+        """Folder of the cost ledger, beside hosts.yaml: runs that share hosts share it."""
+        path = self.fleet.path
+        return (path.resolve() if path.is_symlink() else path).parent / Run().folder / STATE
 
     def reread(self, on_notice: Callable[[str], None] = lambda _: None) -> Self:
         """The same with hosts.yaml as it is now.
@@ -66,7 +76,15 @@ class FleetContext:
 
     def look(self, hosts: list[Host], deadline: float | None = None) -> list[Seen]:
         """The current status of hosts, each within `deadline` seconds or its own."""
-        return look(self.fleet, hosts, self.open, self.state, self.champions, deadline=deadline)
+        return look(
+            self.fleet,
+            hosts,
+            self.open,
+            self.state,
+            self.champions,
+            deadline=deadline,
+            ledger_folder=self.ledger,
+        )
 
     def champions(self) -> dict[str, str]:
         """The champions of this machine by pool."""

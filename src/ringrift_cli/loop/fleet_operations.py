@@ -81,7 +81,7 @@ def _free(context: FleetContext, hosts: list[Host]) -> tuple[dict[str, Facts], d
     not_now = {name: why for name, one in seen.items() if (why := ready(one))}
     for drained in jobs.drained(context.state).keys() & seen.keys():
         not_now[drained] = f"it is drained: {undrain(seen[drained].host)}"
-    over = cost.over_budget(context.fleet, cost.read(context.state), time.time())
+    over = cost.over_budget(context.fleet, cost.read(context.ledger), time.time())
     if over is not None:
         not_now |= dict.fromkeys(seen, over)
     return {name: one.facts for name, one in seen.items() if one.facts}, not_now
@@ -379,7 +379,7 @@ def deploy_to(
 def costs(context: FleetContext) -> dict[str, Any]:
     """Costs in dollars of all hosts that are or were in hosts.yaml, to date and projected."""
     seen = {one.host.name: one for one in context.look(context.fleet.choose())}
-    now, ledger, fleet = time.time(), cost.read(context.state), context.fleet
+    now, ledger, fleet = time.time(), cost.read(context.ledger), context.fleet
     rows = []
     for name in dict.fromkeys([*(host.name for host in fleet.hosts), *ledger]):
         account, known = ledger.get(name, cost.Account()), seen.get(name)
