@@ -309,7 +309,7 @@ def test_nothing_begins_over_budget(desk: Server, here: Station, ringrift: Ringr
     [
         (["run", "--", "play"], "'play' is no command that hosts run"),
         (["run", "--", "selfplay", "--board", "hex9"], "--board hex9"),
-        (["run", "--name", "../x", "--", "selfplay"], "'../x-desk' is no name of a job"),
+        (["run", "--name", "../x", "--", "selfplay"], "'../x' is no name of a job"),
         (["run"], "Missing argument"),
         (["run", "--budget", "-1", "--", "selfplay"], "--budget"),
         (["logs", "x"], "No host has a job 'x'"),
