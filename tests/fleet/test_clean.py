@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,9 @@ def test_what_is_remembered_is_true(half: Remote, tmp_path: Path) -> None:
         assert [one["id"] for one in half.ask("jobs", states=["failed"])["jobs"]] == ["two"]
     (tmp_path / ".ringrift" / "counts.json").write_text('{"one": 7}')
     assert len(names(half)) == 3
-    path = tmp_path / "jobs" / "one" / "exit.json"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "code": 3}))
-    assert len(half.ask("jobs", states=["failed"])["jobs"]) == 2
+    shutil.rmtree(tmp_path / "jobs" / "one")
+    start(half, job("one"))  # another of that name
+    assert {one["id"] for one in half.ask("jobs", states=["running"])["jobs"]} == {"one", "runs"}
 
 
 def test_a_dismissed_job_is_known_as_such(half: Remote) -> None:

@@ -24,7 +24,7 @@ from ringrift_cli.version import __version__
 if TYPE_CHECKING:
     import subprocess
 
-MOST_JOBS = 1000  # in one reply
+MOST_JOBS = 500  # ended ones in one reply
 SHARE = 0.8  # of the deadline, for GPUs and jobs
 
 
@@ -34,10 +34,10 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
     asking = Smi()
     disk = os.statvfs(context.work)
     total, available = memory()
-    index = Index(context, until)
+    index = Index(context, time.monotonic() + SHARE / 2 * request.deadline_s)
     wanted = index.notable(MOST_JOBS)
-    known = jobs.states(context, wanted, until)
-    missing = index.unread + len(wanted) - len(known)
+    over = jobs.states(context, wanted, until)
+    known, missing = [*index.open, *over], index.unread + len(wanted) - len(over)
     gpus, gpus_error = asking.answer(until)
     return messages.Facts(
         hostname=os.uname().nodename,

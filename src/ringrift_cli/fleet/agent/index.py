@@ -1,7 +1,7 @@
 """Index of the jobs of a host: what can be said of many thousand ended ones without reading them.
 
-An ended job does not change, so a short row of each is remembered for as long as its files are what
-they were. The index may be lost or damaged at any time.
+An ended job does not change, so a short row of each is remembered for as long as its folder is what
+it was. The index may be lost or damaged at any time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -25,7 +25,7 @@ BAD = ("failed", "lost")
 class Brief(msgspec.Struct, array_like=True):
     """What is remembered of an ended job."""
 
-    mark: list[int]  # of its folder and files
+    mark: list[int]  # inode and time of change of its folder
     state: str
     loop: str | None
     dismissed: bool
@@ -50,19 +50,19 @@ class Index:
         self.over: dict[str, Brief] = {}
         self.unread = 0
         changed = False
-        for name, mark in _scan(context):
+        for over, mark, name in _scan(context, kept):
             brief = kept.get(name)
-            if mark is not None and brief is not None and brief.mark == mark:
+            if over and brief is not None and brief.mark == mark:
                 self.over[name] = brief
                 continue
-            if until is not None and time.monotonic() > until:
+            if over and until is not None and time.monotonic() > until:
                 self.unread += 1
                 continue
             context.alive()
             found = jobs.read_state(context, name)
             if found is None:
                 continue
-            if mark is None:
+            if not over:
                 self.open.append(found)
                 continue
             loop, dismissed = found.meta.loop, found.dismissed
@@ -88,28 +88,27 @@ class Index:
         return found
 
     def notable(self, most: int) -> list[str]:
-        """Names of at most so many jobs: open ones first, then failures, then the newest."""
+        """Names of at most so many ended jobs: failures first, then the newest."""
         bad = [n for n, brief in self.over.items() if brief.state in BAD and not brief.dismissed]
-        return [*dict.fromkeys([*(job.id for job in self.open), *bad, *self.over])][:most]
+        return [*dict.fromkeys([*bad, *self.over])][:most]
 
 
-def _scan(context: Context) -> list[tuple[str, list[int] | None]]:
-    """All jobs with the marks of ended ones: those without an end, then the newest, first."""
-    found: list[tuple[bool, int, str, list[int] | None]] = []
+def _scan(context: Context, kept: Mapping[str, Brief]) -> list[tuple[bool, list[int], str]]:
+    """Whether they have an end, marks and names of all jobs: those without, then the newest, first.
+
+    Of a job that is known to have ended only the folder is looked at.
+    """
+    found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(context.path(JOBS)) as entries:
         for entry in entries:
-            if not (
-                messages.JOB_NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-            ):
+            name, path = entry.name, entry.path
+            if name.startswith(".") or not entry.is_dir(follow_symlinks=False):
                 continue
-            try:
-                job, folder = os.stat(os.path.join(entry.path, JOB)), entry.stat()
-            except OSError:  # being made, or being removed
-                continue
-            mark = None
-            with contextlib.suppress(OSError):
-                end = os.stat(os.path.join(entry.path, EXIT))
-                mark = [folder.st_ino, folder.st_mtime_ns]
-                mark += [at for one in (job, end) for at in (one.st_mtime_ns, one.st_size)]
-            found.append((mark is not None, -folder.st_mtime_ns, entry.name, mark))
-    return [(name, mark) for _over, _age, name, mark in sorted(found, key=lambda row: row[:3])]
+            status = entry.stat()
+            mark = [status.st_ino, status.st_mtime_ns]
+            brief = kept.get(name)
+            if brief is not None and brief.mark == mark:
+                found.append((True, mark, name))
+            elif messages.JOB_NAME.fullmatch(name) and os.path.exists(os.path.join(path, JOB)):
+                found.append((os.path.exists(os.path.join(path, EXIT)), mark, name))
+    return sorted(found, key=lambda row: (row[0], -row[1][1], row[2]))
