@@ -173,6 +173,8 @@ def test_shards_folders_and_whatever_a_shell_expands(ringrift: Ringrift, folder:
     )
     assert verified(*sorted((folder / "selfplay").glob("[!.]*")))["games"] == 6
     assert verified(*sorted((folder / "random").glob("[!.]*")))["games"] == 4
+    (folder / "fleet" / "quarantine" / "host").mkdir(parents=True)
+    (folder / "fleet" / "quarantine" / "host" / "bad.shard").write_bytes(b"bad")
     whole = verified(folder)
     assert (whole["games"], len(whole["files"])) == (6 + 4 + 3, 2 + 1 + 2 + 1 + 1)
     assert verified(folder, shards[0])["games"] == whole["games"]  # no file counts twice

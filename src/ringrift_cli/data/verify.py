@@ -20,6 +20,7 @@ from ringrift_cli.store.hashes import sha256_of_file
 from ringrift_cli.store.manifest import MANIFEST, SUFFIXES, read_manifest
 
 Advance = Callable[[int, str], None]
+UNCHECKED = {"quarantine", "incoming"}  # folders of files that failed a check, or are incomplete
 
 
 class _LineKeys(msgspec.Struct):
@@ -32,14 +33,18 @@ class _LineKeys(msgspec.Struct):
 def game_files(paths: Sequence[Path]) -> list[Path]:
     """The files among `paths`, and the game files and manifests below the folders, sorted.
 
-    `RecordError` for a folder without any.
+    Files in quarantine count only if named. `RecordError` for a folder without any.
     """
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
             files.append(path)
             continue
-        found = [one for one in sorted(path.rglob("[!.]*")) if _is_of_games(one)]
+        found = [
+            one
+            for one in sorted(path.rglob("[!.]*"))
+            if not UNCHECKED & {*one.relative_to(path).parts} and _is_of_games(one)
+        ]
         if not found:
             raise RecordError(
                 f"{path} holds no game files: expected {', '.join(SUFFIXES)} or JSON lines."
