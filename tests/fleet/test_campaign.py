@@ -302,6 +302,37 @@ def test_two_gpus_are_two_jobs(farm: Farm, tmp_path: Path) -> None:
     whole(field, servers)
 
 
+def test_two_loops_share_no_gpu(farm: Farm, tmp_path: Path) -> None:
+    """Coordinators that know nothing of each other, as two loops beside `fleet run`."""
+    field, servers, _ = field_of(farm, tmp_path, 20, hosts=1)
+    other = Field(farm, tmp_path / "other", 20)
+    host = farm.host(servers[0], gpus=1)
+    with_gpus(
+        servers[0],
+        smi(lines(1)),
+        shlex.join([sys.executable, str(PLAYER), str(servers[0].work)]),
+    )
+    most = 0
+    over = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.is_set():
+            most = max(most, len(running(servers[0])))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    second = threading.Thread(target=lambda: other.run([host], name="other", loop="1" * 16))
+    second.start()
+    field.run([host])
+    second.join()
+    over.set()
+    watcher.join()
+    assert most == 1
+    assert GAMES * len(field.here) >= 20
+    assert GAMES * len(other.here) >= 20
+
+
 def test_a_host_that_may_begin_nothing(farm: Farm, tmp_path: Path) -> None:
     """As one that is drained meanwhile: what runs goes on, and nothing follows it."""
     field, servers, hosts = field_of(farm, tmp_path, 180)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -16,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli.errors import RemoteError, UsageError
+from ringrift_cli.errors import FleetError, RemoteError, UsageError
 from ringrift_cli.fleet import package
 from ringrift_cli.fleet.agent import install
 from ringrift_cli.fleet.agent.supervise import began
 from ringrift_cli.fleet.deploy import Found, lock, planned, requirements
 from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.ssh import open_link
 from tests.conftest import Ringrift
 from tests.fleet.jobbing import gone
 from tests.fleet.servers import Farm
@@ -60,11 +62,11 @@ def found(**values: Any) -> Found:
     [
         ("13.1", ["13.0"], None, "cu13"),
         ("12.4", ["12.6"], None, "cu12"),  # minor versions are compatible
-        ("12.4", ["13.0"], "cu124", "cu12"),
-        ("12.2", ["13.0"], "cu118", "cu12"),
+        ("12.4", ["13.0"], "cu126", "cu12"),
+        ("12.6", ["13.0"], "cu126", "cu12"),
+        ("14.1", None, "cu130", "cu13"),
         ("12.9", None, "cu128", "cu12"),
         ("13.1", [None], "cu130", "cu13"),  # for the CPU
-        ("11.8", None, "cu118", "cu11"),
     ],
 )
 def test_a_gpu_host_gets_kernels_and_a_torch_that_fit_its_driver(
@@ -76,7 +78,7 @@ def test_a_gpu_host_gets_kernels_and_a_torch_that_fit_its_driver(
     assert build is None or plan.torch is not None
     if plan.torch is not None:
         assert plan.torch[-1].endswith(f"/{build}")
-    again = planned(host(gpus=1), found(driver=driver, torch=["11.8"], installed=plan.lock))
+    again = planned(host(gpus=1), found(driver=driver, torch=["12.0"], installed=plan.lock))
     assert (again.size, again.torch) == (None, None)
 
 
@@ -93,7 +95,7 @@ def test_a_host_without_a_gpu_gets_none_of_that() -> None:
     ("gpus", "values", "message"),
     [
         (1, {}, "nvidia-smi there names no CUDA version"),
-        (1, {"driver": "11.4"}, "its driver is for CUDA 11.4, torch needs 11.8 or later"),
+        (1, {"driver": "11.8"}, "its driver is for CUDA 11.8, the kernels need 12.0 or later"),
         (1, {"driver": "12.8", "free": 9 * 10**9}, "9.0 GB are free in ~/ringrift, and the"),
         (0, {"torch": None, "free": 9 * 10**9}, "installation needs 14"),
         (0, {"free": 10**9}, "1.0 GB are free in ~/ringrift, and the installation needs 2"),
@@ -309,6 +311,26 @@ def test_pip_ends_with_the_connection(work: Work) -> None:
 # ---- with SSH -----------------------------------------------------------------------------------
 
 
+def test_pip_ends_when_ssh_is_cut(farm: Farm, work: Work) -> None:
+    work.stub()
+    (work.folder / "slow").touch()
+    host = farm.host(farm.server("desk"))
+    request = {"gpus": 0, "folders": [], "lock": "# x\n", "requirements": ["pip"], "torch": None}
+    script = f"{sys.executable} -I {install.__file__} install .ringrift/code-0"
+    client = open_link(host, None, deadline_s=SOON, agent=False)
+
+    def deploy() -> None:
+        with pytest.raises(FleetError):
+            client.run(f"cd {work.folder} && {script}", json.dumps(request).encode(), 300)
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    pip = pip_of(work)
+    client.close()
+    gone(pip)
+    thread.join()
+
+
 def test_a_gpu_host_is_ready_when_a_kernel_has_run(
     farm: Farm, here: Station, ringrift: Ringrift
 ) -> None:
@@ -326,7 +348,7 @@ def test_a_gpu_host_is_ready_when_a_kernel_has_run(
     assert "desk: installing torch, packages: up to 6 GB to download" in run.err
     assert "desk: its GPUs cannot be used: torch 2.8 sees none" in run.err
     first, second = (held.folder / "pip.log").read_text().splitlines()
-    assert first.endswith("torch>=2.6 --index-url https://download.pytorch.org/whl/cu124")
+    assert first.endswith("torch>=2.6 --index-url https://download.pytorch.org/whl/cu126")
     assert "numba-cuda[cu12]>=0.30" in second
     (held.folder / "sees").touch()
     run = ringrift("fleet", "deploy")

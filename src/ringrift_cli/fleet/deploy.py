@@ -31,11 +31,11 @@ from ringrift_cli.version import __version__
 NAME = "ringrift"
 NOT_LOCKED = re.compile(rf"(torch|triton|nvidia-.*|cuda-.*|numba-cuda|{NAME})$")
 REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-TORCH = "torch>=2.6"
-# CUDA versions for which the index of torch has such builds; what PyPI has is for the newest.
-TORCH_BUILDS = ((13, 0), (12, 8), (12, 6), (12, 4), (11, 8))
+GPU_EXTRA, CUDA_EXTRA = "gpu", re.compile(r"\[cu\d+\]")  # ours, and that of numba-cuda
+LEAST_DRIVER = (12, 0)  # CUDA version of which numba-cuda still has a build
+# CUDA versions for which the index of torch has builds. One of the same major version will do.
+TORCH_BUILDS = ((13, 0), (12, 8), (12, 6))
 TORCH_INDEX = "https://download.pytorch.org/whl/cu"
-NUMBA_CUDA = "numba-cuda[cu{major}]>=0.30"  # the extra `gpu` for a driver of this major version
 GB = 1e9
 TORCH_SIZE, REST_SIZE = (6.0, 14.0), (0.5, 2.0)  # GB to download, GB of disk for the installation
 INSTALL_SECONDS = 3600.0
@@ -73,8 +73,8 @@ def lock() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
 
 
-def requirements() -> list[str]:
-    """The package's dependencies as pip requirements, without extras.
+def requirements(extra: str | None = None) -> list[str]:
+    """The package's dependencies as pip requirements, or those that only an extra has.
 
     `UsageError` if there is no metadata of the package, or it names the package itself: what an
     index has under that name is not ours.
@@ -90,7 +90,8 @@ def requirements() -> list[str]:
     for line in required:
         requirement, _, marker = line.partition(";")
         name = REQUIREMENT.match(requirement)
-        if re.search(r"\bextra\b", marker):
+        condition = re.search(r"\bextra\s*==\s*['\"]([^'\"]+)", marker)
+        if (condition and condition[1]) != extra:
             continue
         if name is None or _normal(name[1]) == NAME:
             raise UsageError(f"The metadata of {NAME} requires {line!r}: expected other packages.")
@@ -108,10 +109,14 @@ def planned(host: Host, found: Found) -> Installation:
     missing = found.torch is None
     if host.gpus:
         driver = _driver(host, found)
-        wanted.append(NUMBA_CUDA.format(major=min(driver[0], 13)))
+        major = min(driver[0], TORCH_BUILDS[0][0])
+        wanted += [CUDA_EXTRA.sub(f"[cu{major}]", one) for one in requirements(GPU_EXTRA)]
         built = found.torch and found.torch[0]  # None: for the CPU
         if not built or int(built.partition(".")[0]) > driver[0]:
-            missing, torch = True, _torch_for(driver)
+            build = next((b for b in TORCH_BUILDS if b <= driver), TORCH_BUILDS[-1])
+            index = f"{TORCH_INDEX}{build[0]}{build[1]}"
+            torch = [*(one for one in wanted if one.startswith("torch")), "--index-url", index]
+            missing = True
     constraints = lock() + "".join(f"# {requirement}\n" for requirement in wanted)
     size = None
     if found.broken or found.installed != constraints or torch is not None:
@@ -134,19 +139,14 @@ def _driver(host: Host, found: Found) -> tuple[int, int]:
             hint="install the NVIDIA driver there, or set gpus: 0",
         )
     major, minor = map(int, found.driver.split("."))
-    if (major, minor) < TORCH_BUILDS[-1]:
-        least = ".".join(map(str, TORCH_BUILDS[-1]))
+    if (major, minor) < LEAST_DRIVER:
+        least = ".".join(map(str, LEAST_DRIVER))
         raise RemoteError(
-            f"{host.name}: its driver is for CUDA {found.driver}, torch needs {least} or later.",
+            f"{host.name}: its driver is for CUDA {found.driver}, the kernels need {least} or"
+            " later.",
             hint="a newer NVIDIA driver there",
         )
     return major, minor
-
-
-def _torch_for(driver: tuple[int, int]) -> list[str]:
-    """Arguments of pip for the newest torch whose CUDA the driver has."""
-    build = next(build for build in TORCH_BUILDS if build <= driver)
-    return [TORCH, "--index-url", f"{TORCH_INDEX}{build[0]}{build[1]}"]
 
 
 def deploy(
