@@ -295,6 +295,8 @@ def test_cells_of_lines_and_regions_may_have_any_order(conformance_files: list[P
         other = " ".join([word, *(";".join(part.split(";")[::-1]) for part in parts)])
         assert other != move
         assert protocol.action_of(position, other) == position.action(move)
+        course = Course(Game(position.board_name, position.players), None, position)
+        assert course.play(other).position == position.play(move)
         with pytest.raises(RingriftError):
             protocol.action_of(position, f"{word} {parts[0].partition(';')[0]}")
     assert {*found} == {"line", "region"}

@@ -262,7 +262,7 @@ class Course:
 
     def play(self, move: str | int) -> Course:
         """Appends a move, given as text or action."""
-        action = self.position.action(move) if isinstance(move, str) else move
+        action = action_of(self.position, move) if isinstance(move, str) else move
         text = move if isinstance(move, str) else self.position.move(move)
         return replace(
             self,
