@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ringrift_cli.store.files import MARK
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -40,6 +42,6 @@ def picture(figure: Figure, form: str) -> bytes:
     """The file of a figure; `form` is `png` or `svg`. Equal figures give equal bytes."""
     data = io.BytesIO()
     with no_backend():
-        dated = {"Date": None} if form == "svg" else None
-        figure.savefig(data, format=form, dpi=120, metadata=dated)
+        about = {"Creator": MARK, "Date": None} if form == "svg" else {"Software": MARK}
+        figure.savefig(data, format=form, dpi=120, metadata=about)
     return data.getvalue()

@@ -103,3 +103,9 @@ def printable_lines(text: str, *, colour: bool = False) -> str:
 def listed(words: Sequence[str], last: str = "and") -> str:
     """`a, b and c`."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def abridged(text: str, most: int) -> str:
+    """The text, without its middle if it has more than `most` characters; most of its end stays."""
+    start = most // 4
+    return text if len(text) <= most else f"{text[:start]}…{text[start + 1 - most :]}"

@@ -91,7 +91,11 @@ def test_an_alarm_is_an_exit_code(
     quick((False,))
     run = ringrift("cycle", "--cycles", 2, "--set", "cycle.alarm_rejections=2", "-q")
     assert run.code == 3
-    assert run.err == "ringrift: alarm in cycle 2: 2 candidates in a row were not accepted.\n"
+    assert run.err == (
+        f"ringrift: hex8-2p in {config.folder}: 1 alarm in 2 cycles.\n"
+        "ringrift: alarm in cycle 2: 2 candidates in a row were not accepted.\n"
+        f"  try: cd {Path.cwd()} && ringrift status {config.folder}\n"
+    )
     assert len(run.out.splitlines()) == 2
     # the alarm is of that cycle, and not of what comes next
     quick((True,))
@@ -103,19 +107,41 @@ def test_what_would_be_done(ringrift: Ringrift, config: Config, quick: Callable[
     run = ringrift("cycle", "--dry-run", "-q")
     assert run.code == 0
     assert "next       selfplay" in run.out
-    assert "8 games of 8 by an untrained network" in run.out
+    assert "0 of 8 games played, 8 to play by a new, untrained network" in run.out
     assert not config.folder.exists()
     assert not Path(config.run.models).exists()
     assert ringrift("cycle", "--cycles", 1, "-q").code == 0
     with opened(config.folder) as journal:
-        journal.add(2, "cycle", "begun", plan={"model": {"identity": "0123"}})
+        journal.add(2, "cycle", "begun", plan={"model": {"identity": "0123", "kind": "candidate"}})
         journal.add(2, "selfplay", "done", outcome={}, seconds=1)
         run = ringrift("cycle", "--dry-run", "--json", "-q")
     document = json.loads(run.out)
     assert (document["cycle"], document["done"], document["next"]) == (2, ["selfplay"], "train")
-    assert (document["model"], document["shards"]) == ("0123", 3)
+    assert (document["model"], document["kind"]) == ("0123", "candidate")
+    assert document["shards"] == 3
     assert document["working"].startswith(f"Process {os.getpid()} on ")
     assert document["settings"] == config.document()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "accepted"),
+    [("heuristic", ()), ("heuristic", (False,)), ("heuristic", (True,)), ("none", (False,))],
+)
+def test_the_preview_names_the_player_that_then_plays(
+    ringrift: Ringrift,
+    config: Config,
+    quick: Callable[..., None],
+    teacher: str,
+    accepted: tuple[bool, ...],
+) -> None:
+    quick(accepted or (False,))
+    asked = ("--set", f"selfplay.teacher={teacher}", "-q", "--json")
+    for _ in accepted:
+        assert ringrift("cycle", "--cycles", 1, *asked).code == 0
+    seen = json.loads(ringrift("cycle", "--dry-run", *asked).out)
+    run = json.loads(ringrift("cycle", "--cycles", 1, *asked).out)
+    played = run["cycles"][0]["selfplay"]["model"]
+    assert (seen["model"], seen["kind"]) == (played["identity"], played["kind"])
 
 
 def test_the_time_is_up(ringrift: Ringrift, config: Config, quick: Callable[..., None]) -> None:
@@ -235,6 +261,7 @@ def test_training_goes_on_with_its_settings(
     run = ringrift("cycle", "--cycles", 1, "--set", "train.batch=128", "-q")
     assert run.code == 2
     assert run.err == (
+        f"ringrift: hex8-2p in {config.folder}: cycle 1 failed.\n"
         "ringrift: Training of cycle 1 was begun with train.batch 256, not 128.\n"
         "  try: --set train.batch=256 until it is done\n"
     )

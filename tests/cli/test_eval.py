@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -264,3 +265,71 @@ def test_an_interrupted_sequential_test_decides_the_same(
     expected = document(ringrift(*command, "--results", tmp_path / "whole.sqlite"))
     for name in ("decision", "llr", "blocks"):
         assert told[name] == expected[name]
+
+
+def test_the_moves_of_a_match_are_listed_exported_and_shown(
+    ringrift: Ringrift, file: Path, tmp_path: Path
+) -> None:
+    asked = ("--players", 3, "--games", 3, "-q", "--seed", 5)
+    match = json.loads(ringrift("eval", "match", "heuristic", "random", *asked, "--json").out)
+    for name in ("games.jsonl", "games.jsonl.gz"):
+        record = tmp_path / name
+        listed = document(
+            ringrift("eval", "games", "--players", 3, "--out", record, "--json", "--last", 2)
+        )
+        assert (len(listed["games"]), listed["found"]) == (2, 3)
+        assert ringrift("verify", record, "-q").code == 0
+        for number in (1, 2, 3):
+            shown = document(ringrift("show", record, "--game", number, "--json"))
+            assert document(ringrift("show", file, "--game", number, "--json")) == shown
+    last = listed["games"][-1]
+    assert (last["number"], last["match"], last["winner"]) == (3, match["match"], shown["winner"])
+    assert sorted(last["seats"]) == ["heuristic", "random", "random"]
+    assert last["decisions"] == len(shown["moves"])
+    for wanted, number in (("random", 3), ("mcts", 0), (match["entrants"][0]["identity"], 3)):
+        found = document(ringrift("eval", "games", "--players", 3, "--player", wanted, "--json"))
+        assert found["found"] == number
+    assert document(ringrift("eval", "games", "--json"))["found"] == 0  # another pool
+    table = ringrift("eval", "games", "--players", 3, "--match", match["match"][:6]).out
+    assert "3 of 3 games" in table
+    assert "there is no game 9" in ringrift("show", file, "--game", 9).err
+
+
+def test_a_sequential_test_says_what_was_decided(ringrift: Ringrift, file: Path) -> None:
+    asked = ("eval", "sprt", "heuristic", "random", "--elo0", 5, "--elo1", 80, "--games", 200)
+    run = ringrift(*asked)
+    assert run.code == 0
+    told = json.loads(ringrift(*asked, "--json").out)
+    assert (told["elo0"], told["elo1"], sum(told["counts"])) == (5, 80, told["blocks"])
+    wins = sum(won * blocks for won, blocks in enumerate(told["counts"]))
+    assert wins <= told["match"]["entrants"][0]["wins"]  # of later openings too
+    assert "; elo0 5, elo1 80\n" in run.out
+    assert f"Openings by games won of 2: 0: {told['counts'][0]}, 1: " in run.out
+    assert "\nAccepted: heuristic is stronger than random by 80 Elo rather than 5 (H1)" in run.out
+
+
+def test_progress_shows_where_a_match_stands(
+    ringrift: Ringrift, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringrift_cli.evaluate.evaluate.SHOWN_EVERY", 0)
+    monkeypatch.setattr("ringrift_cli.cli.output.LINE_EVERY", 0)
+    err = ringrift("eval", "match", "heuristic", "random", "--games", 20).err
+    assert re.search(
+        r"heuristic against random: [\d.]+% of \d+, Elo \S+ \(.* to .*\), \S+ games/s, \S+ min",
+        err,
+    )
+    err = ringrift("eval", "sprt", "heuristic", "random", "--games", 60, "--seed", 3).err
+    assert re.search(r"LLR \S+ of -2.94 and 2.94, \d+ games, \S+ games/s, \S+ min left at", err)
+
+
+def test_long_names_fit(ringrift: Ringrift, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "heuristic:default,noise=0.50000000000000000000001,blunder=0.30000000000000000000000001"
+    match = ringrift("eval", "match", long, "heuristic:default", "--games", 4)
+    rated = ringrift("eval", "rate")
+    for run in (match, rated):
+        assert run.code == 0
+        table = [line for line in run.out.splitlines() if "heuristic" in line]
+        assert len(table) == 2
+        assert max(map(len, table)) <= 80
+        assert any("0000001 " in line for line in table)

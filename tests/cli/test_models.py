@@ -147,7 +147,8 @@ def test_list_and_show_say_who_they_are(
     assert before.startswith(f"{first}, hex8-2p")
     assert f"replaced by {second}" in before
     assert ringrift("models", "list", "--board", "square8").err == (
-        f"{registry.folder} has models of hex8-2p.\n"
+        f"{registry.folder} has no model of square8-2p. It has models of hex8-2p.\n"
+        "  try: ringrift cycle --board square8 --players 2\n"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 
 from ringrift_cli import settings
 from ringrift_cli.cli.app import app
+from ringrift_cli.runtime import profiles
 from tests.conftest import Ringrift
 
 
@@ -106,10 +109,58 @@ def test_a_path_of_the_home_folder_can_be_given_everywhere(name: str) -> None:
             assert path == Path.home() / "x.png", parameter.name
 
 
+def offered(*words: str) -> set[str]:
+    """What a shell offers for the last of these words."""
+    line = {"_RINGRIFT_COMPLETE": "complete_bash", "COMP_WORDS": f"ringrift {' '.join(words)}"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**line, "COMP_CWORD": str(len(words))}.items():
+            patch.setenv(name, value)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+            typer.main.get_command(app)(prog_name="ringrift")
+    return set(out.getvalue().split())
+
+
+def test_completion() -> None:
+    Path("models/square8-3p").mkdir(parents=True)
+    Path("models/square8-3p/0123456789abcdef.json").write_text("{}")
+    where = ("--board", "square8", "--players", "3")
+    for line in ("models show", "models promote", "models export"):
+        names = offered(*line.split(), *where, "")
+        assert {"champion", "previous", "0123456789abcdef"} <= names
+    for line in ("selfplay", "bench search"):
+        assert "0123456789abcdef" in offered(*line.split(), *where, "--model", "01")
+    for line in ("eval match", "eval sprt", "eval gauntlet", "bench player"):
+        assert {"random", "heuristic:default", "mcts:sims=", "exec:"} <= offered(*line.split(), "")
+        assert "model:0123456789abcdef" in offered(*line.split(), *where, "model:")
+    for option in ("--opponent", "--hint"):
+        assert offered("play", option, "heur") >= {"heuristic", "heuristic:default"}
+    assert "heuristic" in offered("engine", "--player", "heur")
+    for line in ("cycle", "init", "selfplay"):
+        assert "selfplay.sims=" in offered(line, "--set", "selfplay.s")
+    assert offered("cycle", "--set", "run.board=h") == {"run.board=hex8", "run.board=hexagonal"}
+    assert offered("train", "--size", "t") == {"tiny"}
+    assert offered("bench", "search", "--size", "t") == {"tiny"}
+
+
+def test_help_of_each_option_stands_alone() -> None:
+    """A sentence that begins with a capital letter and ends with a full stop."""
+    for name, command in EVERY.items():
+        for parameter in command.params:
+            text = str(getattr(parameter, "help", None) or "")
+            own = parameter.name not in ("install_completion", "show_completion", "help")
+            if own and (text or parameter.param_type_name == "option"):
+                assert text[:1].isupper() or text.startswith(("heuristic", "random")), (name, text)
+                assert text.endswith("."), (name, parameter.name, text)
+                assert len(text.split()) > 1, (name, text)
+
+
 def test_the_home_folder(ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(Path.cwd()))
     assert ringrift("init", "--out", "~/other.yaml", "--set", "run.folder=~/all").code == 0
     assert settings.load(Path("other.yaml"), environment={}).run.folder == f"{Path.cwd()}/all"
     assert ringrift("status", "--config", "~/other.yaml").code == 0
+    monkeypatch.setenv("RINGRIFT_PROFILES", "~/machines")
+    assert profiles.folder() == Path.cwd() / "machines"
     monkeypatch.setenv("RINGRIFT_FOLDER", "~/runs")
     assert settings.load().folder == Path.cwd() / "runs" / "hex8-2p"

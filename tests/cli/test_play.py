@@ -249,6 +249,24 @@ def test_undo_takes_back_to_the_last_decision(play: Play) -> None:
     assert "no decision of yours" in play(*AGAINST, typed=["undo"]).out
 
 
+def test_redo_takes_the_undo_back(play: Play) -> None:
+    without = outcome(play(*AGAINST, "--json", typed=OPENING))
+    run = play(*AGAINST, "--json", typed=[*OPENING, "undo", "undo", "redo", "redo", "redo"])
+    assert outcome(run)["moves"] == without["moves"]
+    assert "nothing that `undo` took back" in run.err
+
+
+def test_another_game_leaves_this_one_in_its_file(play: Play) -> None:
+    run = play(*AGAINST, "--save", "first.json", "--json", typed=[*OPENING, "new", "1,1 2", "quit"])
+    document = outcome(run)
+    assert "This game is kept in first.json. A new game begins." in run.err
+    assert document["moves"] == ["place 1,1 2"]
+    assert Path(document["kept"]) == kept()
+    assert read_game(kept()).seats == read_game(Path("first.json")).seats
+    assert len(read_game(Path("first.json")).actions) > 2
+    assert document["seed"] != 7
+
+
 def test_resigning_ends_and_undo_takes_it_back(play: Play) -> None:
     run = play(*AGAINST, "--json", typed=[*OPENING, "resign"])
     document = outcome(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 
 from ringrift_cli.loop import cycle
 from ringrift_cli.loop.journal import JOURNAL, opened
+from ringrift_cli.loop.report import verdict_sentence
+from ringrift_cli.loop.status import EloPoint
+from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.settings import Config, commented
 from tests.conftest import Ringrift
 from tests.loops import QuickSteps, loop_of, settings
@@ -87,10 +91,56 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
     assert "<td>gate.elo1</td><td>35.0</td>" in text
     assert "(train.surprise_weight 0.5), validation uniformly" in text
     assert "prefers-color-scheme: dark" in text
+    assert "@media (max-width: 600px)" in text
+    first = re.search(r"</h1>\n<p class=\"verdict\">(.*?)</p>", text)
+    assert first is not None
+    assert first[1].startswith("The champion of cycle 3 has ")
+    for rest in text.split("<figure><figcaption>Elo relative")[1:]:
+        chart = rest.partition("</figure>")[0]
+        assert chart.count('class="c0 bar"') == 3  # one curve of all candidates, with error bars
+        assert chart.count('class="c0 line"') == 1
+        assert chart.count('class="c2 dot"') == 2  # champions
+    minutes = [f"{sum(r['seconds']['gate'] for r in records) / 60:.1f}"]
+    assert minutes[0] in text.partition("<td>all</td>")[2].partition("</tr>")[0]
+    assert f"Machine</dt><dd>{escape(device_name('cpu'))}; GPUs: none" in text
+    assert "passed<" not in text
     evidence = (config.folder / records[-1]["gate"]["evidence"]).read_text()
     assert json.loads(evidence)["rules"] in text
     wins = re.findall(r"Game \d: seat ([12]) wins by [a-z ]+, (\d+) decisions", text)
     assert len(wins) == 2
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([], "After 2 cycles no candidate has passed the gate."),
+        (
+            [(1, False, -346.0, -400.0, -300.0)],
+            "has passed the gate; the best has -346 (-400 to -300) Elo.",
+        ),
+        ([(2, True, 245.0, 210.0, 281.0)], ": it is stronger than it. The last 1 candidate did"),
+        ([(2, True, -346.0, -400.0, -300.0)], ": it is weaker than it."),
+        ([(2, True, 10.0, -20.0, 40.0)], ": which of the two is stronger is not proven."),
+        ([(2, True, None, 420.0, None)], "+∞ (+420 to +∞) Elo"),
+        (
+            [(1, True, 10.0, -20.0, 40.0), (2, True, 110.0, 70.0, 150.0)],
+            "Since the champion of cycle 1 it gained +100 ± 50 Elo, which is proven.",
+        ),
+        (
+            [(1, True, 10.0, -20.0, 40.0), (2, True, 30.0, -10.0, 70.0)],
+            "it gained +20 ± 50 Elo, which is not proven.",
+        ),
+    ],
+)
+def test_the_verdict(points: list[tuple[Any, ...]], said: str) -> None:
+    known = [
+        EloPoint(cycle, "0" * 16, promoted, elo, low, high, 8)
+        for cycle, promoted, elo, low, high in points
+    ]
+    champions = {point.cycle for point in known if point.promoted}
+    waiting = 1 if said.endswith("candidate did") else 0
+    records = [{"promoted": n in champions, "rejections": waiting} for n in (1, 2)]
+    assert said in verdict_sentence(records, known)
 
 
 def test_one_cycle_and_no_shards(ringrift: Ringrift, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import signal
@@ -319,3 +320,20 @@ def test_a_decision_asked_for_is_drawn_and_not_stepped_through(games: Path) -> N
     with Terminal("show", games, "--ply", 5) as terminal:
         assert "decision 5 of" in terminal.read("won: ")
         assert terminal.end() == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("typed", "ending"), [("", "The game is not over."), ("resign\n", "Player 1 resigned.")]
+)
+def test_a_game_of_play_is_shown(
+    ringrift: Ringrift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, ending: str
+) -> None:
+    path = tmp_path / "game.json"
+    monkeypatch.setattr("sys.stdin", io.StringIO("0,0 2\n1\n" + typed))
+    assert ringrift("play", "--level", 1, "--seed", 1, "--save", path, "-q").code == 0
+    shown = ringrift("show", path)
+    assert ending in shown.out
+    told = json.loads(ringrift("show", path, "--json", "--ply", 1).out)
+    assert told["moves"][0] == "place 0,0 2"
+    assert told["winner"] == (2 if typed else None)
+    assert "there is no game 2" in ringrift("show", path, "--game", 2).err

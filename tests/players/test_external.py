@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ringrift_cli.errors import PlayerError, RingriftError, UsageError
+from ringrift_cli.game.jit import cache_root
 from ringrift_cli.game.position import Position
 from ringrift_cli.players import external
 from ringrift_cli.players.external import TIMEOUT_VARIABLE, ExternalPlayer
@@ -479,6 +480,16 @@ def test_a_command_that_cannot_be_started(
 ) -> None:
     with pytest.raises(kind, match=pattern):
         make_player(f"exec:{command}", "hex8", 2)
+
+
+def test_a_command_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RINGRIFT_CACHE_DIR", str(cache_root().parent))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "engine").write_text(f'#!/bin/sh\nexec {ENGINE} "$@"\n')
+    (tmp_path / "engine").chmod(0o755)
+    player = make_player("exec:~/engine --player random", "hex8", 2)
+    player.close()
+    assert player.spec == "exec:~/engine --player random"
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])

@@ -13,7 +13,7 @@ from ringrift_cli.nn.checkpoint import load, save
 from ringrift_cli.nn.evaluator import NetworkEvaluator
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.players.player import Decisions
-from ringrift_cli.players.spec import make_player
+from ringrift_cli.players.spec import make_player, pinned
 from tests.nn.networks import network
 from tests.walks import CONFIGURATIONS, positions
 
@@ -115,8 +115,13 @@ def test_names_of_the_registry(
     with pytest.raises(RingriftError, match="Player 'model:champion': "):
         make_player("model:champion", "hex8", 2)
     entry = Registry(tmp_path / "models").add("hex8-2p", model)
-    by_name = make_player(f"model:{entry.identity[:6]},sims=2", "hex8", 2)
-    assert by_name.identity == make_player(f"model:{model},sims=2", "hex8", 2).identity
+    for name in (entry.identity[:6], model, entry.path):
+        for arguments in ("", ",sims=2", ",sims=0"):
+            spec = f"model:{name}{arguments}"
+            assert make_player(spec, "hex8", 2).spec == f"model:{entry.identity}{arguments}"
+            given = spec if name in (model, entry.path) else f"model:{entry.identity}{arguments}"
+            assert pinned(spec, "hex8", 2) == given
+    assert pinned("heuristic:default,width=2", "hex8", 2) == "heuristic:default,width=2"
 
 
 @pytest.mark.parametrize(

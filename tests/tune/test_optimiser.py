@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import ringrift_cli
 from ringrift_cli.tune.optimiser import MOST_EFFORT, Optimiser
 
 DIMENSIONS = 12
@@ -58,6 +61,19 @@ def test_a_fitness_that_is_no_number_is_refused() -> None:
     optimiser.ask()
     with pytest.raises(ValueError, match="not finite"):
         optimiser.tell([float("nan")] * 20, [0.0] * 3)
+
+
+def test_every_import_of_matplotlib_hides_the_backend() -> None:
+    package = Path(ringrift_cli.__file__).parent
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        typed = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CH" in ast.dump(n)]
+        blocks = [n for n in ast.walk(tree) if isinstance(n, ast.With) and "no_back" in ast.dump(n)]
+        safe = {inner for block in (*typed, *blocks) for inner in ast.walk(block)}
+        for node in set(ast.walk(tree)) - safe:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {"matplotlib", "cma"} & {name.split(".")[0] for name in names}, path
 
 
 @pytest.mark.parametrize("backend", ["module://no_such_package.backend", "no_such_backend"])

@@ -89,15 +89,21 @@ class PlayLine:
             self._actor.step()
 
     def play(self, seconds: float) -> Rates:
-        """Evaluations, games and decisions per second."""
-        names = ("evaluations", "games", "decisions")
-        before = [getattr(self._actor.counts, name) for name in names]
+        """Evaluations, decisions made and games ended per second."""
+        before = self._done()
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
             self._actor.step()
         spent = time.perf_counter() - start
-        counts = [getattr(self._actor.counts, name) for name in names]
-        return {n: (c - b) / spent for n, c, b in zip(names, counts, before, strict=True)}
+        return {name: (n - before[name]) / spent for name, n in self._done().items()}
+
+    def _done(self) -> Rates:
+        counts = self._actor.counts
+        return {
+            "evaluations": counts.evaluations,
+            "decisions": self._actor.made,
+            "games": counts.games,
+        }
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -193,7 +199,10 @@ def _alone(
 
 
 def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) -> dict[str, Any]:
-    """Best rates of self-play and of the evaluator alone, as JSON."""
+    """Best rates of self-play and of the evaluator alone, as JSON.
+
+    Games are the mean of all rounds, as few end in one.
+    """
     rounds = found.rounds
     best = {name: max(rates[name] for rates in rounds) for name in rounds[0]}
     alone = [name for name in best if name.startswith(ALONE)]
@@ -205,7 +214,7 @@ def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) ->
         "network": subject.model or subject.size,
         "precision": found.precision,
         "concurrent": found.setting.batch,
-        "games_per_s": best["games"],
+        "games_per_s": statistics.fmean(rates["games"] for rates in rounds),
         "decisions_per_s": best["decisions"],
         "selfplay_evals_per_s": best["evaluations"],
         "evaluator_evals_per_s": {name.removeprefix(ALONE): best[name] for name in alone},

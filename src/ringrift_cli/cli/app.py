@@ -22,6 +22,7 @@ from ringrift_cli.cli import (
     cmaes,
     cycle,
     engine,
+    env,
     fleet,
     fleet_jobs,
     init,
@@ -35,6 +36,7 @@ from ringrift_cli.cli import (
     sync,
     train,
     verify,
+    warmup,
 )
 from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.options import bind
@@ -66,6 +68,8 @@ app.command()(cycle.cycle)
 app.command()(ablate.ablate)
 app.command()(status.status)
 app.command()(report.report)
+app.command()(warmup.warmup)
+app.command()(env.env)
 app.add_typer(bench.app)
 app.add_typer(evaluation.app)
 app.add_typer(models.app)

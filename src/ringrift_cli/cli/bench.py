@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.options import (
     BoardOption,
+    ForceOption,
     GpusOption,
     JsonOption,
     PlayersOption,
     QuietOption,
     SizeOption,
     VerboseOption,
+    check_outputs,
     number_option,
     plot_option,
 )
@@ -37,7 +40,12 @@ SHORT_NAMES = {"free_simulations": "free sims", "free_decisions": "free decision
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Model of the registry, or checkpoint file."),
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Model of the registry, or checkpoint file.",
+        autocompletion=completion.models,
+    ),
 ]
 AllOption = Annotated[
     bool, typer.Option("--all", help="All boards and numbers of players, not just one.")
@@ -106,6 +114,7 @@ class MeasureOptions:
     validate: ValidateOption = False
     tolerance: ToleranceOption = None
     plot: PlotOption = None
+    force: ForceOption = False
 
     def __post_init__(self) -> None:
         modes = {
@@ -125,6 +134,7 @@ class MeasureOptions:
             raise UsageError(f"--memory is {self.memory:g}, expected gigabytes above 0.")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
             raise UsageError(f"--tolerance is {self.tolerance:g}, expected a share below 1.")
+        check_outputs(self.plot, force=self.force)
 
     @property
     def of_a_profile(self) -> bool:
@@ -244,7 +254,10 @@ def engine(
 @app.command()
 def player(
     context: typer.Context,
-    spec: Annotated[str, typer.Argument(metavar="PLAYER", help="Player.")] = "heuristic",
+    spec: Annotated[
+        str,
+        typer.Argument(metavar="PLAYER", help="Player spec.", autocompletion=completion.players),
+    ] = "heuristic",
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     every: AllOption = False,
@@ -360,7 +373,8 @@ def selfplay(
         f" {devices[0].partition(':')[0]}, {games} games each, {found['memory_bytes'] / 1e9:.1f} GB"
     )
     _machine_line(out, versions=False)
-    rates = f"{found['games_per_s']:,.1f} games/s, {found['decisions_per_s']:,.0f} decisions/s"
+    ended = f"{found['games_per_s']:,.2f} games/s" if found["games_per_s"] else "no game ended"
+    rates = f"{found['decisions_per_s']:,.0f} decisions/s, {ended}"
     rows = [(f"{found['selfplay_evals_per_s']:,.0f}", "evals/s", f"self-play: {rates}")]
     for positions, rate in found["evaluator_evals_per_s"].items():
         what = f"evaluator alone, {positions} positions per batch"

@@ -11,12 +11,14 @@ import typer
 
 from ringrift_cli.cli.options import (
     BoardOption,
+    ForceOption,
     JsonOption,
     PlayersOption,
     QuietOption,
     SeedOption,
     VerboseOption,
     above_zero,
+    check_outputs,
     number_option,
     path_option,
     plot_option,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from ringrift_cli.tune.final_test import TuningVerdict
     from ringrift_cli.tune.journal import Generation, TuningJournal
     from ringrift_cli.tune.run import TuningRun
-    from ringrift_cli.tune.setup import TuningSetup
 
 GENERATIONS = 80
 PROFILE = "profile.yaml"
@@ -104,6 +105,7 @@ def cmaes(
     elo0: Elo0Option = Tune.elo0,
     elo1: Elo1Option = Tune.elo1,
     test_games: TestGamesOption = Tune.test_games,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -131,10 +133,12 @@ def cmaes(
     if minutes is None and generations is None:
         generations = GENERATIONS
     folder = out_folder or Path("runs/cmaes") / f"{board}-{players}p"
+    check_outputs(write, plot, force=force)
     profile = write or folder / PROFILE
     out.compile_players()
     from ringrift_cli.players.profiles import profile_named
     from ringrift_cli.tune.journal import opened
+    from ringrift_cli.tune.run import restore
     from ringrift_cli.tune.setup import TuningSetup
 
     setup = TuningSetup(
@@ -151,12 +155,12 @@ def cmaes(
         test_games,
     )
     with opened(folder, setup.document(), resume=resume) as journal:
-        _work(out, setup, journal, generations, minutes, profile, plot)
+        _work(out, restore(setup, journal), journal, generations, minutes, profile, plot)
 
 
 def _work(
     out: Output,
-    setup: TuningSetup,
+    run: TuningRun,
     journal: TuningJournal,
     generations: int | None,
     minutes: float | None,
@@ -167,10 +171,9 @@ def _work(
     from ringrift_cli.players.profiles import write_profile
     from ringrift_cli.tune.final_test import accepted_profile
     from ringrift_cli.tune.games import TuningStopped
-    from ringrift_cli.tune.run import restore
 
+    setup = run.setup
     verdict: TuningVerdict | None = None
-    run = restore(setup, journal)
     if run.generations:
         out.note(f"Continuing after generation {run.generations} in {journal.folder}.")
     with stop_requested() as signalled:
@@ -180,13 +183,13 @@ def _work(
         except TuningStopped:
             out.detail("Games in progress are discarded and will be played again.")
         signal = signalled()
+    if verdict is not None and verdict.accepted:
+        write_profile(profile, accepted_profile(setup, verdict))
     if plot and journal.entries:
         from ringrift_cli.tune.plot import draw
 
         title = f"{setup.board}, {setup.players} players, seed {setup.seed}"
         write_whole(plot, draw(journal, run.optimiser.mean, title, plot.suffix[1:]))
-    if verdict is not None and verdict.accepted:
-        write_profile(profile, accepted_profile(setup, verdict))
     _report(out, run, journal, verdict, profile)
     if verdict is None:
         out.note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +23,7 @@ from ringrift_cli.cli.options import (
     whole_number,
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.settings import Cycle, NetworkSection, Run
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _run(
     def on_record(record: dict[str, Any]) -> None:
         records.append(record)
         for alarm in record["alarms"]:
-            out.error(f"alarm in cycle {record['cycle']}: {alarm['sentence']}")
+            out.note(f"Alarm in cycle {record['cycle']}: {alarm['sentence']}")
         if not out.as_json:
             left = f"; {(deadline - time.monotonic()) / 60:.0f} min left" if hours else ""
             out.result(record, line_of(record) + left)
@@ -158,6 +159,10 @@ def _run(
             stage.run(loop, cycles, on_record)
         except Stopped:
             early = True
+        except RingriftError:
+            out.error(f"{config.pool} in {config.folder.absolute()}: cycle {loop.cycle} failed.")
+            _print_alarms(out, config, records)
+            raise
         signal, current = signalled(), journal.current
     alarms = sum(len(record["alarms"]) for record in records)
     if out.as_json:
@@ -165,24 +170,37 @@ def _run(
         out.result({**document, "alarms": alarms, "stopped": early}, "")
     if early:
         out.note(f"Stopped in cycle {current}: the same command resumes there.")
+    if alarms:
+        what = f"{counted(alarms, 'alarm')} in {counted(len(records), 'cycle')}"
+        out.error(f"{config.pool} in {config.folder.absolute()}: {what}.")
+        _print_alarms(out, config, records)
     if early and signal:
         raise stopped(signal)
     if alarms:
         raise typer.Exit(ALARM)
 
 
+def _print_alarms(out: Output, config: Config, records: list[dict[str, Any]]) -> None:
+    """The alarms of all cycles, at the end of the output, and the command that shows the run."""
+    found = [(record["cycle"], one["sentence"]) for record in records for one in record["alarms"]]
+    status = f"cd {Path.cwd()} && ringrift status {config.folder}"
+    for number, (cycle, sentence) in enumerate(found, 1):
+        out.error(f"alarm in cycle {cycle}: {sentence}", status if number == len(found) else None)
+
+
 def _preview(out: Output, config: Config, steps: Steps) -> None:
     from ringrift_cli.loop.preview import preview
 
     found = preview(config, steps)
-    model = found.model or "an untrained network"
-    missing = counted(found.games_missing, "game")
+    player = f"{found.kind} {found.model}" if found.model else "a new, untrained network"
+    played = found.games - found.games_missing
     out.text(f"cycle {found.cycle} of {found.folder}")
     out.fields(
         {
             "done": ", ".join(found.done) or "nothing yet",
             "next": found.next,
-            "self-play": f"{missing} of {found.games:,} by {model}",
+            "self-play": f"{played:,} of {found.games:,} games played, {found.games_missing:,} to"
+            f" play by {player}",
             "data": f"{counted(found.shards, 'shard')}, {found.window} in the window,"
             f" {found.surplus} to delete",
             "champion": found.champion or "none",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.options import SeedOption, VerboseOption
 from ringrift_cli.cli.output import Output, stop_requested, stopped
 from ringrift_cli.errors import UsageError
@@ -22,6 +23,7 @@ def engine(
             "--player",
             metavar="SPEC",
             help="Player: random, heuristic[:PROFILE], mcts:sims=N, mcts:seconds=S.",
+            autocompletion=completion.players,
             envvar="RINGRIFT_PLAYER",
         ),
     ] = "heuristic",

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.options import (
     BoardOption,
+    ForceOption,
     JsonOption,
     PieOption,
     PlayersOption,
     QuietOption,
     SeedOption,
     VerboseOption,
+    check_outputs,
     check_pie,
     number_option,
     path_option,
@@ -25,7 +28,7 @@ from ringrift_cli.cli.options import (
 from ringrift_cli.cli.output import Output, counted, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Gate, Run
-from ringrift_cli.text import elo
+from ringrift_cli.text import abridged, elo
 
 if TYPE_CHECKING:
     from ringrift_cli.evaluate.evaluate import Advance, MatchResult, Ratings
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 app = typer.Typer(name="eval", rich_markup_mode=None)
 
 RESULTS = Path("runs/results.sqlite")
+NAME = 40  # characters of a player in a table
+RECORDS = (".jsonl", ".jsonl.gz")
+CSV_HEADER = "player,identity,status,elo,"  # of Ratings.csv
 ResultsOption = Annotated[
     Path,
     path_option("--results", "Results of all games, an SQLite file.", envvar="RINGRIFT_RESULTS"),
@@ -44,6 +50,10 @@ GamesOption = Annotated[
     number_option(
         "--games", "Counting games, rounded up to whole blocks: each opening with every seating."
     ),
+]
+PlayerArgument = Annotated[
+    str,
+    typer.Argument(metavar="PLAYER", help="Player under test.", autocompletion=completion.players),
 ]
 OpeningOption = Annotated[
     int | None,
@@ -116,8 +126,9 @@ def match_command(
         list[str],
         typer.Argument(
             metavar="PLAYER…",
-            help="random, heuristic[:PROFILE], mcts:sims=N, exec:COMMAND. With fewer players than"
-            " seats the last one takes the remaining seats.",
+            help="Players: random, heuristic[:PROFILE], mcts:sims=N, model:NAME[,sims=N] or"
+            " exec:COMMAND. With fewer players than seats the last one takes the remaining seats.",
+            autocompletion=completion.players,
         ),
     ],
     board: BoardOption = Run.board,
@@ -160,8 +171,15 @@ def match_command(
 
 @app.command()
 def sprt(
-    player: Annotated[str, typer.Argument(metavar="PLAYER", help="Player under test.")],
-    opponent: Annotated[str, typer.Argument(metavar="OPPONENT", help="Its opponent.")],
+    player: PlayerArgument,
+    opponent: Annotated[
+        str,
+        typer.Argument(
+            metavar="OPPONENT",
+            help="Opponent of the player under test.",
+            autocompletion=completion.players,
+        ),
+    ],
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     elo0: Annotated[
@@ -216,8 +234,12 @@ def sprt(
     decision = f"accepted {found.decision}" if found.decision else "undecided"
     out.text(
         f"SPRT: {decision} after {counted(found.blocks, 'opening')};"
-        f" LLR {found.llr:.2f}, bounds {found.bounds[0]:.2f} and {found.bounds[1]:.2f}"
+        f" LLR {found.llr:.2f}, bounds {found.bounds[0]:.2f} and {found.bounds[1]:.2f};"
+        f" elo0 {found.elo0:g}, elo1 {found.elo1:g}"
     )
+    won = ", ".join(f"{wins}: {n:,}" for wins, n in enumerate(found.counts))
+    out.text(f"Openings by games won of {players}: {won}")
+    out.text(found.sentence)
     _print_match(out, found.match)
     out.result(found)
     run.end(finished=found.decision is not None)
@@ -227,7 +249,7 @@ def sprt(
 
 @app.command()
 def gauntlet(
-    player: Annotated[str, typer.Argument(metavar="PLAYER", help="Player under test.")],
+    player: PlayerArgument,
     board: BoardOption = Run.board,
     players: PlayersOption = Run.players,
     games: GamesOption = 100,
@@ -271,6 +293,7 @@ def rate(
     results_file: ResultsOption = RESULTS,
     csv_file: Annotated[Path | None, path_option("--csv", "CSV file for the ratings.")] = None,
     plot: Annotated[Path | None, plot_option("Plot of the ratings: .png or .svg.")] = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -286,11 +309,9 @@ def rate(
       ringrift eval rate --board hex8 --csv elo.csv --plot elo.png
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    if not results_file.exists():
-        raise UsageError(
-            f"There is no results file {results_file}.",
-            hint="ringrift eval match heuristic:default random",
-        )
+    check_outputs(csv_file, force=force, mark=CSV_HEADER)
+    check_outputs(plot, force=force)
+    _check_results(results_file)
     pool = _pool(out, board, players, pie)
     from ringrift_cli.evaluate import evaluate
     from ringrift_cli.evaluate.results import Results
@@ -300,12 +321,83 @@ def rate(
         found = evaluate.rate(pool, results)
     if csv_file is not None:
         write_whole(csv_file, found.csv().encode())
+    _print_ratings(out, found)
+    out.result(found)
     if plot is not None:
         from ringrift_cli.evaluate.plots import plot_ratings
 
         write_whole(plot, plot_ratings(found, plot.suffix[1:]))
-    _print_ratings(out, found)
-    out.result(found)
+
+
+@app.command()
+def games(
+    board: BoardOption = Run.board,
+    players: PlayersOption = Run.players,
+    pie: PieOption = Run.pie_rule,
+    match_id: Annotated[
+        str, typer.Option("--match", metavar="ID", help="Id of a match, or its beginning.")
+    ] = "",
+    player: Annotated[
+        str, typer.Option("--player", metavar="TEXT", help="Part of a player's name, or identity.")
+    ] = "",
+    last: Annotated[int, number_option("--last", "Number of games listed.")] = 20,
+    out_file: Annotated[
+        Path | None,
+        path_option("--out", "Record of all these games: .jsonl or .jsonl.gz."),
+    ] = None,
+    results_file: ResultsOption = RESULTS,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """List the recorded games of matches and gates, and export their moves.
+
+    The results of a run's gates are in results.sqlite of its folder. `ringrift show` steps through
+    an exported record, or through a game of the results file by its number.
+
+    \b
+    Examples:
+      ringrift eval games --board hex8 --last 5
+      ringrift eval games --results runs/hex8-2p/results.sqlite --player random --out games.jsonl
+      ringrift show runs/results.sqlite --game 12
+    """
+    out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if out_file is not None and not out_file.name.endswith(RECORDS):
+        raise UsageError(f"--out {out_file}: expected a name that ends in {', '.join(RECORDS)}.")
+    check_outputs(out_file, force=force, mark='"ringrift-game"')
+    _check_results(results_file)
+    check_pie(pie, players)
+    out.compile_rules()
+    from ringrift_cli.evaluate.results import Pool, Results
+    from ringrift_cli.game.record import write_records
+
+    with Results(results_file, read_only=True) as results:
+        found = results.games(Pool(board, players, pie), match_id, player)
+        if out_file is not None:
+            records = [results.record(game.number) for game in found]
+            write_records(out_file, [record for record in records if record is not None])
+    rows: list[tuple[str | int, ...]] = [
+        (g.number, g.match, g.opening, *g.seats, g.winner, g.reason, g.decisions, g.played[:16])
+        for g in found[-last:]
+    ]
+    seats = [f"seat {seat}" for seat in range(1, players + 1)]
+    out.table(
+        rows,
+        ("game", "match", "opening", *seats, "won", "by", "decisions", "played"),
+        drop=("played", "match", "opening", "by"),
+    )
+    out.text(f"{len(rows)} of {counted(len(found), 'game')}")
+    if out_file is not None:
+        out.text(f"Wrote {counted(len(found), 'game')} to {out_file}: ringrift show {out_file}")
+    out.result({"games": found[-last:], "found": len(found), "file": out_file})
+
+
+def _check_results(file: Path) -> None:
+    if not file.exists():
+        raise UsageError(
+            f"There is no results file {file}.", hint="ringrift eval match heuristic:default random"
+        )
 
 
 @app.command()
@@ -370,7 +462,7 @@ def _print_match(out: Output, found: MatchResult) -> None:
     out.text(line + ("" if found.finished else "; stopped"))
     rows = [
         (
-            one.player,
+            abridged(one.player, NAME),
             one.wins,
             f"{one.score:.1%}",
             f"{100 * one.score_95[0]:.1f} to {100 * one.score_95[1]:.1f}",
@@ -380,13 +472,17 @@ def _print_match(out: Output, found: MatchResult) -> None:
         )
         for one in found.entrants
     ]
-    out.table(rows, ("player", "wins", "share", "95 %", "Elo", "95 %", "LOS"))
+    columns = ("player", "wins", "share", "95 %", "Elo", "Elo 95 %", "LOS")
+    out.table(rows, columns, drop=("LOS", "wins"))
 
 
 def _print_ratings(out: Output, found: Ratings) -> None:
     out.text(f"{found}: {counted(found.games, 'game')}")
-    rows = [(one.player, one.identity, one.text, one.games, one.wins) for one in found.ratings]
-    out.table(rows, ("player", "identity", "Elo", "games", "wins"))
+    rows = [
+        (abridged(one.player, NAME), one.identity, one.text, one.games, one.wins)
+        for one in found.ratings
+    ]
+    out.table(rows, ("player", "identity", "Elo", "games", "wins"), drop=("wins",))
     p_value = found.fit_p_value
     if p_value is not None and p_value < 0.01:
         out.text(

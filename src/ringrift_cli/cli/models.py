@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.eval import RESULTS, ResultsOption, recording
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
+    ForceOption,
     JsonOption,
     PieOption,
     PlayersOption,
     QuietOption,
     SetOption,
     VerboseOption,
+    check_outputs,
     check_pie,
     configuration,
     number_option,
@@ -39,7 +42,8 @@ NameArgument = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="champion, previous, an identity or its first digits, or the path of a checkpoint.",
+        help="Model: champion, previous, an identity or its first digits, or a checkpoint file.",
+        autocompletion=completion.models,
     ),
 ]
 OpeningSeedOption = Annotated[
@@ -122,8 +126,10 @@ def list_command(
         out.table(rows, ("", "identity", "size", "steps", "made", "promoted", "Elo (95 %)"))
     out.result(found)
     others = [name for name in registry.pools() if name != pool]
-    if not rows and others:
-        out.note(f"{registry.folder} has models of {', '.join(others)}.")
+    if not rows:
+        known = f" It has models of {', '.join(others)}." if others else ""
+        out.note(f"{registry.folder} has no model of {pool}.{known}")
+        out.note(f"  try: {registry.way_to_champion(pool)}")
 
 
 @app.command()
@@ -335,6 +341,7 @@ def export(
     players: PlayersOption = Run.players,
     pie: PieOption = Run.pie_rule,
     folder: ModelsOption = Run.models,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -348,6 +355,11 @@ def export(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     registry, pool = _registry(folder, board, players, pie)
+    check_outputs(out_file, force=force)
+    if not out_file.parent.is_dir():
+        raise UsageError(
+            f"There is no folder {out_file.parent}.", hint=f"mkdir -p {out_file.parent}"
+        )
     entry = registry.find(pool, name)
     out.compile_network()
     from ringrift_cli.nn.checkpoint import load

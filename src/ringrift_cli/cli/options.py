@@ -18,9 +18,13 @@ from typing import Annotated, Any
 import typer
 
 from ringrift_cli import settings
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.output import was_typed
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Config
+from ringrift_cli.store.files import MARK
+
+HEAD = 4096  # bytes of a file that hold the mark of ringrift
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str | int], int]:
@@ -90,6 +94,23 @@ def path_option(flag: str, about: str, *, metavar: str = "FILE", **more: Any) ->
 def plot_option(about: str) -> Any:
     """The `typer.Option` of a picture to write, `--plot`."""
     return typer.Option("--plot", parser=_picture_path, metavar="FILE", help=about)
+
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replacement of existing files that ringrift did not make.")
+]
+
+
+def check_outputs(*paths: Path | None, force: bool, mark: str = MARK) -> None:
+    """`UsageError` for existing files that lack the `mark` of ringrift, unless `force`."""
+    for path in filter(None, paths):
+        if path.is_file() and not force:
+            with path.open("rb") as file:
+                if mark.encode() not in file.read(HEAD):
+                    raise UsageError(
+                        f"{path} already exists, and ringrift did not make it.",
+                        hint="--force to replace it, or another name",
+                    )
 
 
 # ---- settings -----------------------------------------------------------------------------------
@@ -223,6 +244,7 @@ SetOption = Annotated[
         "--set",
         metavar="SECTION.KEY=VALUE",
         help="Any setting, as selfplay.sims=32; repeatable.",
+        autocompletion=completion.setting_texts,
     ),
 ]
 JobsOption = Annotated[

@@ -263,11 +263,11 @@ class Output:
         typer.confirm(question, abort=True, err=True)
 
     def compile_rules(self) -> None:
-        """Compiles the rules unless cached, with notes on stderr."""
+        """Compiles the rules unless cached, with progress on stderr."""
         if not self._compiled("game", "rules"):
             from ringrift_cli.game.warm import compile_rules
 
-            compile_rules(self.note)
+            self._compile("game", "rules", compile_rules)
 
     def compile_network(self) -> None:
         """Compiles the rules and the networks' functions; as `compile_rules`."""
@@ -275,7 +275,7 @@ class Output:
         if not self._compiled("nn", "networks' functions"):
             from ringrift_cli.nn.warm import compile_network
 
-            compile_network(self.note)
+            self._compile("nn", "networks' functions", compile_network)
 
     def compile_players(self) -> None:
         """Compiles the rules and the players; as `compile_rules`."""
@@ -283,7 +283,14 @@ class Output:
         if not self._compiled("players", "players"):
             from ringrift_cli.players.warm import compile_players
 
-            compile_players(self.note)
+            self._compile("players", "players", compile_players)
+
+    def _compile(self, package: str, what: str, compiler: Callable[..., None]) -> None:
+        from ringrift_cli.game.warm import functions_of
+
+        total = functions_of(package)
+        with self.progress(f"Compiling the {what}", total) as bar:
+            compiler(self.note, lambda: bar.advance(1))
 
     def _compiled(self, package: str, what: str) -> bool:
         from ringrift_cli.game import jit

@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.options import (
     BoardOption,
     JsonOption,
@@ -62,6 +64,7 @@ OpponentOption = Annotated[
         "--opponent",
         metavar="SPEC",
         help="Player spec instead of a level; one for all other seats, or one each.",
+        autocompletion=completion.players,
     ),
 ]
 SeatOption = Annotated[
@@ -98,6 +101,7 @@ HintOption = Annotated[
         "--hint",
         metavar="SPEC",
         help="Player that gives hints and evaluations.",
+        autocompletion=completion.players,
         show_default="that of level 10",
     ),
 ]
@@ -151,7 +155,13 @@ def play(
         number = int.from_bytes(os.urandom(4)) if seed is None else seed
         game = SavedGame(board, seats, number, pie)
     path = resume or save or _new_file(board, players)
-    files = GameFiles(path, path in (resume, save), record, is_kept=resume is not None)
+    files = GameFiles(
+        path,
+        path in (resume, save),
+        partial(_new_file, game.board, game.players),
+        record,
+        is_kept=resume is not None,
+    )
     raise typer.Exit(_converse(out, game, files, hint, brief=quiet))
 
 
@@ -180,6 +190,7 @@ def _seat_players(
 ) -> tuple[Seat, ...]:
     """Players by seat: people at their seats, opponents at the others in the order given."""
     from ringrift_cli.play.session import Seat
+    from ringrift_cli.players.spec import pinned
 
     if max(people) > players:
         raise UsageError(f"--seat {max(people)}: there are only {players} players.")
@@ -193,7 +204,8 @@ def _seat_players(
             f"--opponent is given {len(opponents)} times, but {counted(others, 'seat')} "
             f"{'is' if others == 1 else 'are'} left: give one for all, or one each."
         )
-    named = [Seat(spec) for spec in opponents * (others if len(opponents) == 1 else 1)]
+    pins = [pinned(spec, board, players) for spec in opponents]
+    named = [Seat(spec) for spec in pins * (others if len(pins) == 1 else 1)]
     if not opponents:
         named = [Seat(_level_spec(level, board, players), level)] * others
     return tuple(Seat() if seat in people else named.pop(0) for seat in range(1, players + 1))

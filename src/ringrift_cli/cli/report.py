@@ -10,11 +10,13 @@ import typer
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
+    ForceOption,
     JsonOption,
     PlayersOption,
     QuietOption,
     SetOption,
     VerboseOption,
+    check_outputs,
     path_option,
 )
 from ringrift_cli.cli.output import Output
@@ -28,7 +30,7 @@ OutOption = Annotated[
     Path | None,
     path_option(
         "--out",
-        "HTML file to write; an earlier report there is replaced.",
+        "HTML file to write, also over an earlier report.",
         show_default=f"{NAME} in the folder of the run",
     ),
 ]
@@ -42,6 +44,7 @@ def report(
     out_file: OutOption = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -57,6 +60,7 @@ def report(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     config = run_settings(context, run)
+    check_outputs(out_file, force=force)
     out.compile_rules()
     from ringrift_cli.loop.report import page
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringrift_cli.cli import completion
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
@@ -62,6 +63,7 @@ ModelOption = Annotated[
         help="Player: champion, previous, an identity in the registry, a checkpoint file, or"
         " heuristic, a search with the tuned heuristic.",
         envvar="RINGRIFT_MODEL",
+        autocompletion=completion.models,
     ),
 ]
 GamesOption = Annotated[int | None, number_option("--games", "Number of games.")]
@@ -147,9 +149,9 @@ def selfplay(
 
     \b
     Examples:
+      ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
       ringrift selfplay --board hex8 --gpus all --games 5000
       ringrift selfplay --board square8 --players 3 --model models/square8-3p/1f2e….json --hours 8
-      ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if policy == "random":

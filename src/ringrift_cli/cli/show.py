@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringrift_cli.cli.options import (
+    ForceOption,
     JsonOption,
     QuietOption,
     VerboseOption,
+    check_outputs,
     number_option,
     path_option,
 )
@@ -35,7 +38,10 @@ WidthOption = Annotated[
 def show(
     what: Annotated[
         str,
-        typer.Argument(metavar="FILE|TEXT", help="Record, saved position, or text of a position."),
+        typer.Argument(
+            metavar="FILE|TEXT",
+            help="Record, shard, results file, saved game or position, or text of a position.",
+        ),
     ],
     game: Annotated[
         int | None,
@@ -51,11 +57,12 @@ def show(
         ),
     ] = None,
     moves: Annotated[
-        bool, typer.Option("--moves", help="Also list the moves of the game, or the legal moves.")
+        bool, typer.Option("--moves", help="List of the moves of the game, or of the legal moves.")
     ] = False,
     svg: Annotated[Path | None, path_option("--svg", "SVG file of the board.")] = None,
     png: Annotated[Path | None, path_option("--png", "PNG file of the board.")] = None,
     width: WidthOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -66,11 +73,13 @@ def show(
     Examples:
       ringrift show tests/conformance/hex8-2p.jsonl.gz
       ringrift show games.rrg --game 3 --ply 20 --svg board.svg
+      ringrift show runs/results.sqlite --game 12
       ringrift show "5./6./7./8./4. s112 4./8./7./6./5. | 1 ring_placement | 16,17 | 0,0"
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if width is not None and svg is None and png is None:
         raise UsageError("--width is the size of a picture: add --svg FILE or --png FILE.")
+    check_outputs(svg, png, force=force)
     pictures = _Pictures(out, svg, png, width or WIDTH)
     path = Path(what).expanduser()
     is_position = " | " in what
@@ -83,14 +92,19 @@ def show(
         out.compile_rules()
     saved = None if is_position else _saved_position(path)
     if not is_position and saved is None:
-        record = _record(path, game or 1, ply)
+        record, ending = _record(path, game, ply)
         listing = pictures.wanted or as_json or moves
         step = ply is None and not listing and sys.stdin.isatty() and sys.stdout.isatty()
-        _show_game(out, record, ply, pictures, moves=moves, step=step)
+        _show_game(out, record, ending, ply, pictures, moves=moves, step=step)
         return
     if game is not None or ply is not None:
         raise UsageError("A position has no --game and no --ply: they are for records of games.")
     _show_position(out, what, saved, pictures, moves=moves)
+
+
+def _columns() -> int | None:
+    """Columns of the terminal; None for other output."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _is_file(path: Path) -> bool:
@@ -111,20 +125,40 @@ def _saved_position(path: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document.get("format") == FORMAT else None
 
 
-def _record(path: Path, game: int, ply: int | None) -> GameRecord:
-    """Game number `game` of a file; `RecordError` unless it has `ply` decisions."""
+def _record(path: Path, game: int | None, ply: int | None) -> tuple[GameRecord, str | None]:
+    """Game number `game` of a file, and how a saved one ends; `RecordError` without `ply`."""
     from ringrift_cli.data.shard import read_searched
+    from ringrift_cli.evaluate.results import MAGIC, Results
     from ringrift_cli.game.record import read_records
+    from ringrift_cli.play.session import FORMAT, read_game
     from ringrift_cli.store.manifest import SEARCHED
 
-    records = read_searched(path).records() if path.suffix == SEARCHED else read_records(path)
-    if game > len(records):
-        raise RecordError(f"{path} holds {counted(len(records), 'game')}: there is no game {game}.")
-    record = records[game - 1]
+    ending = None
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(MAGIC):
+        with Results(path, read_only=True) as results:
+            numbers = results.numbers()
+            wanted = game or next(iter(numbers), 1)
+            found = results.record(wanted)
+        if found is None:
+            known = f"numbers up to {numbers[-1]}" if numbers else "no game"
+            raise RecordError(f"{path} has {known}: there is no game {wanted}.")
+        record = found
+    elif f'"{FORMAT}"'.encode() in head:
+        if game not in (None, 1):
+            raise RecordError(f"{path} holds 1 game: there is no game {game}.")
+        record, ending = read_game(path).replayed()
+    else:
+        records = read_searched(path).records() if path.suffix == SEARCHED else read_records(path)
+        if (game or 1) > len(records):
+            holds = counted(len(records), "game")
+            raise RecordError(f"{path} holds {holds}: there is no game {game}.")
+        record = records[(game or 1) - 1]
     if ply is not None and ply > len(record.actions):
         decisions = counted(len(record.actions), "decision")
-        raise RecordError(f"Game {game} has {decisions}: {ply} is past its end.")
-    return record
+        raise RecordError(f"Game {game or 1} has {decisions}: {ply} is past its end.")
+    return record, ending
 
 
 class _Pictures:
@@ -167,7 +201,7 @@ def _show_position(
     if moves:
         document["legal"] = (known or Position.from_text(str(position))).legal_moves()
     document["files"] = pictures.write(position)
-    out.text(draw_text(position, colour=out.colour))
+    out.text(draw_text(position, colour=out.colour, width=_columns()))
     if known is not None and (note := earlier_rules(known.rules)):
         out.text(note)
     if moves:
@@ -179,6 +213,7 @@ def _show_position(
 def _show_game(
     out: Output,
     record: GameRecord,
+    ending: str | None,
     ply: int | None,
     pictures: _Pictures,
     *,
@@ -188,14 +223,14 @@ def _show_game(
     from ringrift_cli.play.record_view import RecordView
     from ringrift_cli.play.screen import Screen
 
-    view = RecordView(record)
+    view = RecordView(record, ending)
     if step:
         view.step_through(Screen(sys.stdout, colour=out.colour))
         return
     ply = len(view.moves) if ply is None else ply
     position = view.position(ply).text
     files = pictures.write(position)
-    out.text(view.drawing(ply, colour=out.colour))
+    out.text(view.drawing(ply, colour=out.colour, width=_columns()))
     out.text(view.ending)
     if moves:
         out.text(view.move_list())
@@ -209,8 +244,8 @@ def _show_game(
             "ply": ply,
             "position": str(position),
             "moves": view.moves,
-            "winner": result.winner,
-            "reason": result.reason,
+            "winner": result.winner or None,
+            "reason": result.reason or None,
             "ranks": result.ranks,
             "files": files,
         }

@@ -60,7 +60,9 @@ ShardOption = Annotated[
         show_default="a window",
     ),
 ]
-ShardsOption = Annotated[Path | None, path_option("--shards", "File of such hashes, one per line.")]
+ShardsOption = Annotated[
+    Path | None, path_option("--shards", "File of hashes of shards, one per line.")
+]
 InitOption = Annotated[
     Path | None,
     path_option(

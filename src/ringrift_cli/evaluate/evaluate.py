@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -34,6 +35,7 @@ BASELINES = ("random", ANCHOR, "mcts:sims=32,profile=default")
 MAX_REPEATS = 4  # a match fails when at most one block in this many counts
 MIN_SPRT_BLOCKS = 10  # of a test, before it may fail for its repeats
 SPRT_CONCURRENT = 128  # games started before a test may stop
+SHOWN_EVERY = 0.5  # seconds between updates of the progress of a match
 SPRT_LOOKS = 100  # a test of n games is evaluated again after every n / SPRT_LOOKS games
 
 Advance = Callable[[int, str], None]  # number of games played or found, and what they are
@@ -77,8 +79,35 @@ class SprtResult(msgspec.Struct, frozen=True):
     decision: Decision | None
     llr: float
     bounds: tuple[float, float]
+    elo0: float
+    elo1: float
+    alpha: float
+    beta: float
     blocks: int  # that were used
+    counts: tuple[int, ...]  # [seats + 1] of these: blocks in which the player won 0, 1, … games
     match: MatchResult
+
+    @property
+    def sentence(self) -> str:
+        """What was decided."""
+        if not self.match.entrants:
+            return "Nothing is decided: no opening has been played with every seating yet."
+        player, opponent = (entrant.player for entrant in self.match.entrants[:2])
+        middle = f"{player} is stronger than {opponent} by"
+        if self.decision == "H1":
+            return (
+                f"Accepted: {middle} {self.elo1:g} Elo rather than {self.elo0:g} (H1); if it were"
+                f" not, {self.alpha:.1%} of such tests at most would say so."
+            )
+        if self.decision == "H0":
+            return (
+                f"Rejected: {middle} {self.elo0:g} Elo rather than {self.elo1:g} (H0); if it were"
+                f" by {self.elo1:g}, {self.beta:.1%} of such tests at most would say so."
+            )
+        return (
+            f"Undecided: the games do not yet tell whether {middle} {self.elo1:g} Elo or"
+            f" {self.elo0:g}."
+        )
 
 
 class GauntletResult(msgspec.Struct, frozen=True):
@@ -162,6 +191,7 @@ def play_match(
     stopped = False
     recorded = len(results.blocks(key, match.rotations).numbers) * match.rotations
     advance(min(games, recorded), match.title)
+    pace = _Pace()
     while True:
         known = results.blocks(key, match.rotations)
         missing = wanted - len(known.numbers)
@@ -173,8 +203,45 @@ def play_match(
         tasks = [(b, r) for b in numbers for r in range(match.rotations) if (b, r) not in played]
         for finished in matches.play(match, tasks, should_stop=should_stop):
             results.add(key, match.pool, finished)
-            advance(len(finished), match.title)
+            if pace.due(len(finished)):
+                so_far = match_result(match, results, finished=False)
+                note = _standing_note(so_far, match.title)
+                left = max(0, games - so_far.games)
+                advance(pace.shown(), f"{note}, {pace.text(left)}")
+        advance(pace.shown(), match.title)
         stopped = should_stop()
+
+
+class _Pace:
+    """Rate of the games of a call, and when its progress is shown: twice a second at most."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+        self._games = self._waiting = 0
+
+    def due(self, games: int) -> bool:
+        """Counts finished games; whether progress is due."""
+        self._games += games
+        self._waiting += games
+        return time.monotonic() - self._last >= SHOWN_EVERY
+
+    def shown(self) -> int:
+        """The games since the last call."""
+        self._last, games, self._waiting = time.monotonic(), self._waiting, 0
+        return games
+
+    def text(self, left: int) -> str:
+        """`5.2 games/s, 1.3 min left`."""
+        rate = self._games / max(time.monotonic() - self._start, 1e-9)
+        return f"{rate:.3g} games/s, {left / rate / 60:.1f} min left"
+
+
+def _standing_note(so_far: MatchResult, title: str) -> str:
+    """`A against B: 61.5 % of 200, Elo +81 (+34 to +131)`."""
+    if not so_far.entrants:
+        return title
+    first = so_far.entrants[0]
+    return f"{title}: {first.score:.1%} of {so_far.games}, Elo {first.elo_text}"
 
 
 def check_repeats(known: Blocks, match: Match, limit: int) -> None:
@@ -285,7 +352,9 @@ def play_sprt(
     key = match.enter(results)
     known = results.blocks(key, match.rotations)
     decision, llr, used = evaluate_sprt(known, sprt)
-    advance(known.games, f"LLR {llr:+.2f}")
+    bounds = f"of {sprt.lower:.2f} and {sprt.upper:.2f}"
+    advance(known.games, f"LLR {llr:+.2f} {bounds}")
+    pace = _Pace()
     played = results.played(key)
     blocks = itertools.takewhile(lambda b: b * match.rotations < max_games, itertools.count())
     tasks = ((b, r) for b in blocks for r in range(match.rotations) if (b, r) not in played)
@@ -296,7 +365,10 @@ def play_sprt(
         ):
             results.add(key, match.pool, finished)
             new += len(finished)
-            advance(len(finished), f"LLR {llr:+.2f}")
+            if pace.due(len(finished)):
+                left = max(0, max_games - known.games)
+                note = f"LLR {llr:+.2f} {bounds}, {known.games + new:,} games"
+                advance(pace.shown(), f"{note}, {pace.text(left)} at most")
             if new < known.games // SPRT_LOOKS:
                 continue
             new = 0
@@ -305,10 +377,24 @@ def play_sprt(
             decision, llr, used = evaluate_sprt(known, sprt)
             if decision is not None:
                 break
-        decision, llr, used = evaluate_sprt(results.blocks(key, match.rotations), sprt)
+        known = results.blocks(key, match.rotations)
+        decision, llr, used = evaluate_sprt(known, sprt)
+        advance(pace.shown(), f"LLR {llr:+.2f} {bounds}")
     finished_all = decision is not None or not should_stop()
     result = match_result(match, results, finished=finished_all)
-    return SprtResult(decision, llr, (sprt.lower, sprt.upper), used, result)
+    tally = Counter(block.count(0) for block in known.winners[:used])
+    return SprtResult(
+        decision,
+        llr,
+        (sprt.lower, sprt.upper),
+        sprt.elo0,
+        sprt.elo1,
+        sprt.alpha,
+        sprt.beta,
+        used,
+        tuple(tally[won] for won in range(match.rotations + 1)),
+        result,
+    )
 
 
 # ---- ratings ------------------------------------------------------------------------------------

@@ -81,8 +81,8 @@ class Match:
 
     @property
     def title(self) -> str:
-        """`heuristic against model:IDENTITY.json,sims=16`, models without their folders."""
-        return " against ".join(map(_short, self.names))
+        """`heuristic against model:IDENTITY,sims=16`."""
+        return " against ".join(self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,11 +170,6 @@ def play(
             table.keep(left)
             table.add(_begin(match, _take(waiting, concurrent - len(left))))
             yield finished
-
-
-def _short(spec: str) -> str:
-    kind, _, rest = spec.partition(":")
-    return f"{kind}:{rest.rpartition('/')[2]}" if kind == "model" else spec
 
 
 def _take(tasks: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:

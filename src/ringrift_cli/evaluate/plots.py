@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringrift_cli.plotting import new_figure, picture
+from ringrift_cli.text import abridged
+
+LABEL = 40  # characters of a player's name
 
 if TYPE_CHECKING:
     from ringrift_cli.evaluate.evaluate import Ratings
@@ -23,7 +26,7 @@ def plot_ratings(pool: Ratings, form: str) -> bytes:
             axes.errorbar(
                 [one.elo], [at], xerr=[[one.elo - low], [high - one.elo]], fmt="o", c="C0"
             )
-    axes.set_yticks(range(len(known)), [one.player for one in reversed(known)])
+    axes.set_yticks(range(len(known)), [abridged(one.player, LABEL) for one in reversed(known)])
     axes.set_xlabel("Elo (heuristic:default = 1200), 95 % error bars")
     axes.set_title(str(pool))
     axes.grid(axis="x", alpha=0.3)

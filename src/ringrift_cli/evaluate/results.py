@@ -25,12 +25,15 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from ringrift_cli.errors import OutputError, RecordError
-from ringrift_cli.game.version import rules_hash
+from ringrift_cli.errors import OutputError, RecordError, RulesMismatch
+from ringrift_cli.game.position import Position
+from ringrift_cli.game.record import GameRecord
+from ringrift_cli.game.version import rules_hash, rules_version
 from ringrift_cli.nn.registry import pool_name
 from ringrift_cli.text import now
 
 VERSION = 1
+MAGIC = b"SQLite format 3\0"
 BUSY = 60.0  # seconds to wait for another writer
 
 SCHEMA = """
@@ -121,6 +124,19 @@ class RatedGame:
     seats: tuple[str, ...]  # identities
     winner: int  # seat, from 0
     opening: str  # games with the same one are not independent
+
+
+class ListedGame(msgspec.Struct, frozen=True):
+    """A recorded game of a match; `seats` are the names of the players at its end."""
+
+    number: int  # in the results file
+    match: str
+    opening: int  # from 1
+    seats: tuple[str, ...]
+    winner: int  # seat, from 1
+    reason: str
+    decisions: int
+    played: str
 
 
 def counting_blocks(
@@ -330,6 +346,59 @@ class Results:
                         for _, _, seats, winner, _, _ in games
                     ]
         return rated
+
+    def games(self, pool: Pool, match: str = "", player: str = "") -> list[ListedGame]:
+        """The games of a pool, oldest first, under any rules.
+
+        `match` is the beginning of an id, `player` a part of a player's name, or its identity.
+        """
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT games.id, match, block, seats, winner, reason, decisions, played, specs"
+                " FROM games JOIN matches ON matches.id = match WHERE board = ? AND players = ?"
+                " AND pie_rule = ? AND substr(match, 1, ?) = ? ORDER BY games.id",
+                (*pool.key[:3], len(match), match),
+            ).fetchall()
+        found = []
+        for number, key, block, seats, winner, reason, decisions, played, specs in rows:
+            identities, known = json.loads(seats), json.loads(specs)
+            names = tuple(known.get(one, one) for one in identities)
+            if not player or player in identities or any(player in name for name in names):
+                game = ListedGame(
+                    number, key, block + 1, names, winner + 1, reason, decisions, played
+                )
+                found.append(game)
+        return found
+
+    def record(self, number: int) -> GameRecord | None:
+        """A game by its number in the file, replayed; None if there is none."""
+        with self._errors():
+            row = self._db.execute(
+                "SELECT board, players, pie_rule, games.rules, seats, specs, match, block, actions"
+                " FROM games JOIN matches ON matches.id = match WHERE games.id = ?",
+                (number,),
+            ).fetchone()
+        if row is None:
+            return None
+        board, players, pie_rule, rules, seats, specs, match, block, packed = row
+        actions = tuple(np.frombuffer(zlib.decompress(packed), "<u4").tolist())
+        known, version = json.loads(specs), rules_version(rules)
+        if version is None:
+            raise RulesMismatch(f"{self.path}: game {number} has unknown rules, {rules}.")
+        position = Position.initial(board, players, pie_rule=bool(pie_rule), rules=version)
+        for action in actions:
+            position = position.play(action)
+        result = position.result()
+        if result is None:
+            raise RecordError(f"{self.path}: the moves of game {number} do not end it.")
+        names = [known.get(one, one) for one in json.loads(seats)]
+        made = {"match": match, "opening": block + 1, "seats": names}
+        return GameRecord(board, players, bool(pie_rule), actions, result, made, version)
+
+    def numbers(self) -> list[int]:
+        """The numbers of all games, oldest first."""
+        with self._errors():
+            return [number for (number,) in self._db.execute("SELECT id FROM games ORDER BY id")]
 
     def specs(self, pool: Pool) -> dict[str, str]:
         """The first name of each identity of a pool."""

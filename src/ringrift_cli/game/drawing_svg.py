@@ -6,6 +6,7 @@ as text: a picture looks the same wherever it is shown, and no machine needs a f
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ import yaml
 from ringrift_cli.game.drawing_text import territory_counts, turn_text
 from ringrift_cli.game.notation import PositionText
 from ringrift_cli.game.topology import BOARDS, Board
+from ringrift_cli.store.files import MARK
 
 WIDTH = 640.0
 MARGIN = 40.0  # left and right of a square board
@@ -76,7 +78,7 @@ def draw_svg(
         f'viewBox="0 0 {_n(WIDTH)} {_n(height)}"'
     )
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {frame}>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {frame}><!-- {MARK} -->',
         f"<title>RingRift, {position.board}. {turn_text(position)}</title>",
         f'<rect width="{_n(WIDTH)}" height="{_n(height)}" rx="10" fill="{PAPER}"/>',
         *_coordinates(board, grid),
@@ -90,10 +92,13 @@ def draw_svg(
 
 
 def svg_to_png(svg: str, width: int) -> bytes:
-    """PNG bytes of an SVG, `width` pixels wide."""
+    """PNG bytes of an SVG, `width` pixels wide, with `MARK` after the 33 bytes of the header."""
     import resvg_py
 
-    return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, skip_system_fonts=True))
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, skip_system_fonts=True))
+    text = b"tEXtSoftware\0" + MARK.encode()
+    chunk = (len(text) - 4).to_bytes(4) + text + zlib.crc32(text).to_bytes(4)
+    return png[:33] + chunk + png[33:]
 
 
 # ---- places -------------------------------------------------------------------------------------

@@ -4,6 +4,10 @@ Every cell takes four columns: three for what stands there, and before them one 
 
      .   empty      a   marker      [a]  territory      A52  stack of height 5 and cap 2
 
+Compact, it takes two columns: one for a mark, and one for what stands there.
+
+    .   empty   a   marker   #%&=  territory of A, B, C, D   A   stack, of any height
+
 Letters are players, A for player 1. On a hex board row y is indented by half a cell more than row
 y - 1, so that all six neighbours of a cell lie next to it:
 
@@ -21,8 +25,9 @@ from dataclasses import dataclass
 from ringrift_cli.game.notation import PositionText
 from ringrift_cli.game.topology import BOARDS, Board
 
-COLUMNS = 4  # of the terminal, for one cell
-LIST_WIDTH = 96
+COLUMNS, COMPACT = 4, 2  # of the terminal, for one cell
+TERRITORY = "#%&="  # by seat, in a compact drawing
+LIST_WIDTH, COMPACT_WIDTH = 96, 76
 SHORT_LIST = 12  # up to so many stacks, all are spelled out
 LETTERS = "ABCD"
 # Blue, red, yellow, teal: of different lightness, so that they differ for colour-blind eyes too
@@ -33,6 +38,7 @@ LEGEND = (
     " .  empty    a  marker of A   [a] territory of A   A52 stack of A: height 5, cap 2 "
     "(+ is 10 or more)"
 )
+COMPACT_LEGEND = " .  empty    a  marker of A   #%&=  territory of A, B, C, D   A  stack of A"
 PHASE_WORDS = {
     "ring_placement": "ring placement",
     "movement": "movement",
@@ -60,14 +66,19 @@ class BoardText:
 
 
 def draw_text(
-    position: PositionText, *, colour: bool = False, marks: Mapping[int, str] | None = None
+    position: PositionText,
+    *,
+    colour: bool = False,
+    marks: Mapping[int, str] | None = None,
+    width: int | None = None,
 ) -> str:
     """The board with coordinates, a legend, the counts of each player and what stacks hold.
 
     `marks` puts a character before cells, by cell index. Without `colour` the text is plain ASCII
-    (as long as the marks are). At most 110 columns wide.
+    (as long as the marks are). At most 110 columns wide; compact if the cells need more than
+    `width`.
     """
-    parts = draw_parts(position, colour=colour, marks=marks)
+    parts = draw_parts(position, colour=colour, marks=marks, width=width)
     lines = [*parts.grid, "", *parts.legend, "", parts.turn, "", *parts.counts]
     if parts.stacks:
         lines += ["", *parts.stacks]
@@ -80,29 +91,36 @@ def draw_parts(
     colour: bool = False,
     marks: Mapping[int, str] | None = None,
     names: Sequence[str] | None = None,
+    width: int | None = None,
 ) -> BoardText:
     """The parts of `draw_text`, for another arrangement; `names` of the players, by seat."""
     board = BOARDS[position.board]
     paint = _painter(colour=colour)
-    grid = _hex_rows if board.hexagonal else _square_rows
+    draw = _hex_rows if board.hexagonal else _square_rows
+    rows = draw(board, position, marks or {}, COLUMNS)
+    compact = width is not None and max(map(_end, rows)) > width
+    if compact:
+        rows = draw(board, position, marks or {}, COMPACT)
     seats = range(1, position.players + 1)
     return BoardText(
-        [_row_text(row, paint) for row in grid(board, position, marks or {})],
-        _legend(position, bool(marks)),
+        [_row_text(row, paint) for row in rows],
+        _legend(position, bool(marks), compact=compact),
         turn_text(position),
         _counts(board, position, paint, names or [f"player {seat}" for seat in seats]),
-        _stack_list(board, position),
+        _stack_list(board, position, compact=compact),
     )
 
 
 # ---- the grid -----------------------------------------------------------------------------------
 
 
-def _cell_symbol(text: str) -> str:
-    """The three columns of a cell of position text."""
+def _cell_symbol(text: str, columns: int) -> str:
+    """A cell of position text, in all its columns but the first."""
     if not text:
-        return " . "
+        return " . " if columns == COLUMNS else "."
     letter = LETTERS[int(text[-1]) - 1]
+    if columns == COMPACT:
+        return {"m": letter.lower(), "c": TERRITORY[int(text[-1]) - 1], "s": letter}[text[0]]
     if text[0] == "m":
         return f" {letter.lower()} "
     if text[0] == "c":
@@ -120,11 +138,11 @@ def _digit(number: int) -> str:
     return str(number) if number < 10 else "+"
 
 
-def _cell_pieces(text: str, mark: str, column: int) -> list[Piece]:
+def _cell_pieces(text: str, mark: str, column: int, columns: int) -> list[Piece]:
     style = "2"
     if text:
         style = STYLES[text[0]].format(COLOURS[int(text[-1]) - 1])
-    piece = _trimmed(column + 1, _cell_symbol(text), style)
+    piece = _trimmed(column + 1, _cell_symbol(text, columns), style)
     return [(piece[0] - 1, mark, "1;7"), piece] if mark else [piece]
 
 
@@ -133,48 +151,64 @@ def _trimmed(column: int, text: str, style: str) -> Piece:
     return column + len(text) - len(text.lstrip()), text.strip(), style
 
 
-def _screen_column(board: Board, column: int, row: int) -> int:
+def _screen_column(board: Board, column: int, row: int, columns: int) -> int:
     """Where a cell begins, counted from the leftmost cell of the board."""
     if not board.hexagonal:
-        return COLUMNS * column
-    return COLUMNS * column + COLUMNS // 2 * (row - board.origin)
+        return columns * column
+    return columns * column + columns // 2 * (row - board.origin)
 
 
 def _cell_rows(
-    board: Board, position: PositionText, marks: Mapping[int, str], margin: int
+    board: Board, position: PositionText, marks: Mapping[int, str], margin: int, columns: int
 ) -> list[list[Piece]]:
     """The cells, and y before each row; one list a row, by rising y."""
     rows: list[list[Piece]] = [[] for _ in range(board.width)]
     for cell, (column, row) in enumerate(board.cells):
-        at = margin + _screen_column(board, column, row)
+        at = margin + _screen_column(board, column, row, columns)
         if not rows[row]:
             y = str(row - board.origin)
             rows[row].append((at - 1 - len(y), y, "2"))
-        rows[row] += _cell_pieces(position.cells[cell], marks.get(cell, ""), at)
+        rows[row] += _cell_pieces(position.cells[cell], marks.get(cell, ""), at, columns)
     return rows
 
 
 def _square_rows(
-    board: Board, position: PositionText, marks: Mapping[int, str]
+    board: Board, position: PositionText, marks: Mapping[int, str], columns: int
 ) -> list[list[Piece]]:
     """Highest y first; x below."""
     margin = 3
-    rows = _cell_rows(board, position, marks, margin)[::-1]
-    labels = [_trimmed(margin + COLUMNS * x + 1, f"{x:^3}", "2") for x in range(board.width)]
+    rows = _cell_rows(board, position, marks, margin, columns)[::-1]
+    labels: list[Piece] = []
+    for x in range(board.width):
+        label = f"{x:^3}" if columns == COLUMNS else str(x)
+        _add_label(labels, _trimmed(margin + columns * x + 1, label, "2"), gap=1)
     return [*rows, labels]
 
 
-def _hex_rows(board: Board, position: PositionText, marks: Mapping[int, str]) -> list[list[Piece]]:
+def _add_label(row: list[Piece], label: Piece, gap: int = 0) -> None:
+    """Adds a coordinate at the end of a row, unless there is no room for it."""
+    if not row or label[0] >= _end(row) + gap:
+        row.append(label)
+
+
+def _end(row: list[Piece]) -> int:
+    """The column behind the last piece."""
+    return row[-1][0] + len(row[-1][1]) if row else 0
+
+
+def _hex_rows(
+    board: Board, position: PositionText, marks: Mapping[int, str], columns: int
+) -> list[list[Piece]]:
     """Highest y first. Cells of one x climb to the right, and the label `/x` ends their climb.
 
     Only there is room for it: at the lower end it would meet the y of another row.
     """
     margin = 4
-    rows = [*_cell_rows(board, position, marks, margin), []]
+    rows = [*_cell_rows(board, position, marks, margin, columns), []]
     for column in range(board.width):
         above = max(row for c, row in board.cells if c == column) + 1
-        at = margin + _screen_column(board, column, above)
-        rows[above].append((at + 1, f"/{column - board.origin}", "2"))
+        at = margin + _screen_column(board, column, above, columns)
+        _add_label(rows[above], (at + 1, f"/{column - board.origin}", "2"))
     return rows[::-1]
 
 
@@ -193,8 +227,8 @@ def _row_text(pieces: list[Piece], paint: Paint) -> str:
 # ---- below the grid -----------------------------------------------------------------------------
 
 
-def _legend(position: PositionText, marked: bool) -> list[str]:
-    lines = [LEGEND]
+def _legend(position: PositionText, marked: bool, *, compact: bool) -> list[str]:
+    lines = [COMPACT_LEGEND if compact else LEGEND]
     if BOARDS[position.board].hexagonal:
         lines.append("A row has one y, at its left. Cells of one x climb to the right, to /x.")
     if marked:
@@ -230,11 +264,11 @@ def _counts(board: Board, position: PositionText, paint: Paint, names: Sequence[
     return lines
 
 
-def _stack_list(board: Board, position: PositionText) -> list[str]:
+def _stack_list(board: Board, position: PositionText, *, compact: bool) -> list[str]:
     """Stacks from bottom to top: all if they are few, else those whose symbol says too little."""
     stacks = {cell: text for cell, text in enumerate(position.cells) if text.startswith("s")}
     title = "Stacks, bottom to top:"
-    if len(stacks) > SHORT_LIST:
+    if len(stacks) > SHORT_LIST and not compact:
         title = "Stacks of several colours or of 10 rings and more, bottom to top:"
         stacks = {
             cell: text for cell, text in stacks.items() if len(set(text)) > 2 or len(text) > 10
@@ -246,6 +280,9 @@ def _stack_list(board: Board, position: PositionText) -> list[str]:
         x, y = board.coordinates(cell)
         entries.append(f"{x},{y}=" + "".join(LETTERS[int(ring) - 1] for ring in text[1:]))
     wrapped = textwrap.wrap(
-        " ".join(entries), LIST_WIDTH, break_long_words=False, break_on_hyphens=False
+        " ".join(entries),
+        COMPACT_WIDTH if compact else LIST_WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return [title, *("  " + line for line in wrapped)]

@@ -45,6 +45,7 @@ from ringrift_cli.loop.protocol import (
     Watch,
     derived_seed,
 )
+from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.settings import Config, commented
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
@@ -493,6 +494,7 @@ class Loop:
             "ended": now(),
             "seconds": {name: journal.seconds(self.cycle, name) for name in STEPS},
             "version": __version__,
+            "machine": device_name("cpu"),
             "rules": rules_hash(),
             "codec": codec_hash(),
             "settings": self.config.document(),
@@ -563,30 +565,38 @@ def model_of(outcome: Outcome, run: Path) -> Model:
 
 def make_plan(loop: Loop) -> Outcome:
     """The player and the parent of training in the next cycle; creates a network if needed."""
-    run, champion = loop.folders.run, loop.steps.champion()
+    run, config = loop.folders.run, loop.config
     last = next(reversed(loop.journal.finished), None)
-    newest, weaker = newest_candidate(last, champion, run)
     ahead = loop.journal.find(loop.cycle, CYCLE, AHEAD)
-    player: Model | None
-    if champion is None:
-        seed = derived_seed(loop.config.run.seed, BOOTSTRAP)
-        parent = newest or loop.steps.bootstrap(run / TRAIN / BOOTSTRAP, seed)
-        player, kind = loop.steps.teacher(), TEACHER
-        if player is None:
-            player, kind = parent, CANDIDATE if newest else BOOTSTRAP
-    else:
-        plays = newest is not None and not weaker
-        player, kind = (newest, CANDIDATE) if plays else (champion, CHAMPION)
-        back = weaker % loop.config.cycle.max_weaker == 0 and weaker > 0
-        parent = champion if newest is None or back else newest
+    player, kind, parent = choose(config, loop.steps, last, run)
+    if parent is None:
+        seed = derived_seed(config.run.seed, BOOTSTRAP)
+        parent = loop.steps.bootstrap(run / TRAIN / BOOTSTRAP, seed)
     if ahead is not None:  # it has played already
         player, kind = model_of(ahead["plan"]["model"], run), ahead["plan"]["model"]["kind"]
-    assert player is not None
+    player = player or parent
     return {
         "model": {**named(player, run), "kind": kind},
         "parent": named(parent, run),
         "follows": last is not None and parent.identity == last["train"]["identity"],
     }
+
+
+def choose(
+    config: Config, steps: Steps, last: Outcome | None, run: Path
+) -> tuple[Model | None, str, Model | None]:
+    """Player of the cycle after `last`, its kind, and parent of training; None: a new network."""
+    champion = steps.champion()
+    newest, weaker = newest_candidate(last, champion, run)
+    if champion is None:
+        player, kind = steps.teacher(), TEACHER
+        if player is None:
+            player, kind = newest, CANDIDATE if newest else BOOTSTRAP
+        return player, kind, newest
+    plays = newest is not None and not weaker
+    player, kind = (newest, CANDIDATE) if plays else (champion, CHAMPION)
+    back = weaker % config.cycle.max_weaker == 0 and weaker > 0
+    return player, kind, champion if newest is None or back else newest
 
 
 def newest_candidate(

@@ -9,7 +9,8 @@ import msgspec
 
 from ringrift_cli.data import retention as cycle_data
 from ringrift_cli.loop import journal as cycle_journal
-from ringrift_cli.loop.cycle import GATE, PROMOTE, STEPS, Folders, newest_candidate, surplus
+from ringrift_cli.loop.cycle import AHEAD, GATE, PROMOTE, STEPS, Folders, choose, surplus
+from ringrift_cli.loop.journal import BEGUN, CYCLE
 from ringrift_cli.loop.protocol import ACCEPTED, Steps
 from ringrift_cli.settings import Config
 
@@ -22,6 +23,7 @@ class Preview(msgspec.Struct, frozen=True):
     done: list[str]  # steps
     next: str
     model: str | None  # player; None: a new network
+    kind: str  # of the player: teacher, bootstrap, candidate or champion
     champion: str | None
     games: int  # per cycle
     games_missing: int
@@ -44,10 +46,13 @@ def preview(config: Config, steps: Steps) -> Preview:
     passed = gate is None or gate["verdict"] == ACCEPTED
     champion = steps.champion()
     identity = champion.identity if champion else None
-    last = next(reversed(journal.finished), None)
-    newest, weaker = newest_candidate(last, champion, folders.run)
-    player = champion if newest is None or (champion and weaker) else newest
-    planned = player.identity if player else None
+    begun = journal.find(cycle, CYCLE, BEGUN) or journal.find(cycle, CYCLE, AHEAD)
+    if begun:
+        player, kind = begun["plan"]["model"]["identity"], begun["plan"]["model"]["kind"]
+    else:
+        last = next(reversed(journal.finished), None)
+        model, kind, _ = choose(config, steps, last, folders.run)
+        player = model.identity if model else None
     own = cycle_data.of_run(folders.data, journal.origins)
     played = sum(entry.games for entry in own if entry.generation == cycle)
     disk = next(p for p in (folders.run, *folders.run.absolute().parents) if p.exists())
@@ -57,7 +62,8 @@ def preview(config: Config, steps: Steps) -> Preview:
         folder=str(folders.run),
         done=done,
         next=next(name for name in STEPS if name not in done and (passed or name != PROMOTE)),
-        model=journal.origins[cycle][1] if cycle in journal.origins else planned,
+        model=player,
+        kind=kind,
         champion=identity,
         games=games,
         games_missing=max(games - played, 0),

@@ -18,6 +18,7 @@ from ringrift_cli.loop.charts import ChartLine, Point, line_chart, share_chart
 from ringrift_cli.loop.cycle import BOOTSTRAP, CANDIDATE, CHAMPION, TEACHER, Folders
 from ringrift_cli.loop.status import EloPoint, elo_points
 from ringrift_cli.settings import Config
+from ringrift_cli.store.files import MARK
 from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import counted, elo_interval
 
@@ -44,16 +45,20 @@ def page(config: Config) -> str:
             f"{folders.run} has no finished cycle to report on.", hint="ringrift cycle --cycles 1"
         )
     title = escape(f"RingRift: {config.pool}")
-    elo_charts = _elo_charts(records, elo_points(config, records))
+    points = elo_points(config, records)
+    elo_charts = _elo_charts(records, points)
     missing = "<p>No game of the gate links a candidate to heuristic:default yet.</p>"
     body = [
         f"<h1>{title}</h1>",
+        f'<p class="verdict">{escape(verdict_sentence(records, points))}</p>',
         _summary(records),
         "<h2>Strength</h2>",
         _charts(elo_charts) if any(elo_charts) else missing,
         "<h2>Learning</h2>",
         _charts(_learning_charts(records)),
         _surprise_note(records[-1]),
+        "<h2>Cycles</h2>",
+        _cycles(records, points),
         "<h2>Games of self-play</h2>",
         _charts(_game_charts(records)),
         *_games(folders.data, records[-1]),
@@ -68,11 +73,53 @@ def page(config: Config) -> str:
     style = resources.files("ringrift_cli.loop").joinpath("report.css").read_text()
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="generator" content="{MARK}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def verdict_sentence(records: list[Record], points: list[EloPoint]) -> str:
+    """What the run has shown, with its evidence."""
+    cycles, promoted = counted(len(records), "cycle"), [one for one in points if one.promoted]
+    champions = sum(record["promoted"] for record in records)
+    if not promoted:
+        gained = "no candidate has passed the gate" if not champions else "no champion has a rating"
+        best = max(points, key=lambda one: one.elo or -1e9, default=None)
+        most = "" if best is None else f"; the best has {_rating(best)} Elo"
+        return f"After {cycles} {gained}{most}."
+    first, last = promoted[0], promoted[-1]
+    text = f"The champion of cycle {last.cycle} has {_rating(last)} Elo, relative to"
+    text += " heuristic:default"
+    if last.low is not None and last.low > 0:
+        text += ": it is stronger than it"
+    elif last.high is not None and last.high < 0:
+        text += ": it is weaker than it"
+    else:
+        text += ": which of the two is stronger is not proven"
+    if first is not last and first.elo is not None and last.elo is not None:
+        error = (
+            sum(
+                max(abs(p.elo - (p.low or p.elo)), abs((p.high or p.elo) - p.elo)) ** 2
+                for p in (first, last)
+                if p.elo is not None
+            )
+            ** 0.5
+        )
+        gain = last.elo - first.elo
+        proof = "proven" if abs(gain) > error else "not proven"
+        text += f". Since the champion of cycle {first.cycle} it gained {gain:+.0f} ± {error:.0f}"
+        text += f" Elo, which is {proof}"
+    waiting = records[-1]["rejections"]
+    if waiting:
+        text += f". The last {counted(waiting, 'candidate')} did not pass the gate"
+    return f"{text}."
+
+
+def _rating(one: EloPoint) -> str:
+    return elo_interval(one.elo, one.low, one.high, float(one.high is None))
 
 
 # ---- text and tables -----------------------------------------------------------------------------
@@ -110,10 +157,59 @@ def _summary(records: list[Record]) -> str:
         "Searched positions": f"{sum(one['positions'] for one in played):,}",
         "Evaluations": evaluations,
         "Games of the gate": f"{sum(record['gate']['games'] for record in records):,}",
+        "Machine": _machines(last),
         "ringrift": f"{last['version']}, rules {last['rules']}, actions {last['codec']}",
     }
     items = (f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
     return f'<dl class="facts">{"".join(items)}</dl>'
+
+
+def _machines(record: Record) -> str:
+    """The machine of the loop, its devices, and the hosts of its last self-play."""
+    hosts = [name for name, row in record["selfplay"].get("hosts", {}).items() if not row["here"]]
+    gpus = record["settings"]["run"]["gpus"]
+    parts = [record.get("machine", "not recorded"), f"GPUs: {gpus}"]
+    return "; ".join(parts + ([f"hosts: {', '.join(sorted(hosts))}"] if hosts else []))
+
+
+def _cycles(records: list[Record], points: list[EloPoint]) -> str:
+    """A row per cycle: minutes per step, games, losses, verdict and rating."""
+    ratings = {point.cycle: _rating(point) for point in points}
+    steps = list(records[-1]["seconds"])
+    rows, total = [], dict.fromkeys(steps, 0.0)
+    for record in records:
+        for step in steps:
+            total[step] += record["seconds"].get(step, 0.0)
+        loss = record["train"]["validation_last"] or {}
+        rows.append(
+            [
+                str(record["cycle"]),
+                *(f"{record['seconds'].get(step, 0) / 60:.1f}" for step in steps),
+                f"{record['selfplay']['games']:,}",
+                *(f"{loss[name]:.3f}" if name in loss else "-" for name in ("policy", "value")),
+                "promoted" if record["promoted"] else record["gate"]["verdict"],
+                ratings.get(record["cycle"], "-"),
+            ]
+        )
+    rows.append(["all", *(f"{total[step] / 60:.1f}" for step in steps), "", "", "", "", ""])
+    head = ["cycle", *(f"{step}, min" for step in steps), "games", "policy loss", "value loss"]
+    return _table([*head, "verdict", "Elo (95 %)"], rows)
+
+
+def _meaning(check: Record, gate: Record) -> str:
+    """What the outcome of a check says of the candidate."""
+    if check["name"] == "reference" or (check["name"] == "heuristic" and gate["against"] is None):
+        return "measured, need not win"
+    return {
+        ("random", True): "stronger",
+        ("random", False): "not stronger",
+        ("champion", True): "stronger",
+        ("champion", False): "not shown to be stronger",
+        ("heuristic", True): "no worse than the champion was",
+        ("heuristic", False): "worse than the champion was",
+        ("earlier", True): "not weaker",
+        ("earlier", False): "weaker",
+    }[check["name"], check["passed"]]
 
 
 def _time(timestamp: str) -> str:
@@ -142,20 +238,18 @@ def _gate(records: list[Record]) -> str:
             rows.append([*candidate, "-"])
         for check in gate["checks"]:
             opponent = str(check["opponent"])
-            if opponent.startswith("model:"):
-                opponent = f"model {Path(opponent).name}"
             rows.append(
                 [
                     *candidate,
                     opponent,
-                    "passed" if check["passed"] else "not passed",
+                    _meaning(check, gate),
                     f"{check['games']:,}",
                     f"{check['score']:.1%}",
                     elo_interval(check["elo"], check["low"], check["high"], check["score"]),
                 ]
             )
             candidate = ["", "", ""]
-    head = ("cycle", "candidate", "verdict", "against", "check", "games", "won", "Elo (95 %)")
+    head = ("cycle", "candidate", "verdict", "against", "result", "games", "won", "Elo (95 %)")
     return _table(head, rows)
 
 
@@ -213,21 +307,17 @@ def _elo_charts(records: list[Record], points: list[EloPoint]) -> list[str]:
 
 
 def _elo_chart(points: list[EloPoint], xs: dict[int, float], title: str, x_name: str) -> str:
-    """Elo with 95 % bars, of champions and of other candidates; `xs` by cycle."""
-    champions: list[Point] = []
-    others: list[Point] = []
-    for rated in points:
-        point = _elo_point(xs[rated.cycle], rated)
-        if point is not None:
-            (champions if rated.promoted else others).append(point)
-    if not champions and not others:
+    """Elo with 95 % bars: one curve of all candidates, champions marked; `xs` by cycle."""
+    rated = [(one, _elo_point(xs[one.cycle], one)) for one in points]
+    known = [(one, point) for one, point in rated if point is not None]
+    if not known:
         return ""
+    champions = [Point(point.x, point.y, tip=point.tip) for one, point in known if one.promoted]
+    zero = [Point(0.0, 0.0), Point(max(xs.values()), 0.0)]
     lines = [
-        ChartLine("champions" if champions else "", champions),
-        ChartLine(
-            "heuristic:default", [Point(0.0, 0.0), Point(max(xs.values()), 0.0)], dashed=True
-        ),
-        ChartLine("not promoted" if others else "", others, joined=False),
+        ChartLine("all candidates", [point for _, point in known]),
+        ChartLine("heuristic:default", zero, dashed=True),
+        ChartLine("champions" if champions else "", champions, joined=False),
     ]
     return line_chart(lines, title, x_name)
 

@@ -30,8 +30,9 @@ from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.checkpoint import Checkpoint
 from ringrift_cli.nn.features import FEATURES_VERSION, encode_all
 from ringrift_cli.nn.network import Network
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.files import MARK, write_whole
 from ringrift_cli.store.hashes import sha256
+from ringrift_cli.version import __version__
 
 OPSET = 18
 INPUTS, OUTPUTS = ("planes", "scalars"), ("policy", "value")
@@ -74,6 +75,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path) -> Exported:
     planes, scalars = encode_all(T, rows)
     model = _exported(checkpoint.network, torch.from_numpy(planes), torch.from_numpy(scalars))
     onnx.helper.set_model_props(model, metadata(checkpoint))
+    model.producer_name, model.producer_version = MARK, __version__
     model.doc_string = __doc__ or ""
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()

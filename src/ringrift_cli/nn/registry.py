@@ -193,8 +193,8 @@ class Registry:
             if len(line) < back:
                 raise UsageError(
                     f"{pool} has no {name}{'' if back == 1 else ' champion'} in {self.folder}.",
-                    hint="ringrift cycle trains one"
-                    + ("; model:shipped is part of ringrift" if pool in shipped_pools() else ""),
+                    hint=self.way_to_champion(pool)
+                    + (", or model:shipped" if pool in shipped_pools() else ""),
                 )
             return self._known(pool, line[-back])
         known = {p.stem for p in self._folder(pool).glob("*.json") if IDENTITY.fullmatch(p.stem)}
@@ -208,6 +208,17 @@ class Registry:
             f"There is no one model {name!r} of {pool} in {self.folder}: {why}.",
             hint="ringrift models list",
         )
+
+    def way_to_champion(self, pool: str) -> str:
+        """Command that leads to a champion, or to another one."""
+        board, players = _parts(pool)
+        where = f"--board {board} --players {players}"
+        candidates = [entry for entry in self.models(pool) if entry.about.get("steps")]
+        if candidates and not self.history(pool):
+            pie = " --pie" if pool.endswith("-pie") else ""
+            return f"ringrift models promote {candidates[-1].identity} {where}{pie}"
+        pie = " --set run.pie_rule=true" if pool.endswith("-pie") else ""
+        return f"ringrift cycle {where}{pie}"
 
     # ---- writing --------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ringrift_cli.game.playout import list_all
@@ -11,9 +13,11 @@ from ringrift_cli.game.warm import OnNotice, compile_package, ignore
 from ringrift_cli.nn import features, symmetry
 
 
-def compile_network(notice: OnNotice = ignore) -> None:
+def compile_network(
+    notice: OnNotice = ignore, on_function: Callable[[], None] = lambda: None
+) -> None:
     """Compiles the network functions unless cached; requires compiled rules."""
-    compile_package("nn", "the networks' functions", _call_all, notice)
+    compile_package("nn", "the networks' functions", _call_all, notice, on_function)
 
 
 def _call_all() -> None:

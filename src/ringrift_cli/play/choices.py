@@ -223,8 +223,8 @@ def marks(position: Position, labels: Mapping[int, MoveChoice]) -> dict[str, str
     """Signs to draw before cells to mark choices on the board.
 
     `*` at the start of a choice, or where several share a cell; the sign of a choice at its end, if
-    all start at one cell, and on the cells of lines and regions. Empty if more than half of the
-    board would be marked.
+    all start at one cell, and on the cells of lines and regions. Without these empty if more than
+    half of the board would be marked.
     """
     signs: dict[str, str] = {}
     one_start = shared_start(tuple(labels.values())) is not None
@@ -235,7 +235,8 @@ def marks(position: Position, labels: Mapping[int, MoveChoice]) -> dict[str, str
             sign = sign_of(number)
         for cell in cells:
             signs[cell] = sign if signs.get(cell, sign) == sign else "*"
-    if len(signs) > len(position.text.cells) // 2:
+    areas = any(choice.kind in AREAS for choice in labels.values())
+    if not areas and len(signs) > len(position.text.cells) // 2:
         return {}
     for cell in signs:  # a sign directly before a stack would look like part of it
         if content(position, cell).startswith("s"):

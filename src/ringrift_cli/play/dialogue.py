@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class GameFiles:
 
     path: Path
     named: bool
+    new: Callable[[], Path]  # path for another game
     record: Path | None = None
     is_kept: bool = False  # whether the file is up to date
     is_recorded: bool = False
@@ -33,6 +35,11 @@ class GameFiles:
     @property
     def resume_command(self) -> str:
         return f"ringrift play --resume {self.path}"
+
+    def renew(self) -> None:
+        """The files of another game."""
+        self.path, self.record = self.new(), None
+        self.named = self.is_kept = self.is_recorded = False
 
 
 class Dialogue:
@@ -157,6 +164,8 @@ class Dialogue:
         """Available commands; some require a question."""
         commands: dict[str, Callable[[], None]] = {
             "undo": self._undo,
+            "redo": self._redo,
+            "new": self._new,
             "board": self._board,
             "log": self._view.log,
             "replay": self._replay,
@@ -210,6 +219,24 @@ class Dialogue:
             return
         self._keep()
         self._screen.write(f"Taken back: {counted(gone, 'decision')}.")
+
+    def _redo(self) -> None:
+        back = self._session.redo()
+        if not back:
+            self._screen.write("There is nothing that `undo` took back.")
+            return
+        self._keep()
+        self._screen.write(f"Done again: {counted(back, 'decision')}.")
+
+    def _new(self) -> None:
+        """Another game; the present one stays in its file."""
+        files = self._files
+        if self._session.moves:
+            self._keep()
+        where = f"This game is kept in {files.path}." if files.is_kept else ""
+        self._session.restart(int.from_bytes(os.urandom(4)))
+        files.renew()
+        self._screen.paragraph(f"{where} A new game begins.".strip())
 
     def _toggle_brief(self) -> None:
         self._brief = not self._brief

@@ -32,6 +32,8 @@ from ringrift_cli.text import listed
 
 SHORT_LIST = 12  # maximum choices listed without `moves`
 PAGE = 20
+ROWS_FOR_ALL = 48  # of a terminal that shows board, legend and explanations at once
+FEWEST, FOOT = 3, 3  # choices listed in the lowest terminal; lines below the choices
 SHORT_REST = 5  # maximum choices appended to a page instead of a new one
 MAX_RINGS = 3  # of a placement
 MAX_DIGITS = 9  # of an input number
@@ -51,6 +53,7 @@ class MovePrompt:
         self.question = question(self._position)
         self._every = Selection(self.question.choices, self.question.choices)
         self._narrow(self._every)
+        self._top = 0  # lines written before the board
         # Choice that Enter confirms, since it was not on the screen
         self.offered: MoveChoice | None = None
 
@@ -76,36 +79,62 @@ class MovePrompt:
         """Shows the board, the question and the remaining choices."""
         screen, path = self._screen, self._selection.path
         signs = marks(self._position, self._selection.labels)
+        low = screen.rows is not None and screen.rows < ROWS_FOR_ALL
         screen.rule()
+        if low and not path and not self.brief:  # board and choices stay on the screen
+            screen.paragraph(explanation(self.question))
+        self._top = screen.written
         self._view.draw(
             self._position,
             {**self._view.last_signs(), **signs},
             only_grid=bool(path),
-            legend=not self.brief,
+            legend=not self.brief and not low,
         )
         screen.write()
         screen.heading(heading(self.question, self._view.players()))
         if path:
             screen.write(f"At {' '.join(path)} (`back` to choose another cell):")
         else:
-            if not self.brief:
+            if not self.brief and not low:
                 screen.paragraph(explanation(self.question))
             warning = streak_warning(self.question, self._view.players())
             if warning:
                 screen.paragraph(warning)
+        self._tell_size()
         if len(self._selection.left) <= SHORT_LIST or path:
             self.list_more()
         else:
             self._summarise(marked=bool(signs))
         screen.faint("a cell, a number, a move; moves, hint, undo, rules, help, quit")
 
+    def _room(self) -> int | None:
+        """Rows left below what was shown, the input line not counted; None without a terminal."""
+        rows = self._screen.rows
+        return None if rows is None else rows - (self._screen.written - self._top) - FOOT
+
+    def _tell_size(self) -> None:
+        """Tells once which size of the terminal the board needs, if this one is too low."""
+        room, rows = self._room(), self._screen.rows
+        if room is not None and rows is not None and room < FEWEST and not self._view.size_told:
+            self._view.size_told = True
+            self._screen.paragraph(
+                f"Board and choices need {rows - room + FEWEST} rows, and this terminal has {rows}:"
+                " in a larger window all stays visible. `board` shows the board again."
+            )
+
     def _summarise(self, *, marked: bool) -> None:
         """Shows the input options if there are too many choices to list."""
         where = "marked *" if marked else "nearly all can be chosen"
         what = {
             "place": f"Type the cell to place on, as 0,0: x, then y ({where}).",
-            "move": "Type the cell of the stack to move (marked *).",
-        }.get(self.question.kind, "Type a cell that is marked, or the sign before it.")
+            "move": "Type the cell of the stack to move"
+            + (" (marked *)." if marked else ", as 0,0: x, then y."),
+        }.get(
+            self.question.kind,
+            "Type a cell that is marked, or the sign before it."
+            if marked
+            else "Type a cell, as 0,0: x, then y.",
+        )
         every = f"{len(self.question.choices)} choices"
         kinds = Counter(choice.kind for choice in self.question.choices)
         if len(kinds) > 1:
@@ -121,7 +150,9 @@ class MovePrompt:
         if not rest:
             self._screen.write("That was all; `moves` begins again.")
             return
-        page = rest if rest <= PAGE + SHORT_REST else PAGE
+        room = self._room() if not self._listed else None
+        most = PAGE if room is None else min(PAGE, max(FEWEST, room))
+        page = rest if rest <= (PAGE + SHORT_REST if most == PAGE else most) else most
         for number, choice in entries[self._listed : self._listed + page]:
             letter = f" {letters.get(number, ' ')}" if letters else ""
             self._view.option(f"{number:>4}{letter}", choice)

@@ -17,8 +17,10 @@ LAST = ">"  # marks the target cell of the last decision
 class RecordView:
     """View of a recorded game; decision n is the position after n decisions."""
 
-    def __init__(self, record: GameRecord) -> None:
+    def __init__(self, record: GameRecord, ending: str | None = None) -> None:
+        """`ending` replaces the sentence on winner and reason."""
         self.record = record
+        self._ending = ending
         self._played = list(record.positions())
 
     @cached_property
@@ -29,6 +31,8 @@ class RecordView:
     @property
     def ending(self) -> str:
         """Winner, reason, and a note on earlier rules."""
+        if self._ending is not None:
+            return self._ending
         result, note = self.record.result, earlier_rules(self.record.rules)
         ending = f"Player {result.winner} won: {result.reason.replace('_', ' ')}."
         return f"{ending}\n{note}" if note else ending
@@ -36,7 +40,7 @@ class RecordView:
     def position(self, ply: int) -> Position:
         return self._played[ply][0]
 
-    def drawing(self, ply: int, *, colour: bool) -> str:
+    def drawing(self, ply: int, *, colour: bool, width: int | None = None) -> str:
         """Board after `ply` decisions with a title and the last move marked."""
         record, last = self.record, self.moves[ply - 1] if ply else ""
         cells = [part for part in last.split(" ") if "," in part and ";" not in part]
@@ -46,8 +50,8 @@ class RecordView:
             cell = board_named(record.board).cell(x, y)
             marks = {} if cell is None else {cell: LAST}
         place = f"{record.board}, {record.players} players, decision {ply} of {len(self.moves)}"
-        board = draw_text(self.position(ply).text, colour=colour, marks=marks).rstrip("\n")
-        return f"{place}{f', after {last}' if last else ''}\n{board}"
+        board = draw_text(self.position(ply).text, colour=colour, marks=marks, width=width)
+        return f"{place}{f', after {last}' if last else ''}\n{board}".rstrip("\n")
 
     def move_list(self) -> str:
         """Moves, one line per turn."""
@@ -65,7 +69,7 @@ class RecordView:
         ply: int | None = 0
         while ply is not None:
             screen.write("\033[2J\033[H" if screen.colour else "")
-            screen.write(self.drawing(ply, colour=screen.colour) + "\n")
+            screen.write(self.drawing(ply, colour=screen.colour, width=screen.columns) + "\n")
             if ply == len(self.moves):
                 screen.write(self.ending)
             else:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 MAX_WIDTH = 96
+FULL_WIDTH = 110  # of the widest drawing
 UNBROKEN = "\N{NO-BREAK SPACE}"  # not a wrapping position
 STEP_KEYS = "Enter or n: next   p: back   a number: to that decision   q: leave"
 
@@ -23,6 +24,7 @@ class Screen:
     def __init__(self, stream: TextIO, *, colour: bool) -> None:
         self._stream = stream
         self.colour = colour
+        self.written = 0  # lines
         # Under --json the dialogue is on stderr, which Python's line editor does not write to.
         self._editable = False  # whether lines can be edited
         self._keys: TextIO = sys.stdin or io.StringIO()  # a closed stdin is None
@@ -37,8 +39,19 @@ class Screen:
             columns = shutil.get_terminal_size((MAX_WIDTH, 24)).columns
         return max(40, min(columns - 1, MAX_WIDTH))
 
+    @property
+    def columns(self) -> int:
+        """Columns for a drawing, which is not wrapped."""
+        return shutil.get_terminal_size().columns if self.is_terminal else FULL_WIDTH
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the terminal; None for other output."""
+        return shutil.get_terminal_size().lines if self.is_terminal else None
+
     def write(self, text: str = "") -> None:
         """Writes lines without wrapping."""
+        self.written += text.count("\n") + 1
         self._stream.write(text + "\n")
         self._stream.flush()
 

@@ -18,6 +18,7 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.drawing_text import LETTERS
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import GameRecord, write_records
+from ringrift_cli.game.result import Result
 from ringrift_cli.game.topology import board_named, check_pie, check_players
 from ringrift_cli.game.version import rules_hash
 from ringrift_cli.players.player import Choices, Decisions, Player
@@ -84,6 +85,25 @@ class SavedGame(msgspec.Struct, frozen=True):
     def players(self) -> int:
         return len(self.seats)
 
+    def replayed(self) -> tuple[GameRecord, str | None]:
+        """The game as a record, and a sentence for one that has not ended by the rules.
+
+        Without an end the winner is that of a resignation between two players, or 0.
+        """
+        position = Position.initial(self.board, self.players, pie_rule=self.pie_rule)
+        for action in self.actions:
+            position = position.play(action)
+        result, sentence = position.result(), None
+        if result is None and self.resigned is not None:
+            won = 3 - self.resigned if self.players == 2 else 0
+            result, sentence = Result(won, "resigned", ()), f"Player {self.resigned} resigned."
+        elif result is None:
+            result, sentence = Result(0, "", ()), "The game is not over."
+        names = [seat.spec or "person" for seat in self.seats]
+        made = {"policy": "play", "seats": names, "seed": self.seed}
+        setting = (self.board, self.players, self.pie_rule)
+        return GameRecord(*setting, self.actions, result, made), sentence
+
 
 class _GameFile(msgspec.Struct, forbid_unknown_fields=True):
     """The JSON document of a saved game; `seats` as at the start, `position` after the moves."""
@@ -113,6 +133,7 @@ class Session:
         self.moves: list[str] = []
         self._make_player = make_player
         self._players: dict[str, Player] = {}
+        self._undone: list[tuple[list[int], int | None]] = []  # actions and resignation, by undo
         for action in saved.actions:
             self.play(action)
         try:
@@ -156,6 +177,10 @@ class Session:
 
     def play(self, action: int) -> None:
         """Plays an action; `IllegalMove` if it is not legal."""
+        self._apply(action)
+        self._undone.clear()
+
+    def _apply(self, action: int) -> None:
         move = self.position.move(action)
         self.positions.append(self.position.play(action))
         self.actions.append(action)
@@ -197,18 +222,36 @@ class Session:
         Returns the number of reverted decisions, 0 if there is none of a person.
         """
         if self.resigned is not None:
+            self._undone.append(([], self.resigned))
             self.resigned = None
             return 1
         before = self.position.ply
         for ply in range(before - 1, -1, -1):
             if self.mover(self.positions[ply]).is_person:
+                self._undone.append((self.actions[ply:], None))
                 del self.positions[ply + 1 :], self.actions[ply:], self.moves[ply:]
                 return before - ply
         return 0
 
+    def redo(self) -> int:
+        """Takes back the last `undo`; the number of decisions, 0 if there is none."""
+        if not self._undone:
+            return 0
+        actions, self.resigned = self._undone.pop()
+        for action in actions:
+            self._apply(action)
+        return len(actions) or 1
+
+    def restart(self, seed: int) -> None:
+        """Begins another game of the same setup, with another seed."""
+        self.setup = msgspec.structs.replace(self.setup, seed=seed, actions=(), resigned=None)
+        self.resigned = None
+        del self.positions[1:], self.actions[:], self.moves[:], self._undone[:]
+
     def resign(self) -> None:
         """Resigns for the person to move, which ends the game."""
         self.resigned = self.position.seat
+        self._undone.clear()
 
     def close(self) -> None:
         """Closes the players."""

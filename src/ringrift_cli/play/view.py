@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ringrift_cli.game import drawing_text
 from ringrift_cli.game.drawing_text import LETTERS, draw_parts
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result
@@ -23,7 +24,7 @@ from ringrift_cli.play.screen import UNBROKEN, Screen
 from ringrift_cli.play.session import Players, Session
 from ringrift_cli.text import counted, listed
 
-OPTION_WIDTH = 24  # of a move text in a list; longer ones are omitted
+OPTION_WIDTH = 24  # of a move text in a list
 MAX_MOVE_TEXT = 60  # of a move in a sentence; the log is complete
 LAST = ">"
 LEGEND = (
@@ -33,6 +34,12 @@ LEGEND = (
     "A52  stack of A, height 5, cap 2",
     "A+2  height 10 or more",
 )
+COMPACT_LEGEND = (
+    ".  empty",
+    "a  marker of A",
+    "#%&=  territory of A, B, C, D",
+    "A  stack of A, as listed",
+)
 
 
 class GameView:
@@ -41,6 +48,7 @@ class GameView:
     def __init__(self, session: Session, screen: Screen) -> None:
         self.session = session
         self.screen = screen
+        self.size_told = False  # that the terminal is too low
 
     def players(self, position: Position | None = None) -> Players:
         """Players in a position, by default the current one."""
@@ -60,11 +68,15 @@ class GameView:
         screen, players = self.screen, self.players(position)
         marks = {cell_index(position.board_name, cell): sign for cell, sign in signs.items()}
         names = [f"({players.role(seat)})" for seat in range(1, position.players + 1)]
-        parts = draw_parts(position.text, colour=screen.colour, names=names, marks=marks)
+        wide = screen.columns
+        parts = draw_parts(
+            position.text, colour=screen.colour, names=names, marks=marks, width=wide
+        )
         screen.write("\n".join(parts.grid))
         screen.write()
         if legend and not only_grid:
-            screen.paragraph("   ".join(item.replace(" ", UNBROKEN) for item in LEGEND))
+            items = COMPACT_LEGEND if parts.legend[0] == drawing_text.COMPACT_LEGEND else LEGEND
+            screen.paragraph("   ".join(item.replace(" ", UNBROKEN) for item in items))
             for line in draw_parts(position.text).legend[1:]:  # explanation of coordinates
                 screen.paragraph(line)
         if signs:
@@ -104,9 +116,9 @@ class GameView:
         return consequence(choice, effects(position, choice, position.play(choice.action)))
 
     def option(self, label: str, choice: MoveChoice) -> None:
-        """Writes a list entry: move text, if short, and effects."""
+        """Writes a list entry: move text and effects, which name the cells of an area."""
         text = self.consequence(choice)
-        if len(choice.text) <= OPTION_WIDTH:
+        if choice.kind not in AREAS:
             text = f"{choice.text:<{OPTION_WIDTH}}  {text}".rstrip()
         self.screen.paragraph(text, f"{label}  ", " " * (len(label) + 4))
 

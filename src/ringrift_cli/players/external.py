@@ -52,7 +52,10 @@ class Command:
 
     @classmethod
     def parse(cls, spec: str, text: str) -> Command:
-        """Splits like a shell, without a shell; settings follow unquoted semicolons."""
+        """Splits like a shell, without a shell; settings follow unquoted semicolons.
+
+        A word that begins with ~ is a path of a home folder.
+        """
         first, *others = [""] if text.lstrip()[:1] in ("", ";") else SEGMENT.findall(text)
         try:
             words, *settings = [shlex.split(part) for part in (first, *others)]
@@ -75,6 +78,7 @@ class Command:
         if SEED in given:
             raise UsageError(f"Player {spec!r}: {SEED} is set anew for each decision.")
         limits = Limits(numbers["sims"], numbers["movetime"])
+        words = [str(Path(word).expanduser()) if word[:1] == "~" else word for word in words]
         return cls(tuple(words), limits, numbers["processes"], given.pop("identity", None), given)
 
     @property

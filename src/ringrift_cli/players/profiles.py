@@ -23,7 +23,7 @@ import yaml
 from ringrift_cli.errors import UsageError
 from ringrift_cli.players.features import FEATURES, NAMES
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.files import MARK, write_whole
 
 FEATURES_VERSION = 1  # incremented when a feature is added, removed or changed
 MAX_WEIGHT = 1_000_000
@@ -116,6 +116,7 @@ def _parse(text: str, name: str, board: str, players: int) -> Profile:
 def write_profile(path: Path, profile: Profile) -> None:
     """Writes a profile; `profile_named` reads identical weights."""
     lines = [
+        f"# {MARK}",
         f"board: {profile.board}",
         f"players: {profile.players}",
         f"features: {FEATURES_VERSION}",

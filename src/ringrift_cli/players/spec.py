@@ -14,7 +14,7 @@
 of unfinished turns played to their end. With `sims=0` a model plays its policy and takes no search
 arguments; `value_scale` requires `considered` above 0, which is 0 by default with a time limit.
 Model names refer to the registry's pool without the pie rule; a model of the pool with it is given
-by its file.
+by its file. The player made is named `model:IDENTITY`, since aliases and files change.
 """
 
 from __future__ import annotations
@@ -124,11 +124,30 @@ def _model(spec: str, arguments: _Arguments, board: str, players: int) -> Player
     device, precision = arguments.text("device", "auto"), arguments.text("precision", "auto")
     arguments.check_all_used()  # before a network is loaded
     try:
-        path, _ = model.checkpoint_named(name, board, players)
+        path, identity = model.checkpoint_named(name, board, players)
     except RingriftError as error:
         raise type(error)(f"Player {spec!r}: {error.message}", error.hint) from error
     evaluator = model.network_evaluator(path, board, players, device, precision)
-    return SearchPlayer(spec, evaluator, effort) if effort else model.PolicyPlayer(spec, evaluator)
+    named = _renamed(spec, identity)
+    if effort is None:
+        return model.PolicyPlayer(named, evaluator)
+    return SearchPlayer(named, evaluator, effort)
+
+
+def pinned(spec: str, board: str, players: int) -> str:
+    """The spec with the identity of a model instead of its name in the registry."""
+    kind, _, rest = spec.partition(":")
+    name = rest.partition(",")[0]
+    if kind != "model" or name in ("", "shipped") or name.endswith((".json", ".safetensors")):
+        return spec
+    from ringrift_cli.players.model import checkpoint_named
+
+    return _renamed(spec, checkpoint_named(name, board, players)[1])
+
+
+def _renamed(spec: str, identity: str) -> str:
+    _, comma, arguments = spec.partition(",")
+    return f"model:{identity}{comma}{arguments}"
 
 
 def _model_effort(arguments: _Arguments, simulations: int, seconds: float) -> Effort:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ringrift_cli.game.playout import game_seeds
@@ -12,9 +14,11 @@ from ringrift_cli.players.player import Decisions
 from ringrift_cli.players.spec import make_player
 
 
-def compile_players(notice: OnNotice = ignore) -> None:
+def compile_players(
+    notice: OnNotice = ignore, on_function: Callable[[], None] = lambda: None
+) -> None:
     """Compiles the players unless cached; requires compiled rules."""
-    compile_package("players", "the players", _call_all, notice)
+    compile_package("players", "the players", _call_all, notice, on_function)
 
 
 def _call_all() -> None:

@@ -138,7 +138,7 @@ def folder() -> Path:
     """Folder of the profiles."""
     override = os.environ.get(FOLDER_VARIABLE)
     if override:
-        return Path(override)
+        return Path(override).expanduser()
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config) / "ringrift" / "machines"
 

@@ -80,6 +80,7 @@ class Actor:
         self._board, self._players, self._pie_rule = board, players, pie_rule
         self._setting, self._seed, self._next_number = setting, seed, next_number
         self.counts = Counts()
+        self.made = 0  # decisions, also of games in progress
         self._forest = forest
         self._sparring = Sparring(board, players) if setting.sparring_share > 0 else None
         self._games: list[_Game | None] = [None] * len(forest)
@@ -180,6 +181,7 @@ class Actor:
         for slot, log in zip(slots.tolist(), logs, strict=True):
             game = self._game(slot)
             game.actions += log
+            self.made += len(log)
             if game.partner is not None:
                 with_partner.append((slot, log))
         if with_partner:

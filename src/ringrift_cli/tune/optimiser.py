@@ -19,6 +19,9 @@ import numpy as np
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.plotting import no_backend
 
+with no_backend():  # pycma imports pyplot
+    import cma
+
 MOST_EFFORT = 4.0  # maximum factor of the initial games per candidate
 
 
@@ -26,9 +29,6 @@ class Optimiser:
     """Minimises over `dimensions` numbers, from 0 with initial standard deviation `sigma`."""
 
     def __init__(self, dimensions: int, sigma: float, population: int, seed: int) -> None:
-        with no_backend():  # pycma imports pyplot
-            import cma
-
         # Without its own generator pycma would draw from numpy's global state.
         self._random = np.random.Generator(np.random.PCG64(seed))
         options = {
