@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ringrift_cli.store.files import MARK
+from ringrift_cli.version import MARK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

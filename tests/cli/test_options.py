@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,9 @@ def test_the_home_folder(ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch) ->
     assert settings.load(Path("other.yaml"), environment={}).run.folder == f"{Path.cwd()}/all"
     assert ringrift("status", "--config", "~/other.yaml").code == 0
     monkeypatch.setenv("RINGRIFT_PROFILES", "~/machines")
+    monkeypatch.setenv("RINGRIFT_CACHE_DIR", "~/cache")
+    assert ringrift("--version").code == 0
+    assert os.environ["RINGRIFT_CACHE_DIR"] == f"{Path.cwd()}/cache"
     assert profiles.folder() == Path.cwd() / "machines"
     monkeypatch.setenv("RINGRIFT_FOLDER", "~/runs")
     assert settings.load().folder == Path.cwd() / "runs" / "hex8-2p"

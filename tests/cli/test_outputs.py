@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.store.files import MARK
+from ringrift_cli.version import MARK
 from tests.cli.test_options import EVERY
 from tests.conftest import Ringrift
 

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -47,6 +48,7 @@ from ringrift_cli.version import __version__
 INTERRUPTED = 130
 TERMINATED = 143
 SPINS = "3000"  # of libgomp, which reads the variable when torch is imported
+CACHE = "RINGRIFT_CACHE_DIR"
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors without the name of a file
 # Plain help answers in half the time of rich help, and pastes well.
 app = typer.Typer(
@@ -113,6 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "OMP_WAIT_POLICY" not in os.environ:
         # torch's idle OpenMP threads spin for long, which starves other work on the machine.
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    cache = os.environ.get(CACHE, "")
+    if cache.startswith("~"):  # no shell expands the environment of a job or unit
+        os.environ[CACHE] = str(Path(cache).expanduser())
     args = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An error may quote a file name that is not valid text.

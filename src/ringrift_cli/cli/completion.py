@@ -10,8 +10,15 @@ from ringrift_cli import settings
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.settings import Run
 
-PLAYERS = ("random", "heuristic", "heuristic:default", "heuristic:tuned", "mcts:sims=",
-           "mcts:seconds=", "model:champion", "model:previous", "model:shipped", "exec:")  # fmt: skip
+PLAYERS = (
+    "random",
+    "heuristic",
+    "heuristic:default",
+    "heuristic:tuned",
+    "mcts:sims=",
+    "mcts:seconds=",
+    "exec:",
+)
 
 
 def models(context: typer.Context) -> list[str]:

@@ -22,7 +22,7 @@ from ringrift_cli.cli import completion
 from ringrift_cli.cli.output import was_typed
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Config
-from ringrift_cli.store.files import MARK
+from ringrift_cli.version import MARK
 
 HEAD = 4096  # bytes of a file that hold the mark of ringrift
 

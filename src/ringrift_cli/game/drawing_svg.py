@@ -19,7 +19,7 @@ import yaml
 from ringrift_cli.game.drawing_text import territory_counts, turn_text
 from ringrift_cli.game.notation import PositionText
 from ringrift_cli.game.topology import BOARDS, Board
-from ringrift_cli.store.files import MARK
+from ringrift_cli.version import MARK
 
 WIDTH = 640.0
 MARGIN = 40.0  # left and right of a square board

@@ -18,9 +18,9 @@ from ringrift_cli.loop.charts import ChartLine, Point, line_chart, share_chart
 from ringrift_cli.loop.cycle import BOOTSTRAP, CANDIDATE, CHAMPION, TEACHER, Folders
 from ringrift_cli.loop.status import EloPoint, elo_points
 from ringrift_cli.settings import Config
-from ringrift_cli.store.files import MARK
 from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import counted, elo_interval
+from ringrift_cli.version import MARK
 
 GAMES = 2  # self-play games shown
 PLAYERS = {

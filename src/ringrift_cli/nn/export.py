@@ -30,9 +30,9 @@ from ringrift_cli.game.version import codec_hash, rules_hash
 from ringrift_cli.nn.checkpoint import Checkpoint
 from ringrift_cli.nn.features import FEATURES_VERSION, encode_all
 from ringrift_cli.nn.network import Network
-from ringrift_cli.store.files import MARK, write_whole
+from ringrift_cli.store.files import write_whole
 from ringrift_cli.store.hashes import sha256
-from ringrift_cli.version import __version__
+from ringrift_cli.version import MARK, __version__
 
 OPSET = 18
 INPUTS, OUTPUTS = ("planes", "scalars"), ("policy", "value")

@@ -23,7 +23,8 @@ import yaml
 from ringrift_cli.errors import UsageError
 from ringrift_cli.players.features import FEATURES, NAMES
 from ringrift_cli.players.scoring import FloatArray
-from ringrift_cli.store.files import MARK, write_whole
+from ringrift_cli.store.files import write_whole
+from ringrift_cli.version import MARK
 
 FEATURES_VERSION = 1  # incremented when a feature is added, removed or changed
 MAX_WEIGHT = 1_000_000

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ringrift_cli.errors import OutputError
 
-MARK = "made by ringrift"  # near the start of every picture, page and model written for people
 UMASK = os.umask(0o077)  # reading it sets it for all threads, so it is read once, at import
 os.umask(UMASK)
 
