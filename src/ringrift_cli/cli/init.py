@@ -24,7 +24,9 @@ OutOption = Annotated[Path, path_option("--out", "Written file.")]
 ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Print docs/settings.md instead.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Replace a file without asking.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "--force", help="Replacement of a file without a question.")
+]
 
 
 def init(

@@ -89,8 +89,10 @@ class MovePrompt:
             {**self._view.last_signs(), **signs},
             only_grid=bool(path),
             legend=not self.brief and not low,
+            tight=low,
         )
-        screen.write()
+        if not low:
+            screen.write()
         screen.heading(heading(self.question, self._view.players()))
         if path:
             screen.write(f"At {' '.join(path)} (`back` to choose another cell):")

@@ -63,8 +63,9 @@ class GameView:
         *,
         only_grid: bool = False,
         legend: bool = True,
+        tight: bool = False,
     ) -> None:
-        """Draws the board with signs before cells, and their legend."""
+        """Draws the board with signs before cells, and their legend; `tight` without gaps."""
         screen, players = self.screen, self.players(position)
         marks = {cell_index(position.board_name, cell): sign for cell, sign in signs.items()}
         names = [f"({players.role(seat)})" for seat in range(1, position.players + 1)]
@@ -73,7 +74,8 @@ class GameView:
             position.text, colour=screen.colour, names=names, marks=marks, width=wide
         )
         screen.write("\n".join(parts.grid))
-        screen.write()
+        if not tight:
+            screen.write()
         if legend and not only_grid:
             items = COMPACT_LEGEND if parts.legend[0] == drawing_text.COMPACT_LEGEND else LEGEND
             screen.paragraph("   ".join(item.replace(" ", UNBROKEN) for item in items))
@@ -82,7 +84,8 @@ class GameView:
         if signs:
             screen.paragraph(_meanings(set(signs.values())))
         if not only_grid:
-            screen.write()
+            if not tight:
+                screen.write()
             screen.write("\n".join([*parts.counts, *parts.stacks]))
 
     def last_signs(self, ply: int | None = None) -> dict[str, str]:
