@@ -1,8 +1,7 @@
-"""Every command line that help, documents, hints and examples name can be typed as it stands."""
+"""Every command line that help and documents name can be typed as it stands."""
 
 from __future__ import annotations
 
-import ast
 import itertools
 import re
 import shlex
@@ -13,11 +12,9 @@ from typing import Any
 import pytest
 import typer
 
-import ringrift_cli
 from tests.cli.test_options import EVERY
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = Path(ringrift_cli.__file__).parent
 BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CliError: Any = typer.BadParameter.__mro__[2]  # of Typer's own Click
 
@@ -51,17 +48,6 @@ def in_help() -> Iterator[tuple[str, list[str]]]:
             yield f"{name} --help", words
 
 
-def in_hints() -> Iterator[tuple[str, list[str]]]:
-    """Literal hints; what is filled in stands for itself as `0`."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "hint":
-                parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
-                text = "".join(str(p.value) if isinstance(p, ast.Constant) else "0" for p in parts)
-                for words in commands_in(re.split(r", | or |; ", text)[0]):
-                    yield path.name, words
-
-
 def parse(words: list[str]) -> None:
     """Parses a command line without running it."""
     command, name = EVERY[""], ""
@@ -90,19 +76,4 @@ def test_every_example_is_a_command_line(
             parse(words)
         except CliError as error:
             wrong.append((where, " ".join(words), error.format_message()))
-    assert wrong == []
-
-
-def test_every_hint_names_a_command() -> None:
-    found = list(in_hints())
-    assert len(found) > 10
-    wrong = []
-    for where, line in found:
-        words = list(itertools.takewhile(lambda word: word != "--", line))
-        known = [n for n in range(len(words), 0, -1) if " ".join(words[:n]) in EVERY]
-        flags = {
-            flag for n in known[:1] for p in EVERY[" ".join(words[:n])].params for flag in p.opts
-        }
-        if not known or not {word for word in words if word.startswith("--")} <= flags | {"--help"}:
-            wrong.append((where, " ".join(words)))
     assert wrong == []

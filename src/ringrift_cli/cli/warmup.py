@@ -18,8 +18,9 @@ def warmup(
     wait. RINGRIFT_CACHE_DIR moves the folder of the compiled functions.
 
     \b
-    Example:
+    Examples:
       ringrift warmup
+      ringrift warmup --verbose
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     start = time.monotonic()

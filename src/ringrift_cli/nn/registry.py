@@ -212,13 +212,12 @@ class Registry:
     def way_to_champion(self, pool: str) -> str:
         """Command that leads to a champion, or to another one."""
         board, players = _parts(pool)
-        where = f"--board {board} --players {players}"
         candidates = [entry for entry in self.models(pool) if entry.about.get("steps")]
         if candidates and not self.history(pool):
-            pie = " --pie" if pool.endswith("-pie") else ""
-            return f"ringrift models promote {candidates[-1].identity} {where}{pie}"
-        pie = " --set run.pie_rule=true" if pool.endswith("-pie") else ""
-        return f"ringrift cycle {where}{pie}"
+            command = f"ringrift models promote {candidates[-1].identity} --board {board}"
+            return f"{command} --players {players}{' --pie' * pool.endswith('-pie')}"
+        pie = " --set run.pie_rule=true" * pool.endswith("-pie")
+        return f"ringrift cycle --board {board} --players {players}{pie}"
 
     # ---- writing --------------------------------------------------------------------------------
 
