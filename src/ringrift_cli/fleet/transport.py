@@ -206,8 +206,8 @@ class ChannelTransport:
                 self._connection.check_alive()
 
     def exit_status(self) -> str | None:
-        """Exit code and last error line; None if the connection was lost first."""
-        if not self._channel.eof_received:
+        """Exit code and last error line; None if the connection was lost, or no agent started."""
+        if self._opened is None or not self._channel.eof_received:
             return None
         self._channel.status_event.wait(0.5)  # arrives right after the end of the output
         code = self._channel.exit_status
