@@ -286,7 +286,7 @@ def check(field: Field, last: dict[str, Any]) -> None:
     assert [row["right"] for row in last["hosts"]] == [True] * 4  # no new bad ones
     log = events(field.folder)
     failed = {event["host"] for event in log if event["event"] == "failed"}
-    assert failed >= {"host-0", "host-1", "host-2"}  # what only fell silent for a while went on
+    assert "host-2" in failed  # those that were away for a moment may have been waited for
     assert {event["host"] for event in log if event["event"] == "bad output"} == {f"host-{LIAR}"}
     assert field.proxies[0].flipped > 0
 

@@ -152,16 +152,19 @@ def test_a_server_that_is_always_full_is_said_to_be_and_is_no_failure(
         assert "it has too many connections (Exceeded MaxStartups)" in found["error"]
 
 
+@pytest.mark.parametrize("by", ["ProxyJump", "ProxyCommand"])
 def test_few_connections_at_a_time_wait_for_a_jump_host(
-    farm: Farm, here: Station, ringrift: Ringrift
+    farm: Farm, here: Station, ringrift: Ringrift, by: str
 ) -> None:
     jump = farm.server("jump", more="MaxStartups 8")
     inner = farm.server("inner")
     install(inner)
     proxy = farm.proxy(jump)
     proxy.delay_s = 0.05
+    own = f"-F {farm.ssh_config} -o UserKnownHostsFile={farm.known_hosts}"
+    way = {"ProxyJump": "bastion", "ProxyCommand": f"ssh {own} -W %h:%p bastion"}
     farm.ssh_config.write_text(
-        f"Host box-*\nHostName {LOOPBACK}\nPort {inner.port}\nProxyJump bastion\n"
+        f"Host box-*\nHostName {LOOPBACK}\nPort {inner.port}\n{by} {way[by]}\n"
         f"Host bastion\nHostName {LOOPBACK}\nPort {proxy.port}\nUser {getpass.getuser()}\n"
         f"IdentityFile {farm.key}\n"
     )

@@ -387,12 +387,20 @@ class _Try(threading.Thread):
         return latency
 
     def _wait_for_turn(self, turn: contextlib.ExitStack) -> None:
-        """Limits unauthenticated connections to a jump host, which this waits for."""
-        if not self.target.jumps:
+        """Limits unauthenticated connections to a jump host, which this waits for.
+
+        A ProxyCommand counts as one host, whatever it connects to: it may be `ssh -W` itself.
+        """
+        if self.target.jumps:
+            host = f"{self.target.jumps[0].host}:{self.target.jumps[0].port}"
+        elif self.target.command is not None:
+            words = {self.target.host, str(self.target.port)}
+            host = " ".join(word for word in self.target.command.split() if word not in words)
+            host = host.replace(f"{self.target.host}:{self.target.port}", "")
+        else:
             return
-        first = self.target.jumps[0]
         with _turns_lock:
-            place = _turns.setdefault((first.host, first.port), threading.Semaphore(PER_JUMP))
+            place = _turns.setdefault(host, threading.Semaphore(PER_JUMP))
         self.queued = True
         try:
             while not place.acquire(timeout=TICK_S):
@@ -494,7 +502,7 @@ class _Try(threading.Thread):
         raise ConnectionError("it has no address")
 
 
-_turns: dict[tuple[str, int], threading.Semaphore] = {}  # by jump host
+_turns: dict[str, threading.Semaphore] = {}  # by jump host
 _turns_lock = threading.Lock()
 
 

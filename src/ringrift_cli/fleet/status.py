@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.errors import HostUnreachable, RingriftError
+from ringrift_cli.errors import HostKeyError, HostUnreachable, RingriftError
 from ringrift_cli.fleet import cost, jobs
 from ringrift_cli.fleet.client import Client, NotDeployed
 from ringrift_cli.fleet.group import gather
@@ -217,6 +217,8 @@ def needs_a_look(job: JobState, others: Sequence[JobState], now: float) -> bool:
 def ready(seen: Seen) -> str | None:
     """Why a host cannot take jobs now; None if it can."""
     if seen.facts is None:
+        if isinstance(seen.error, HostKeyError) and seen.error.hint:
+            return f"{seen.error.message} Try: {seen.error.hint}"
         return seen.aside or (seen.error.message if seen.error else "it did not answer")
     if seen.undeployed:
         return seen.undeployed
