@@ -207,8 +207,9 @@ def speak_again(field: Field) -> None:
 # Shares of the time at which each happens.
 PLAN: tuple[tuple[float, Callable[[Field], None]], ...] = (
     (0.05, cut), (0.06, truncate), (0.10, kill_sshd), (0.20, restart_sshd), (0.28, whole_again),
-    (0.30, flip), (0.36, cut), (0.40, clean_again), (0.42, fill_disk), (0.46, kill_coordinator),
+    (0.30, flip), (0.36, cut), (0.42, fill_disk), (0.46, kill_coordinator),
     (0.50, restart_coordinator), (0.58, free_disk), (0.60, silence), (0.68, speak_again),
+    (0.70, clean_again),
     (0.72, cut), (0.76, kill_coordinator), (0.78, restart_coordinator), (0.86, cut),
 )  # fmt: skip
 
