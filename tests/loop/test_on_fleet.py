@@ -284,7 +284,9 @@ def test_no_host_may_play(fleet: Ground, ringrift: Ringrift) -> None:
     )
     result = ringrift("cycle", "--fleet", "--cycles", 1, "-q")
     assert (result.code, result.out) == (1, "")
-    assert result.err == (
+    first, _, rest = result.err.partition("\n")
+    assert first.endswith("/runs/hex8-2p: cycle 1 failed.")
+    assert rest == (
         "ringrift: No host can play hex8: host-0: its roles are train, not selfplay; host-1: its"
         " boards are square8, not hex8.\n  try: ringrift fleet status\n"
     )
