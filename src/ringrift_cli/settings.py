@@ -141,11 +141,12 @@ class SelfPlay(Section):
     )
     sparring_share: float = key(
         0.0,
-        "Share of games in which the tuned heuristic plays one seat; its decisions are not trained"
+        "Share of games in which a sparring partner plays one seat; its decisions are not trained"
         " on.",
         ge=0,
         le=1,
     )
+    partner: str = key("heuristic", "Player spec of the sparring partner, as mcts:sims=16.")
     resign_below: float = key(
         0.0, "Win probability below which a side resigns (2 players); 0: never.", ge=0, le=0.5
     )

@@ -215,8 +215,9 @@ def test_a_sparring_partner_plays_one_seat_as_the_tuned_heuristic(
     assert len(partners) > 1  # every seat in turn
 
 
-def test_games_with_a_partner_depend_on_their_numbers_and_the_seed_alone() -> None:
-    setting = replace(QUICK, sparring_share=0.5)
+@pytest.mark.parametrize("partner", ["heuristic:tuned,noise=1,blunder=0.1", "mcts:sims=4"])
+def test_games_with_a_partner_depend_on_their_numbers_and_the_seed_alone(partner: str) -> None:
+    setting = replace(QUICK, sparring_share=0.5, partner=partner)
 
     def games(concurrent: int) -> set[tuple[int, ...]]:
         actor = actor_of("hex8", 2, setting, ByRow(2), concurrent, numbers(8), seed=2)

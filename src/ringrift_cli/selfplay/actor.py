@@ -82,7 +82,8 @@ class Actor:
         self.counts = Counts()
         self.made = 0  # decisions, also of games in progress
         self._forest = forest
-        self._sparring = Sparring(board, players) if setting.sparring_share > 0 else None
+        partner = Sparring(setting.partner, board, players) if setting.sparring_share else None
+        self._sparring = partner
         self._games: list[_Game | None] = [None] * len(forest)
         for slot in range(len(forest)):
             self._start(slot)
@@ -201,7 +202,9 @@ class Actor:
         games = [self._game(slot) for slot in slots]
         rows = np.stack([game.row for game in games if game.row is not None])
         self._sparring.follow(rows, logs)
-        answers = self._sparring.answer(rows, np.array([game.partner for game in games]))
+        partners = np.array([game.partner for game in games])
+        seeds = np.array([game.rng.integers(1 << 63) for game in games], np.uint64)
+        answers = self._sparring.answer(rows, partners, seeds)
         for slot, game, row, answer in zip(slots, games, rows, answers, strict=True):
             game.row = row
             game.actions += answer
