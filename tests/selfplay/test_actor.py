@@ -13,11 +13,13 @@ import pytest
 from ringrift_cli.data.shard import SearchedGame, read_searched, write_searched
 from ringrift_cli.data.shard_checks import RESIGNED
 from ringrift_cli.game import layout as L
+from ringrift_cli.game import playout
 from ringrift_cli.game.playout import LongArray
 from ringrift_cli.game.position import Position
-from ringrift_cli.game.topology import IntArray
-from ringrift_cli.players.player import Decisions
-from ringrift_cli.players.spec import make_player
+from ringrift_cli.game.topology import IntArray, tables
+from ringrift_cli.players import scoring
+from ringrift_cli.players.heuristic import WIDTH, effective_weights
+from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.search.forest import Evaluator
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
@@ -194,7 +196,7 @@ def test_a_sparring_partner_plays_one_seat_as_the_tuned_heuristic(
     assert len(games) == 6
     path = write_searched(tmp_path, {"model": "none"}, games, board, players, pie)
     assert len(read_searched(path).games) == 6  # legal to the end, with their winners
-    heuristic = make_player("heuristic:tuned", board, players)
+    weights = effective_weights(profile_named("tuned", board, players))[None]
     partners = set()
     for game in games:
         position, searched = Position.initial(board, players, pie_rule=pie), {*game.plies.tolist()}
@@ -203,11 +205,13 @@ def test_a_sparring_partner_plays_one_seat_as_the_tuned_heuristic(
         for ply, action in enumerate(game.actions.tolist()):
             if ply >= started and len(position.legal_actions()) > 1:
                 swapped = position.row[L.PIE] == L.PIE_SWAPPED
-                movers[ply in searched].add(1 - position.seat if swapped else position.seat)
+                movers[ply in searched].add(3 - position.seat if swapped else position.seat)
                 if ply not in searched:
-                    rows, seeds = position.row[None], np.zeros(1, np.uint64)
-                    asked = Decisions(board, players, rows, seeds, [None], pie)
-                    assert heuristic.choose(asked).actions.tolist() == [action]
+                    rows, T = position.row[None], tables(board, players)
+                    actions, offsets = playout.list_all(T, rows)
+                    none = np.zeros(1, np.int64)
+                    scores, _ = scoring.score_all(T, rows, actions, offsets, weights, none, WIDTH)
+                    assert scores[actions == action] == scores.max()  # equal ones are drawn
             position = position.play(action)
         assert not movers[True] & movers[False]
         assert len(movers[False]) <= 1
