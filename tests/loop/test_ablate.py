@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RecordError, RingriftError, UsageError
 from ringrift_cli.loop import ablate
 from ringrift_cli.loop.ablate import BASE, Ablation, ArmResult, arms
 from ringrift_cli.loop.protocol import Meter, Played, SelfPlayWork, ShouldStop, Stopped
 from ringrift_cli.settings import Config
+from ringrift_cli.store.locks import locked
 from ringrift_cli.store.manifest import read_manifest
 from tests.conftest import Ringrift
 from tests.loop_child import tiny
@@ -24,8 +25,8 @@ VARIED = ("train.owner_weight=0.15,1.0", "selfplay.sims=2,8")
 
 
 def test_an_arm_for_every_other_value() -> None:
-    found = arms(Config(), ("train.owner_weight=0.15,1,2", "selfplay.teacher=none"))
-    names = [BASE, "train.owner_weight=1.0", "train.owner_weight=2.0", "selfplay.teacher=none"]
+    found = arms(Config(), ("train.owner_weight=0.15,1,2", "selfplay.sims=16"))
+    names = [BASE, "train.owner_weight=1.0", "train.owner_weight=2.0", "selfplay.sims=16"]
     assert [arm.name for arm in found] == names
     assert [arm.config.train.owner_weight for arm in found] == [0.15, 1.0, 2.0, 0.15]
     assert [arm.plays for arm in found] == [True, False, False, True]
@@ -38,6 +39,7 @@ def test_an_arm_for_every_other_value() -> None:
         ("train.owner_wait=1", "did you mean 'owner_weight'"),
         ("train.owner_weight=1,high", "train.owner_weight is 'high', expected a number"),
         ("gate.sims=32", "gate does not act on what one cycle learns"),
+        ("selfplay.games_per_cycle=9", "selfplay.games_per_cycle does not act on what one cycle"),
         ("train.owner_weight=0.15", "nothing to compare"),
         ("selfplay.fast_sims=64", "expected at most selfplay.sims"),
     ],
@@ -109,6 +111,22 @@ def test_another_ablation_in_the_folder_is_refused(tmp_path: Path, config: Confi
     other = replace(config, train=replace(config.train, batch=8))
     with pytest.raises(UsageError, match="holds an ablation with other settings"):
         Ablation(other, VARIED, tmp_path / "out", seeds=1, elo=20)
+
+
+def test_two_processes_do_not_work_on_one_ablation(tmp_path: Path, config: Config) -> None:
+    ablation = Ablation(config, VARIED, tmp_path / "out", seeds=1, elo=20)
+    with (
+        locked(tmp_path / "out" / ablate.LOCK),
+        pytest.raises(RingriftError, match="Another process works on"),
+    ):
+        ablation.run(Notes(), lambda: False)
+
+
+def test_a_damaged_plan_is_told(tmp_path: Path, config: Config) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ablate.PLAN).write_text("{")
+    with pytest.raises(RecordError, match="is damaged"):
+        Ablation(config, VARIED, tmp_path / "out", seeds=1, elo=20)
 
 
 def test_the_command_prints_a_row_for_each_arm(

@@ -44,7 +44,19 @@ def test_there_and_back_nothing_is_lost(board: str, players: int, to: str, seats
     moved = transferred(own, to, seats)
     assert (moved.architecture.board, moved.architecture.players) == (to, seats)
     back = transferred(moved, board, players).state_dict()
-    assert all(torch.equal(back[name], tensor) for name, tensor in own.state_dict().items())
+    planes = policy_planes(board_named(board))
+    played = torch.tensor(
+        [
+            n
+            for n, (kind, way, _) in enumerate(planes)
+            if kind != "region" or way in range(players + 1)
+        ]
+    )
+    for name, kept in own.state_dict().items():
+        found, tensor = back[name], kept
+        if name in ("policy_here", "policy_there", "policy_bias"):
+            found, tensor = found[played], tensor[played]
+        assert torch.equal(found, tensor)
 
 
 def test_a_longer_move_takes_the_weights_of_the_longest() -> None:
@@ -61,6 +73,14 @@ def test_further_opponents_are_like_the_last() -> None:
     moved = transferred(network("hex8", 2), "hex8", 4)
     assert torch.equal(moved.value.weight[1], moved.value.weight[3])
     assert not torch.equal(moved.value.weight[0], moved.value.weight[1])
+
+
+def test_borders_of_further_seats_are_like_that_of_the_last() -> None:
+    own = network("hex8", 2)
+    moved, planes = transferred(own, "hex8", 4), policy_planes(board_named("hex8"))
+    for border, known in ((0, 0), (1, 1), (2, 2), (3, 2), (4, 2)):
+        new, old = planes.index(("region", border, 0)), planes.index(("region", known, 0))
+        assert torch.equal(moved.policy_here[new], own.policy_here[old])
 
 
 def test_directions_that_a_board_lacks_are_new_and_seeded() -> None:

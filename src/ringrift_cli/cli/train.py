@@ -173,10 +173,11 @@ def train(
     from ringrift_cli.train.state import has_state
 
     folder = out_folder or config.folder / "train"
-    if not init and not follow and config.network.init != "none":
+    resumes = resume and has_state(folder)
+    if not (init or follow or resumes) and config.network.init != "none":
         init = Path(config.network.init)
     sources = Sources(data or config.folder / "selfplay", hashes, init, follow)
-    continues = init or follow or (resume and has_state(folder))  # with its own network
+    continues = init or follow or resumes  # with its own network
     own_size = None if continues and not was_typed(context, "size") else config.network.size
     if generation is None:
         generation = next_generation(sources, config.run.board, config.run.players)

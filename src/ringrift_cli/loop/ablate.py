@@ -15,6 +15,7 @@ stopped or killed resumes.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,7 +26,7 @@ from typing import Any
 import msgspec
 
 from ringrift_cli import settings
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RecordError, RingriftError, UsageError
 from ringrift_cli.evaluate.evaluate import new_match, play_sprt
 from ringrift_cli.evaluate.gate import check_nameable
 from ringrift_cli.evaluate.results import Pool, Results
@@ -42,15 +43,31 @@ from ringrift_cli.settings import Config
 from ringrift_cli.stats.elo import estimate
 from ringrift_cli.stats.sprt import Sprt
 from ringrift_cli.store.files import write_whole
+from ringrift_cli.store.locks import locked
 from ringrift_cli.text import finite
 from ringrift_cli.train.trainer import MODELS, Sources, TrainSetting, TrainSummary, train
 
 FORMAT = 1
 BASE = "base"
 SECTIONS = ("selfplay", "train")
+# Settings that do not change what one cycle learns from given games, or change who plays them.
+WITHOUT_EFFECT = (
+    "selfplay.games_per_cycle",
+    "selfplay.concurrent",
+    "selfplay.shard_games",
+    "selfplay.teacher",
+    "selfplay.partner",
+    "train.keep",
+    "train.checkpoint_minutes",
+    "train.carried",
+    "train.max_age",
+    "train.max_generations_behind",
+)
 PLAN, RATE, RESULTS, TRAIN = "ablation.json", "rate.json", "results.sqlite", "train"
 PILOT = 0.1  # share of the games that measures the evaluations per game
 MIN_PILOT = 16
+NO_LIMIT = 1e6  # hours
+LOCK = "lock"
 WORDS = {"H1": "stronger", "H0": "weaker", None: "undecided"}
 
 
@@ -106,9 +123,10 @@ def arms(config: Config, varied: Sequence[str]) -> list[Arm]:
         if not equals or not name:
             raise UsageError(f"{where}: expected SECTION.KEY=VALUE,VALUE.")
         declared = settings.declaration(section, name, where)
-        if section not in SECTIONS:
+        if section not in SECTIONS or label in WITHOUT_EFFECT:
             raise UsageError(
-                f"{where}: {section} does not act on what one cycle learns; expected a setting of"
+                f"{where}: {section if section not in SECTIONS else label} does not act on what one"
+                f" cycle learns from equal compute; expected another setting of"
                 f" {' or '.join(SECTIONS)}."
             )
         before = getattr(config, section)
@@ -150,7 +168,10 @@ class Ablation:
             "init": self._init.identity if self._init else None,
         }
         place = out / PLAN
-        known = json.loads(place.read_text()) if place.exists() else plan
+        try:
+            known = json.loads(place.read_text()) if place.exists() else plan
+        except ValueError as error:
+            raise RecordError(f"{place} is damaged: {error}.", hint="another --out") from error
         if known != plan:
             different = [key for key in plan if known.get(key) != plan[key]]
             raise UsageError(
@@ -168,6 +189,14 @@ class Ablation:
 
     def run(self, watch: Watch, should_stop: ShouldStop) -> list[ArmResult]:
         """Learns and compares what is missing; `Stopped` if asked to stop, the rest is kept."""
+
+        def busy() -> RingriftError:
+            return RingriftError(f"Another process works on {self._out}.", hint="another --out")
+
+        with locked(self._out / LOCK, busy=busy):
+            return self._run(watch, should_stop)
+
+    def _run(self, watch: Watch, should_stop: ShouldStop) -> list[ArmResult]:
         pool = Pool(self._config.run.board, self._config.run.players, self._config.run.pie_rule)
         learned: dict[str, list[TrainSummary]] = {arm.name: [] for arm in self._arms}
         with Results(self._out / RESULTS) as results:
@@ -185,7 +214,8 @@ class Ablation:
     # ---- learning -------------------------------------------------------------------------------
 
     def _folder(self, seed: int, name: str) -> Path:
-        return self._out / f"seed-{seed}" / name.replace("=", "-")  # no separator of a player
+        safe = re.sub(r"[^\w.+-]", "-", name)  # as part of a player's spec
+        return self._out / f"seed-{seed}" / safe
 
     def _data(self, seed: int, arm: Arm) -> Path:
         return self._folder(seed, arm.name if arm.plays else BASE) / "selfplay"
@@ -210,7 +240,7 @@ class Ablation:
             run.players,
             run.pie_rule,
             derived_seed(run.seed, "ablate", seed, "train"),
-            config.train,
+            replace(config.train, max_age=NO_LIMIT),  # the games are of this ablation
             generation=1,
             steps=base.steps if base and arm.plays else None,
             device=self._base.devices[0],
@@ -267,8 +297,10 @@ class Ablation:
         with watch.progress(f"Seed {seed}, {arm.name}: evaluations per game", games) as meter:
             played = RealSteps(arm.config).generate(work, meter, should_stop)
         shutil.rmtree(pilot, ignore_errors=True)
-        if played.stopped or not played.evaluations:
+        if played.stopped:
             raise Stopped
+        if not played.evaluations:
+            raise RingriftError(f"{games} games of {arm.name} needed no evaluation.")
         rate = played.evaluations / played.games
         write_whole(place, json.dumps(rate).encode())
         return rate
@@ -310,7 +342,7 @@ class Ablation:
                 should_stop=should_stop,
             )
             blocks = results.blocks(match.key, match.rotations).winners
-        if not found.match.finished or not found.match.entrants:
+        if not found.match.finished:
             raise Stopped
         own = found.match.entrants[0]
         verdict = WORDS[found.decision]

@@ -36,6 +36,7 @@ from ringrift_cli.loop.protocol import (
     GateResult,
     GateWork,
     Model,
+    Played,
     SelfPlayWork,
     ShouldStop,
     Steps,
@@ -125,10 +126,10 @@ class Loop:
         self.cycle = self.journal.current
         plan = self._plan()
         played = self._selfplay_outcome(plan)
-        with self._meanwhile(self.cycle, beside_training=True):
+        with self._meanwhile(TRAIN, self.cycle):
             trained = self._step(TRAIN, lambda: self._train(plan))
         candidate = self._model(trained)
-        with self._meanwhile(self._ahead(plan, candidate)):
+        with self._meanwhile(GATE, self._ahead(plan, candidate)):
             gate = self._gate_outcome(candidate)
         if gate["verdict"] == ACCEPTED:
             self._step(PROMOTE, lambda: self._promote(candidate, gate))
@@ -141,7 +142,7 @@ class Loop:
     def _ahead(self, plan: Outcome, candidate: Model) -> int:
         """The next cycle; if it is played before it begins, by the candidate or the teacher."""
         following = self.cycle + 1
-        if self._overlaps() and self.journal.find(following, CYCLE, AHEAD) is None:
+        if self._overlaps(GATE) and self.journal.find(following, CYCLE, AHEAD) is None:
             model = {**named(candidate, self.folders.run), "kind": CANDIDATE}
             if plan["model"]["kind"] == TEACHER and self.steps.champion() is None:
                 model = plan["model"]
@@ -149,33 +150,37 @@ class Loop:
             self.journal.add(following, CYCLE, AHEAD, run=run, plan={"model": model})
         return following
 
-    def _overlaps(self) -> bool:
-        """Whether other machines play during training and gate, which are not done yet."""
-        return self.config.cycle.overlap and self.journal.outcome(self.cycle, GATE) is None
+    def _overlaps(self, step: str) -> bool:
+        """Whether other machines play during a step, which is not done yet."""
+        return self.config.cycle.overlap and self.journal.outcome(self.cycle, step) is None
 
-    def _meanwhile(
-        self, cycle: int, *, beside_training: bool = False
-    ) -> AbstractContextManager[None]:
-        """Games of a cycle, on other machines, until the block ends."""
+    def _meanwhile(self, step: str, cycle: int) -> AbstractContextManager[None]:
+        """Games of a cycle on other machines during a step.
+
+        Beside training as many more as a cycle has; ahead of a cycle those that it lacks.
+        """
 
         def play(should_stop: ShouldStop) -> None:
             line = next(line for line in reversed(self.journal.lines) if _plays(line, cycle))
             model, data = self._model(line["plan"]["model"]), self.folders.data
             known = cycle_data.games_of(cycle_data.of_cycle(data, self.journal.origins, cycle))
             seed = derived_seed(self.config.run.seed, cycle, SELFPLAY, known)
-            games = self.config.selfplay.games_per_cycle
+            games = self.config.selfplay.games_per_cycle - (known if step == GATE else 0)
             run = self.journal.origins[cycle][0]
-            work = SelfPlayWork(data, model, cycle, games, seed, run, beside_training)
-            played = self.steps.generate(work, Unseen(), should_stop)
+            work = SelfPlayWork(data, model, cycle, games, seed, run, step == TRAIN)
+            if games > 0:
+                cycle_data.check_space(self.folders.run, self.config.cycle.min_free_gb, SELFPLAY)
+                played = self.steps.generate(work, Unseen(), should_stop)
+                self.journal.add(cycle, SELFPLAY, PLAYED, played=asdict(played))
+
+        def failed(sentence: str) -> None:
+            self.watch.note(f"Cycle {cycle}: self-play ended early: {sentence}")
+            played = Played(0, None, 0.0, stopped=True, absent={"all hosts": sentence})
             self.journal.add(cycle, SELFPLAY, PLAYED, played=asdict(played))
 
-        if not self._overlaps():
+        if not self._overlaps(step):
             return nullcontext()
-        return meanwhile(
-            play,
-            self.should_stop,
-            lambda sentence: self.watch.note(f"Cycle {cycle}: self-play ended early: {sentence}"),
-        )
+        return meanwhile(play, self.should_stop, failed)
 
     def _plan(self) -> Outcome:
         """The player and the parent of training, chosen once per cycle."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ringrift_cli.errors import RingriftError
+from ringrift_cli.errors import FleetError
 from ringrift_cli.loop.protocol import ShouldStop, Stopped
 
 
@@ -16,8 +16,8 @@ def meanwhile(
 ) -> Iterator[None]:
     """Runs `act` in a thread during the block; it is asked to stop at the end, and waited for.
 
-    A `RingriftError` of `act` is given to `failed` and ends only `act`; other errors are raised
-    after the block.
+    A `FleetError` of `act`, no machine can go on, is given to `failed` and ends only `act`; other
+    errors are raised after the block.
     """
     over = threading.Event()
     broken: list[BaseException] = []
@@ -27,7 +27,7 @@ def meanwhile(
             act(lambda: over.is_set() or should_stop())
         except Stopped:
             pass
-        except RingriftError as error:
+        except FleetError as error:
             failed(error.message)
         except BaseException as error:  # noqa: BLE001  raised in the caller's thread
             broken.append(error)

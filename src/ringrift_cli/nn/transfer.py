@@ -65,7 +65,7 @@ def transferred(network: Network, board: str, players: int, seed: int = 0) -> Ne
         "owner.weight": [0, *(1 + seat for seat in seats)],
         "owner.bias": [0, *(1 + seat for seat in seats)],
     }
-    known, wanted = _counterparts(board_named(own.board), board_named(board))
+    known, wanted = _counterparts(board_named(own.board), own.players, board_named(board))
     for name, tensor in old.items():
         if name in ("policy_here", "policy_there", "policy_bias"):
             new[name][wanted] = tensor[known]
@@ -83,12 +83,16 @@ def _blocks(seats: list[int], players: int, each: int, shared: int) -> list[int]
     return [*by_seat, *(each * players + feature for feature in range(shared))]
 
 
-def _counterparts(old: Board, new: Board) -> tuple[Tensor, Tensor]:
-    """Planes of the old board, and the planes of the new one that take their weights."""
+def _counterparts(old: Board, players: int, new: Board) -> tuple[Tensor, Tensor]:
+    """Planes of the old board, and the planes of the new one that take their weights.
+
+    `players` is the number that the old network knows.
+    """
     number = {plane: index for index, plane in enumerate(policy_planes(old))}
     pairs = []
     for index, (kind, way, distance) in enumerate(policy_planes(new)):
-        found = number.get((kind, way, min(distance, old.max_distance)))
+        seat = min(way, players) if kind == "region" and isinstance(way, int) else way  # 1 to 4
+        found = number.get((kind, seat, min(distance, old.max_distance)))
         if found is not None:
             pairs.append((found, index))
     known, wanted = torch.tensor(pairs).T

@@ -21,6 +21,7 @@ import numpy as np
 
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.playout import available_threads
+from ringrift_cli.players.spec import make_player, pinned
 from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.runtime.processes import SHUTDOWN_S, ProcessGroup
 from ringrift_cli.runtime.profiles import Choice, Key, OnChoice, find, ignore_choice, network_named
@@ -104,6 +105,8 @@ def of_config(
     receives the number of concurrent games and the reason.
     """
     pool, play = config.run, config.selfplay
+    if play.sparring_share:
+        play = replace(play, partner=_partner(play.partner, pool.board, pool.players))
     key = key_of(model, pool.board, pool.players) if model and not play.concurrent else None
     play = replace(play, concurrent=games_at_once(devices, play.concurrent, key, on_choice))
     return GenerateSetting(
@@ -118,6 +121,17 @@ def of_config(
         devices,
         run=run,
     )
+
+
+def _partner(spec: str, board: str, players: int) -> str:
+    """The spec of a sparring partner, by the identity of a model; `UsageError` for a wrong one."""
+    if spec.startswith("exec:"):
+        raise UsageError(
+            f"selfplay.partner is {spec!r}: programs cannot be sparring partners.",
+            hint="selfplay.partner=mcts:sims=16",
+        )
+    make_player(spec, board, players).close()
+    return pinned(spec, board, players)
 
 
 def key_of(model: Path, board: str, players: int) -> Key:
