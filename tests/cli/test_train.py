@@ -15,6 +15,7 @@ import torch
 
 from ringrift_cli.data.shard import write_searched
 from ringrift_cli.nn import checkpoint
+from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.settings import Train
 from ringrift_cli.store.manifest import read_manifest
 from ringrift_cli.train import state as train_state
@@ -117,6 +118,16 @@ def test_one_run_follows_another(ringrift: Ringrift, tmp_path: Path, shards: Pat
     assert (two["parents"], two["total_steps"]) == ([one["identity"]], 8)
     third = ringrift(*line, "--out", tmp_path / "third", "--init", one["checkpoint"], "--steps", 4)
     assert json.loads(third.out)["parents"] == [one["identity"]]
+
+
+def test_weights_of_another_pool_are_told(ringrift: Ringrift, tmp_path: Path, shards: Path) -> None:
+    other = checkpoint.save(tmp_path, Network(architecture("tiny", "square8", 3)).eval(), {})
+    line = ("train", "--data", shards, *SMALL, "--steps", 4, "--out", tmp_path / "run")
+    run = ringrift(*line, "--init", other)
+    assert run.code == 0, run.err
+    assert "Weights of a model for square8 with 3 players, taken over for hex8 with 2." in run.err
+    state = train_state.read_state(tmp_path / "run")
+    assert (state.architecture["board"], state.parents) == ("hex8", [other.stem])
 
 
 def test_progress_tells_how_it_goes(

@@ -188,10 +188,24 @@ def train(
         )
     run = (config.run.board, config.run.players, config.run.pie_rule, config.run.seed)
     wanted = TrainSetting(*run, config.train, own_size, generation, steps, device)
+    if init:
+        _note_pool(out, init, wanted)
     if dry_run:
         _plan(out, wanted, sources)
     else:
         _train(out, wanted, sources, folder, resume=resume)
+
+
+def _note_pool(out: Output, init: Path, wanted: TrainSetting) -> None:
+    """Tells that the initial weights are of another board or number of players."""
+    from ringrift_cli.nn.checkpoint import read_about
+
+    own = read_about(init)["architecture"]
+    if (own["board"], own["players"]) != (wanted.board, wanted.players):
+        out.note(
+            f"Weights of a model for {own['board']} with {own['players']} players, taken over for"
+            f" {wanted.board} with {wanted.players}."
+        )
 
 
 def _listed(shard: list[str] | None, file: Path | None) -> list[str] | None:
