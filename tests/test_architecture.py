@@ -42,7 +42,7 @@ BUDGET = {
     "evaluate": 1870,
     "fleet": 9300,
     "game": 7000,
-    "loop": 4270,
+    "loop": 4400,
     "nn": 3080,
     "play": 2100,
     "players": 3140,
