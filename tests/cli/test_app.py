@@ -294,7 +294,7 @@ def test_first_compilation_is_announced(
     compiled: list[int] = []
     monkeypatch.setattr("ringrift_cli.game.jit.MachineCode.exists", lambda _code: bool(compiled))
 
-    def compile_rules(tell: Callable[[str], None]) -> None:
+    def compile_rules(tell: Callable[[str], None], *_rest: object) -> None:
         tell("Compiling the rules for this machine, once")
         compiled.append(1)
 

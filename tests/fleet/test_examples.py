@@ -24,7 +24,7 @@ UNITS = ("ringrift-cycle.service", "ringrift-cycle.timer")
 ANALYZE = shutil.which("systemd-analyze")
 FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))  # of a line of a crontab
 COMMAND = re.compile(r"(?:^|[\s/])ringrift (?P<words>[a-z].*)$")
-SHELL = {">", "2>&1", "||", "|", "&&", ";"}  # where a command ends
+SHELL = {">", ">>", "2>&1", "||", "|", "&&", ";"}  # where a command ends
 
 
 def no_op(**_: Any) -> None:

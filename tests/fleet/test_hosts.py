@@ -37,7 +37,7 @@ def test_the_example_contacts_nobody(tmp_path: Path) -> None:
     path = tmp_path / "hosts.yaml"
     path.write_text(EXAMPLE)
     fleet = load(path)
-    assert fleet == Fleet(path=path)
+    assert fleet == Fleet(path=path, stamp=fleet.stamp)
     with pytest.raises(UsageError, match="has no enabled host"):
         fleet.choose()
 

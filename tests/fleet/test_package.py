@@ -47,7 +47,7 @@ def test_any_shell_understands_the_command(tmp_path: Path, shell: str) -> None:
     assert facts.python == ".".join(map(str, sys.version_info[:3]))
     assert not work.exists()
     with remote(work, shell=shell) as half:
-        assert half.ask("jobs") == {"end": "ok", "jobs": []}
+        assert half.ask("jobs") == {"end": "ok", "jobs": [], "total": 0}
     words = subprocess.run(
         [shell, "-c", f"printf %s: {probe.quote(WORST)} {probe.quote('')}"],
         capture_output=True,
