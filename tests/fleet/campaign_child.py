@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
             LOOP,
             ["selfplay", "--board", "hex8", "--hours", "6"],
             lambda host, link: None,
-            lambda host, client, names: pull_over(client, state, destination, roots=names).games,
+            lambda host, client, names: pull_over(client, state, destination, roots=names),
             lambda: False,
             lambda: False,
         ),

@@ -16,7 +16,7 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import Job, JobMeta, JobState
 from ringrift_cli.fleet.plan import Placed
-from ringrift_cli.fleet.pull import pull_over
+from ringrift_cli.fleet.pull import Pulled, pull_over
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.game import jit
 from ringrift_cli.store.manifest import read_manifest
@@ -107,8 +107,11 @@ class Field:
     def opener(self, host: Host, deadline: float) -> Client:
         return open_link(host, self.state, deadline_s=deadline)
 
-    def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> int:
-        return pull_over(client, self.state, self.destination, roots=folders).games
+    def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> Pulled:
+        return pull_over(client, self.state, self.destination, roots=folders)
+
+    def enough(self) -> bool:
+        return GAMES * len(self.here) >= self.wanted
 
     def campaign(self, cycle: int = 1, **more: Any) -> Campaign:
         options: dict[str, Any] = {
@@ -117,7 +120,7 @@ class Field:
             "argv": ["selfplay", "--board", "hex8", "--hours", "6"],
             "prepare": lambda host, link: self.prepared.append(host.name),
             "collect": self.collect,
-            "enough": lambda: GAMES * len(self.here) >= self.wanted,
+            "enough": self.enough,
             "should_stop": self.stop.is_set,
         }
         return Campaign(**{**options, **more})

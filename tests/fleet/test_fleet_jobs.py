@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.errors import RemoteError
 from ringrift_cli.fleet import cost, jobs
+from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.jobs import remembered
+from ringrift_cli.fleet.messages import TAKEN, JobState
+from ringrift_cli.fleet.plan import Placed
 from tests.conftest import Ringrift, Run
 from tests.fleet.campaigning import jobs_of
 from tests.fleet.gpus import MB, lines, smi, with_gpus
@@ -243,6 +247,27 @@ def test_a_job_for_each_gpu(farm: Farm, here: Station, ringrift: Ringrift) -> No
     }
     run = play(ringrift, "n", *LONG)  # another way to place it is another job
     assert told(run)["refused"] == {"desk": "it is busy"}
+
+
+def test_a_gpu_that_is_taken_meanwhile(
+    farm: Farm, here: Station, ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = farm.server("desk")
+    with_gpus(server, smi(lines(2)))
+    here.know(server.entry(gpus=2))
+    real = jobs.start
+
+    def start(client: Client, folder: Path, placed: Placed) -> tuple[bool, JobState]:
+        if placed.gpus == (0,):
+            raise RemoteError("desk: GPU 0 is held by another job.", kind=TAKEN)
+        return real(client, folder, placed)
+
+    monkeypatch.setattr(jobs, "start", start)
+    run = play(ringrift, "n", *LONG, options=("--per-gpu",))
+    assert run.code == 1
+    outcomes = {row["id"]: row["outcome"] for row in told(run)["placed"]}
+    assert outcomes["n-desk-gpu0"] == "desk: GPU 0 is held by another job."
+    assert outcomes["n-desk-gpu1"] == "started"
 
 
 def test_who_gets_nothing_is_told_why(farm: Farm, here: Station, ringrift: Ringrift) -> None:

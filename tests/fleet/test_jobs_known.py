@@ -23,13 +23,24 @@ def placed(*words: str, identity: str = "n-a") -> Placed:
 
 
 def test_a_job_is_remembered_once(tmp_path: Path) -> None:
-    assert jobs.remember(tmp_path, placed()) is True
-    assert jobs.remember(tmp_path, placed()) is False
+    new, first = jobs.remember(tmp_path, placed())
+    assert new
+    assert jobs.remember(tmp_path, placed()) == (False, first)
     with pytest.raises(UsageError, match="another job of the name n-a"):
         jobs.remember(tmp_path, placed("--games", "5"))
-    assert jobs.remembered(tmp_path) == {"n-a": placed()}
+    assert jobs.remembered(tmp_path) == {"n-a": first}
     jobs.forget(tmp_path, "n-a")
     assert jobs.remembered(tmp_path) == {}
+
+
+def test_a_job_has_a_seed_of_its_own_also_under_a_name_of_the_past(tmp_path: Path) -> None:
+    seeds = set()
+    for _ in range(3):
+        seeds.add(jobs.remember(tmp_path, placed())[1].job.env["RINGRIFT_SEED"])
+        jobs.forget(tmp_path, "n-a")
+    assert len(seeds) == 3
+    given = placed("--seed", "7")
+    assert jobs.remember(tmp_path, given) == (True, given)
 
 
 def test_of_two_jobs_of_a_name_one_is_remembered(tmp_path: Path) -> None:
@@ -39,7 +50,7 @@ def test_of_two_jobs_of_a_name_one_is_remembered(tmp_path: Path) -> None:
     def remember(number: int) -> None:
         barrier.wait()
         try:
-            outcomes.append(jobs.remember(tmp_path, placed("--games", str(number % 2))))
+            outcomes.append(jobs.remember(tmp_path, placed("--games", str(number % 2)))[0])
         except UsageError:
             outcomes.append(None)
 

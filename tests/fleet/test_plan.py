@@ -135,17 +135,15 @@ def test_the_same_name_again_plans_the_same_jobs() -> None:
     assert place(ARGV, "day", hosts, running, per_gpu=True).placed == ()
 
 
-def test_jobs_share_neither_seed_nor_folder_unless_they_are_told_to() -> None:
+def test_jobs_share_no_folder_unless_they_are_told_to() -> None:
     one = job_of(ARGV, "night-a", host("a"), ())
     two = job_of(ARGV, "night-b", host("b", gpus=1), (0,))
     assert one.argv == ["ringrift", *ARGV]
-    assert one.env["RINGRIFT_SEED"] != two.env["RINGRIFT_SEED"]
     assert one.out == one.env["RINGRIFT_OUT"] == "jobs/night-a/out"
     assert one.env["RINGRIFT_GPUS"] == "none"
     assert two.env["CUDA_VISIBLE_DEVICES"] == "0"
     assert (two.env["RINGRIFT_GPUS"], two.env["RINGRIFT_DEVICE"]) == ("0", "cuda")
     told = job_of([*ARGV, "--seed", "7", "--out=runs/x"], "night-a", host("a"), ())
-    assert "RINGRIFT_SEED" not in told.env
     assert "RINGRIFT_OUT" not in told.env
     assert told.out == "runs/x"
 
@@ -174,7 +172,6 @@ def test_a_job_begins_again_where_it_may_and_can() -> None:
     assert (elsewhere.host, elsewhere.gpus, elsewhere.identity) == ("b", (1,), "n-a.2")
     assert elsewhere.job.argv == first.job.argv
     assert elsewhere.job.meta.retries == "n-a"
-    assert elsewhere.job.env["RINGRIFT_SEED"] != first.job.env["RINGRIFT_SEED"]
     both = Placed("a", (0, 1), job_of(ARGV, "m-a", host("a", gpus=2), (0, 1)))
     fewer = again(both, "m-a.2", host("b", gpus=1), facts_of(gpus=1))
     assert isinstance(fewer, Placed)

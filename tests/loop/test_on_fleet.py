@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -25,7 +26,14 @@ from ringrift_cli.loop.cycle import BOOTSTRAP
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import JOURNAL, Journal
 from ringrift_cli.loop.on_fleet import FleetMachines
-from ringrift_cli.loop.protocol import ShouldStop, Trained, TrainWork, Watch, derived_seed
+from ringrift_cli.loop.protocol import (
+    SelfPlayWork,
+    ShouldStop,
+    Trained,
+    TrainWork,
+    Watch,
+    derived_seed,
+)
 from ringrift_cli.loop.shared import SharedSteps
 from ringrift_cli.loop.summary import line_of
 from ringrift_cli.loop.sync_session import SyncSession
@@ -351,8 +359,62 @@ def test_the_training_of_a_dead_host_moves_to_a_living_one(
     fleet.machines("host-0").train(work, [], notes, lambda: False)
     assert trained == ["host-0", "gpu"]
     fleet.know(fleet.two, {**fleet.one.entry(), "gpus": 1})
+    machines = fleet.machines("host-0")
     with pytest.raises(FleetError, match=r"host-0 cannot train now: host-0 is silent"):
-        fleet.machines("host-0").train(work, [], notes, lambda: False)  # a CPU is no replacement
+        machines.train(work, [], notes, lambda: False)  # a CPU is no replacement
+    monkeypatch.setattr(fleet_context, "SETTLED_S", 0.0)
+    fleet.know(fleet.two)
+    with pytest.raises(FleetError, match=r"hosts\.yaml has no host host-0"):
+        machines.train(work, [], notes, lambda: False)  # also if the GPU is no longer listed
+
+
+def test_the_host_that_trains_instead_plays_no_games(
+    fleet: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a change of hosts.yaml that the training reads first is one for self-play too."""
+    campaigns: list[campaign.Campaign] = []
+    hosts: list[Host] = []
+    refused: list[str | None] = []
+
+    def run_campaign(began: campaign.Campaign, chosen: list[Host], *_: Any) -> list[Any]:
+        campaigns.append(began)
+        hosts.extend(chosen)
+        return []
+
+    class Training:
+        def __init__(self, _session: Any, _config: Any, host: Host, *_: Any) -> None:
+            self.host = host
+
+        def run(self, _watch: Watch) -> None:
+            refused.append(campaigns[0].refuse(self.host))
+            if self.host.name == "host-0":
+                raise HostUnreachable("host-0 is silent.")
+
+    monkeypatch.setattr(fleet_context, "SETTLED_S", 0.0)
+    monkeypatch.setattr(on_fleet, "run", run_campaign)
+    monkeypatch.setattr(on_fleet, "RemoteTraining", Training)
+    machines = fleet.machines("host-0")
+    games = SelfPlayWork(fleet.data, fleet.player, 1, 4, 1, RUN, beside_training=True)
+    machines.generate(games, teacher=True, meter=Notes(), should_stop=lambda: False)
+    assert [host.name for host in hosts] == ["host-1"]
+    fleet.know(fleet.one, fleet.two, {**fleet.two.entry(name="new")})
+    work = TrainWork(fleet.data, (), fleet.data, fleet.player, None, False, 1, 1)
+    machines.train(work, [], Notes(), lambda: False)
+    assert refused == ["it trains", "it trains"]
+    assert campaigns[0].refuse(hosts[0]) is None
+    now = campaigns[0].hosts_now(hosts)
+    assert [host.name for host in now] == ["host-1", "new"]
+    assert campaigns[0].hosts_now(now) is now
+
+
+def test_a_file_of_the_future_is_read_again(fleet: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_context, "SETTLED_S", 60.0)
+    context = FleetContext.load(fleet.config, Path("hosts.yaml"))
+    fleet.know(fleet.one)
+    assert context.reread() is context  # it was written a moment ago
+    later = time.time() + 3600
+    os.utime("hosts.yaml", (later, later))
+    assert [host.name for host in context.reread().fleet.hosts] == ["host-0"]
 
 
 def test_hosts_yaml_is_read_again_while_hosts_play(

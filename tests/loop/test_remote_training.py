@@ -14,7 +14,9 @@ import torch
 
 from ringrift_cli.cli.output import Output
 from ringrift_cli.data.shard import write_searched
-from ringrift_cli.errors import RecordError, RemoteError
+from ringrift_cli.errors import FleetError, RecordError, RemoteError
+from ringrift_cli.fleet import jobs
+from ringrift_cli.fleet.messages import TAKEN
 from ringrift_cli.loop import remote_training
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.loop.journal import opened, read
@@ -202,6 +204,22 @@ def test_what_else_the_loop_left_there_gives_way(place: Place) -> None:
     os.kill(found["theirs"].pid or 0, signal.SIGKILL)
     until(lambda: not running(place.server))
     place.whole(trained)
+
+
+def test_a_host_that_has_no_slot_is_left_for_another(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a GPU of it is faulty or held by a program of somebody else."""
+
+    def start(*_: object) -> None:
+        raise RemoteError("host: GPU 0 is held by another job.", kind=TAKEN)
+
+    monkeypatch.setattr(jobs, "start", start)
+    monkeypatch.setattr(remote_training, "SILENCE", 1.0)
+    notes = Notes()
+    with pytest.raises(FleetError, match=r"host cannot train now: host: GPU 0 is held"):
+        place.steps().train(place.work, notes, lambda: False)
+    assert len([said for said in notes.said if "It is retried for 1 s" in said]) == 1
 
 
 def test_training_that_fails(place: Place) -> None:

@@ -31,6 +31,7 @@ from ringrift_cli.fleet.health import Health
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import TAKEN, AskFacts, JobMeta, JobState
 from ringrift_cli.fleet.plan import GRACE, Placed, fitted, job_of, occupied, slots, taken
+from ringrift_cli.fleet.pull import Pulled
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Opener
 
@@ -51,7 +52,7 @@ class Part:
     """Progress of one host."""
 
     host: str
-    arrived: int = 0  # sum of the counts that `collect` returned
+    arrived: int = 0  # games
     failed_jobs: int = 0
     error: str | None = None  # why it is not working now
     ended: bool = False  # whether the host confirmed that no job of the loop runs
@@ -74,8 +75,8 @@ class Campaign:
     loop: str  # unique id of the loop that this campaign is part of
     argv: Sequence[str]  # arguments of `ringrift`
     prepare: Callable[[Host, Client], None]  # sends what jobs need, before the first job of a host
-    # pulls new output from the given remote folders; returns the number of games that arrived
-    collect: Callable[[Host, Client, Sequence[str]], int]
+    # pulls new output from the given remote folders
+    collect: Callable[[Host, Client, Sequence[str]], Pulled]
     enough: Callable[[], bool]
     should_stop: Callable[[], bool]
     refuse: Callable[[Host], str | None] = anything  # why no job may start now, or None
@@ -84,8 +85,8 @@ class Campaign:
     board: str | None = None  # that the jobs need memory for
 
     def owns(self, job: JobState) -> bool:
-        """Whether a job belongs to this loop."""
-        return job.meta.loop == self.loop
+        """Whether a job belongs to this loop and runs the same command, so not its training."""
+        return job.meta.loop == self.loop and job.argv[1:2] == [*self.argv[:1]]
 
     def runs(self, job: JobState) -> bool:
         """Whether a job is an active job of this campaign on the host that reports it."""
@@ -106,6 +107,7 @@ def run(
     """
     crew = _Crew(campaign, opener, state)
     crew.update(hosts)
+    crew.start()
     try:
         _watch(campaign, crew, on_progress)
     finally:
@@ -127,20 +129,36 @@ class _Crew:
         self._campaign, self._opener, self._state = campaign, opener, state
         self._by_host: dict[str, _Worker] = {}
         self.hosts: Sequence[Host] = ()
+        self.over: float | None = None  # time at which the end was signalled
 
     @property
     def workers(self) -> list[_Worker]:
         return [*self._by_host.values()]
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether any worker is active or awaits its successor."""
+        wanted = {host.name for host in self.hosts} if self.over is None else set()
+        return any(
+            worker.is_alive() or (worker.done.is_set() and worker.host.name in wanted)
+            for worker in self.workers
+        )
+
     def update(self, hosts: Sequence[Host]) -> None:
-        """Starts workers of new hosts, and ends those of hosts that are gone or have changed."""
+        """Ends the workers of hosts that are gone or have changed."""
         self.hosts = hosts
         now = {host.name: host for host in hosts}
         for worker in self.workers:
-            if now.get(worker.host.name) != worker.host:
-                worker.part.error = "hosts.yaml has it no more, or with other values"
+            host = now.get(worker.host.name)
+            worker.removed = None if host else "hosts.yaml has it no more"
+            if host is not None and worker.host.works_like(host):
+                worker.host = host
+            else:
                 worker.done.set()
-        for host in hosts:
+
+    def start(self) -> None:
+        """Starts the workers of new hosts and of those whose worker ended for a change."""
+        for host in self.hosts:
             before = self._by_host.get(host.name)
             if before is None or (before.done.is_set() and not before.is_alive()):
                 worker = _Worker(self._campaign, host, self._opener, self._state)
@@ -150,6 +168,7 @@ class _Crew:
 
     def end(self) -> None:
         """Signals the end of the campaign."""
+        self.over = self.over or time.monotonic()
         for worker in self.workers:
             worker.done.set()
 
@@ -157,19 +176,19 @@ class _Crew:
 def _watch(campaign: Campaign, crew: _Crew, on_progress: Callable[[Part], None]) -> None:
     """Waits for the workers, reports progress and signals the end of the campaign."""
     seen: dict[str, tuple[int, str | None]] = {}
-    over: float | None = None  # time at which the end was signalled
     looked = time.monotonic()
-    while any(worker.is_alive() for worker in crew.workers):
-        if over is None and time.monotonic() - looked > HOSTS_S:
-            crew.update(campaign.hosts_now(crew.hosts))
-            looked = time.monotonic()
+    while crew.goes_on:
+        if crew.over is None:
+            if time.monotonic() - looked > HOSTS_S:
+                crew.update(campaign.hosts_now(crew.hosts))
+                looked = time.monotonic()
+            crew.start()
         workers = crew.workers
         idle = time.monotonic() - max(worker.worked for worker in workers)
         broken = any(worker.broken is not None for worker in workers)
         if broken or idle > PATIENCE or campaign.enough() or campaign.should_stop():
             crew.end()
-            over = over or time.monotonic()
-        if over is not None and time.monotonic() - over > FAREWELL:
+        if crew.over is not None and time.monotonic() - crew.over > FAREWELL:
             for worker in workers:
                 if worker.is_alive():
                     worker.part.error = (
@@ -191,6 +210,7 @@ class _Worker(threading.Thread):
         super().__init__(daemon=True, name=f"host {host.name}")
         self.campaign, self.host, self.part = campaign, host, Part(host.name)
         self.done = threading.Event()  # the end of the campaign, or of this host's part in it
+        self.removed: str | None = None  # why the campaign has this host no more
         self.worked = time.monotonic()  # when a job of this campaign was last seen running
         self.broken: BaseException | None = None  # an error that is not the host's
         self._opener, self._state = opener, state
@@ -289,14 +309,15 @@ class _Worker(threading.Thread):
         """Starts a job in every free slot; the reason if there is none."""
         gpus = client.ask(AskFacts(deadline_s=REACH)).gpus or [] if self.host.gpus else []
         free = slots(self.host, known, gpus, per_gpu=self.campaign.per_gpu)
+        refused = None
         for slot in free:
             try:
                 self._start(client, slot, {job.id for job in known})
             except RemoteError as error:
                 if error.kind != TAKEN:  # another coordinator was faster
                     raise
-                return error.message
-        return None if free else occupied(self.host, known, gpus)
+                refused = error.message
+        return refused if free else occupied(self.host, known, gpus)
 
     def _count_failures(self, known: Sequence[JobState]) -> None:
         """Counts jobs that were active at the last poll and have failed since."""
@@ -349,19 +370,20 @@ class _Worker(threading.Thread):
 
     def _collect(
         self, client: Client, known: Sequence[JobState], *, all_of_it: bool = False
-    ) -> None:
-        """Pulls the new output of jobs of this loop."""
+    ) -> bool:
+        """Pulls the new output of jobs of this loop; returns whether all of it is here."""
         found = {job.id: job.shards for job in known if self.campaign.owns(job)}
         new = [name for name, count in found.items() if self._pulled.get(name, 0) != count]
         if all_of_it:
             new = [name for name, count in found.items() if count]
         if not new:
-            return
-        arrived = self.campaign.collect(self.host, client, [f"jobs/{name}" for name in new])
+            return True
+        pulled = self.campaign.collect(self.host, client, [f"jobs/{name}" for name in new])
         self._pulled |= {name: found[name] for name in new}
-        self.part.arrived += arrived
-        if arrived:
+        self.part.arrived += pulled.games
+        if pulled.games:
             self._fruitless = 0
+        return pulled.right and not pulled.stopped
 
     def _end(self, *, pull: bool) -> None:
         """Stops the jobs of the loop and pulls their remaining output; failures are logged."""
@@ -372,12 +394,15 @@ class _Worker(threading.Thread):
                     self._stop_all(client)
                     if pull:
                         loop = self.campaign.loop
-                        self._collect(client, jobs.states(client, loop=loop), all_of_it=True)
-                        tidy(client, self._state, loop)
-                self.part.error, self.part.ended = before, True
+                        known = jobs.states(client, loop=loop)
+                        if self._collect(client, known, all_of_it=True):
+                            tidy(client, self._state, loop)
+                self.part.error, self.part.ended = self.removed or before, True
                 return
             except FleetError as error:
                 self._fail(error)
+                if self.removed is not None:
+                    self.part.error = f"{self.removed}; {error.message}"
                 if last or isinstance(error, BadOutput | HostKeyError):
                     return
                 time.sleep(WAITS[0])

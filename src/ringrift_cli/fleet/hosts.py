@@ -21,6 +21,7 @@ FILE = Path("hosts.yaml")
 VARIABLE = "RINGRIFT_HOSTS"
 ROLES = ("selfplay", "train", "eval")
 MOST_SHOWN = 60  # characters of a value in an error message
+NO_JOB_NEEDS = ("price", "provider", "labels", "deadline")  # keys of a host
 
 _PORT = r"6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}"
 _IPV6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]{1,16})?"
@@ -107,6 +108,11 @@ class Host(HostDefaults, frozen=True, kw_only=True):
     provider: Word = ""
     labels: tuple[Word, ...] = ()
     enabled: bool = True
+
+    def works_like(self, other: Host) -> bool:
+        """Whether connections and jobs are the same with another entry of this host."""
+        shared = {name: getattr(other, name) for name in NO_JOB_NEEDS}
+        return msgspec.structs.replace(self, **shared) == other
 
     @property
     def places(self) -> list[Address]:

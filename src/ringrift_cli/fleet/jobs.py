@@ -6,16 +6,20 @@ host and the job, so that it can be found, stopped or restarted elsewhere if the
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from ringrift_cli.errors import RemoteError, UsageError
 from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.messages import JobState
-from ringrift_cli.fleet.plan import Placed
+from ringrift_cli.fleet.plan import SEED_OPTION, SEED_VARIABLE, Placed, option
 from ringrift_cli.fleet.state import StateTable
 from ringrift_cli.store.locks import locked
 
@@ -24,20 +28,37 @@ ENDED = StateTable("ended", JobState)
 DRAINED = StateTable("drained", float)  # unix time of the drain
 POLL = 0.5  # seconds between two requests for a job or its log
 MOST_LOG = 1 << 24  # bytes of a log per request
+SEED_BITS = 40
 
 
 # ---- jobs started from here ----------------------------------------------------------------------
 
 
-def remember(state: Path, placed: Placed) -> bool:
-    """Records a job; returns whether it is new. `UsageError` if another job has its name."""
+def remember(state: Path, placed: Placed) -> tuple[bool, Placed]:
+    """Records a job; returns whether it is new, and its record.
+
+    The record also has the seed, which is drawn here unless the command line sets one: a name may
+    be used again after its job was removed. `UsageError` if another job has the name.
+    """
+    drawn = _seeded(placed, secrets.randbits(SEED_BITS))
     with JOBS.changing(state) as known:
-        found = known.setdefault(placed.identity, placed)
-    if found != placed:
+        found = known.setdefault(placed.identity, drawn)
+    if _seeded(found, None) != _seeded(placed, None):
         raise UsageError(
             f"There is another job of the name {placed.identity}.", hint="another --name"
         )
-    return found is placed
+    return found is drawn, found
+
+
+def _seeded(placed: Placed, seed: int | None) -> Placed:
+    """A job with a seed of its own, or without one; unchanged if its command line sets one."""
+    job = placed.job
+    if option(job.argv, SEED_OPTION) is not None:
+        return placed
+    environment = {name: value for name, value in job.env.items() if name != SEED_VARIABLE}
+    if seed is not None:
+        environment[SEED_VARIABLE] = str(seed)
+    return replace(placed, job=structs.replace(job, env=environment))
 
 
 def forget(state: Path, identity: str) -> None:
@@ -104,9 +125,9 @@ def placing(state: Path, hosts: Iterable[str]) -> Iterator[None]:
 
 def start(client: Client, state: Path, placed: Placed) -> tuple[bool, JobState]:
     """Starts a job (idempotent); returns whether it was started by this call, and its state."""
-    new = remember(state, placed)
+    new, recorded = remember(state, placed)
     try:
-        reply = client.ask(messages.Start(job=placed.job))
+        reply = client.ask(messages.Start(job=recorded.job))
     except RemoteError as error:
         if new and error.kind != "ended":  # the host confirmed that the job was not started
             forget(state, placed.identity)

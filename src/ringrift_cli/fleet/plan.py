@@ -36,6 +36,7 @@ LONGEST_NAME = 64  # characters of a job name
 BUSY = "it is busy"
 SLICE = "MIG-"  # with which the UUID of a part of a GPU begins
 SEED_OPTION, OUT_OPTION, GPUS_OPTION = "--seed", "--out", "--gpus"
+SEED_VARIABLE = "RINGRIFT_SEED"
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,10 @@ def job_of(
 ) -> Job:
     """The job of one slot, executed without a shell; `meta` is completed by host and GPUs.
 
-    Each job has its own folder and seed unless the command line sets them.
+    Each job has its own folder unless the command line sets one.
     """
     out = f"jobs/{identity}/out"
-    seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:5], "big")
     environment = {"RINGRIFT_MODELS": "models", "PYTHONUNBUFFERED": "1"}
-    if option(argv, SEED_OPTION) is None:
-        environment["RINGRIFT_SEED"] = str(seed)
     if option(argv, OUT_OPTION) is None:
         environment["RINGRIFT_OUT"] = out
     if gpus:  # explicit, so that a job fails without them instead of using the CPU

@@ -54,7 +54,7 @@ class FleetContext:
         missing or invalid `on_notice` is told, and the hosts stay.
         """
         path, now = self.fleet.path, stamp_of(self.fleet.path)
-        if now == self.fleet.stamp or (now and time.time() - now[-1] / 1e9 < SETTLED_S):
+        if now == self.fleet.stamp or (now and abs(time.time() - now[-1] / 1e9) < SETTLED_S):
             return self
         try:
             return replace(self, fleet=load(path))

@@ -19,7 +19,15 @@ from ringrift_cli.fleet.deploy import deploy
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.group import each
 from ringrift_cli.fleet.hosts import Host
-from ringrift_cli.fleet.messages import Cleaned, Dismiss, Facts, Jobs, JobState, JobStates
+from ringrift_cli.fleet.messages import (
+    TAKEN,
+    Cleaned,
+    Dismiss,
+    Facts,
+    Jobs,
+    JobState,
+    JobStates,
+)
 from ringrift_cli.fleet.plan import JobPlan, Placed, again, need_of, place, retried, unsuitable
 from ringrift_cli.fleet.state import log_event
 from ringrift_cli.fleet.status import Seen, ready, undrain
@@ -96,7 +104,13 @@ def _start(context: FleetContext, plan: JobPlan, rows: list[Row]) -> None:
     def work(host: Host) -> None:
         with context.open(host) as client:
             for placed, row in by_host[host.name]:
-                new, found = jobs.start(client, context.state, placed)
+                try:
+                    new, found = jobs.start(client, context.state, placed)
+                except (RemoteError, UsageError) as error:  # no other slot is affected
+                    if isinstance(error, RemoteError) and error.kind != TAKEN:
+                        raise
+                    row["error"] = row["outcome"] = error.message
+                    continue
                 row["started"], row["state"] = new, found.document()
                 row["outcome"] = "started" if new else f"there already, {found.state}"
                 log_event(context.state, "job", host.name, f"{placed.identity}: {row['outcome']}")

@@ -14,9 +14,9 @@ from ringrift_cli.fleet.campaign import Campaign, Part, run
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.destination import Destination
 from ringrift_cli.fleet.group import gather
-from ringrift_cli.fleet.hosts import Host
+from ringrift_cli.fleet.hosts import Fleet, Host
 from ringrift_cli.fleet.plan import Need, unsuitable
-from ringrift_cli.fleet.pull import pull_over
+from ringrift_cli.fleet.pull import Pulled, pull_over
 from ringrift_cli.fleet.push import Bundle, Pushed, Sent, push, push_bundle
 from ringrift_cli.fleet.status import ready
 from ringrift_cli.loop import journal
@@ -41,6 +41,7 @@ HEURISTIC = "heuristic"
 LEAST_DEADLINE = 5.0  # minimum timeout of a status query in seconds
 LAST_PULL = 10.0  # seconds that a transfer may continue after the end of a campaign
 DRAINED = "it is drained: ringrift fleet drain --undo"
+TRAINS = "it trains"
 MONEY = 30.0  # seconds between two budget checks
 
 
@@ -51,22 +52,26 @@ class FleetMachines:
         """`UsageError` if the host for training is not suitable."""
         self._session, self._config = session, config
         self._train_on, self._permission = train_on, _Permission(session)
+        self._training: str | None = None  # the host on which training runs now
+        self._needs_gpu = False  # whether only a host with GPUs can take over the training
+        self._rereading = threading.Lock()
         if train_on is not None:
             trainer = self._context.fleet.choose([train_on])[0]
             why = unsuitable(trainer, Need("train", config.run.board))
             if why is not None:
                 raise UsageError(f"{train_on} cannot train {config.run.board}: {why}.")
+            self._needs_gpu = trainer.gpus > 0
         self.trains = train_on is not None
 
     @property
     def _context(self) -> FleetContext:
         return self._session.context
 
-    def _reread(self) -> bool:
-        """Follows changes of hosts.yaml; returns whether there are any."""
-        before = self._context.fleet
-        self._session.context = self._context.reread(self._session.note)
-        return self._context.fleet.hosts != before.hosts
+    def _reread(self) -> Fleet:
+        """Follows changes of hosts.yaml; returns its present contents."""
+        with self._rereading:
+            self._session.context = self._context.reread(self._session.note)
+            return self._context.fleet
 
     # ---- games ----------------------------------------------------------------------------------
 
@@ -75,11 +80,11 @@ class FleetMachines:
     ) -> Played:
         """See `Machines`."""
         trainer = self._train_on if work.beside_training else None
-        self._reread()
+        known = self._reread()
         over = self._permission.over_budget()
         if over is not None:
             raise FleetError(f"Over budget: {over}.", hint="more `budget:` in hosts.yaml")
-        hosts, absent = self._hosts(self._context.fleet.choose(), trainer)
+        hosts, absent = self._hosts(known.choose(), trainer)
         if not hosts:
             reasons = "; ".join(f"{name}: {why}" for name, why in sorted(absent.items()))
             board = self._config.run.board
@@ -94,8 +99,8 @@ class FleetMachines:
             arrived.collect,
             lambda: arrived.games >= work.games,
             should_stop,
-            self._permission.refuse,
-            lambda now: self._hosts_now(now, trainer),
+            self._refuse,
+            self._following(known, trainer),
             board=self._config.run.board,
         )
         shown, seen = 0, {host.name for host in hosts}
@@ -122,16 +127,29 @@ class FleetMachines:
         run = () if work.run is None else ("--run", work.run)
         return [*argv, *run, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
-    def _hosts_now(self, so_far: Sequence[Host], trainer: str | None) -> Sequence[Host]:
-        """The hosts of a campaign after a look at hosts.yaml: new ones if they can take jobs."""
-        if not self._reread():
-            return so_far
-        enabled = self._context.fleet.enabled
-        stay = [host for host in enabled if host in so_far]
-        new, absent = self._hosts([host for host in enabled if host not in so_far], trainer)
-        for name, why in absent.items():
-            self._session.note(f"{name} gets no jobs: {why}")
-        return [*stay, *new]
+    def _refuse(self, host: Host) -> str | None:
+        """Why a host may start no self-play job now; None if it may."""
+        return TRAINS if host.name == self._training else self._permission.refuse(host)
+
+    def _following(
+        self, known: Fleet, trainer: str | None
+    ) -> Callable[[Sequence[Host]], Sequence[Host]]:
+        """`Campaign.hosts_now`: follows hosts.yaml; new hosts are added if they can take jobs."""
+        used = known.hosts  # that the campaign has seen, whoever read the file since
+
+        def hosts_now(so_far: Sequence[Host]) -> Sequence[Host]:
+            nonlocal used
+            fleet = self._reread()
+            if fleet.hosts == used:
+                return so_far
+            used = fleet.hosts
+            stay = [one for one in fleet.enabled if any(map(one.works_like, so_far))]
+            new, absent = self._hosts([one for one in fleet.enabled if one not in stay], trainer)
+            for name, why in absent.items():
+                self._session.note(f"{name} gets no jobs: {why}")
+            return [*stay, *new]
+
+        return hosts_now
 
     def _hosts(
         self, chosen: Sequence[Host], trainer: str | None
@@ -139,8 +157,7 @@ class FleetMachines:
         """Of some hosts those that can take self-play jobs, and reasons by host that cannot."""
         need, absent = Need("selfplay", self._config.run.board), {}
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
-        if trainer is not None:
-            unfit[trainer] = "it trains"
+        unfit |= {name: TRAINS for name in (trainer, self._training) if name is not None}
         drained = jobs.drained(self._context.state)
         found = []
         deadline = max(self._context.fleet.deadline, LEAST_DEADLINE)
@@ -198,11 +215,14 @@ class FleetMachines:
                 training = RemoteTraining(
                     self._session, self._config, host, loop, work, shards, should_stop
                 )
+                self._training = host.name
                 try:
                     training.run(watch)
                     return
                 except HostUnreachable as error:
                     why = error.message
+                finally:
+                    self._training = None
             reasons.append(f"{host.name} cannot train now: {why}")
             watch.note(reasons[-1])
         raise FleetError(
@@ -217,8 +237,8 @@ class FleetMachines:
         """
         enabled, need = self._context.fleet.enabled, Need("train", self._config.run.board)
         first = [host for host in enabled if host.name == self._train_on]
-        gpus = any(host.gpus for host in first)
-        others = [host for host in enabled if host not in first and (host.gpus or not gpus)]
+        fit = [host for host in enabled if host.gpus or not self._needs_gpu]
+        others = [host for host in fit if host not in first]
         return [*first, *(host for host in others if unsuitable(host, need) is None)]
 
     def _cannot_train(self, host: Host) -> str | None:
@@ -289,10 +309,10 @@ class _Arrived:
             self._ended = min(self._ended, now)
         return now - self._ended > LAST_PULL
 
-    def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> int:
-        """Pulls new shards from the given folders of a host; returns the number of games."""
+    def collect(self, _host: Host, client: Client, folders: Sequence[str]) -> Pulled:
+        """Pulls new shards from the given folders of a host."""
         try:
-            pulled = pull_over(
+            return pull_over(
                 client,
                 self._session.context.state,
                 self._destination,
@@ -302,4 +322,3 @@ class _Arrived:
         finally:  # counts the shards that arrived before an error
             with self._lock:
                 self.games = self._held() - self._before
-        return pulled.games

@@ -33,7 +33,7 @@ from ringrift_cli.store.manifest import SUFFIXES
 T = TypeVar("T")
 LOOK = 15.0  # seconds for the facts of the host
 POLL = 2.0  # seconds between two polls
-SILENCE = 600.0  # seconds without contact before the step fails
+SILENCE = 600.0  # seconds without contact or without a slot before another host is tried
 TICK = 0.2
 MAX_LOST = 3  # lost jobs before the step fails
 MAX_STATE = 64 << 20  # bytes of a state file
@@ -63,11 +63,14 @@ class RemoteTraining:
         self._exchange = session.exchange(host)
 
     def run(self, watch: Watch) -> None:
-        """Trains on the host and fetches the run. `Stopped` if asked to stop; it can be resumed."""
+        """Trains on the host and fetches the run. `Stopped` if asked to stop; it can be resumed.
+
+        `HostUnreachable` if it is silent or has no slot for this job for `SILENCE`.
+        """
         watch.note(f"Training on {self._host.name}.")
         try:
             for _ in range(MAX_LOST):
-                ended = self._once()
+                ended = self._once(watch)
                 if ended == "done":
                     return
                 if self._should_stop():
@@ -81,24 +84,24 @@ class RemoteTraining:
             f"{self._host.name}: training ended as {ended}.", hint="ringrift fleet jobs --ended"
         )
 
-    def _once(self) -> str:
+    def _once(self, watch: Watch) -> str:
         """Runs one job, or waits for the active one; returns its final state."""
-        identity = self._reach(self._begun)
+        identity = self._reach(self._begun, watch)
         if identity is None:
             return "done"
-        ended = self._reach(lambda client: self._ended(client, identity))
-        self._reach(self._fetch)
+        ended = self._reach(lambda client: self._ended(client, identity), watch)
+        self._reach(self._fetch, watch)
         if ended == "done":
-            self._reach(self._clear_up)
+            self._reach(self._clear_up, watch)
         return ended
 
-    def _reach(self, act: Callable[[Client], T]) -> T:
+    def _reach(self, act: Callable[[Client], T], watch: Watch) -> T:
         """Runs `act` with a client and retries lost connections; errors of the host are propagated.
 
-        `HostUnreachable` after `SILENCE` without contact; `transfer.TransferStopped` if asked to
-        stop meanwhile, which leaves the job running.
+        `HostUnreachable` after `SILENCE` without contact or without a slot;
+        `transfer.TransferStopped` if asked to stop meanwhile, which leaves the job running.
         """
-        heard = time.monotonic()
+        heard, noted = time.monotonic(), False
         while True:
             reached = False
             try:
@@ -108,13 +111,17 @@ class RemoteTraining:
             except (HostUnreachable, RemoteError) as error:
                 if isinstance(error, RemoteError) and error.kind not in ("ended", "start", TAKEN):
                     raise
-                if reached and (isinstance(error, HostUnreachable) or error.kind == TAKEN):
+                if isinstance(error, RemoteError) and error.kind == TAKEN:
+                    if not noted:
+                        watch.note(f"{error.message} It is retried for {SILENCE:.0f} s.")
+                    noted = True
+                elif reached and isinstance(error, HostUnreachable):
                     heard = time.monotonic()
                 log_event(self._session.context.state, "failed", self._host.name, error.message)
                 if self._should_stop():
                     raise transfer.TransferStopped from error
                 if time.monotonic() - heard > SILENCE:
-                    raise
+                    raise HostUnreachable(error.message, error.hint) from error
             _wait(POLL, self._should_stop)
 
     # ---- start ----------------------------------------------------------------------------------
