@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -70,9 +69,7 @@ def test_a_run(ringrift: Ringrift, config: Config) -> None:
     ):
         assert said in run.out, said
     assert "\x1b" not in run.out
-    start = time.monotonic()
     document = json.loads(ringrift("status", "--json").out)
-    assert time.monotonic() - start < 2
     assert document["champion"]["identity"] == champion
     assert document["champion"]["heuristic"]["elo"] == 30
     assert [elo["elo"] for elo in document["elo"]] == [-20, 30, 30]

@@ -18,7 +18,7 @@ from ringrift_cli.fleet.messages import AskFacts, Jobs
 from ringrift_cli.fleet.ssh import open_link
 from tests.conftest import Ringrift, Run
 from tests.fleet.network import LOOPBACK
-from tests.fleet.opening import SOON, at, opened
+from tests.fleet.opening import SOON, TRIES, at, opened
 from tests.fleet.servers import Farm, furnish
 from tests.fleet.stations import Station, install, program
 
@@ -57,8 +57,9 @@ def test_the_limit_of_a_command_is_no_failure_and_is_learned(
         found = row(ringrift("fleet", "status", "--json"))
         assert not found["reached"]
         assert found["set_aside"] is None
-    assert row(ringrift("fleet", "status", "--json", "--deadline", "10"))["reached"]
-    assert row(ringrift("fleet", "status", "--json"))["reached"]
+    assert row(ringrift("fleet", "status", "--json", "--deadline", "60"))["reached"]
+    # a busy machine may be slower than it was when the limit was learned
+    assert any(row(ringrift("fleet", "status", "--json"))["reached"] for _ in range(TRIES))
 
 
 def test_silence_is_a_failure_if_it_is_long(tmp_path: Path) -> None:
@@ -74,11 +75,11 @@ def test_limits_begin_with_the_first_packet(farm: Farm, monkeypatch: pytest.Monk
     read = known_hosts.Keys.__init__
 
     def slowly(*args: Any, **options: Any) -> None:
-        time.sleep(2)
+        time.sleep(5)
         read(*args, **options)
 
     monkeypatch.setattr(known_hosts.Keys, "__init__", slowly)
-    with opened(farm.host(server), 1.9) as client:
+    with opened(farm.host(server), 4.9) as client:
         assert client.ask(Jobs()).jobs == []
 
 
@@ -109,7 +110,7 @@ def test_the_next_address_is_used_when_a_link_is_lost_after_authentication(
         greeted = good.passed_down - before
         client.ask(AskFacts())
     bad.stall_down = admitted + 100 if lost_at == "the agent" else greeted + 300
-    here.know(server.entry(addresses=at(bad.port, good.port)), deadline=2)
+    here.know(server.entry(addresses=at(bad.port, good.port)), deadline=6)
     for _ in range(2):
         found = row(ringrift("fleet", "status", "--json"))
         assert found["address"] == at(good.port)[0], found["trouble"]
@@ -145,7 +146,7 @@ def test_a_server_that_is_always_full_is_said_to_be_and_is_no_failure(
     farm: Farm, here: Station, ringrift: Ringrift
 ) -> None:
     port = farm.babbler(b"Exceeded MaxStartups\r\n")
-    here.know({"name": "full", "addresses": at(port)}, deadline=0.5)
+    here.know({"name": "full", "addresses": at(port)}, deadline=1)
     for _ in range(FAILURES + 1):
         found = row(ringrift("fleet", "status", "--json"))
         assert found["set_aside"] is None

@@ -48,13 +48,13 @@ def test_each_has_its_share_of_the_cores(
 def test_none_is_left_and_all_are_waited_for_at_once() -> None:
     receiving, sending = CONTEXT.Pipe(duplex=False)
     with ProcessGroup(CONTEXT, 3) as group:
-        group.patience = 1.0
+        group.patience = 3.0
         for number in range(3):
             group.start(hang, sending, name=str(number))
         for _ in range(3):
             assert receiving.recv() == "there"
         start = time.monotonic()
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 8.5
     assert [process.exitcode for process in group.processes] == [-signal.SIGKILL] * 3
 
 
