@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba import cuda
 
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.batch import PositionBatch
@@ -60,8 +59,8 @@ def test_machine_code_is_kept_where_all_that_it_calls_is_hashed() -> None:
     assert Path(compiled(kernels.play_kernel)._cache.cache_path) == folder  # noqa: SLF001
 
 
-@pytest.mark.skipif(cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_the_driver_says_so() -> None:
+def test_without_a_gpu_the_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(RingriftError, match="no CUDA GPU"):
         Device("cuda:0")
 

@@ -135,7 +135,7 @@ def dismiss(
 
 OlderOption = Annotated[
     float,
-    typer.Option("--older", min=0, metavar="HOURS", help="Jobs that ended so many hours ago."),
+    typer.Option("--older", min=0, metavar="HOURS", help="Minimum hours since a job ended."),
 ]
 ResultsOption = Annotated[
     bool,

@@ -28,7 +28,7 @@ from ringrift_cli.game.topology import BOARDS, Board
 COLUMNS, COMPACT = 4, 2  # of the terminal, for one cell
 TERRITORY = "#%&="  # by seat, in a compact drawing
 LIST_WIDTH, COMPACT_WIDTH = 96, 76
-SHORT_LIST = 12  # up to so many stacks, all are spelled out
+SHORT_LIST = 12  # stacks; longer lists are abridged
 LETTERS = "ABCD"
 # Blue, red, yellow, teal: of different lightness, so that they differ for colour-blind eyes too
 COLOURS = (33, 203, 220, 80)

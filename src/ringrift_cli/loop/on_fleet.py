@@ -135,7 +135,7 @@ class FleetMachines:
         self, known: Fleet, trainer: str | None
     ) -> Callable[[Sequence[Host]], Sequence[Host]]:
         """`Campaign.hosts_now`: follows hosts.yaml; new hosts are added if they can take jobs."""
-        used = known.hosts  # that the campaign has seen, whoever read the file since
+        used = known.hosts  # as the campaign last saw them
 
         def hosts_now(so_far: Sequence[Host]) -> Sequence[Host]:
             nonlocal used

@@ -1,4 +1,4 @@
-"""Claims of jobs on GPUs, or on the CPU: one job at a time, whoever starts it.
+"""Claims of jobs on GPUs or the CPU: exclusive across all coordinators.
 
 A claim is an abstract Unix socket with a name: binding is atomic on the whole machine, and the name
 is free again as soon as no process holds the socket. Supervisor and job inherit it.

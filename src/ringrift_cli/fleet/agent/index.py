@@ -88,7 +88,7 @@ class Index:
         return found
 
     def notable(self, most: int) -> list[str]:
-        """Names of at most so many ended jobs: failures first, then the newest."""
+        """Names of the ended jobs up to a limit: failures first, then the newest."""
         bad = [n for n, brief in self.over.items() if brief.state in BAD and not brief.dismissed]
         return [*dict.fromkeys([*bad, *self.over])][:most]
 

@@ -53,7 +53,7 @@ class Pipes:
         self.sink = os.fdopen(sink, "wb", AT_ONCE)
 
     def read(self, most: int) -> bytes:
-        """Up to so many bytes; b"" when the other end has closed, or was silent for an hour."""
+        """Up to `most` bytes; b"" after the end of the stream or an hour of silence."""
         self.flush()
         ready, _, _ = select.select([self.source], [], [], IDLE)
         return os.read(self.source, most) if ready else b""

@@ -170,7 +170,7 @@ class PartialFile:
         return found
 
     def close(self) -> None:
-        """Lets go of it; what is there stays for whoever comes next."""
+        """Releases it; the bytes received so far stay for a later attempt."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1

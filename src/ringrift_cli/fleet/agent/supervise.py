@@ -205,7 +205,7 @@ def launch(
 
 def main(work: str, identity: str, tell: str, mode: str, devices: str, *held: str) -> None:
     """The program of a supervisor: one job, from its start to its end."""
-    if os.fork():  # whoever started it has no child of long life, and it has no terminal to lose
+    if os.fork():  # detached: no long-lived child of its starter, no controlling terminal
         os._exit(0)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _ignore)  # the job has its own; how it ends must be noted

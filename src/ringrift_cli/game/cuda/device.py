@@ -92,11 +92,11 @@ class Device:
             yield
 
     def launch(self, kernel: Kernel, threads: int, *arguments: Any) -> None:
-        """Puts so many threads of a kernel on torch's current stream; see `view`."""
+        """Queues `threads` threads of a kernel on torch's current stream; see `view`."""
         self.launch_blocks(kernel, -(-threads // THREADS), THREADS, *arguments)
 
     def launch_blocks(self, kernel: Kernel, blocks: int, threads: int, *arguments: Any) -> None:
-        """As `launch`, blocks of so many threads each."""
+        """As `launch`, in blocks of the given number of threads."""
         if SIMULATED:
             compiled(kernel)[blocks, threads](*arguments)
             return
