@@ -9,6 +9,7 @@ import contextlib
 import getpass
 import json
 import os
+import secrets
 import select
 import shlex
 import signal
@@ -33,6 +34,7 @@ from ringrift_cli.fleet.hosts import Host, load
 from tests.fleet.network import LOOPBACK, PATIENCE, Babbler, Listener, Proxy
 
 SSHD = Path("/usr/sbin/sshd")
+_given: set[int] = set()  # ports of this process, which may not listen yet
 CONFIG = """\
 MaxStartups 200
 {more}
@@ -74,9 +76,14 @@ def make_key(path: Path) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server((LOOPBACK, 0)) as one:
-        return int(one.getsockname()[1])
+    """A port that nobody listens on, below those that the system gives to connections."""
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)
+        if port in _given:
+            continue
+        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
+            _given.add(port)
+            return port
 
 
 def furnish(work: Path, program: str | None = None, python: str = sys.executable) -> None:

@@ -28,7 +28,7 @@ from tests.fleet.opening import at
 from tests.fleet.servers import Farm, Server, furnish
 from tests.fleet.stations import Station, install, keep_account, program, until
 
-MOST_RATIO = 2.5  # to the time of OpenSSH
+MOST_RATIO = 1.5  # to the time of OpenSSH
 DEADLINE = 15.0  # s: those that hang are waited for that long
 TRIES = 5  # the machine may be busy with something else
 NVIDIA_SMI = """#!/bin/sh

@@ -12,6 +12,7 @@ import hashlib
 import io
 import re
 import shlex
+import threading
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ringrift_cli.fleet import probe
 from ringrift_cli.fleet.agent.layout import CODE, VENV
 
 PACKAGE = Path(__file__).parents[1]
+_hashing = threading.Lock()
 EPOCH = (1980, 1, 1, 0, 0, 0)  # timestamp of every file, so that the zip is reproducible
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 START = (
@@ -68,9 +70,14 @@ def _files() -> list[tuple[str, Path]]:
     return sorted(found)
 
 
-@functools.cache
 def code_hash() -> str:
-    """Hex SHA-256 of the names and contents of all files of the package."""
+    """Hex SHA-256 of the names and contents of all files of the package; thread-safe."""
+    with _hashing:  # connections to many hosts ask at the same time
+        return _code_hash()
+
+
+@functools.cache
+def _code_hash() -> str:
     found = hashlib.sha256()
     for name, path in _files():
         data = path.read_bytes()
