@@ -192,7 +192,9 @@ def _preview(out: Output, config: Config, steps: Steps) -> None:
     from ringrift_cli.loop.preview import preview
 
     found = preview(config, steps)
-    player = f"{found.kind} {found.model}" if found.model else "a new, untrained network"
+    init = config.network.init
+    new = "a new, untrained network" if init == "none" else f"a network with the weights of {init}"
+    player = f"{found.kind} {found.model}" if found.model else new
     played = found.games - found.games_missing
     out.text(f"cycle {found.cycle} of {found.folder}")
     out.fields(
