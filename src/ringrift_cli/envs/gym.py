@@ -13,7 +13,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ringrift_cli.envs.views import RENDER_MODES, View, first
+from ringrift_cli.envs.views import RENDER_MODES, Observer, first
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game.batch import PASS, PositionBatch
 from ringrift_cli.game.playout import BoolArray, LongArray
@@ -51,10 +51,10 @@ class RingRiftVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         """`opponents`: a player spec, or one for each seat behind the learner's; `seat`: that of
-        the learner, or None to draw it for each game; others as of `View`. May raise `UsageError`.
+        the learner, or None to draw it for each game; others as of `Observer`. `UsageError`.
         """
         self.num_envs, self.render_mode, self._masks = num_envs, render_mode, masks
-        self._view = View(board, players, observation, render_mode)
+        self._view = Observer(board, players, observation, render_mode)
         self.games = PositionBatch(board, players, num_envs, pie_rule=pie_rule)
         specs = [opponents] * (players - 1) if isinstance(opponents, str) else opponents
         self._board, self._specs, self._seat = board, tuple(specs or ()), seat

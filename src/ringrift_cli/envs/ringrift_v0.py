@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 from pettingzoo.utils import wrappers
 
-from ringrift_cli.envs.views import RENDER_MODES, View, first
+from ringrift_cli.envs.views import RENDER_MODES, Observer, first
 from ringrift_cli.game.position import Position
 
 
@@ -43,7 +43,7 @@ class raw_env(AECEnv):  # type: ignore[misc]  # PettingZoo ships no types
         """`observation` and `render_mode` as in views.py; `UsageError` for other values."""
         super().__init__()
         self.render_mode = render_mode
-        self._view = View(board, players, observation, render_mode)
+        self._view = Observer(board, players, observation, render_mode)
         self._start = self.position = Position.initial(board, players, pie_rule=pie_rule)
         self.possible_agents = [f"player_{seat}" for seat in range(1, players + 1)]
         self.action_spaces, self.observation_spaces = {}, {}

@@ -20,7 +20,7 @@ RENDER_MODES = ("ansi", "rgb_array", "svg")
 HIGHEST = 255  # of any plane or scalar
 
 
-class View:
+class Observer:
     """Observations of a board and number of players, in a form of docs/envs.md, and pictures.
 
     planes     [W, W, C + K] float32: the planes of nn/features.py, scaled, and each scalar as a
