@@ -38,6 +38,7 @@ from ringrift_cli.cli import (
     train,
     verify,
     warmup,
+    web,
 )
 from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.options import bind
@@ -61,6 +62,7 @@ app.command()(selfplay.selfplay)
 app.command()(show.show)
 app.command()(verify.verify)
 app.command()(play.play)
+app.command()(web.web)
 app.command()(perft.perft)
 app.command()(engine.engine)
 app.command()(cmaes.cmaes)

@@ -39,7 +39,7 @@ STRONGEST = 10
 HUNG_UP = 128 + signal.SIGHUP
 CLOSED_TERMINAL = (errno.EPIPE, errno.EIO)
 # Options that a saved game determines
-SETTLED = ("board", "players", "level", "seat", "opponent", "pie", "seed", "save")
+SETTLED = ("board", "players", "level", "seat", "opponent", "pie", "seed", "save", "position")
 
 
 def _seats(text: str) -> tuple[int, ...]:
@@ -92,6 +92,14 @@ SaveOption = Annotated[
     ),
 ]
 ResumeOption = Annotated[Path | None, path_option("--resume", "Saved game to continue.")]
+PositionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--position",
+        metavar="TEXT",
+        help="First position instead of an empty board: position text, or a saved one as JSON.",
+    ),
+]
 RecordOption = Annotated[
     Path | None, path_option("--record", "File for the record of the finished game (.jsonl, .rrg).")
 ]
@@ -118,6 +126,7 @@ def play(
     seed: SeedOption = None,
     save: SaveOption = None,
     resume: ResumeOption = None,
+    position: PositionOption = None,
     record: RecordOption = None,
     hint: HintOption = None,
     as_json: JsonOption = False,
@@ -139,21 +148,28 @@ def play(
       ringrift play --board square8 --players 3 --seat 2 --opponent heuristic --opponent random
       ringrift play --seat 1,2
       ringrift play --resume runs/play/hex8-2p-20260731-101500.json
+      ringrift play --position "5./6./7./8./4. s221 4./8./7./6./5. | 1 movement | 17,16 | 0,0"
     """
     out = Output(as_json=as_json, quiet=quiet)
-    typed = {name for name in SETTLED if was_typed(context, name)}
-    _check_files(save, resume, record, typed)
+    typed = {name for name in (*SETTLED, "record") if was_typed(context, name)}
+    _check_files(save, resume, record, typed - {"record"})
     out.compile_players()
     from ringrift_cli.play.dialogue import GameFiles
-    from ringrift_cli.play.session import SavedGame, read_game
+    from ringrift_cli.play.session import SavedGame, read_game, start_of
 
     if resume is not None:
         game = read_game(resume)
     else:
+        start = None if position is None else start_of(position)
+        if start is not None:
+            wrong = [name for name in ("board", "players", "pie", "record") if name in typed]
+            if wrong:
+                raise UsageError(f"--position determines the game: it excludes --{wrong[0]}.")
+            board, players, pie = start["board"], start["players"], start["pie_rule"] != "off"
         check_pie(pie, players)
         seats = _seat_players(board, players, seat, opponent or [], level, typed)
         number = int.from_bytes(os.urandom(4)) if seed is None else seed
-        game = SavedGame(board, seats, number, pie)
+        game = SavedGame(board, seats, number, pie, start=start)
     path = resume or save or _new_file(board, players)
     files = GameFiles(
         path,

@@ -127,34 +127,9 @@ def _saved_position(path: Path) -> dict[str, Any] | None:
 
 def _record(path: Path, game: int | None, ply: int | None) -> tuple[GameRecord, str | None]:
     """Game number `game` of a file, and how a saved one ends; `RecordError` without `ply`."""
-    from ringrift_cli.data.shard import read_searched
-    from ringrift_cli.evaluate.results import MAGIC, Results
-    from ringrift_cli.game.record import read_records
-    from ringrift_cli.play.session import FORMAT, read_game
-    from ringrift_cli.store.manifest import SEARCHED
+    from ringrift_cli.web.sources import GameFile
 
-    ending = None
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(MAGIC):
-        with Results(path, read_only=True) as results:
-            numbers = results.numbers()
-            wanted = game or next(iter(numbers), 1)
-            found = results.record(wanted)
-        if found is None:
-            known = f"numbers up to {numbers[-1]}" if numbers else "no game"
-            raise RecordError(f"{path} has {known}: there is no game {wanted}.")
-        record = found
-    elif f'"{FORMAT}"'.encode() in head:
-        if game not in (None, 1):
-            raise RecordError(f"{path} holds 1 game: there is no game {game}.")
-        record, ending = read_game(path).replayed()
-    else:
-        records = read_searched(path).records() if path.suffix == SEARCHED else read_records(path)
-        if (game or 1) > len(records):
-            holds = counted(len(records), "game")
-            raise RecordError(f"{path} holds {holds}: there is no game {game}.")
-        record = records[(game or 1) - 1]
+    record, ending = GameFile(path).record(game)
     if ply is not None and ply > len(record.actions):
         decisions = counted(len(record.actions), "decision")
         raise RecordError(f"Game {game or 1} has {decisions}: {ply} is past its end.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from math import sqrt
 from pathlib import Path
@@ -91,6 +91,39 @@ def draw_svg(
     return "\n".join(parts) + "\n"
 
 
+@cache
+def draw_empty(name: str) -> str:
+    """An SVG of an empty board for a page that fills its cells, coloured by a style sheet.
+
+    Cell i is the path `cell-i`; the group `on-i`, centred on it, is for the drawing of its content
+    (`draw_content`); the groups `below` and `above` lie under and over all contents.
+    """
+    board = BOARDS[name]
+    grid = _grid(board)
+    across = grid.pitch - max(1.0, grid.pitch * 0.045)
+    outlines = (
+        f'<path id="cell-{i}" class="cell" d="{_cell_outline(grid, x, y, across)}"/>'
+        for i, (x, y) in enumerate(grid.centres)
+    )
+    far_to_near = sorted(enumerate(grid.centres), key=lambda cell: cell[1][1])
+    places = (
+        f'<g id="on-{i}" transform="translate({_n(x)} {_n(y)})"></g>' for i, (x, y) in far_to_near
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(WIDTH)} {_n(grid.bottom)}"'
+        f' data-pitch="{_n(grid.pitch)}"><g class="coordinates">'
+        f"{''.join(_coordinates(board, grid))}</g><g>{''.join(outlines)}</g>"
+        f'<g id="below"></g><g id="pieces">{"".join(places)}</g><g id="above"></g></svg>'
+    )
+
+
+@lru_cache(10_000)
+def draw_content(name: str, text: str) -> str:
+    """SVG elements of the content of a cell, as in `PositionText`, centred on 0, 0."""
+    pitch = _grid(BOARDS[name]).pitch
+    return "".join(_stack(text, 0, 0, pitch)) if text[0] == "s" else _sign(text, 0, 0, pitch)
+
+
 def svg_to_png(svg: str, width: int) -> bytes:
     """PNG bytes of an SVG, `width` pixels wide, with `MARK` after the 33 bytes of the header."""
     import resvg_py
@@ -114,6 +147,7 @@ class Grid:
     bottom: float  # where the caption begins
 
 
+@cache
 def _grid(board: Board) -> Grid:
     if not board.hexagonal:
         pitch = (WIDTH - 2 * MARGIN) / board.width

@@ -97,3 +97,13 @@ class FleetContext:
             if history:
                 champions[pool] = history[-1].identity
         return champions
+
+
+def host_costs(config: Config) -> dict[str, tuple[float, float]]:
+    """Dollars of today and in all, by host, from the ledger of hosts.yaml; empty without one."""
+    try:
+        context = FleetContext(config, load(None), Path(config.run.folder) / STATE)
+    except UsageError:
+        return {}
+    today, ledger = cost.day_of(time.time()), cost.read(context.ledger)
+    return {name: (account.days.get(today, 0.0), account.total) for name, account in ledger.items()}

@@ -45,11 +45,29 @@ def page(config: Config) -> str:
             f"{folders.run} has no finished cycle to report on.", hint="ringrift cycle --cycles 1"
         )
     title = escape(f"RingRift: {config.pool}")
+    body = [f"<h1>{title}</h1>", *sections(config, records)]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="generator" content="{MARK}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{style()}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def style() -> str:
+    """The style sheet of the page."""
+    return resources.files("ringrift_cli.loop").joinpath("report.css").read_text()
+
+
+def sections(config: Config, records: list[Record]) -> list[str]:
+    """The HTML of the page by section, from one finished cycle on; errors as of `page`."""
+    folders = Folders(config.folder)
     points = elo_points(config, records)
     elo_charts = _elo_charts(records, points)
     missing = "<p>No game of the gate links a candidate to heuristic:default yet.</p>"
-    body = [
-        f"<h1>{title}</h1>",
+    return [
         f'<p class="verdict">{escape(verdict_sentence(records, points))}</p>',
         _summary(records),
         "<h2>Strength</h2>",
@@ -70,15 +88,6 @@ def page(config: Config) -> str:
         "<h2>Settings of the last cycle</h2>",
         _settings(records[-1]),
     ]
-    style = resources.files("ringrift_cli.loop").joinpath("report.css").read_text()
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="generator" content="{MARK}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</body>\n</html>\n"
-    )
 
 
 def verdict_sentence(records: list[Record], points: list[EloPoint]) -> str:
@@ -125,7 +134,7 @@ def _rating(one: EloPoint) -> str:
 # ---- text and tables -----------------------------------------------------------------------------
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table; escapes its texts."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = ("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
@@ -193,7 +202,7 @@ def _cycles(records: list[Record], points: list[EloPoint]) -> str:
         )
     rows.append(["all", *(f"{total[step] / 60:.1f}" for step in steps), "", "", "", "", ""])
     head = ["cycle", *(f"{step}, min" for step in steps), "games", "policy loss", "value loss"]
-    return _table([*head, "verdict", "Elo (95 %)"], rows)
+    return html_table([*head, "verdict", "Elo (95 %)"], rows)
 
 
 def _meaning(check: Record, gate: Record) -> str:
@@ -250,7 +259,7 @@ def _gate(records: list[Record]) -> str:
             )
             candidate = ["", "", ""]
     head = ("cycle", "candidate", "verdict", "against", "result", "games", "won", "Elo (95 %)")
-    return _table(head, rows)
+    return html_table(head, rows)
 
 
 def _evidence(run: Path, gate: Record) -> list[str]:
@@ -269,7 +278,7 @@ def _alarms(records: list[Record]) -> str:
         for record in records
         for alarm in record["alarms"]
     ]
-    return _table(("cycle", "alarm", "cause"), rows) if rows else "<p>None.</p>"
+    return html_table(("cycle", "alarm", "cause"), rows) if rows else "<p>None.</p>"
 
 
 def _settings(record: Record) -> str:
@@ -278,7 +287,7 @@ def _settings(record: Record) -> str:
         for section, values in record["settings"].items()
         for name, value in values.items()
     ]
-    table = _table(("setting", "value"), rows)
+    table = html_table(("setting", "value"), rows)
     return f"<details><summary>{len(rows)} settings</summary>{table}</details>"
 
 

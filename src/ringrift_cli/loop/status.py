@@ -138,7 +138,7 @@ def run_state(config: Config) -> RunState:
         working=cycle_journal.at_work(folders.run),
         cycles=len(records),
         under_way=_under_way(journal),
-        champion=_champion(config, records),
+        champion=champion_state(config, records),
         elo=points,
         data=_data(folders.data, journal),
         gate_games=_gate_games(folders.run / RESULTS, config),
@@ -158,7 +158,8 @@ def _under_way(journal: Journal) -> StepState | None:
     return msgspec.convert(lines[-1], StepState)
 
 
-def _champion(config: Config, records: list[Record]) -> ChampionState | None:
+def champion_state(config: Config, records: list[Record]) -> ChampionState | None:
+    """The champion of a run's pool; None if there is none."""
     registry = Registry(Path(config.run.models))
     history = registry.history(config.pool)
     if not history:

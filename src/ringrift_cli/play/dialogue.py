@@ -78,11 +78,11 @@ class Dialogue:
     def _let_players_answer(self) -> None:
         self._screen.write()
         while not self._session.is_over and not self._session.persons_turn:
-            position = self._session.position
-            with self._screen.thinking(self._view.players().name(position.seat)):
+            ply = len(self._session.moves)
+            with self._screen.thinking(self._view.players().name(self._session.position.seat)):
                 self._session.answer()
             self._keep()
-            self._view.narrate(position.ply)
+            self._view.narrate(ply)
 
     def _decide(self) -> None:
         """One decision of a person."""
@@ -141,7 +141,7 @@ class Dialogue:
                 self._screen.paragraph(f"Try: {error.hint}")
 
     def _play(self, choice: MoveChoice) -> None:
-        ply = self._session.position.ply
+        ply = len(self._session.moves)
         self._session.play(choice.action)
         self._keep()
         self._screen.write()

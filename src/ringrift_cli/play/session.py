@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
-from ringrift_cli.errors import PlayerError, RecordError, RingriftError, RulesMismatch
+from ringrift_cli.errors import (
+    NotationError,
+    PlayerError,
+    RecordError,
+    RingriftError,
+    RulesMismatch,
+)
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.drawing_text import LETTERS
@@ -26,6 +32,7 @@ from ringrift_cli.store.files import write_whole
 
 FORMAT = "ringrift-play"
 VERSION = 1
+WITHOUT_BEGINNING = "A record holds a game from its beginning, and this one began from a position."
 RECORD_ENDINGS = (".jsonl", ".jsonl.gz", ".rrg")
 
 
@@ -72,7 +79,10 @@ class Players:
 
 
 class SavedGame(msgspec.Struct, frozen=True):
-    """A game: initial seats, actions, and the seat that resigned."""
+    """A game: initial seats, actions, and the seat that resigned.
+
+    `start` is the document of the first position (`Position.to_json`), None for a new game.
+    """
 
     board: str
     seats: tuple[Seat, ...]
@@ -80,17 +90,27 @@ class SavedGame(msgspec.Struct, frozen=True):
     pie_rule: bool = False
     actions: tuple[int, ...] = ()
     resigned: int | None = None
+    start: dict[str, Any] | None = None
 
     @property
     def players(self) -> int:
         return len(self.seats)
 
+    def first(self) -> Position:
+        """The position before the first action."""
+        if self.start is not None:
+            return Position.from_json(self.start)
+        return Position.initial(self.board, self.players, pie_rule=self.pie_rule)
+
     def replayed(self) -> tuple[GameRecord, str | None]:
         """The game as a record, and a sentence for one that has not ended by the rules.
 
-        Without an end the winner is that of a resignation between two players, or 0.
+        Without an end the winner is that of a resignation between two players, or 0. `RecordError`
+        for a game that began from a position.
         """
-        position = Position.initial(self.board, self.players, pie_rule=self.pie_rule)
+        if self.start is not None:
+            raise RecordError(WITHOUT_BEGINNING, hint="ringrift play --resume FILE")
+        position = self.first()
         for action in self.actions:
             position = position.play(action)
         result, sentence = position.result(), None
@@ -105,7 +125,7 @@ class SavedGame(msgspec.Struct, frozen=True):
         return GameRecord(*setting, self.actions, result, made), sentence
 
 
-class _GameFile(msgspec.Struct, forbid_unknown_fields=True):
+class _GameFile(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The JSON document of a saved game; `seats` as at the start, `position` after the moves."""
 
     format: str
@@ -119,6 +139,7 @@ class _GameFile(msgspec.Struct, forbid_unknown_fields=True):
     moves: list[str]
     resigned: int | None
     position: str
+    start: dict[str, Any] | None = None
 
 
 class Session:
@@ -128,7 +149,7 @@ class Session:
         """Creates all players, so that invalid ones are rejected before the game."""
         self.setup = saved
         self.resigned = saved.resigned
-        self.positions = [Position.initial(saved.board, saved.players, pie_rule=saved.pie_rule)]
+        self.positions = [saved.first()]
         self.actions: list[int] = []
         self.moves: list[str] = []
         self._make_player = make_player
@@ -162,8 +183,8 @@ class Session:
 
     def seats(self, position: Position) -> tuple[Seat, ...]:
         """Occupants by seat in a position; a swap exchanges them."""
-        swapped = position.row[L.PIE] == L.PIE_SWAPPED
-        return self.setup.seats[::-1] if swapped else self.setup.seats
+        first, now = (at.row[L.PIE] == L.PIE_SWAPPED for at in (self.positions[0], position))
+        return self.setup.seats[::-1] if first != now else self.setup.seats
 
     def mover(self, position: Position) -> Seat:
         """Occupant of the seat to move."""
@@ -190,8 +211,11 @@ class Session:
         """Plays one decision of the player to move; `PlayerError` if it fails."""
         self.play(int(self.advice(self.mover(self.position)).actions[0]))
 
-    def advice(self, adviser: Seat) -> Choices:
-        """Move and win probabilities of an adviser; `PlayerError` if it fails."""
+    def advice(self, adviser: Seat, should_stop: Callable[[], bool] = lambda: False) -> Choices:
+        """Move and win probabilities of an adviser; `PlayerError` if it fails.
+
+        `should_stop` ends a search early.
+        """
         assert adviser.spec is not None
         position = self.position
         request = Decisions(
@@ -199,8 +223,9 @@ class Session:
             self.setup.players,
             position.row[None],
             playout.game_seeds(self.setup.seed, position.ply, 1),
-            [tuple(self.actions)],
+            [tuple(self.actions) if self.setup.start is None else None],
             self.setup.pie_rule,
+            should_stop,
         )
         choices = self.player(adviser.spec).choose(request)
         action = int(choices.actions[0])
@@ -225,7 +250,7 @@ class Session:
             self._undone.append(([], self.resigned))
             self.resigned = None
             return 1
-        before = self.position.ply
+        before = len(self.actions)
         for ply in range(before - 1, -1, -1):
             if self.mover(self.positions[ply]).is_person:
                 self._undone.append((self.actions[ply:], None))
@@ -262,6 +287,10 @@ class Session:
 
     def save(self, path: Path) -> None:
         """Writes the game to a file atomically; `OutputError` if that fails."""
+        write_whole(path, self.document())
+
+    def document(self) -> bytes:
+        """The JSON document of the game, which `parse_game` reads."""
         setup = self.setup
         document = _GameFile(
             FORMAT,
@@ -275,12 +304,15 @@ class Session:
             self.moves,
             self.resigned,
             str(self.position),
+            setup.start,
         )
-        write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
     def record(self, path: Path) -> None:
         """Writes the game as a record; `RecordError` unless it ended by the rules."""
         result = self.position.result()
+        if self.setup.start is not None:
+            raise RecordError(WITHOUT_BEGINNING, hint="save it under a name that ends in .json")
         if result is None:
             state = "was given up" if self.resigned is not None else "is not over"
             raise RecordError(
@@ -306,14 +338,28 @@ def read_game(path: Path) -> SavedGame:
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not a saved game: it is not valid JSON.") from error
     try:
-        return _checked(document)
+        return parse_game(document)
     except RingriftError as error:
         kind = RulesMismatch if isinstance(error, RulesMismatch) else RecordError
         raise kind(f"{path}: {error.message}", error.hint) from error
 
 
-def _checked(document: object) -> SavedGame:
-    """The game of a document, replayed to its position."""
+def start_of(text: str) -> dict[str, Any]:
+    """The document of a position given as position text or as that document.
+
+    `NotationError` or `RulesMismatch` if it is neither.
+    """
+    if not text.lstrip().startswith("{"):
+        return Position.from_text(text.strip()).to_json()
+    try:
+        document: dict[str, Any] = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise NotationError(f"The saved position is not valid JSON: {error}.") from error
+    return Position.from_json(document).to_json()
+
+
+def parse_game(document: object) -> SavedGame:
+    """The game of a document, replayed to its position; errors as `read_game`."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise RecordError(f"this is not a saved game: its format is not {FORMAT!r}.")
     if document.get("version") != VERSION or document.get("rules") != rules_hash():
@@ -330,8 +376,10 @@ def _checked(document: object) -> SavedGame:
         raise RecordError(f"it names {len(file.seats)} seats for {file.players} players.")
     check_pie(file.players, file.pie_rule)
     board = board_named(file.board).name
-    position = Position.initial(board, file.players, pie_rule=file.pie_rule)
-    actions = []
+    setup = SavedGame(board, file.seats, file.seed, file.pie_rule, start=file.start)
+    position, actions = setup.first(), []
+    if (position.board_name, position.players) != (board, file.players):
+        raise RecordError(f"it begins from a position of {position.board_name}, not of {board}.")
     for move in file.moves:
         actions.append(position.action(move))
         position = position.play(actions[-1])
@@ -339,4 +387,4 @@ def _checked(document: object) -> SavedGame:
         raise RecordError("its moves do not lead to its position: the file was changed.")
     if file.resigned is not None and (position.is_over or file.resigned != position.seat):
         raise RecordError(f"seat {file.resigned} was not to move, and cannot have resigned.")
-    return SavedGame(board, file.seats, file.seed, file.pie_rule, tuple(actions), file.resigned)
+    return msgspec.structs.replace(setup, actions=tuple(actions), resigned=file.resigned)

@@ -194,6 +194,15 @@ class Forest:
             self._trees, self._plans, games, self._scale, self._swapped(games)
         )
 
+    def line(self, g: int, edge: int, most: int) -> list[int]:
+        """The expected continuation of a root action; see `results.best_line`."""
+        return results.best_line(self._trees, g, edge, most)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the trees."""
+        return sum(array.nbytes for array in self._trees)
+
     def best(self, games: LongArray) -> IntArray:
         """The best action of each search of `games`, [K]: `actions[best]` of `results`."""
         return results.best_actions(self._trees, self._plans, games, self._scale)

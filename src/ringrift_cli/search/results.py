@@ -134,3 +134,20 @@ def _root_values(t: Trees, games: LongArray, values: FloatArray) -> None:
             values[k, q] = (t.value[g, 0, q] + total) / visits
             if t.proven[g, 0] != NEVER:
                 values[k, q] = 1.0 if q == t.proven[g, 0] else 0.0
+
+
+def best_line(t: Trees, g: int, edge: int, most: int) -> list[int]:
+    """Actions of at most `most` most visited edges of tree `g`, from edge number `edge` of its
+    root on. Forced actions, which have no edges, are left out.
+    """
+    at, actions = int(t.first[g, 0]) + edge, []
+    while True:
+        actions.append(int(t.action[g, at]))
+        node = int(t.child[g, at])
+        if node == NEVER or not t.degree[g, node] or len(actions) == most:
+            return actions
+        first = int(t.first[g, node])
+        visits = t.visits[g, first : first + t.degree[g, node]]
+        if not visits.max():
+            return actions
+        at = first + int(visits.argmax())

@@ -1,0 +1,61 @@
+"""A server in a thread, and Chromium with a fresh profile."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ringrift_cli.web.app import Site
+from ringrift_cli.web.server import listen, serve, server_of
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+TIMEOUT_MS = 60_000
+
+
+@contextmanager
+def served(site: Site) -> Iterator[str]:
+    """The address of a server that shows `site`."""
+    listening, server, started = listen("127.0.0.1", 0), server_of(site), threading.Event()
+    thread = threading.Thread(target=serve, args=(server, listening, started.set))
+    thread.start()
+    try:
+        assert started.wait(60)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        listening.close()
+
+
+@contextmanager
+def opened_browser() -> Iterator[Any]:
+    """A browser of playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened_page(browser: Any, width: int = 1024, height: int = 800, **more: Any) -> Iterator[Any]:
+    """A page; errors of its scripts fail the test."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **more)
+    page, errors = context.new_page(), list[str]()
+    page.set_default_timeout(TIMEOUT_MS)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
