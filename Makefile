@@ -1,4 +1,4 @@
-# A clean clone needs Python 3.11 or later with venv, and a package registry; the tests OpenSSH too.
+# A clean clone needs Python 3.11 or later with venv, and a package registry; the tests OpenSSH and Chromium too.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := runs/demo
 SSHD := /usr/sbin/sshd
+CHROMIUM := /usr/bin/chromium
 WORKERS ?= $(shell nproc)
 
 .PHONY: demo test test-long bench gpu-check lint format clean
@@ -22,11 +23,11 @@ demo: $(STAMP)  ## learns hex8 from nothing for two cycles, and shows how strong
 	$(BIN)/ringrift eval match model:champion,sims=32 random --games 200
 	$(BIN)/ringrift eval match model:champion,sims=32 heuristic:default --games 200
 
-test: $(STAMP) $(SSHD)  ## many at once, then those that measure time with nothing beside them
+test: $(STAMP) $(SSHD) $(CHROMIUM)  ## many at once, then those that measure time with nothing beside them
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long and not alone'
 	$(BIN)/pytest -m 'alone and not long'
 
-test-long: $(STAMP) $(SSHD)
+test-long: $(STAMP) $(SSHD) $(CHROMIUM)
 	$(BIN)/pytest -m long
 
 bench: $(STAMP)
@@ -47,14 +48,16 @@ format: $(STAMP)
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# The tests of the fleet run SSH servers of their own on loopback ports.
-$(SSHD):
+# The tests of the fleet run SSH servers of their own on loopback ports, those of the web a browser.
+$(SSHD): PACKAGE := openssh-server
+$(CHROMIUM): PACKAGE := chromium
+$(SSHD) $(CHROMIUM):
 	@command -v apt-get >/dev/null || \
-	    { echo 'make: the tests need $@: install the SSH server of OpenSSH' >&2; exit 1; }
+	    { echo 'make: the tests need $@: install $(PACKAGE)' >&2; exit 1; }
 	@sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	{ [ -z "$$sudo" ] || command -v sudo >/dev/null; } && $$sudo apt-get -qq update && \
-	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y openssh-server || \
-	    { echo 'make: the tests need $@: as root, apt-get install openssh-server' >&2; exit 1; }
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $(PACKAGE) || \
+	    { echo 'make: the tests need $@: as root, apt-get install $(PACKAGE)' >&2; exit 1; }
 
 # One stamp for the whole environment: it is made again when what it was made from changes.
 $(STAMP): pyproject.toml constraints.txt

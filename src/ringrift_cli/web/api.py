@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from ringrift_cli.errors import NotationError, RingriftError, UsageError
+from ringrift_cli.evaluate.analysis import CandidateMove, analyse
 from ringrift_cli.game.position import Position
 from ringrift_cli.play.session import SavedGame, Seat, Session, start_of
 from ringrift_cli.web.allowed import AllowedPlayers
-from ringrift_cli.web.analysis import CandidateMove, analyse
 from ringrift_cli.web.searches import StopCheck
 from ringrift_cli.web.sources import LoadedGame
 
@@ -23,7 +23,7 @@ Text = Annotated[str, Meta(max_length=100_000)]
 Name = Annotated[str, Meta(max_length=80)]
 
 
-class Place(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class PositionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A position: its text, a saved one as JSON, or the start of a game; then `moves`."""
 
     position: Annotated[
@@ -52,7 +52,7 @@ class Place(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return LoadedGame(start, tuple(actions))
 
 
-class LegalRequest(Place, kw_only=True):
+class LegalRequest(PositionRequest, kw_only=True):
     """Asks for the legal moves of a position."""
 
 
@@ -68,7 +68,7 @@ class LegalAnswer(msgspec.Struct):
     ranks: list[int] | None
 
 
-class MoveRequest(Place, kw_only=True):
+class MoveRequest(PositionRequest, kw_only=True):
     """Asks a player for its move."""
 
     player: Annotated[Name, Meta(description="A name listed by GET /api/players.")] = "level-5"
@@ -83,7 +83,7 @@ class MoveAnswer(msgspec.Struct):
     values: list[float] | None
 
 
-class AnalyseRequest(Place, kw_only=True):
+class AnalyseRequest(PositionRequest, kw_only=True):
     """Asks for a search of a position."""
 
     evaluator: Annotated[Name, Meta(description="heuristic, or a network of /api/players")] = ""

@@ -20,15 +20,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.evaluate.analysis import analyse, analyse_game, ownership
 from ringrift_cli.game.drawing_svg import draw_empty
 from ringrift_cli.game.topology import BOARDS, check_pie, check_players
 from ringrift_cli.play.session import SavedGame, Seat
 from ringrift_cli.web import api
 from ringrift_cli.web.allowed import PERSON, AllowedPlayers
-from ringrift_cli.web.analysis import analyse, analyse_game, ownership
 from ringrift_cli.web.games import Games, board_view, drawings, lessons
 from ringrift_cli.web.safety import Access, Clients, Guard, refused
-from ringrift_cli.web.searches import BusyError, Searches, StopCheck
+from ringrift_cli.web.searches import BusyError, SearchQueue, StopCheck
 from ringrift_cli.web.sources import GameFile, LoadedGame, parse_text
 from ringrift_cli.web.watch import WatchedRun
 
@@ -101,7 +101,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.allowed = AllowedPlayers(self.player_specs)
-        self.searches = Searches()
+        self.searches = SearchQueue()
         self.clients = Clients()
         self.games = Games(self.allowed, self.searches)
         self.loaded: OrderedDict[str, LoadedGame] = OrderedDict()
@@ -277,7 +277,9 @@ class Site:
         def states(stop: StopCheck) -> Any:
             board, players = game.start.board_name, game.start.players
             evaluator = self.allowed.evaluator(asked.evaluator, board, players)
-            yield from analyse_game(game, evaluator, asked.simulations, stop)
+            yield from analyse_game(
+                game.positions(), game.actions, evaluator, asked.simulations, stop
+            )
 
         return _stream(self.searches.stream(self.client(request), states, GAME_S))
 

@@ -24,7 +24,7 @@ from ringrift_cli.play.session import Players, SavedGame, Session
 from ringrift_cli.play.view import result_sentence, standings
 from ringrift_cli.players.ladder import LEVELS, level_spec
 from ringrift_cli.web.allowed import AllowedPlayers
-from ringrift_cli.web.searches import Searches
+from ringrift_cli.web.searches import SearchQueue
 from ringrift_cli.web.sources import as_lines
 
 MAX_GAMES, MAX_GAMES_OF_CLIENT = 100, 12
@@ -197,7 +197,7 @@ def _choice(choice: MoveChoice) -> dict[str, Any]:
 class Games:
     """The games of all clients; the least recently used are dropped."""
 
-    def __init__(self, allowed: AllowedPlayers, searches: Searches) -> None:
+    def __init__(self, allowed: AllowedPlayers, searches: SearchQueue) -> None:
         self._allowed, self._searches = allowed, searches
         self._games: OrderedDict[str, WebGame] = OrderedDict()
 

@@ -29,7 +29,7 @@ class BusyError(RingriftError):
     """Too many jobs wait."""
 
 
-class Searches:
+class SearchQueue:
     """Runs jobs in threads; used from one event loop. See the module."""
 
     def __init__(self, slots: int = SLOTS) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -14,22 +14,23 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named, tables
-from ringrift_cli.play.choices import MoveChoice
 from ringrift_cli.players.model import checkpoint_named
 from ringrift_cli.players.player import Decisions, KnownEvaluator
 from ringrift_cli.players.searcher import Effort, SearchPlayer
 from ringrift_cli.search.forest import Forest
 from ringrift_cli.search.results import SearchResult
-from ringrift_cli.web.searches import StopCheck
-from ringrift_cli.web.sources import LoadedGame
 
 MAX_TREE = 200e6  # bytes
 REPORT_S = 0.25  # between two reports of a running search
 CANDIDATES = 12
 LINE_LENGTH = 8
+MOVING = ("move", "capture", "chain", "recover")
 BATCH = 32  # positions of a game searched at once
 # Lost win probability from which a decision is marked
 MARKS = ((0.30, "blunder"), (0.16, "mistake"), (0.08, "inaccuracy"))
+
+
+StopCheck = Callable[[], bool]
 
 
 class CandidateMove(msgspec.Struct, frozen=True):
@@ -37,8 +38,7 @@ class CandidateMove(msgspec.Struct, frozen=True):
 
     action: int
     move: str
-    cell: str | None  # where it is shown
-    start: str | None
+    cell: str | None  # where it ends, or happens
     visits: int
     win_rate: float  # of the seat to move
     prior: float
@@ -113,9 +113,9 @@ def _state(
         for i in best_first
     ]
     policy: dict[str, float] = defaultdict(float)
-    cells, names = place_of_actions(position), position.legal_actions()
     prior = dict(zip(result.actions.tolist(), result.priors.tolist(), strict=True))
-    for action, cell in zip(names.tolist(), cells, strict=True):
+    for action, move in zip(position.legal_actions().tolist(), position.legal_moves(), strict=True):
+        cell = place_of(move)
         if cell is not None:
             policy[cell] += prior[action]
     shares = {cell: round(share, 4) for cell, share in policy.items() if share >= 0.001}
@@ -128,12 +128,10 @@ def _candidate(
     position: Position, action: int, visits: int, win_rate: float, prior: float, line: Sequence[int]
 ) -> CandidateMove:
     move = position.move(action)
-    choice = MoveChoice(0, action, move)
     return CandidateMove(
         action,
         move,
-        _place(choice),
-        choice.start if choice.end is not None else None,
+        place_of(move),
         visits,
         round(win_rate, 4),
         round(prior, 4),
@@ -141,13 +139,13 @@ def _candidate(
     )
 
 
-def _place(choice: MoveChoice) -> str | None:
-    return choice.end or choice.start or (choice.cells[0] if choice.cells else None)
-
-
-def place_of_actions(position: Position) -> list[str | None]:
-    """The cell at which each legal action is shown: its end, else its start."""
-    return [_place(MoveChoice(0, 0, move)) for move in position.legal_moves()]
+def place_of(move: str) -> str | None:
+    """The cell at which a move ends or, where nothing moves, happens; None for a skip or swap."""
+    kind, *words = move.split(" ")
+    cells = [word for word in words if "," in word]
+    if not cells:
+        return None
+    return cells[-1] if kind in MOVING else cells[0].partition(";")[0]
 
 
 def _texts(position: Position, actions: Sequence[int]) -> list[str]:
@@ -220,16 +218,16 @@ class GameAnalysis(msgspec.Struct, frozen=True):
 
 
 def analyse_game(
-    game: LoadedGame,
+    positions: Sequence[Position],
+    actions: Sequence[int],
     evaluator: KnownEvaluator,
     simulations: int,
     should_stop: StopCheck = lambda: False,
 ) -> Iterator[GameAnalysis]:
-    """Searches every position of a game; yields the progress, at the end all decisions.
+    """Searches every position of a game, the last one too; yields the progress, at the end all.
 
-    A stopped analysis ends without them.
+    A stopped analysis ends before that.
     """
-    positions = game.positions()
     effort = Effort(simulations, considered=0)
     player = SearchPlayer("analysis", evaluator, effort)
     open_ones = [position for position in positions if not position.is_over]
@@ -257,7 +255,7 @@ def analyse_game(
         values.append([float(seat + 1 == result.winner) for seat in range(positions[0].players)])
     decisions = [
         _decision(ply, positions[ply], positions[ply + 1], action, best[ply], values[ply : ply + 2])
-        for ply, action in enumerate(game.actions)
+        for ply, action in enumerate(actions)
     ]
     yield GameAnalysis(len(open_ones), len(open_ones), decisions, values[-1])
 
