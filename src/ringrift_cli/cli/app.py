@@ -19,6 +19,7 @@ import typer
 
 from ringrift_cli.cli import (
     ablate,
+    analyse,
     bench,
     cmaes,
     cycle,
@@ -60,6 +61,7 @@ app = typer.Typer(
 )
 app.command()(selfplay.selfplay)
 app.command()(show.show)
+app.command()(analyse.analyse)
 app.command()(verify.verify)
 app.command()(play.play)
 app.command()(web.web)
