@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,15 @@ def opened_page(browser: Any, width: int = 1024, height: int = 800, **more: Any)
     page, errors = context.new_page(), list[str]()
     page.set_default_timeout(TIMEOUT_MS)
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if "Policy" in said.text else None)
     yield page
     context.close()
     assert errors == []
+
+
+def until(page: Any, expression: str) -> None:
+    """Waits until an expression of the page is true; works under its content security policy."""
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(50)

@@ -96,7 +96,14 @@ function aboutOf(choice) { return view.about?.[view.choices.indexOf(choice)] ?? 
 // ---- the game ----
 
 async function play(choice) {
-  await show(await ask(`/games/${view.game}`, { command: "move", action: choice.action }));
+  if (document.body.dataset.state !== "ready") return; // a second click while the first is on its way
+  document.body.dataset.state = "waiting";
+  try {
+    await show(await ask(`/games/${view.game}`, { command: "move", action: choice.action }));
+  } catch (error) {
+    document.body.dataset.state = "ready";
+    throw error;
+  }
 }
 
 async function command(name) {
