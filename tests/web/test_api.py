@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from ringrift_cli.game.position import Position
+from ringrift_cli.review.sources import GameFile
 from ringrift_cli.web.app import Site, build
-from ringrift_cli.web.sources import GameFile
 from tests.conftest import CONFORMANCE, Ringrift
 
 GAME = CONFORMANCE / "hex8-2p.jsonl.gz"

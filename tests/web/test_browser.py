@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.review.sources import GameFile
 from ringrift_cli.web.app import Site
-from ringrift_cli.web.sources import GameFile
 from ringrift_cli.web.watch import WatchedRun
 from tests.conftest import CONFORMANCE
 from tests.loops import QuickSteps, run, settings

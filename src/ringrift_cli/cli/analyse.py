@@ -21,7 +21,7 @@ from ringrift_cli.cli.output import Output
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringrift_cli.evaluate.analysis import DecisionAnalysis
+    from ringrift_cli.review.analysis import DecisionAnalysis
 
 MAX_MOVE = 44  # characters in the table
 
@@ -65,11 +65,11 @@ def analyse(
     out = Output(as_json=as_json, quiet=quiet)
     check_outputs(html, force=force)
     out.compile_players()
-    from ringrift_cli.evaluate.analysis import GameAnalysis, analyse_game
+    from ringrift_cli.review.analysis import GameAnalysis, analyse_game
+    from ringrift_cli.review.analysis import evaluator as find_evaluator
+    from ringrift_cli.review.game_page import game_page
+    from ringrift_cli.review.sources import GameFile
     from ringrift_cli.store.files import write_whole
-    from ringrift_cli.web.allowed import AllowedPlayers
-    from ringrift_cli.web.game_page import game_page
-    from ringrift_cli.web.sources import GameFile
 
     loaded = GameFile(file).game(game)
     positions = loaded.positions()
@@ -77,7 +77,7 @@ def analyse(
     if not loaded.actions:
         raise UsageError(f"{file} has no decisions to analyse.")
     found = GameAnalysis(0, 0)
-    using = AllowedPlayers().evaluator(evaluator, board, players)
+    using = find_evaluator(evaluator, board, players)
     with out.progress("positions", len(positions)) as progress:
         for state in analyse_game(positions, loaded.actions, using, simulations):
             progress.advance(state.done - found.done)

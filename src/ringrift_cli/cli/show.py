@@ -127,7 +127,7 @@ def _saved_position(path: Path) -> dict[str, Any] | None:
 
 def _record(path: Path, game: int | None, ply: int | None) -> tuple[GameRecord, str | None]:
     """Game number `game` of a file, and how a saved one ends; `RecordError` without `ply`."""
-    from ringrift_cli.web.sources import GameFile
+    from ringrift_cli.review.sources import GameFile
 
     record, ending = GameFile(path).record(game)
     if ply is not None and ply > len(record.actions):

@@ -14,8 +14,8 @@ from ringrift_cli.cli.output import Output
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringrift_cli.review.sources import GameFile
     from ringrift_cli.web.safety import Access
-    from ringrift_cli.web.sources import GameFile
     from ringrift_cli.web.watch import WatchedRun
 
 PORT = 8642
@@ -159,7 +159,7 @@ def _access(host: str, token: str | None, hosts: list[str], origins: list[str]) 
 def _sources(paths: list[Path]) -> tuple[list[WatchedRun], list[GameFile]]:
     """Runs and files of games; `UsageError` or `RecordError` for anything else."""
     from ringrift_cli.loop.status import settings_of
-    from ringrift_cli.web.sources import GameFile
+    from ringrift_cli.review.sources import GameFile
     from ringrift_cli.web.watch import WatchedRun
 
     runs, files = [], []

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 from ringrift_cli.errors import UsageError
-from ringrift_cli.nn.registry import Registry, default_folder, pool_name, shipped_pools
 from ringrift_cli.play.session import Seat
 from ringrift_cli.players.ladder import LEVELS, level_spec
-from ringrift_cli.players.model import SIMULATIONS, checkpoint_named, network_evaluator
-from ringrift_cli.players.player import Choices, Decisions, KnownEvaluator, Player
-from ringrift_cli.players.spec import make_player, pinned, teacher
+from ringrift_cli.players.model import SIMULATIONS
+from ringrift_cli.players.player import Choices, Decisions, Player
+from ringrift_cli.players.spec import make_player, pinned
+from ringrift_cli.review.analysis import models
 
 PERSON = "person"
-HEURISTIC = "heuristic"
 LEVEL_LABELS = {1: "random", 2: "beginner", 5: "fair", 7: "good", 10: "strongest by hand"}
 
 
@@ -34,7 +32,6 @@ class AllowedPlayers:
     def __init__(self, specs: Sequence[str] = ()) -> None:
         self._specs = tuple(specs)
         self._players: dict[tuple[str, str, int], _SharedPlayer] = {}
-        self._evaluators: dict[tuple[str, str, int], KnownEvaluator] = {}
         self._making = threading.RLock()
 
     def listed(self, board: str, players: int) -> list[AllowedPlayer]:
@@ -44,18 +41,13 @@ class AllowedPlayers:
             about = f" ({LEVEL_LABELS[level]})" if level in LEVEL_LABELS else ""
             seat = Seat(level_spec(level, board, players), level)
             found.append(AllowedPlayer(f"level-{level}", f"Level {level}{about}", seat))
-        for name in self._models(board, players):
+        for name in models(board, players):
             spec = pinned(f"model:{name},sims={SIMULATIONS}", board, players)
             label = f"Network: {name}, {SIMULATIONS} simulations"
             found.append(AllowedPlayer(f"network-{name}", label, Seat(spec)))
         for number, spec in enumerate(self._specs, 1):
             found.append(AllowedPlayer(f"extra-{number}", spec, Seat(spec)))
         return found
-
-    def _models(self, board: str, players: int) -> list[str]:
-        pool = pool_name(board, players)
-        champion = ["champion"] if Registry(default_folder()).history(pool) else []
-        return champion + ["shipped"] * (pool in shipped_pools())
 
     def seat(self, name: str, board: str, players: int) -> Seat:
         """The occupant that a browser named; `UsageError` if it is not allowed."""
@@ -84,36 +76,6 @@ class AllowedPlayers:
                 self._players[key] = _SharedPlayer(make_player(spec, board, players))
             return self._players[key]
 
-    # ---- for analysis ----------------------------------------------------------------------------
-
-    def evaluators(self, board: str, players: int) -> list[str]:
-        """Names of the evaluators for analysis, the best first."""
-        return [*self._models(board, players)[:1], HEURISTIC]
-
-    def evaluator(self, name: str, board: str, players: int) -> KnownEvaluator:
-        """The evaluator that a browser named, `""` for the best; `UsageError` if not allowed."""
-        known = self.evaluators(board, players)
-        name = name or known[0]
-        if name not in known:
-            raise UsageError(f"There is no evaluator {name[:40]!r} here: {', '.join(known)}.")
-        if name == HEURISTIC:
-            identity = ""
-        else:
-            path, identity = checkpoint_named(name, board, players)
-        key = (identity, board, players)
-        with self._making:
-            if key not in self._evaluators:
-                if not identity:
-                    self._evaluators[key] = teacher("tuned", board, players)
-                else:
-                    made = network_evaluator(path, board, players, "auto", "auto")
-                    self._evaluators[key] = made
-            return self._evaluators[key]
-
-    def ownership_model(self, board: str, players: int) -> str | None:
-        """Name of the network that predicts the owners of cells; None without one."""
-        return next(iter(self._models(board, players)), None)
-
     def close(self) -> None:
         for player in self._players.values():
             player.end()
@@ -125,10 +87,7 @@ class _SharedPlayer:
     def __init__(self, player: Player) -> None:
         self._player = player
         self.spec, self.identity = player.spec, player.identity
-
-    @cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
+        self._lock = threading.Lock()
 
     def choose(self, asked: Decisions) -> Choices:
         if not self.spec.startswith("exec:"):

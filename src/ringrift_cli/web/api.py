@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ringrift_cli.errors import NotationError, RingriftError, UsageError
-from ringrift_cli.evaluate.analysis import CandidateMove, analyse
+from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.position import Position
 from ringrift_cli.play.session import SavedGame, Seat, Session, start_of
+from ringrift_cli.review.analysis import CandidateMove, analyse, evaluator
+from ringrift_cli.review.sources import LoadedGame
 from ringrift_cli.web.allowed import AllowedPlayers
 from ringrift_cli.web.searches import StopCheck
-from ringrift_cli.web.sources import LoadedGame
 
 MAX_BATCH = 16
 MAX_SIMULATIONS = 5000
@@ -138,12 +138,8 @@ def move(request: MoveRequest, allowed: AllowedPlayers, stop: StopCheck) -> Move
 
 def analysed(request: AnalyseRequest, allowed: AllowedPlayers, stop: StopCheck) -> AnalyseAnswer:
     position = request.game().positions()[-1]
-    evaluator = allowed.evaluator(request.evaluator, position.board_name, position.players)
-    last = None
-    for state in analyse(position, evaluator, request.simulations, stop, request.candidates, 1e9):
-        last = state
-    if last is None:
-        raise NotationError("The position has no move.")
+    using = evaluator(request.evaluator, position.board_name, position.players)
+    *_, last = analyse(position, using, request.simulations, stop, request.candidates, 1e9)
     return AnalyseAnswer(last.simulations, last.values, last.candidates)
 
 
@@ -185,8 +181,10 @@ def openapi() -> dict[str, Any]:
     def content(kind: type[Any], *, batch: bool = True) -> dict[str, Any]:
         many = {"type": "array", "items": schema[kind], "maxItems": MAX_BATCH}
         either = {"oneOf": [schema[kind], many]} if batch else schema[kind]
-        return {"content": {"application/json": {"schema": either}}}
+        about = (kind.__doc__ or "").strip()
+        return {"description": about, "content": {"application/json": {"schema": either}}}
 
+    failed = content(ErrorAnswer, batch=False)
     return {
         "openapi": "3.1.0",
         "info": {"title": "RingRift", "version": "1", "description": __doc__},
@@ -195,14 +193,7 @@ def openapi() -> dict[str, Any]:
                 "post": {
                     "summary": (request.__doc__ or "").strip(),
                     "requestBody": {"required": True, **content(request)},
-                    "responses": {
-                        "200": {"description": "Answer or answers.", **content(result)},
-                        "400": {
-                            "description": "Invalid.",
-                            **content(ErrorAnswer, batch=False),
-                        },
-                        "429": {"description": "Busy.", **content(ErrorAnswer, batch=False)},
-                    },
+                    "responses": {"200": content(result), "400": failed, "429": failed},
                 }
             }
             for name, (request, result, _) in METHODS.items()

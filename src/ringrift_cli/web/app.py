@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -20,16 +20,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ringrift_cli.errors import RingriftError, UsageError
-from ringrift_cli.evaluate.analysis import analyse, analyse_game, ownership
 from ringrift_cli.game.drawing_svg import draw_empty
 from ringrift_cli.game.topology import BOARDS, check_pie, check_players
 from ringrift_cli.play.session import SavedGame, Seat
+from ringrift_cli.review.analysis import analyse, analyse_game, evaluator, evaluators, ownership
+from ringrift_cli.review.sources import GameFile, LoadedGame, parse_text
 from ringrift_cli.web import api
 from ringrift_cli.web.allowed import PERSON, AllowedPlayers
 from ringrift_cli.web.games import Games, board_view, drawings, lessons
 from ringrift_cli.web.safety import Access, Clients, Guard, refused
 from ringrift_cli.web.searches import BusyError, SearchQueue, StopCheck
-from ringrift_cli.web.sources import GameFile, LoadedGame, parse_text
 from ringrift_cli.web.watch import WatchedRun
 
 PAGES = ("index", "play", "analyse", "watch", "api")
@@ -158,8 +158,7 @@ class Site:
             {"name": name, "label": label} for name, label, _ in self.allowed.listed(board, number)
         ]
         people = [{"name": PERSON, "label": "A person"}]
-        evaluators = self.allowed.evaluators(board, number)
-        return _json({"players": people + listed, "evaluators": evaluators})
+        return _json({"players": people + listed, "evaluators": evaluators(board, number)})
 
     # ---- play ------------------------------------------------------------------------------------
 
@@ -253,35 +252,25 @@ class Site:
         return self.loaded[key]
 
     async def analyse(self, request: Request) -> Response:
-        """Streams the search of a position."""
+        """Streams the search of a position, or of all positions of a game."""
+        whole = request.path_params["what"] == "game"
         asked = await self.document(request, AnalysisRequest)
-        game = self._loaded(asked.game)
-
-        def states(stop: StopCheck) -> Any:
-            position = game.position(asked.ply)
-            board, players = position.board_name, position.players
-            evaluator = self.allowed.evaluator(asked.evaluator, board, players)
-            if (model := self.allowed.ownership_model(board, players)) is not None:
-                yield {"ownership": ownership(position, model)}
-            yield from analyse(position, evaluator, asked.simulations, stop)
-
-        return _stream(self.searches.stream(self.client(request), states, POSITION_S))
-
-    async def analyse_game(self, request: Request) -> Response:
-        """Streams the progress of the analysis of a game, and the result."""
-        asked = await self.document(request, AnalysisRequest)
-        if asked.simulations > MAX_GAME_SIMULATIONS:
+        if whole and asked.simulations > MAX_GAME_SIMULATIONS:
             raise UsageError(f"A game is analysed with at most {MAX_GAME_SIMULATIONS} simulations.")
-        game = self._loaded(asked.game)
+        game, number = self._loaded(asked.game), asked.simulations
 
-        def states(stop: StopCheck) -> Any:
-            board, players = game.start.board_name, game.start.players
-            evaluator = self.allowed.evaluator(asked.evaluator, board, players)
-            yield from analyse_game(
-                game.positions(), game.actions, evaluator, asked.simulations, stop
-            )
+        def states(stop: StopCheck) -> Iterator[Any]:
+            using = evaluator(asked.evaluator, game.start.board_name, game.start.players)
+            if whole:
+                yield from analyse_game(game.positions(), game.actions, using, number, stop)
+                return
+            position = game.position(asked.ply)
+            if (owners := ownership(position)) is not None:
+                yield {"ownership": owners}
+            yield from analyse(position, using, number, stop)
 
-        return _stream(self.searches.stream(self.client(request), states, GAME_S))
+        seconds = GAME_S if whole else POSITION_S
+        return _stream(self.searches.stream(self.client(request), states, seconds))
 
     # ---- serve -----------------------------------------------------------------------------------
 
@@ -402,8 +391,7 @@ def build(site: Site) -> Starlette:
         Route("/games/{key}/{form}", site.saved, methods=get),
         Route("/analysis/sources", site.sources, methods=get),
         Route("/analysis/load", site.load, methods=post),
-        Route("/analysis/position", site.analyse, methods=post),
-        Route("/analysis/game", site.analyse_game, methods=post),
+        Route("/analysis/{what}", site.analyse, methods=post),
         Route("/runs/{run:int}/events", site.run_events, methods=get),
         Route("/api/openapi.json", site.openapi, methods=get),
         Route("/api/players", site.players, methods=get),

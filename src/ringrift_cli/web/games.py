@@ -23,9 +23,9 @@ from ringrift_cli.play.help import explanation, heading, rules_summary, streak_w
 from ringrift_cli.play.session import Players, SavedGame, Session
 from ringrift_cli.play.view import result_sentence, standings
 from ringrift_cli.players.ladder import LEVELS, level_spec
+from ringrift_cli.review.sources import as_lines
 from ringrift_cli.web.allowed import AllowedPlayers
 from ringrift_cli.web.searches import SearchQueue
-from ringrift_cli.web.sources import as_lines
 
 MAX_GAMES, MAX_GAMES_OF_CLIENT = 100, 12
 LOG_LINES = 60
@@ -182,16 +182,8 @@ class WebGame:
 
 
 def _choice(choice: MoveChoice) -> dict[str, Any]:
-    return {
-        "action": choice.action,
-        "text": choice.text,
-        "kind": choice.kind,
-        "cells": choice.cells,
-        "start": choice.start,
-        "end": choice.end,
-        "target": choice.target,
-        "rings": choice.rings,
-    }
+    names = ("action", "text", "kind", "cells", "start", "end", "target", "rings")
+    return {name: getattr(choice, name) for name in names}
 
 
 class Games:

@@ -11,7 +11,6 @@ import asyncio
 import ipaddress
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
@@ -193,14 +192,11 @@ class Clients:
         """Gives a cookie to a sender without one."""
         if self._known.get(cookies(headers).get(CLIENT, "")) == address:
             return
-        self._forget(key for key, of in self._known.items() if of == address)
+        same = [key for key, known in self._known.items() if known == address]  # oldest first
+        for key in same[: len(same) + 1 - MAX_CLIENTS_OF_ADDRESS]:
+            del self._known[key]
         while len(self._known) >= MAX_CLIENTS:
             self._known.popitem(last=False)
         cookie = secrets.token_urlsafe(16)
         self._known[cookie] = address
         answer.set_cookie(CLIENT, cookie, httponly=True, samesite="lax")
-
-    def _forget(self, oldest_first: Iterable[str]) -> None:
-        same = list(oldest_first)
-        for key in same[: len(same) + 1 - MAX_CLIENTS_OF_ADDRESS]:
-            del self._known[key]

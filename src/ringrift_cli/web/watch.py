@@ -16,10 +16,10 @@ from ringrift_cli.loop.journal import BEGUN, CYCLE, Journal
 from ringrift_cli.loop.report import html_table, sections, style
 from ringrift_cli.loop.status import champion_state
 from ringrift_cli.loop.summary import line_of
+from ringrift_cli.review.sources import GameFile
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import ago, duration
-from ringrift_cli.web.sources import GameFile
 
 POLL_S = 1.0
 REFRESH_S = 5.0  # of the times in the head

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ringrift_cli.evaluate.analysis import GameAnalysis
 from ringrift_cli.game.position import Position
 from ringrift_cli.loop.charts import ChartLine, Point, line_chart
 from ringrift_cli.loop.report import XMLNS, html_table, style
+from ringrift_cli.review.analysis import GameAnalysis
+from ringrift_cli.review.sources import LoadedGame
 from ringrift_cli.version import MARK
-from ringrift_cli.web.sources import LoadedGame
 
 WORST = 8  # decisions shown with their board
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,9 +16,11 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named, tables
-from ringrift_cli.players.model import checkpoint_named
+from ringrift_cli.nn.registry import Registry, default_folder, pool_name, shipped_pools
+from ringrift_cli.players.model import checkpoint_named, network_evaluator
 from ringrift_cli.players.player import Decisions, KnownEvaluator
 from ringrift_cli.players.searcher import Effort, SearchPlayer
+from ringrift_cli.players.spec import teacher
 from ringrift_cli.search.forest import Forest
 from ringrift_cli.search.results import SearchResult
 
@@ -24,6 +28,7 @@ MAX_TREE = 200e6  # bytes
 REPORT_S = 0.25  # between two reports of a running search
 CANDIDATES = 12
 LINE_LENGTH = 8
+HEURISTIC = "heuristic"
 MOVING = ("move", "capture", "chain", "recover")
 BATCH = 32  # positions of a game searched at once
 # Lost win probability from which a decision is marked
@@ -31,6 +36,39 @@ MARKS = ((0.30, "blunder"), (0.16, "mistake"), (0.08, "inaccuracy"))
 
 
 StopCheck = Callable[[], bool]
+
+
+def models(board: str, players: int) -> list[str]:
+    """Names of the networks of a board and number of players, the best first."""
+    pool = pool_name(board, players)
+    champion = ["champion"] if Registry(default_folder()).history(pool) else []
+    return champion + ["shipped"] * (pool in shipped_pools())
+
+
+def evaluators(board: str, players: int) -> list[str]:
+    """Names of the evaluators for analysis, the best first."""
+    return [*models(board, players)[:1], HEURISTIC]
+
+
+def evaluator(name: str, board: str, players: int) -> KnownEvaluator:
+    """The evaluator of a name, `""` for the best; `UsageError` if there is none.
+
+    Evaluators are shared: they may be used by several threads.
+    """
+    known = [*models(board, players), HEURISTIC]
+    name = name or known[0]
+    if name not in known:
+        raise UsageError(f"There is no evaluator {name[:40]!r} here: {', '.join(known)}.")
+    if name == HEURISTIC:
+        return _evaluator(None, board, players)
+    return _evaluator(checkpoint_named(name, board, players)[0], board, players)
+
+
+@lru_cache(16)
+def _evaluator(path: Path | None, board: str, players: int) -> KnownEvaluator:
+    if path is None:
+        return teacher("tuned", board, players)
+    return network_evaluator(path, board, players, "auto", "auto")
 
 
 class CandidateMove(msgspec.Struct, frozen=True):
@@ -163,10 +201,10 @@ def _texts(position: Position, actions: Sequence[int]) -> list[str]:
 # ---- ownership ----------------------------------------------------------------------------------
 
 
-def ownership(position: Position, model: str) -> list[list[float]]:
+def ownership(position: Position) -> list[list[float]] | None:
     """Probability that a cell ends without owner and as territory of each seat.
 
-    Returns [cells, 1 + players], as the network `model` of the pool predicts it.
+    Returns [cells, 1 + players], as the best network predicts it; None without a network.
     """
     import torch
 
@@ -174,7 +212,9 @@ def ownership(position: Position, model: str) -> list[list[float]]:
     from ringrift_cli.nn.features import encode_all
 
     board, players = board_named(position.board_name), position.players
-    path, _ = checkpoint_named(model, board.name, players)
+    if not (known := models(board.name, players)):
+        return None
+    path, _ = checkpoint_named(known[0], board.name, players)
     network = load(path, board.name, players).network.eval()
     planes, scalars = encode_all(tables(board.name, players), position.row[None])
     with torch.inference_mode():
