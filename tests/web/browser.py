@@ -27,11 +27,10 @@ TIMEOUT_MS = 60_000
 @contextmanager
 def served(site: Site) -> Iterator[str]:
     """The address of a server that shows `site`."""
-    listening, server, started = listen("127.0.0.1", 0), server_of(site), threading.Event()
-    thread = threading.Thread(target=serve, args=(server, listening, started.set))
+    listening, server = listen("127.0.0.1", 0), server_of(site)
+    thread = threading.Thread(target=serve, args=(server, listening))
     thread.start()
     try:
-        assert started.wait(60)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -44,7 +44,7 @@ def test_legal_moves_are_those_of_the_rules(client: TestClient) -> None:
     for place in (asked, {"position": position.to_json()}):
         found = ask(client, "/api/legal", place)
         assert found["moves"] == position.legal_moves()
-        assert (found["seat"], found["phase"], found["winner"]) == (1, "movement", None)
+        assert (found["seat"], found["phase"], found["result"]) == (1, "movement", None)
 
 
 def test_moves_of_players_are_legal_and_repeatable(client: TestClient) -> None:

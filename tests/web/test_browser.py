@@ -160,13 +160,15 @@ def test_a_search_streams_and_stops(browser: Any, url: str) -> None:
 def test_a_run_is_watched_while_it_works(browser: Any, tmp_path: Path) -> None:
     config = settings(tmp_path)
     run(config, QuickSteps(config))
-    with served(Site(runs=[WatchedRun(config)])) as address, opened_page(browser) as page:
+    watched = Site(runs=[WatchedRun(config)])
+    with served(watched) as address, opened_page(browser, 1024, 1200) as page:
         page.goto(f"{address}/watch")
         text = "(document.querySelector('#run').shadowRoot?.textContent ?? '')"
         until(page, f"{text}.includes('Verdicts and their reasons')")
         assert "cycle 2" not in page.evaluate(text)
         run(config, QuickSteps(config))
         until(page, f"{text}.includes('cycle 2')")
+        picture(page, "watch-1024")
 
 
 @pytest.mark.long

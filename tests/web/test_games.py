@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import BOARDS
+from ringrift_cli.play.lessons import lessons
 from ringrift_cli.web.app import Site, build
-from ringrift_cli.web.games import MAX_GAMES_OF_CLIENT, lessons
+from ringrift_cli.web.games import MAX_GAMES_OF_CLIENT
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def engine(
 
     if seed > MAX_SEED:
         raise UsageError(f"The seed {seed} is greater than {MAX_SEED}.")
-    _check(player)
+    check_spec(player)
     if sys.stdin is not None and sys.stdin.isatty():
         out.note("Waiting for commands of docs/protocol.md: rri identifies the player, quit ends.")
 
@@ -67,7 +67,7 @@ def engine(
         raise stopped(signalled())
 
 
-def _check(spec: str) -> None:
+def check_spec(spec: str) -> None:
     """`UsageError` for an invalid player; programs are not started."""
     from ringrift_cli.game.topology import BOARD_NAMES, PLAYER_COUNTS
     from ringrift_cli.players.spec import make_player

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ringrift_cli.cli import completion
+from ringrift_cli.cli.engine import check_spec
 from ringrift_cli.cli.options import JsonOption, QuietOption, file_path, number_option
 from ringrift_cli.cli.output import Output
 from ringrift_cli.errors import UsageError
@@ -109,6 +111,8 @@ def web(
     from ringrift_cli.web.app import Site
     from ringrift_cli.web.server import listen, serve, server_of
 
+    for spec in player or ():
+        check_spec(spec)
     runs, files = _sources(what or [])
     site = Site(access, tuple(player or ()), files, runs)
     listening = listen(host, port)
@@ -119,11 +123,10 @@ def web(
     if access.token is not None:
         address += f"?token={access.token}"
     document = {"address": address, "runs": [run.name for run in runs]}
-
-    def announce() -> None:
-        out.result(document, f"Serving on {address} until Ctrl-C.")
-
-    serve(server_of(site), listening, announce)
+    server = server_of(site)
+    out.result(document, f"Serving on {address} until Ctrl-C.")
+    sys.stdout.flush()
+    serve(server, listening)
 
 
 def _check_packages() -> None:

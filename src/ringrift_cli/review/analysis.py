@@ -24,7 +24,7 @@ from ringrift_cli.players.spec import teacher
 from ringrift_cli.search.forest import Forest
 from ringrift_cli.search.results import SearchResult
 
-MAX_TREE = 200e6  # bytes
+MAX_TREE = 100e6  # bytes
 REPORT_S = 0.25  # between two reports of a running search
 CANDIDATES = 12
 LINE_LENGTH = 8

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.position import Position
+from ringrift_cli.game.result import Result
 from ringrift_cli.play.session import SavedGame, Seat, Session, start_of
 from ringrift_cli.review.analysis import CandidateMove, analyse, evaluator
 from ringrift_cli.review.sources import LoadedGame
@@ -57,15 +58,13 @@ class LegalRequest(PositionRequest, kw_only=True):
 
 
 class LegalAnswer(msgspec.Struct):
-    """Legal moves by text; `winner`, `reason` and `ranks` of a finished game."""
+    """Legal moves by text, and the result of a finished game."""
 
     position: str
     seat: int
     phase: str
     moves: list[str]
-    winner: int | None
-    reason: str | None
-    ranks: list[int] | None
+    result: Result | None
 
 
 class MoveRequest(PositionRequest, kw_only=True):
@@ -108,16 +107,8 @@ class ErrorAnswer(msgspec.Struct):
 
 def legal(request: LegalRequest, allowed: AllowedPlayers, stop: StopCheck) -> LegalAnswer:
     position = request.game().positions()[-1]
-    result = position.result()
-    return LegalAnswer(
-        str(position),
-        position.seat,
-        position.phase,
-        position.legal_moves(),
-        result.winner if result else None,
-        result.reason if result else None,
-        list(result.ranks) if result else None,
-    )
+    moves, result = position.legal_moves(), position.result()
+    return LegalAnswer(str(position), position.seat, position.phase, moves, result)
 
 
 def move(request: MoveRequest, allowed: AllowedPlayers, stop: StopCheck) -> MoveAnswer:

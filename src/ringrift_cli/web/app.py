@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from typing import Annotated, Any, TypeVar
 
@@ -22,26 +23,20 @@ from starlette.routing import Route
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.drawing_svg import draw_empty
 from ringrift_cli.game.topology import BOARDS, check_pie, check_players
+from ringrift_cli.play.lessons import lessons
 from ringrift_cli.play.session import SavedGame, Seat
 from ringrift_cli.review.analysis import analyse, analyse_game, evaluator, evaluators, ownership
-from ringrift_cli.review.sources import GameFile, LoadedGame, parse_text
+from ringrift_cli.review.sources import GameFile, LoadedGame, as_lines, parse_text
 from ringrift_cli.web import api
 from ringrift_cli.web.allowed import PERSON, AllowedPlayers
-from ringrift_cli.web.games import Games, board_view, drawings, lessons
+from ringrift_cli.web.games import Games, board_view, drawings
 from ringrift_cli.web.safety import Access, Clients, Guard, refused
 from ringrift_cli.web.searches import BusyError, SearchQueue, StopCheck
 from ringrift_cli.web.watch import WatchedRun
 
 PAGES = ("index", "play", "analyse", "watch", "api")
-STATIC = {
-    "style.css": "text/css",
-    "board.js": "text/javascript",
-    "play.js": "text/javascript",
-    "analyse.js": "text/javascript",
-    "watch.js": "text/javascript",
-}
+STATIC = ("style.css", "board.js", "play.js", "analyse.js", "watch.js")
 MAX_LOADED = 64  # games held for analysis
-MAX_STREAMS = 64  # pages that watch a run
 LISTED_GAMES = 500
 POSITION_S, GAME_S, READ_S = 120.0, 600.0, 20.0
 MAX_POSITION_SIMULATIONS, MAX_GAME_SIMULATIONS = 100_000, 400
@@ -105,12 +100,15 @@ class Site:
         self.clients = Clients()
         self.games = Games(self.allowed, self.searches)
         self.loaded: OrderedDict[str, LoadedGame] = OrderedDict()
-        self.streams = 0
 
     # ---- requests --------------------------------------------------------------------------------
 
     def client(self, request: Request) -> str:
         return self.clients.key(request.headers, _address(request))
+
+    async def run(self, request: Request, job: Callable[[], Document]) -> Document:
+        """The result of a job that may take long."""
+        return await self.searches.run(self.client(request), lambda stop: job(), READ_S)
 
     async def document(self, request: Request, kind: type[Document]) -> Document:
         return msgspec.json.decode(await request.body(), type=kind)
@@ -119,8 +117,7 @@ class Site:
         name = request.path_params.get("page", "index")
         if name not in PAGES:
             return refused(404, "There is no such page.")
-        text = _resource(f"{name}.html")
-        answer = Response(text, media_type="text/html")
+        answer = Response(_resource(f"{name}.html"), media_type="text/html")
         self.clients.welcome(request.headers, _address(request), answer)
         return answer
 
@@ -128,7 +125,8 @@ class Site:
         name = request.path_params["name"]
         if name not in STATIC:
             return refused(404, "There is no such file.")
-        return Response(_resource(name), media_type=STATIC[name])
+        kind = "css" if name.endswith(".css") else "javascript"
+        return Response(_resource(name), media_type=f"text/{kind}")
 
     async def board(self, request: Request) -> Response:
         name = request.path_params["board"]
@@ -145,8 +143,8 @@ class Site:
             }
             for name, board in BOARDS.items()
         }
-        titles = [lesson.title for lesson in lessons()]
-        return _json({"boards": boards, "lessons": titles, "runs": [run.name for run in self.runs]})
+        titles, runs = [one.title for one in lessons()], [run.name for run in self.runs]
+        return _json({"boards": boards, "lessons": titles, "runs": runs})
 
     async def players(self, request: Request) -> Response:
         board = request.query_params.get("board", "")
@@ -169,8 +167,7 @@ class Site:
             lesson = _numbered(lessons(), asked.lesson)
             setup = LoadedGame(lesson.start()).as_saved
         elif asked.text:
-            game = await self.searches.run(client, lambda stop: parse_text(asked.text), READ_S)
-            setup = game.as_saved
+            setup = (await self.run(request, lambda: parse_text(asked.text))).as_saved
         else:
             if asked.board not in BOARDS:
                 raise UsageError(f"Unknown board: expected one of {', '.join(BOARDS)}.")
@@ -181,9 +178,7 @@ class Site:
             if len(asked.seats) != setup.players:
                 raise UsageError(f"This is a game of {setup.players} players: name as many.")
             setup = self.games.seated(setup, asked.seats)
-        made = await self.searches.run(
-            client, lambda stop: self.games.make(client, setup, lesson), READ_S
-        )
+        made = await self.run(request, lambda: self.games.make(client, setup, lesson))
         return _json(self.games.add(made).view())
 
     async def game(self, request: Request) -> Response:
@@ -199,13 +194,9 @@ class Site:
         """The game as a file, or as text to share."""
         game = self.games.find(request.path_params["key"])
         if request.path_params["form"] == "text":
-            return Response(self.games.as_text(game), media_type="text/plain")
-        name = f'attachment; filename="{game.session.setup.board}.json"'
-        return Response(
-            game.session.document(),
-            media_type="application/json",
-            headers={"content-disposition": name},
-        )
+            return Response(as_lines(game.session.setup, game.session.moves))
+        headers = {"content-disposition": 'attachment; filename="ringrift.json"'}
+        return Response(game.session.document(), headers=headers, media_type="application/json")
 
     # ---- analyse ---------------------------------------------------------------------------------
 
@@ -221,7 +212,7 @@ class Site:
                 for file in self._sources()
             ]
 
-        return _json(await self.searches.run(self.client(request), lambda stop: listed(), READ_S))
+        return _json(await self.run(request, listed))
 
     async def load(self, request: Request) -> Response:
         asked = await self.document(request, LoadRequest)
@@ -238,7 +229,7 @@ class Site:
                 game = LoadedGame(game.start, (*actions, *more), game.names)
             return game, _game_view(game)
 
-        game, view = await self.searches.run(self.client(request), lambda stop: read(), READ_S)
+        game, view = await self.run(request, read)
         key = secrets.token_urlsafe(16)
         self.loaded[key] = game
         while len(self.loaded) > MAX_LOADED:
@@ -278,13 +269,8 @@ class Site:
         name, body = request.path_params["method"], await request.body()
         if name not in api.METHODS:
             return refused(404, f"There are /api/{', /api/'.join(api.METHODS)}.")
-        return _json(
-            await self.searches.run(
-                self.client(request),
-                lambda stop: api.answer(name, body, self.allowed, stop),
-                api.SECONDS,
-            )
-        )
+        job = partial(api.answer, name, body, self.allowed)
+        return _json(await self.searches.run(self.client(request), job, api.SECONDS))
 
     async def openapi(self, request: Request) -> Response:
         return _json(api.openapi())
@@ -293,19 +279,7 @@ class Site:
 
     async def run_events(self, request: Request) -> Response:
         """Streams the page of a run, whenever it changes."""
-        run = _numbered(self.runs, request.path_params["run"])
-        if self.streams >= MAX_STREAMS:
-            raise BusyError("Too many pages watch runs.", hint="close one")
-
-        async def changes() -> AsyncIterator[Any]:
-            self.streams += 1
-            try:
-                async for state in run.changes():
-                    yield state
-            finally:
-                self.streams -= 1
-
-        return _stream(changes())
+        return _stream(_numbered(self.runs, request.path_params["run"]).changes())
 
 
 def _address(request: Request) -> str:

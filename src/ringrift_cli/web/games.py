@@ -7,12 +7,9 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import msgspec
-import yaml
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.game.drawing_svg import draw_content
@@ -20,39 +17,17 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.game.topology import board_named
 from ringrift_cli.play.choices import MoveChoice, consequence, effects, narration, question
 from ringrift_cli.play.help import explanation, heading, rules_summary, streak_warning
+from ringrift_cli.play.lessons import Lesson
 from ringrift_cli.play.session import Players, SavedGame, Session
 from ringrift_cli.play.view import result_sentence, standings
 from ringrift_cli.players.ladder import LEVELS, level_spec
-from ringrift_cli.review.sources import as_lines
 from ringrift_cli.web.allowed import AllowedPlayers
 from ringrift_cli.web.searches import SearchQueue
 
-MAX_GAMES, MAX_GAMES_OF_CLIENT = 100, 12
+MAX_GAMES, MAX_GAMES_OF_CLIENT = 40, 8
 LOG_LINES = 60
 MOVE_S, HINT_S = 30.0, 15.0
 ABOUT_ALL = 40  # choices whose consequences are sent at once
-
-
-class Lesson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A position that teaches a rule: `find` are the moves that solve the `task`."""
-
-    title: str
-    rule: str
-    position: str
-    task: str
-    find: list[str]
-    praise: str
-    focus: str | None = None
-
-    def start(self) -> Position:
-        return Position.from_text(self.position, focus=self.focus)
-
-
-@cache
-def lessons() -> list[Lesson]:
-    """The lessons of lessons.yaml."""
-    text = resources.files("ringrift_cli.web").joinpath("lessons.yaml").read_text("utf-8")
-    return msgspec.convert(yaml.load(text, yaml.CSafeLoader), list[Lesson])
 
 
 def drawings(position: Position, before: Position | None = None) -> dict[str, str]:
@@ -133,19 +108,16 @@ class WebGame:
             document["warning"] = streak_warning(asked, players)
             document["choices"] = [_choice(choice) for choice in asked.choices]
             if len(asked.choices) <= ABOUT_ALL:
-                document["about"] = [self.about(choice) for choice in asked.choices]
+                document["about"] = [self.about(choice.action) for choice in asked.choices]
         if self.lesson is not None:
             document["lesson"] = self._lesson(self.lesson)
         return document
 
-    def about(self, choice: MoveChoice) -> str:
-        """The effects of a choice."""
+    def about(self, action: int) -> str:
+        """The effects of a legal action."""
         position = self.session.position
+        choice = MoveChoice(0, action, position.move(action))
         return consequence(choice, effects(position, choice, position.play(choice.action)))
-
-    def about_action(self, action: int) -> str:
-        position = self.session.position
-        return self.about(MoveChoice(0, action, position.move(action)))
 
     def _last_cells(self) -> list[str]:
         """Cells of the last decision of each seat in the last round."""
@@ -170,14 +142,11 @@ class WebGame:
 
     def _lesson(self, lesson: Lesson) -> dict[str, Any]:
         moves = self.session.moves
-        solved = bool(moves) and moves[0] in lesson.find
+        known = {name: getattr(lesson, name) for name in ("title", "rule", "task", "praise")}
         return {
-            "title": lesson.title,
-            "rule": lesson.rule,
-            "task": lesson.task,
-            "solved": solved,
-            "tried": bool(moves),
-            "praise": lesson.praise if solved else "",
+            **known,
+            "solved": moves[:1] != [] and moves[0] in lesson.find,
+            "tried": moves != [],
         }
 
 
@@ -253,7 +222,7 @@ class Games:
     async def _ask(self, game: WebGame, client: str, name: str, action: int) -> dict[str, Any]:
         session = game.session
         if name == "about":
-            return {"about": game.about_action(action)}
+            return {"about": game.about(action)}
         async with game.lock:
             if session.is_over or session.persons_turn == (name == "answer"):
                 return game.view()
@@ -273,12 +242,8 @@ class Games:
                 return game.view()
             action = int(choices.actions[0])
             if name == "hint":
-                choice = MoveChoice(0, action, session.position.move(action))
                 values = None if choices.values is None else choices.values[0].tolist()
-                return {"action": action, "about": game.about(choice), "values": values}
+                return {"action": action, "about": game.about(action), "values": values}
             before = session.position
             session.play(action)
             return game.view(before)
-
-    def as_text(self, game: WebGame) -> str:
-        return as_lines(game.session.setup, game.session.moves)

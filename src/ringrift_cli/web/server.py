@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -77,19 +76,6 @@ def server_of(site: Site) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def serve(
-    server: uvicorn.Server, listening: socket.socket, on_start: Callable[[], None] = lambda: None
-) -> None:
+def serve(server: uvicorn.Server, listening: socket.socket) -> None:
     """Serves until SIGINT or SIGTERM."""
-
-    async def announce() -> None:
-        while not server.started:
-            await asyncio.sleep(0.01)
-        on_start()
-
-    async def run() -> None:
-        started = asyncio.create_task(announce())
-        await server.serve(sockets=[listening])
-        started.cancel()
-
-    asyncio.run(run())
+    asyncio.run(server.serve(sockets=[listening]))

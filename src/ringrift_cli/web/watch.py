@@ -24,6 +24,7 @@ from ringrift_cli.text import ago, duration
 POLL_S = 1.0
 REFRESH_S = 5.0  # of the times in the head
 VERDICTS = 20
+MAX_PAGES = 32  # at once; others wait
 LIKE_BEFORE = 5  # cycles whose steps say how long one takes
 
 Page = dict[str, str]
@@ -34,24 +35,25 @@ class WatchedRun:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.name = str(config.folder)
+        self.name = "/".join(config.folder.parts[-2:])
         self._stamp: tuple[Any, ...] = ()
         self._sections = ""
         self._files: dict[tuple[Any, ...], GameFile] = {}
-        self._reading = asyncio.Lock()
+        self._reading, self._room = asyncio.Lock(), asyncio.Semaphore(MAX_PAGES)
 
     async def changes(self) -> AsyncIterator[Page]:
         """The style and sections of the page, then what changes of them."""
-        yield {"name": self.name, "style": style()}
-        shown, waited = "", REFRESH_S
-        while True:
-            if self._stamp != self._stamp_now() or waited >= REFRESH_S:
-                async with self._reading:
-                    head, body = await asyncio.to_thread(self._read)
-                yield {"head": head, **({"body": body} if body != shown else {})}
-                shown, waited = body, 0.0
-            await asyncio.sleep(POLL_S)
-            waited += POLL_S
+        async with self._room:
+            yield {"name": self.name, "style": style()}
+            shown, waited = "", REFRESH_S
+            while True:
+                if self._stamp != self._stamp_now() or waited >= REFRESH_S:
+                    async with self._reading:
+                        head, body = await asyncio.to_thread(self._read)
+                    yield {"head": head, **({"body": body} if body != shown else {})}
+                    shown, waited = body, 0.0
+                await asyncio.sleep(POLL_S)
+                waited += POLL_S
 
     def _stamp_now(self) -> tuple[Any, ...]:
         folder = self.config.folder
@@ -82,14 +84,15 @@ class WatchedRun:
             "Champion": f"{champion.identity}, {champion.event} {ago(champion.since)}"
             if champion
             else "none yet",
-            "Last cycle": line_of(last) if last else "none has ended yet",
         }
+        ended = f"Last: {line_of(last)}." if last else "No cycle has ended yet."
         items = (f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
         alarms = "".join(
             f'<p class="alarm" role="alert">{escape(alarm["sentence"])}</p>'
             for alarm in (last["alarms"] if last else [])
         )
-        return f'{alarms}<dl class="facts">{"".join(items)}</dl>{self._hosts(last)}'
+        facts_html = f'<dl class="facts">{"".join(items)}</dl><p>{escape(ended)}</p>'
+        return alarms + facts_html + self._hosts(last)
 
     def _hosts(self, last: Mapping[str, Any] | None) -> str:
         """Games and cost by host; empty where all is played here."""
