@@ -651,3 +651,31 @@ def test_a_reader_that_goes_away_ends_it() -> None:
         _, err = process.communicate("0,0 3\n3,0\n", timeout=60)
         assert process.returncode == 129
     assert "Traceback" not in err
+
+
+POSITION = "5./6./7./8./4. s221 4./8./7./6./5. | 1 movement | 17,16 | 0,0"
+
+
+def test_a_game_can_begin_from_a_position(play: Play, ringrift: Ringrift) -> None:
+    done = play("--position", POSITION, "--seat", "1,2", "--json", typed=["0,0", "3,0"])
+    found = outcome(done)
+    assert found["board"] == "hex8"
+    assert found["moves"] == ["move 0,0 3,0"]
+    again = outcome(play("--resume", kept(), "--json", typed=["undo"]))
+    assert again["position"] == POSITION
+    assert "from its beginning" in ringrift("show", kept()).err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--board", "square8"], "--position determines the game: it excludes --board"),
+        (["--record", "x.jsonl"], "excludes --record"),
+        (["--position", "nonsense"], "expected ROWS"),
+        (["--position", "{"], "not valid JSON"),
+    ],
+)
+def test_positions_that_do_not_fit_are_refused(play: Play, options: list[str], said: str) -> None:
+    done = play("--position", POSITION, *options, typed=[])
+    assert done.code in (1, 2)
+    assert said in done.err

@@ -19,8 +19,9 @@ from ringrift_cli.errors import (
     RulesMismatch,
     UsageError,
 )
+from ringrift_cli.game.position import Position
 from ringrift_cli.game.record import read_records
-from ringrift_cli.play.session import SavedGame, Seat, Session, read_game
+from ringrift_cli.play.session import SavedGame, Seat, Session, read_game, start_of
 from ringrift_cli.players.player import Choices, Decisions, Player
 from ringrift_cli.players.spec import make_player
 
@@ -348,3 +349,44 @@ def test_only_a_finished_game_is_recorded(tmp_path: Path) -> None:
         session(GAMES[0]).record(tmp_path / "game.jsonl")
     assert failure.value.hint
     assert not (tmp_path / "game.jsonl").exists()
+
+
+# ---- games from a position -----------------------------------------------------------------------
+
+
+def test_a_game_from_a_position_is_saved_with_it_and_not_recorded(tmp_path: Path) -> None:
+    played = Position.initial("hex8").play("place 0,0 2").play("move 0,0 2,0")
+    for text in (str(played), json.dumps(played.to_json())):
+        start = start_of(text)
+        setting = SavedGame("hex8", (GOOD, PERSON), 3, start=start)
+        game = session(setting)
+        first = game.position
+        assert str(first) == str(played)
+        rng = np.random.default_rng(1)
+        for _ in range(12):
+            step(game, rng)
+        last = str(game.position)
+        game.save(tmp_path / "game.json")
+        back = Session(read_game(tmp_path / "game.json"), maker(setting))
+        assert (str(back.position), back.moves) == (last, game.moves)
+        while game.undo():
+            pass
+        assert game.position == first
+        while game.redo():
+            pass
+        assert str(game.position) == last
+        with pytest.raises(RecordError, match="from its beginning"):
+            game.record(tmp_path / "game.jsonl")
+        with pytest.raises(RecordError, match="from its beginning"):
+            read_game(tmp_path / "game.json").replayed()
+
+
+def test_a_start_of_another_board_is_refused(tmp_path: Path) -> None:
+    setting = SavedGame("hex8", (PERSON, PERSON), 3, start=Position.initial("hex8").to_json())
+    path = tmp_path / "game.json"
+    session(setting).save(path)
+    document = json.loads(path.read_text())
+    document["start"] = Position.initial("square8").to_json()
+    path.write_text(json.dumps(document))
+    with pytest.raises(RecordError, match="square8, not of hex8"):
+        read_game(path)

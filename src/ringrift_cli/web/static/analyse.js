@@ -3,7 +3,7 @@ import { $, ask, Board, element, events, guarded } from "/static/board.js";
 
 const LETTERS = "ABCD", WIN = ["#3c72b8", "#dc5440", "#e0a51f", "#4ea896"];
 let game = null, main = null; // the loaded game, and the one that a variation left
-let ply = 0, positions = [], search = null, state = null, ownership = null;
+let ply = 0, positions = [], search = null, state = null, ownership = null, pointed = null;
 const board = new Board($("#board"), guarded(onCell), () => {});
 
 // ---- loading ----
@@ -37,7 +37,7 @@ function show(loaded, at = loaded.steps.length ? 0 : undefined) {
 function go(to) {
   stop();
   ply = Math.max(0, Math.min(to, game.steps.length));
-  state = ownership = null;
+  state = ownership = pointed = null;
   const now = positions[ply];
   board.show(now.cells, {});
   $("#ply").value = ply;
@@ -116,6 +116,8 @@ function draw() {
     onclick: guarded(() => vary(candidate)), onkeydown: guarded((event) => event.key === "Enter" && vary(candidate)),
     onpointerenter: () => line(candidate), onfocus: () => line(candidate) },
   element("td", {}, candidate.move.slice(0, 40)), element("td", { class: "n" }, `${percent(candidate.win_rate)} %`), element("td", { class: "n" }, short(candidate.visits)), element("td", { class: "n" }, `${percent(candidate.prior)} %`))));
+  const kept = state.candidates.find((candidate) => candidate.action === pointed);
+  if (kept) line(kept);
   if (chosen) $(`#candidates tr[data-action="${chosen}"]`)?.focus();
 }
 
@@ -123,6 +125,7 @@ const short = (number) => (number >= 10000 ? `${(number / 1000).toFixed(0)}k` : 
 
 // The expected moves: an arrow or a number for each.
 function line(candidate) {
+  pointed = candidate.action;
   board.clear("above");
   const at = {};
   candidate.line.forEach((move, i) => {
@@ -219,7 +222,7 @@ on("#chart", (event) => { const box = $("#chart").getBoundingClientRect(); go(Ma
 $("#ply").addEventListener("input", (event) => go(Number(event.target.value)));
 $("#heat").addEventListener("change", () => { $("#owner").checked = false; draw(); });
 $("#owner").addEventListener("change", () => { $("#heat").checked = false; draw(); });
-$("#candidates").addEventListener("pointerleave", () => draw());
+for (const left of ["pointerleave", "focusout"]) $("#candidates").addEventListener(left, () => { pointed = null; });
 $("#open").addEventListener("close", guarded(opened));
 $("#file").addEventListener("change", async (event) => { $("#text").value = await event.target.files[0].text(); });
 document.addEventListener("keydown", (event) => {

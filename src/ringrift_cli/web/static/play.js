@@ -2,7 +2,7 @@
 import { $, ask, Board, element, guarded, problem } from "/static/board.js";
 
 const BY_ONE_CELL = ["eliminate", "extract", "forced"], AREAS = ["line", "region"];
-const KEPT = "ringrift.game", SEEN = "ringrift.explained", LISTED = 12, PAUSE_MS = 450;
+const KEPT = "ringrift.game", SEEN = "ringrift.explained", LISTED = 12, LISTED_ENDS = 6, PAUSE_MS = 450;
 const LETTERS = "ABCD";
 let view = null, hint = null;
 let left = [], path = [];
@@ -72,7 +72,7 @@ function present() {
   board.mark({ last: view.last, [nearlyAll ? "open" : "lit"]: [...lit], chosen: [...chosen], hinted });
   board.clear("above");
   if (hint?.choice.end) board.arrow(hint.choice.start, hint.choice.end);
-  const listed = left.filter((choice) => left.length <= LISTED || !choice.cells.length);
+  const listed = left.filter((choice) => left.length <= (choice.end ? LISTED_ENDS : LISTED) || !choice.cells.length);
   const skips = choosing ? view.choices.filter((choice) => !choice.cells.length && !left.includes(choice)) : [];
   const buttons = [...listed, ...skips].map((choice, i) => {
     const effect = element("small", {}, aboutOf(choice));
