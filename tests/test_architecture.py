@@ -39,8 +39,8 @@ for room in ("loop", "cli"):
 BUDGET = {
     "": 970,
     "bench": 1785,
-    "cli": 6720,
-    "data": 1600,
+    "cli": 6790,
+    "data": 1690,
     "envs": 400,
     "evaluate": 1870,
     "fleet": 9300,
