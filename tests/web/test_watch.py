@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -68,6 +72,38 @@ def test_a_damaged_journal_is_told_on_the_page(tmp_path: Path) -> None:
         return await anext(pages)
 
     assert 'class="alarm"' in asyncio.run(read())["head"]
+
+
+def test_hosts_and_their_cost_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(tmp_path)
+    run(config, QuickSteps(config))
+    monkeypatch.setattr(watch, "host_costs", lambda config: {"rented-1": (1.5, 20.25)})
+    played = {
+        "hosts": {"desk": {"games": 900, "here": False}, "local": {"games": 5, "here": True}},
+        "absent": {"rented-1": "no route <"},
+    }
+    text = WatchedRun(config)._hosts({"selfplay": played})  # noqa: SLF001
+    for part in ("desk", "900", "rented-1", "$1.50", "$20.25", "no route &lt;"):
+        assert part in text
+    assert "local" not in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_and_its_streams(number: signal.Signals, tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    run(config, QuickSteps(config))
+    command = [sys.executable, "-m", "ringrift_cli", "web", str(config.folder), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        address = json.loads(server.stdout.readline())["address"]
+        with urlopen(f"{address}runs/0/events", timeout=60) as stream:
+            assert b"hex8-2p" in stream.readline()
+            server.send_signal(number)
+            assert server.wait(60) == 128 + number
+        assert "Traceback" not in server.stderr.read()
 
 
 def test_what_is_not_a_run_is_refused(ringrift: Ringrift, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from ringrift_cli.cli import completion
 from ringrift_cli.cli.engine import check_spec
 from ringrift_cli.cli.options import JsonOption, QuietOption, file_path, number_option
-from ringrift_cli.cli.output import Output
+from ringrift_cli.cli.output import Output, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +126,10 @@ def web(
     server = server_of(site)
     out.result(document, f"Serving on {address} until Ctrl-C.")
     sys.stdout.flush()
-    serve(server, listening)
+    with stop_requested() as signalled:  # the server passes signals on when it has ended
+        serve(server, listening)
+    if signalled():
+        raise stopped(signalled())
 
 
 def _check_packages() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,8 +23,10 @@ from ringrift_cli.loop.journal import BEGUN, CYCLE, DONE, STOPPED, Journal
 from ringrift_cli.nn.registry import Registry
 from ringrift_cli.settings import Config, load
 from ringrift_cli.store.manifest import searched
+from ringrift_cli.text import duration
 
 MAX_RECENT = 50  # cycles in the document; cycles.jsonl has all
+LIKE_BEFORE = 5  # cycles whose steps say how long one takes
 
 Record = dict[str, Any]  # of a cycle, a line of cycles.jsonl
 
@@ -156,6 +159,25 @@ def _under_way(journal: Journal) -> StepState | None:
     if not lines or lines[-1]["cycle"] != journal.current:
         return None
     return msgspec.convert(lines[-1], StepState)
+
+
+def step_text(journal: Journal) -> str:
+    """The step under way, since when, and the time left if it takes as long as before."""
+    last = journal.lines[-1] if journal.lines else None
+    if last is None or last["cycle"] != journal.current or last["event"] != BEGUN:
+        return "nothing under way"
+    step = last["step"]
+    if step == CYCLE:
+        return f"cycle {last['cycle']}, between two steps"
+    since = dt.datetime.fromisoformat(last["time"])
+    passed = (dt.datetime.now(dt.UTC) - since).total_seconds()
+    text = f"cycle {last['cycle']}, {step}, for {duration(passed)}"
+    before = [record["seconds"][step] for record in journal.finished if step in record["seconds"]]
+    if before:
+        recent = before[-LIKE_BEFORE:]
+        left = sum(recent) / len(recent) - passed
+        text += f", about {duration(left)} left" if left > 0 else ", longer than before"
+    return text
 
 
 def champion_state(config: Config, records: list[Record]) -> ChampionState | None:

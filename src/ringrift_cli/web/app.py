@@ -101,6 +101,12 @@ class Site:
         self.games = Games(self.allowed, self.searches)
         self.loaded: OrderedDict[str, LoadedGame] = OrderedDict()
 
+    def end(self) -> None:
+        """Asks all jobs and streams to end soon."""
+        self.searches.close()
+        for run in self.runs:
+            run.is_closed = True
+
     # ---- requests --------------------------------------------------------------------------------
 
     def client(self, request: Request) -> str:
@@ -349,7 +355,7 @@ def build(site: Site) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        site.searches.close()
+        site.end()
         await asyncio.to_thread(site.allowed.close)
 
     get, post = ["GET"], ["POST"]

@@ -58,6 +58,18 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+class _Server(uvicorn.Server):
+    """Ends streams before it waits for connections to close."""
+
+    def __init__(self, config: uvicorn.Config, site: Site) -> None:
+        super().__init__(config)
+        self._site = site
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._site.end()
+        await super().shutdown(sockets)
+
+
 def server_of(site: Site) -> uvicorn.Server:
     """A server that `serve` runs, until its `should_exit` is set."""
     config = uvicorn.Config(
@@ -70,10 +82,10 @@ def server_of(site: Site) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=16 << 10,
     )
-    return uvicorn.Server(config)
+    return _Server(config, site)
 
 
 def serve(server: uvicorn.Server, listening: socket.socket) -> None:

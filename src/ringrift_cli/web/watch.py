@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -12,20 +11,19 @@ from ringrift_cli.errors import RingriftError
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.cycle import Folders
 from ringrift_cli.loop.fleet_context import host_costs
-from ringrift_cli.loop.journal import BEGUN, CYCLE, Journal
+from ringrift_cli.loop.journal import Journal
 from ringrift_cli.loop.report import html_table, sections, style
-from ringrift_cli.loop.status import champion_state
+from ringrift_cli.loop.status import champion_state, step_text
 from ringrift_cli.loop.summary import line_of
 from ringrift_cli.review.sources import GameFile
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
-from ringrift_cli.text import ago, duration
+from ringrift_cli.text import ago
 
 POLL_S = 1.0
 REFRESH_S = 5.0  # of the times in the head
 VERDICTS = 20
 MAX_PAGES = 32  # at once; others wait
-LIKE_BEFORE = 5  # cycles whose steps say how long one takes
 
 Page = dict[str, str]
 
@@ -38,6 +36,7 @@ class WatchedRun:
         self.name = "/".join(config.folder.parts[-2:])
         self._stamp: tuple[Any, ...] = ()
         self._sections = ""
+        self.is_closed = False  # ends the streams
         self._files: dict[tuple[Any, ...], GameFile] = {}
         self._reading, self._room = asyncio.Lock(), asyncio.Semaphore(MAX_PAGES)
 
@@ -46,7 +45,7 @@ class WatchedRun:
         async with self._room:
             yield {"name": self.name, "style": style()}
             shown, waited = "", REFRESH_S
-            while True:
+            while not self.is_closed:
                 if self._stamp != self._stamp_now() or waited >= REFRESH_S:
                     async with self._reading:
                         head, body = await asyncio.to_thread(self._read)
@@ -80,7 +79,7 @@ class WatchedRun:
         champion = champion_state(self.config, records)
         facts = {
             "At work": cycle_journal.at_work(self.config.folder) or "no process",
-            "Now": _step_text(journal),
+            "Now": step_text(journal),
             "Champion": f"{champion.identity}, {champion.event} {ago(champion.since)}"
             if champion
             else "none yet",
@@ -120,25 +119,6 @@ class WatchedRun:
             found[key] = self._files.get(key) or GameFile(path)
         self._files = found
         return list(found.values())
-
-
-def _step_text(journal: Journal) -> str:
-    """The step under way, since when, and the time left if it takes as long as before."""
-    last = journal.lines[-1] if journal.lines else None
-    if last is None or last["cycle"] != journal.current or last["event"] != BEGUN:
-        return "nothing under way"
-    step = last["step"]
-    if step == CYCLE:
-        return f"cycle {last['cycle']}, between two steps"
-    since = dt.datetime.fromisoformat(last["time"])
-    passed = (dt.datetime.now(dt.UTC) - since).total_seconds()
-    text = f"cycle {last['cycle']}, {step}, for {duration(passed)}"
-    before = [record["seconds"][step] for record in journal.finished if step in record["seconds"]]
-    if before:
-        recent = before[-LIKE_BEFORE:]
-        left = sum(recent) / len(recent) - passed
-        text += f", about {duration(left)} left" if left > 0 else ", longer than before"
-    return text
 
 
 def _verdicts(records: Sequence[Mapping[str, Any]]) -> str:
