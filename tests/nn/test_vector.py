@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from ringrift_cli.game.topology import BOARD_NAMES
-from ringrift_cli.nn.packed import in_columns, policy_rows, shape_of, transformed
+from ringrift_cli.nn.packed import in_columns, shape_of, transformed
 from ringrift_cli.nn.vector import (
     COLUMNS,
     FROM_INPUT,
     FROM_WEIGHT,
-    LANES,
     POINTS,
     ROWS,
     TILE,
@@ -51,5 +50,6 @@ def test_blocks_are_well_filled_and_stay_in_the_picture(board: str) -> None:
     tiles = s.together * s.side * s.side
     assert tiles >= 0.9 * ROWS * -(-tiles // ROWS)
     assert s.side * TILE >= s.width
-    assert s.picture + policy_rows(s) <= s.picture * s.picture
-    assert s.planes_padded % LANES == s.padded % COLUMNS == s.policy % COLUMNS == 0
+    described = -(-s.width * s.picture // ROWS) * ROWS
+    assert s.picture + described <= s.picture * s.picture
+    assert s.padded % COLUMNS == s.policy % COLUMNS == 0

@@ -61,7 +61,7 @@ def _compiled_sources(package: str) -> list[Path]:
     root = Path(__file__).parents[1]
     folders = COMPILED[: COMPILED.index(package) + 1]
     files = sorted(path for name in folders for path in (root / name).rglob("*.py"))
-    marks = (b"\n@rule(", b"\n@njit(")
+    marks = (b"\n@rule(", b"\n@njit(", b"import intrinsic\n")
     return [
         path
         for path in files

@@ -57,7 +57,7 @@ _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _INDEX = ir.IntType(32)
 
 
-class _Code:
+class Code:
     """Emits the LLVM instructions of one function."""
 
     def __init__(self, builder: Any) -> None:
@@ -97,6 +97,10 @@ class _Code:
         name = f"llvm.fma.v{LANES}f32"
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [a, b, c])
 
+    def rectified(self, x: Any) -> Any:
+        zero = self.constant(0)
+        return self.b.select(self.b.fcmp_ordered(">", x, zero), x, zero)
+
     def combine(self, factors: Iterable[float], vectors: Iterable[Any]) -> Any:
         """Linear combination of vectors; starts with a factor of 1 if there is one."""
         terms = [(f, v) for f, v in zip(factors, vectors, strict=True) if f != 0]
@@ -120,7 +124,7 @@ class _Code:
         return [[self.combine(row, line) for row in matrix] for line in half]
 
 
-def _vector_function(returns: Any = types.none) -> Callable[[Callable[..., Any]], Any]:
+def vector_function(returns: Any = types.none) -> Callable[[Callable[..., Any]], Any]:
     """Decorator for functions that emit the body of a compiled function of the same arguments.
 
     Array arguments are passed to `write` as addresses, all others as int64.
@@ -135,7 +139,7 @@ def _vector_function(returns: Any = types.none) -> Callable[[Callable[..., Any]]
                     else value
                     for kind, value in zip(signature.args, values, strict=True)
                 ]
-                written = write(_Code(builder), *given)
+                written = write(Code(builder), *given)
                 return context.get_dummy_value() if written is None else written
 
             kinds = [one if isinstance(one, types.Array) else types.int64 for one in arguments]
@@ -149,9 +153,18 @@ def _vector_function(returns: Any = types.none) -> Callable[[Callable[..., Any]]
 # ---- products -----------------------------------------------------------------------------------
 
 
-@_vector_function()
+@vector_function()
 def multiply(
-    code: _Code, a: Any, at: Any, step: Any, b: Any, of: Any, depth: Any, c: Any, to: Any, jump: Any
+    code: Code,
+    a: Any,
+    at: Any,
+    step: Any,
+    b: Any,
+    of: Any,
+    depth: Any,
+    c: Any,
+    to: Any,
+    jump: Any,
 ) -> None:
     """c[to + jump i + j] = sum over k < depth of a[at + step i + k] b[of + COLUMNS k + j].
 
@@ -176,8 +189,8 @@ def multiply(
             code.store(builder.load(total), code.at(c, start, code.number(half * LANES)))
 
 
-@_vector_function(types.float32)
-def dot(code: _Code, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
+@vector_function(types.float32)
+def dot(code: Code, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
     """Sum of a[at + k] b[of + k] for k < `length`, a multiple of LANES."""
     builder = code.b
     sums = cgutils.alloca_once(builder, _VECTOR)
@@ -196,12 +209,91 @@ def dot(code: _Code, a: Any, at: Any, b: Any, of: Any, length: Any) -> Any:
     return builder.extract_element(total, ir.Constant(_INDEX, 0))
 
 
+@vector_function()
+def add_scaled(
+    code: Code, x: Any, at: Any, weight: Any, of: Any, factors: Any, k: Any, length: Any
+) -> None:
+    """x[at + j] += factors[k] * weight[of + j] for j < `length`, a multiple of LANES.
+
+    `factors` are float32 or uint8.
+    """
+    builder = code.b
+    factor = builder.load(code.at(factors, k))
+    if isinstance(factor.type, ir.IntType):
+        factor = builder.uitofp(factor, ir.FloatType())
+    scale = code.splat(factor)
+    with cgutils.for_range(builder, builder.udiv(length, code.number(LANES))) as loop:
+        j = builder.mul(loop.index, code.number(LANES))
+        address = code.at(x, at, j)
+        code.store(code.fma(scale, code.load(code.at(weight, of, j)), code.load(address)), address)
+
+
+@vector_function()
+def linear(code: Code, x: Any, count: Any, weight: Any, bias: Any, outputs: Any, out: Any) -> None:
+    """out[j] = bias[j] + sum over k < `count` of x[k] weight[outputs k + j].
+
+    For j < `outputs`, a multiple of LANES.
+    """
+    builder = code.b
+    total = cgutils.alloca_once(builder, _VECTOR)
+    with cgutils.for_range(builder, builder.udiv(outputs, code.number(LANES))) as loop:
+        j = builder.mul(loop.index, code.number(LANES))
+        builder.store(code.load(code.at(bias, j)), total)
+        with cgutils.for_range(builder, count) as rows:
+            factor = code.splat(builder.load(code.at(x, rows.index)))
+            line = code.load(code.at(weight, builder.mul(rows.index, outputs), j))
+            builder.store(code.fma(factor, line, builder.load(total)), total)
+        code.store(builder.load(total), code.at(out, j))
+
+
+@vector_function()
+def rectify_on_board(code: Code, x: Any, at: Any, bias: Any, mask: Any, cell: Any, n: Any) -> None:
+    """x[at + j] = mask[cell] * relu(x[at + j] + bias[j]) for j < n, a multiple of LANES."""
+    builder = code.b
+    on_board = code.splat(builder.load(code.at(mask, cell)))
+    with cgutils.for_range(builder, builder.udiv(n, code.number(LANES))) as loop:
+        j = builder.mul(loop.index, code.number(LANES))
+        address = code.at(x, at, j)
+        total = builder.fadd(code.load(address), code.load(code.at(bias, j)))
+        code.store(builder.fmul(code.rectified(total), on_board), address)
+
+
+@vector_function()
+def sum_and_most(code: Code, x: Any, count: Any, length: Any, out: Any) -> None:
+    """Sums x[length i + j] over i < `count` to out[j], and their maximum to out[length + j].
+
+    For j < `length`, a multiple of LANES. The maximum is 0 or more.
+    """
+    builder = code.b
+    totals = [cgutils.alloca_once(builder, _VECTOR) for _ in range(2)]
+    with cgutils.for_range(builder, builder.udiv(length, code.number(LANES))) as loop:
+        j = builder.mul(loop.index, code.number(LANES))
+        for total in totals:
+            builder.store(code.constant(0), total)
+        with cgutils.for_range(builder, count) as rows:
+            value = code.load(code.at(x, builder.mul(rows.index, length), j))
+            total, most = (builder.load(total) for total in totals)
+            builder.store(builder.fadd(total, value), totals[0])
+            more = builder.fcmp_ordered(">", value, most)
+            builder.store(builder.select(more, value, most), totals[1])
+        code.store(builder.load(totals[0]), code.at(out, j))
+        code.store(builder.load(totals[1]), code.at(out, length, j))
+
+
 # ---- tile transforms ----------------------------------------------------------------------------
 
 
-@_vector_function()
+@vector_function()
 def take_tile(
-    code: _Code, x: Any, at: Any, row: Any, column: Any, channels: Any, v: Any, to: Any, jump: Any
+    code: Code,
+    x: Any,
+    at: Any,
+    row: Any,
+    column: Any,
+    channels: Any,
+    v: Any,
+    to: Any,
+    jump: Any,
 ) -> None:
     """Transforms the inputs of the tile that starts at x[at]; `channels` is a multiple of LANES.
 
@@ -221,9 +313,9 @@ def take_tile(
             code.store(vector, code.at(v, start, channel))
 
 
-@_vector_function()
+@vector_function()
 def give_tile(
-    code: _Code, m: Any, at: Any, jump: Any, bias: Any, of: Any, mask: Any, cell: Any, width: Any,
+    code: Code, m: Any, at: Any, jump: Any, bias: Any, of: Any, mask: Any, cell: Any, width: Any,
     channels: Any, y: Any, add: Any,
 ) -> None:  # fmt: skip
     """Transforms the products m[at + jump p] to the results of a tile in y.
@@ -249,7 +341,5 @@ def give_tile(
                 address = code.at(y, builder.mul(to, channels), channel)
                 total = builder.fadd(vector, shift)
                 total = code.fma(residual, code.load(address), total)
-                positive = builder.fcmp_ordered(">", total, code.constant(0))
-                total = builder.select(positive, total, code.constant(0))
                 on_board = code.splat(builder.load(code.at(mask, to)))
-                code.store(builder.fmul(total, on_board), address)
+                code.store(builder.fmul(code.rectified(total), on_board), address)
