@@ -46,7 +46,7 @@ BUDGET = {
     "fleet": 9300,
     "game": 7000,
     "loop": 4400,
-    "nn": 3080,
+    "nn": 3500,
     "play": 2110,
     "players": 3140,
     "review": 570,

@@ -222,23 +222,29 @@ def test_no_rows_and_rows_without_actions(kind: str) -> None:
 
 
 def test_unknown_precision_is_named() -> None:
-    with pytest.raises(UsageError, match=r"'int4'.*auto or one of float32, bfloat16, float16"):
+    with pytest.raises(UsageError, match=r"'int4'.*one of float32, bfloat16, float16, int8"):
         NetworkEvaluator(network("hex8", 2), precision="int4")
 
 
 @pytest.mark.parametrize(
-    ("words", "channels", "expected"),
+    ("words", "vnni", "channels", "expected"),
     [
-        ("GenuineIntel avx512_bf16 amx_bf16", 64, torch.bfloat16),
-        ("GenuineIntel avx512_bf16 amx_bf16", 32, torch.float32),
-        ("GenuineIntel avx512_bf16", 64, torch.float32),
-        ("", 64, torch.float32),
+        ("GenuineIntel avx512_bf16 amx_bf16", True, 64, torch.bfloat16),
+        ("GenuineIntel avx512_bf16 amx_bf16", True, 32, torch.int8),
+        ("GenuineIntel avx512_bf16", True, 64, torch.int8),
+        ("GenuineIntel avx512_bf16", False, 64, torch.float32),
+        ("", False, 64, torch.float32),
     ],
 )
 def test_precision_is_the_fastest_of_the_processor(
-    words: str, channels: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    words: str,
+    vnni: bool,
+    channels: int,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(evaluator, "_cpu_flags", lambda: frozenset(words.split()))
+    monkeypatch.setattr(evaluator, "HAS_VNNI", vnni)
     monkeypatch.setattr(evaluator, "onednn_convolves", lambda _dtype: True)
     assert fastest_precision(torch.device("cpu"), channels) == expected
 

@@ -80,11 +80,12 @@ def encoding_seconds(subject: BenchSubject, count: int, repeats: int) -> float:
 
 
 def new_network(subject: BenchSubject) -> Folded:
-    """A new network on a device, in its fastest precision."""
+    """A new network on a device, in the fastest precision of a GPU, or the simulator's float32."""
     torch.manual_seed(0)
     made = architecture(subject.size, subject.board, subject.players)
     device = torch.device(subject.device)
-    return Folded(Network(made).eval(), device, picked_precision("auto", device, made.channels))
+    precision = "auto" if device.type == "cuda" else "float32"
+    return Folded(Network(made).eval(), device, picked_precision(precision, device, made.channels))
 
 
 class NetworkAlone:

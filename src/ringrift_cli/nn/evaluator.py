@@ -17,6 +17,7 @@ from ringrift_cli.game.topology import IntArray
 from ringrift_cli.nn.checkpoint import identity_of
 from ringrift_cli.nn.features import SingleArray
 from ringrift_cli.nn.folded import Folded, onednn_convolves
+from ringrift_cli.nn.int8 import HAS_VNNI
 from ringrift_cli.nn.network import Network
 from ringrift_cli.nn.packed import PackedNetwork
 
@@ -26,6 +27,7 @@ PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+    "int8": torch.int8,
 }
 MIN_AMX_CHANNELS = 64  # narrower networks do not fill AMX tiles
 
@@ -41,14 +43,17 @@ def _cpu_flags() -> frozenset[str]:
 def fastest_precision(device: torch.device, channels: int) -> torch.dtype:
     """The fastest precision of a device for a network with `channels` channels.
 
-    On a CPU float32 (compiled.py), except for wide networks with AMX. AVX512-BF16 alone has no more
-    throughput than float32 on Intel processors; direct convolutions in it took 1.8 times as long.
+    On a CPU int8 with AVX512-VNNI, else float32 (compiled.py), except for wide networks with AMX.
+    AVX512-BF16 alone has no more throughput than float32 on Intel processors; direct convolutions
+    in it took 1.8 times as long.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     wide = channels >= MIN_AMX_CHANNELS
     amx = "amx_bf16" in _cpu_flags() and onednn_convolves(torch.bfloat16)
-    return torch.bfloat16 if wide and amx else torch.float32
+    if wide and amx:
+        return torch.bfloat16
+    return torch.int8 if HAS_VNNI else torch.float32
 
 
 def picked_precision(name: str, device: torch.device, channels: int) -> torch.dtype:
@@ -67,6 +72,8 @@ def picked_precision(name: str, device: torch.device, channels: int) -> torch.dt
             f"This processor has no convolutions in {name}.",
             hint=f"precision={' or precision='.join(cpu_precisions())}",
         )
+    if device.type != "cpu" and name == "int8":
+        raise UsageError("Networks run in int8 on CPUs only.", hint="precision=auto")
     return PRECISIONS[name]
 
 
@@ -75,7 +82,7 @@ def cpu_precisions() -> list[str]:
     return [
         name
         for name, dtype in PRECISIONS.items()
-        if dtype == torch.float32 or onednn_convolves(dtype)
+        if dtype == torch.float32 or (HAS_VNNI if dtype == torch.int8 else onednn_convolves(dtype))
     ]
 
 
@@ -98,8 +105,8 @@ class NetworkEvaluator:
         self._count = threading.Lock()
         self._players = a.players
         self.network: PackedNetwork | Folded
-        if where.type == "cpu" and dtype == torch.float32:
-            self.network = PackedNetwork(network)
+        if where.type == "cpu" and dtype in (torch.float32, torch.int8):
+            self.network = PackedNetwork(network, dtype == torch.int8)
         else:
             self.network = Folded(network, where, dtype)
 
