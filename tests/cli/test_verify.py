@@ -6,14 +6,19 @@ import gzip
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringrift_cli.data.shard import write_searched
+from ringrift_cli.evaluate.results import PlayedGame, Pool, Results
 from ringrift_cli.game.container import DIGEST
+from ringrift_cli.game.notation import REASONS
 from ringrift_cli.game.version import rules_hash
+from ringrift_cli.play.session import SavedGame, Seat, Session
+from ringrift_cli.players.spec import make_player
 from ringrift_cli.selfplay import random_games
 from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import MANIFEST, read_manifest
@@ -175,6 +180,8 @@ def test_shards_folders_and_whatever_a_shell_expands(ringrift: Ringrift, folder:
     assert verified(*sorted((folder / "random").glob("[!.]*")))["games"] == 4
     (folder / "fleet" / "quarantine" / "host").mkdir(parents=True)
     (folder / "fleet" / "quarantine" / "host" / "bad.shard").write_bytes(b"bad")
+    run = ringrift("verify", folder / "selfplay" / MANIFEST)
+    assert run.out.startswith("1 file: 2 listed files agree (")
     whole = verified(folder)
     assert (whole["games"], len(whole["files"])) == (6 + 4 + 3, 2 + 1 + 2 + 1 + 1)
     assert verified(folder, shards[0])["games"] == whole["games"]  # no file counts twice
@@ -191,13 +198,99 @@ def test_faults_of_shards_and_manifests_are_named(ringrift: Ringrift, folder: Pa
     assert f"{first}: 0 games and 0 steps agree, 1 fault" in run.out
     assert f"{data / MANIFEST}: 0 games and 0 steps agree, 2 faults" in run.out
     assert "its SHA-256 hash is" in ringrift("verify", first).err
+    assert "agree, 1 fault" in ringrift("verify", first).out
     run = ringrift("verify", data / MANIFEST)
     assert "which is missing" in run.out + run.err or "another SHA-256" in run.out + run.err
     empty = folder / "empty"
     empty.mkdir()
     run = ringrift("verify", empty)
     assert run.code == 1
-    assert f"{empty} holds no game files: expected .shard, .rrg, .games.jsonl" in run.err
+    assert f"{empty}: no games to verify. Expected .shard, .rrg, .games.jsonl" in run.err
+
+
+def results_file(path: Path, *, winner: int | None = None) -> int:
+    """Enters two games into a results file, with the given winner or their own; their decisions."""
+    played = searched_games("hex8", 2, 2, 5)
+    with Results(path) as results:
+        match = results.begin({"seed": 0}, {})
+        for block, game in enumerate(played):
+            won = game.winner if winner is None else winner
+            reason = REASONS[game.reason]
+            moves = tuple(game.actions.tolist())
+            entered = PlayedGame(block, 0, ("a", "b"), won, won, reason, moves)
+            results.add(match, Pool("hex8", 2), [entered])
+    return sum(len(game.actions) for game in played)
+
+
+def saved_game(path: Path) -> Path:
+    session = Session(
+        SavedGame("hex8", (Seat(), Seat()), 0), partial(make_player, board="hex8", players=2)
+    )
+    session.play(session.position.legal_actions()[0])
+    session.save(path)
+    return path
+
+
+def test_saved_games_and_results_files_are_verified(ringrift: Ringrift, tmp_path: Path) -> None:
+    save, results = saved_game(tmp_path / "save.json"), tmp_path / "results.sqlite"
+    steps = results_file(results)
+    run = ringrift("verify", save)
+    assert run.code == 0
+    assert "1 file: 1 game and 1 step agree" in run.out
+    assert f"1 file: 2 games and {steps} steps agree" in ringrift("verify", results).out
+    assert f"2 files: 3 games and {steps + 1} steps agree" in ringrift("verify", tmp_path).out
+    save.write_bytes(save.read_bytes()[:-20])
+    run = ringrift("verify", tmp_path)
+    assert run.code == 1
+    assert run.err == f"ringrift: {save}: not a saved game: it is not valid JSON.\n"
+
+
+def test_results_that_contradict_the_moves_are_faults(ringrift: Ringrift, tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    winners = [game.winner for game in searched_games("hex8", 2, 2, 5)]
+    results_file(path, winner=1)
+    run = ringrift("verify", path)
+    assert run.code == 1
+    assert f"{winners.count(1)} game" in run.out
+    assert "1 file: " in run.out
+    assert f"{path}, game {winners.index(0) + 1}: game" in run.err
+    assert "but its moves lead to the winner 1 by" in run.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cycles.jsonl", b'{"cycle": 1, "gate": {}}\n{"cycle": 2}\n'),
+        ("champion.json", b'{\n "champion": "a"\n}\n'),
+        ("one.json", b"{}"),
+        ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}\n\n\n"),
+        ("report.html", b"<!doctype html>\n<html>\n"),
+        ("log.csv", b"step,loss\n1,2\n"),
+        ("README.md", b"# A title\n"),
+        ("run.yaml", b"run: {}\n"),
+        (".lock", b""),
+        ("other.sqlite", b"SQLite format 3\0" + bytes(200)),
+        ("text.gz", gzip.compress(b"text\n")),
+    ],
+)
+def test_files_of_something_else_have_no_faults(
+    ringrift: Ringrift, tmp_path: Path, games: list[Game], name: str, content: bytes
+) -> None:
+    other = tmp_path / name
+    other.write_bytes(content)
+    run = ringrift("verify", other)
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith(f"ringrift: {other}: no games to verify. Expected .shard, .rrg")
+    good = write(tmp_path / "games.jsonl", games)
+    empty = tmp_path / "gate"
+    empty.mkdir()
+    run = ringrift("verify", "--jobs", 1, other, empty, good)
+    assert run.code == 0, run
+    assert "1 file: 3 games" in run.out
+    assert f"{other} holds no games: not verified.\n{empty} holds no games" in run.err
+    shown = ringrift("show", other)
+    assert shown.code == 1
+    assert f"ringrift: {other} holds no games: expected a record" in shown.err
 
 
 def test_shards_of_earlier_rules_agree_and_it_is_said(ringrift: Ringrift, folder: Path) -> None:

@@ -32,7 +32,8 @@ def verify(
         typer.Argument(
             parser=file_path,
             metavar="FILE",
-            help="Games: shards, .rrg, JSON lines, gzip or not; manifests; or folders of these.",
+            help="Shards, .rrg, JSON lines, gzip or not, results files, saved games, manifests; or"
+            " folders of these.",
         ),
     ],
     jobs: JobsOption = None,
@@ -44,7 +45,7 @@ def verify(
 
     Compares positions, legal moves, the final position and the result, in shards also the targets
     of training, and for a manifest the hashes of its files; shows the first fault. Exit code 0
-    means that everything agrees.
+    means that everything agrees. Files of something else are left out, and named.
 
     \b
     Examples:
@@ -52,13 +53,15 @@ def verify(
       ringrift verify runs/hex8-2p/selfplay
       ringrift verify --json tests/conformance/*.jsonl.gz
     """
-    from ringrift_cli.data.verify import game_files
-    from ringrift_cli.data.verify import verify as verify_files
     from ringrift_cli.game.conformance_files import total_size
+    from ringrift_cli.review.verify import game_files
+    from ringrift_cli.review.verify import verify as verify_files
 
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    found = game_files(files)
-    size = total_size(found)
+    found, others = game_files(files)
+    size = total_size([*found])
+    for other in others:
+        out.note(f"{other} holds no games: not verified.")
     out.compile_rules()
     start = time.monotonic()
     with out.progress("Verifying", size) as progress:
@@ -77,7 +80,11 @@ def verify(
 
 
 def _counts(of: FileReport | Report) -> str:
-    agree = f"{counted(of.games, 'game')} and {counted(of.steps, 'step')} agree"
+    agree = f"{counted(of.games, 'game')} and {counted(of.steps, 'step')}"
+    if of.hashes:
+        listed = counted(of.hashes, "listed file")
+        agree = f"{agree}, and {listed}" if of.games else listed
+    agree += " agree"
     return f"{agree}, {counted(of.faults, 'fault')}" if of.faults else agree
 
 
@@ -155,6 +162,7 @@ def _document(report: Report, seconds: float) -> dict[str, Any]:
         "agrees": report.first_faulty is None,
         "games": report.games,
         "steps": report.steps,
+        "hashes": report.hashes,
         "earlier_rules": report.earlier,
         "faults": report.faults,
         "seconds": round(seconds, 3),
@@ -164,6 +172,7 @@ def _document(report: Report, seconds: float) -> dict[str, Any]:
 
 def _file_document(file: FileReport) -> dict[str, Any]:
     first = None if file.first is None else {"game": file.first_line or None, **asdict(file.first)}
-    counts = {"games": file.games, "steps": file.steps, "faults": file.faults}
+    counts = {"games": file.games, "steps": file.steps, "hashes": file.hashes}
+    counts["faults"] = file.faults
     counts["earlier_rules"] = file.earlier
     return {"file": str(file.path), **counts, "first_fault": first}

@@ -374,13 +374,13 @@ class Results:
         """A game by its number in the file, replayed; None if there is none."""
         with self._errors():
             row = self._db.execute(
-                "SELECT board, players, pie_rule, games.rules, seats, specs, match, block, actions"
-                " FROM games JOIN matches ON matches.id = match WHERE games.id = ?",
+                "SELECT board, players, pie_rule, games.rules, seats, specs, match, block, actions,"
+                " winner, reason FROM games JOIN matches ON matches.id = match WHERE games.id = ?",
                 (number,),
             ).fetchone()
         if row is None:
             return None
-        board, players, pie_rule, rules, seats, specs, match, block, packed = row
+        board, players, pie_rule, rules, seats, specs, match, block, packed, won, reason = row
         actions = tuple(np.frombuffer(zlib.decompress(packed), "<u4").tolist())
         known, version = json.loads(specs), rules_version(rules)
         if version is None:
@@ -391,6 +391,11 @@ class Results:
         result = position.result()
         if result is None:
             raise RecordError(f"{self.path}: the moves of game {number} do not end it.")
+        if (won + 1, reason) != (result.winner, result.reason):
+            raise RecordError(
+                f"{self.path}: game {number} has the winner {won + 1} by {reason}, but its moves"
+                f" lead to the winner {result.winner} by {result.reason}."
+            )
         names = [known.get(one, one) for one in json.loads(seats)]
         made = {"match": match, "opening": block + 1, "seats": names}
         return GameRecord(board, players, bool(pie_rule), actions, result, made, version)
@@ -412,6 +417,15 @@ class Results:
         for (specs,) in rows:
             named.update(json.loads(specs))
         return named
+
+
+def is_results(path: Path) -> bool:
+    """Whether a database is a results file that this program can read."""
+    try:
+        with Results(path, read_only=True):
+            return True
+    except RecordError:
+        return False
 
 
 def match_id(setting: dict[str, Any]) -> str:

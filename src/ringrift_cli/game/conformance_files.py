@@ -38,6 +38,7 @@ class FileReport:
     faults: int = 0
     first: Fault | None = None
     first_line: int = 0  # 0 where the whole file is at fault
+    hashes: int = 0  # of the files of a manifest, that agree
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Report:
     @property
     def steps(self) -> int:
         return sum(file.steps for file in self.files)
+
+    @property
+    def hashes(self) -> int:
+        return sum(file.hashes for file in self.files)
 
     @property
     def earlier(self) -> int:

@@ -2,26 +2,77 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from ringrift_cli.data import shard
 from ringrift_cli.data.shard import read_searched
 from ringrift_cli.errors import NotationError, RecordError
-from ringrift_cli.evaluate.results import MAGIC, Results
+from ringrift_cli.evaluate.results import MAGIC, Results, is_results
 from ringrift_cli.game import saved
+from ringrift_cli.game.conformance_files import LONGEST_LINE
 from ringrift_cli.game.position import Position
-from ringrift_cli.game.record import GameRecord, from_document, read_records
+from ringrift_cli.game.record import (
+    FORMAT,
+    GZIP_MAGIC,
+    GameRecord,
+    from_document,
+    is_compact,
+    read_records,
+)
 from ringrift_cli.play import session
 from ringrift_cli.play.session import SavedGame, Seat, parse_game, read_game, start_of
 from ringrift_cli.players import protocol
-from ringrift_cli.store.manifest import SEARCHED
+from ringrift_cli.store.manifest import MANIFEST, SEARCHED, SUFFIXES
 from ringrift_cli.text import counted
 
 MAX_TEXT_MOVES = 20_000
+
+
+FileKind = Literal["manifest", "results", "saved game", "shard", "record"]
+HEAD = 64  # bytes, within which a file that this program wrote names its format
+
+
+class _LineKeys(msgspec.Struct):
+    """Keys of a line by which games are recognised."""
+
+    format: object = None
+    steps: object = None
+
+
+def kind_of(path: Path) -> FileKind | None:
+    """What a file is, by its name and beginning, damaged or not; None if it holds no games."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if path.name == MANIFEST:
+        return "manifest"
+    if head.startswith(MAGIC):
+        return "results" if is_results(path) else None
+    if f'"{session.FORMAT}"'.encode() in head:
+        return "saved game"
+    if path.suffix == SEARCHED or head.startswith(shard.MAGIC.split(b" ", maxsplit=1)[0]):
+        return "shard"
+    is_record = path.name.endswith(SUFFIXES) or is_compact(path) or _begins_with_game(path)
+    return "record" if is_record else None
+
+
+def _begins_with_game(path: Path) -> bool:
+    """Whether the first line is a game, or what damage left of a file of JSON lines."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+        with gzip.open(path) if packed else path.open("rb") as file:
+            line = file.readline(LONGEST_LINE) if file.peek(1)[:1] in (b"{", b"") else b"-"
+        keys = msgspec.json.decode(line, type=_LineKeys)
+    except (msgspec.DecodeError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError):
+        return path.name.endswith((".jsonl", ".jsonl.gz"))
+    return keys.format == FORMAT or keys.steps is not None
 
 
 class GameFile:
@@ -33,18 +84,23 @@ class GameFile:
         self._records: Sequence[GameRecord] = ()
         self._saved: SavedGame | None = None
         try:
-            with path.open("rb") as file:
-                head = file.read(64)
+            kind = kind_of(path)
         except OSError as error:
             raise RecordError(f"{path}: {error.strerror}.") from error
-        self._is_results = head.startswith(MAGIC)
-        if self._is_results:
+        self._is_results = kind == "results"
+        if kind == "results":
             self.numbers()
-        elif f'"{session.FORMAT}"'.encode() in head:
+        elif kind == "saved game":
             self._saved = read_game(path)
+        elif kind == "shard":
+            self._records = read_searched(path).records()
+        elif kind == "record":
+            self._records = read_records(path)
         else:
-            is_shard = path.suffix == SEARCHED
-            self._records = read_searched(path).records() if is_shard else read_records(path)
+            raise RecordError(
+                f"{path} holds no games: expected a record, shard, results file or saved game.",
+                hint="ringrift verify FOLDER finds the game files of a folder",
+            )
 
     def numbers(self) -> Sequence[int]:
         """The numbers of the games, oldest first."""
