@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ringrift_cli.errors import UsageError
 from ringrift_cli.game import layout as L
 from ringrift_cli.game.topology import tables
 from ringrift_cli.nn.checkpoint import identity_of, load
-from ringrift_cli.nn.evaluator import NetworkEvaluator
+from ringrift_cli.nn.evaluator import NetworkEvaluator, picked_precision
 from ringrift_cli.nn.int8 import HAS_VNNI, RANGE_STEPS, quantised, random_rows, ranges
 from ringrift_cli.nn.network import Network, architecture
 from ringrift_cli.nn.vector import COLUMNS
@@ -113,3 +114,9 @@ def test_weights_lie_as_the_products_read_them() -> None:
     assert np.abs(laid).max() == 127
     assert not laid[:, :, 1, :, 2:].any()
     assert not factors[COLUMNS + 2 :].any()
+
+
+def test_is_for_cpus_only() -> None:
+    with pytest.raises(UsageError, match="int8 on CPUs only") as caught:
+        picked_precision("int8", torch.device("cuda"), 32)
+    assert caught.value.hint == "precision=auto"
