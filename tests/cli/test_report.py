@@ -118,8 +118,11 @@ def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
             [(1, False, -346.0, -400.0, -300.0)],
             "has passed the gate; the best has -346 (-400 to -300) Elo.",
         ),
-        ([(2, True, 245.0, 210.0, 281.0)], ": it is stronger than it. The last 1 candidate did"),
-        ([(2, True, -346.0, -400.0, -300.0)], ": it is weaker than it."),
+        (
+            [(2, True, 245.0, 210.0, 281.0)],
+            ": it is stronger than the heuristic. The last 1 candidate did",
+        ),
+        ([(2, True, -346.0, -400.0, -300.0)], ": it is weaker than the heuristic."),
         ([(2, True, 10.0, -20.0, 40.0)], ": which of the two is stronger is not proven."),
         ([(2, True, None, 420.0, None)], "+∞ (+420 to +∞) Elo"),
         (
@@ -140,7 +143,8 @@ def test_the_verdict(points: list[tuple[Any, ...]], said: str) -> None:
     champions = {point.cycle for point in known if point.promoted}
     waiting = 1 if said.endswith("candidate did") else 0
     records = [{"promoted": n in champions, "rejections": waiting} for n in (1, 2)]
-    assert said in verdict_sentence(records, known)
+    gain = (points[-1][2] - points[0][2], 50.0) if len(points) > 1 else None
+    assert said in verdict_sentence(records, known, gain)
 
 
 def test_one_cycle_and_no_shards(ringrift: Ringrift, tmp_path: Path) -> None:

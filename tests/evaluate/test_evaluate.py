@@ -172,6 +172,27 @@ def test_ratings_put_everybody_on_one_scale(results: Results) -> None:
         rate(Pool("hex8", 3), results)
 
 
+def test_difference_of_two_ratings_has_the_error_of_their_common_games(results: Results) -> None:
+    """Two players that few games link to the anchor, and many to each other."""
+    anchor, one, other = "heuristic:default", "random", "heuristic:default,blunder=0.5"
+    fair = [(0, 0), (0, 1), (1, 1), (1, 0)]
+    enter(results, new_match(SQUARE, (anchor, one)), 3 * fair)
+    enter(results, new_match(SQUARE, (anchor, other)), 3 * fair)
+    enter(results, new_match(SQUARE, (other, one)), 40 * [*fair, (0, 0)])
+    rated = {r.player: r for r in rate(SQUARE, results).ratings}
+    names = (rated[other].identity, rated[one].identity)
+    found = evaluate.elo_difference(SQUARE, results, *names)
+    assert found is not None
+    difference, error = found
+    assert difference == pytest.approx((rated[other].elo or 0) - (rated[one].elo or 0))
+    halves = [((r.elo_95[1] or 0) - (r.elo_95[0] or 0)) / 2 for r in (rated[other], rated[one])]
+    assert error < 0.4 * (halves[0] ** 2 + halves[1] ** 2) ** 0.5
+    assert error < difference
+    back = evaluate.elo_difference(SQUARE, results, *names[::-1])
+    assert back == pytest.approx((-difference, error))
+    assert evaluate.elo_difference(SQUARE, results, names[0], "f" * 16) is None
+
+
 def test_ratings_hear_what_the_match_hears(results: Results) -> None:
     """Short games end first: those of a stopped match would say something else."""
 

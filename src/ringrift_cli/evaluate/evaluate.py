@@ -10,7 +10,7 @@ import io
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -20,10 +20,10 @@ import numpy as np
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.evaluate import match as matches
 from ringrift_cli.evaluate.match import Match
-from ringrift_cli.evaluate.results import Blocks, Pool, Results
+from ringrift_cli.evaluate.results import Blocks, Pool, RatedGame, Results
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.stats.bradley_terry import GameResult, fit
+from ringrift_cli.stats.bradley_terry import Fit, GameResult, fit
 from ringrift_cli.stats.bradley_terry import Rating as FittedRating
 from ringrift_cli.stats.elo import estimate
 from ringrift_cli.stats.sprt import Decision, Sprt
@@ -416,16 +416,7 @@ def rate(pool: Pool, results: Results) -> Ratings:
             hint=f"ringrift eval match {ANCHOR} random --board {pool.board} --players"
             f" {pool.players}",
         )
-    number = {name: i for i, name in enumerate(identities)}
-    tally = Counter(  # equal games are counted together
-        (tuple(number[seat] for seat in game.seats), game.winner, game.opening) for game in games
-    )
-    fitted = fit(
-        [GameResult(seats, winner, n, opening) for (seats, winner, opening), n in tally.items()],
-        len(identities),
-        anchor=number[anchor],
-        anchor_rating=ANCHOR_RATING,
-    )
+    fitted = _fitted(games, identities, anchor, ANCHOR_RATING)
     specs = results.specs(pool) | {anchor: ANCHOR}
     rated = tuple(
         RatedPlayer(
@@ -446,6 +437,38 @@ def rate(pool: Pool, results: Results) -> Ratings:
         fit_p_value=fitted.goodness.p_value,
         ratings=rated,
     )
+
+
+def _fitted(
+    games: Sequence[RatedGame], identities: Sequence[str], anchor: str, anchor_rating: float
+) -> Fit:
+    number = {name: i for i, name in enumerate(identities)}
+    tally = Counter(  # equal games are counted together
+        (tuple(number[seat] for seat in game.seats), game.winner, game.opening) for game in games
+    )
+    return fit(
+        [GameResult(seats, winner, n, opening) for (seats, winner, opening), n in tally.items()],
+        len(identities),
+        anchor=number[anchor],
+        anchor_rating=anchor_rating,
+    )
+
+
+def elo_difference(
+    pool: Pool, results: Results, player: str, base: str
+) -> tuple[float, float] | None:
+    """Elo of a player minus that of `base`, identities, and its 95 % error.
+
+    From the fit over all games of the pool with `base` as anchor: two ratings of one fit share
+    games and an anchor, so the error of their difference is not that of independent ratings. None
+    unless chains of wins link the two in both directions.
+    """
+    games = results.rated_games(pool)
+    identities = sorted({seat for game in games for seat in game.seats})
+    if player not in identities or base not in identities:
+        return None
+    found = _fitted(games, identities, base, 0.0).ratings[identities.index(player)]
+    return None if found.error is None else (found.rating, found.error)
 
 
 def elo_by_player(pool: Pool, results: Results) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from ringrift_cli.game.position import Position
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop.charts import ChartLine, Point, line_chart, share_chart
 from ringrift_cli.loop.cycle import BOOTSTRAP, CANDIDATE, CHAMPION, TEACHER, Folders
-from ringrift_cli.loop.status import EloPoint, elo_points
+from ringrift_cli.loop.status import EloPoint, elo_gain, elo_points
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import searched
 from ringrift_cli.text import counted, elo_interval
@@ -65,10 +65,11 @@ def sections(config: Config, records: list[Record]) -> list[str]:
     """The HTML of the page by section, from one finished cycle on; errors as of `page`."""
     folders = Folders(config.folder)
     points = elo_points(config, records)
+    verdict = verdict_sentence(records, points, elo_gain(config, records))
     elo_charts = _elo_charts(records, points)
     missing = "<p>No game of the gate links a candidate to heuristic:default yet.</p>"
     return [
-        f'<p class="verdict">{escape(verdict_sentence(records, points))}</p>',
+        f'<p class="verdict">{escape(verdict)}</p>',
         _summary(records),
         "<h2>Strength</h2>",
         _charts(elo_charts) if any(elo_charts) else missing,
@@ -90,8 +91,10 @@ def sections(config: Config, records: list[Record]) -> list[str]:
     ]
 
 
-def verdict_sentence(records: list[Record], points: list[EloPoint]) -> str:
-    """What the run has shown, with its evidence."""
+def verdict_sentence(
+    records: list[Record], points: list[EloPoint], gain: tuple[float, float] | None
+) -> str:
+    """What the run has shown, with its evidence; `gain` is that of `status.elo_gain`."""
     cycles, promoted = counted(len(records), "cycle"), [one for one in points if one.promoted]
     champions = sum(record["promoted"] for record in records)
     if not promoted:
@@ -103,23 +106,15 @@ def verdict_sentence(records: list[Record], points: list[EloPoint]) -> str:
     text = f"The champion of cycle {last.cycle} has {_rating(last)} Elo, relative to"
     text += " heuristic:default"
     if last.low is not None and last.low > 0:
-        text += ": it is stronger than it"
+        text += ": it is stronger than the heuristic"
     elif last.high is not None and last.high < 0:
-        text += ": it is weaker than it"
+        text += ": it is weaker than the heuristic"
     else:
         text += ": which of the two is stronger is not proven"
-    if first is not last and first.elo is not None and last.elo is not None:
-        error = (
-            sum(
-                max(abs(p.elo - (p.low or p.elo)), abs((p.high or p.elo) - p.elo)) ** 2
-                for p in (first, last)
-                if p.elo is not None
-            )
-            ** 0.5
-        )
-        gain = last.elo - first.elo
-        proof = "proven" if abs(gain) > error else "not proven"
-        text += f". Since the champion of cycle {first.cycle} it gained {gain:+.0f} ± {error:.0f}"
+    if first is not last and gain is not None:
+        elo, error = gain
+        proof = "proven" if abs(elo) > error else "not proven"
+        text += f". Since the champion of cycle {first.cycle} it gained {elo:+.0f} ± {error:.0f}"
         text += f" Elo, which is {proof}"
     waiting = records[-1]["rejections"]
     if waiting:

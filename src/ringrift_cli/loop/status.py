@@ -13,7 +13,7 @@ import msgspec
 from ringrift_cli.data.retention import GB, games_of, of_run
 from ringrift_cli.data.window import positions_of
 from ringrift_cli.errors import UsageError
-from ringrift_cli.evaluate.evaluate import elo_by_player
+from ringrift_cli.evaluate.evaluate import elo_by_player, elo_difference
 from ringrift_cli.evaluate.evidence import MatchEvidence, recorded_match
 from ringrift_cli.evaluate.results import Pool, Results
 from ringrift_cli.loop import journal as cycle_journal
@@ -203,6 +203,19 @@ def elo_points(config: Config, records: list[Record]) -> list[EloPoint]:
         for record in records
         if (rating := ratings.get(record["gate"].get("player"), record["gate"].get("rating")))
     ]
+
+
+def elo_gain(config: Config, records: list[Record]) -> tuple[float, float] | None:
+    """Elo of the last champion of a run minus that of its first, and the 95 % error.
+
+    None for fewer than two champions, and where no gate games link the two in both directions.
+    """
+    path = config.folder / RESULTS
+    players = [record["gate"].get("player") for record in records if record["promoted"]]
+    if len(players) < 2 or players[0] is None or players[-1] is None or not path.exists():
+        return None
+    with Results(path, read_only=True) as results:
+        return elo_difference(_pool(config), results, players[-1], players[0])
 
 
 def _data(data: Path, journal: Journal) -> DataState:
