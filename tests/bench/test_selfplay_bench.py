@@ -26,6 +26,7 @@ from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
 from ringrift_cli.selfplay.forests import on_cpu
 from ringrift_cli.settings import SelfPlay
+from tests.searched import searched_games
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -81,7 +82,7 @@ def test_lines_as_in_self_play(
         assert workload.precision == "float32"
         rates = workload.run(0.1)
     names = [f"alone_{factor * share}" for factor in (1, 2, 4)]
-    assert list(rates) == ["evaluations", "decisions", "games", *names]
+    assert list(rates) == ["evaluations", "decisions", *names]
     assert len(waits) == 3
     assert min(rates["evaluations"], *(rates[name] for name in names)) > 0
     assert seeds == [3 * lines + line for line in range(lines)]
@@ -93,7 +94,6 @@ def test_lines_as_in_self_play(
     document = bench.report(subject, [device], found)
     assert list(document["evaluator_evals_per_s"]) == [str(factor * share) for factor in (1, 2, 4)]
     best = max(document["evaluator_evals_per_s"].values())
-    assert document["games_per_s"] == rates["games"]
     assert document["ratio"] == pytest.approx(document["selfplay_evals_per_s"] / best)
 
 
@@ -104,17 +104,17 @@ def test_decisions_count_before_their_game_has_ended(monkeypatch: pytest.MonkeyP
     forest = on_cpu("hex8", 2, play, Noting(), 4)
     line = bench.PlayLine(BenchSubject("selfplay", "hex8", 2), play, forest, seed=1)
     rates = line.play(20.0)  # of a game of some hundred decisions
-    assert rates["games"] == 0
     assert rates["decisions"] > 0
     assert rates["evaluations"] > 0
 
 
-def test_games_are_the_mean_of_all_rounds() -> None:
+def test_games_follow_from_decisions_and_the_length_of_a_game() -> None:
     rounds = tuple(
-        {"evaluations": 1.0, "decisions": made, "games": ended, "alone_8": 1.0}
-        for made, ended in ((9.0, 0.0), (3.0, 0.5), (6.0, 0.1))
+        {"evaluations": 1.0, "decisions": made, "alone_8": 1.0} for made in (90.0, 30.0, 60.0)
     )
     found = Measurement(BenchSetting(7), rounds, 10**6, 10, "float32")
     document = bench.report(BenchSubject("selfplay", "hex8", 2), ["cpu"], found)
-    assert document["games_per_s"] == pytest.approx(0.2)
-    assert document["decisions_per_s"] == 9
+    lengths = [len(game.actions) for game in searched_games("hex8", 2, 100, 3)]
+    assert document["decisions_per_game"] == pytest.approx(np.mean(lengths), rel=0.1)
+    assert document["games_per_s"] == 90 / document["decisions_per_game"]
+    assert document["decisions_per_s"] == 90

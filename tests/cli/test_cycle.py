@@ -62,7 +62,7 @@ def test_a_line_for_each_cycle(
     assert (run.code, run.err) == (0, "")
     first, second = run.out.splitlines()
     assert first.startswith("cycle 1; 8 games (7,200/h); loss policy 2.000 value 0.600; ")
-    assert "; accepted after 8 games; rating +55 (+25 to +85); champion " in first
+    assert "; accepted after 8 games; fit Elo +55 (+25 to +85); champion " in first
     assert second.startswith("cycle 2; 8 games")
     assert "; rejected after 8 games, " in second  # and the checks that failed
     assert " % of 8 against the champion, Elo +55 (+25 to +85)" in second.replace("%", " %")

@@ -58,7 +58,7 @@ def test_a_run(ringrift: Ringrift, config: Config) -> None:
         "cycle 4, selfplay: begun 20",
         "Process ",
         f"{champion}, since 20",
-        "Elo +30 (+0 to +60) against the heuristic",
+        "Elo +30 (+0 to +60) in its match with the heuristic",
         "▁█",
         "9 shards, 24 games, ",
         "24 games recorded; 1 rejection in a row",
@@ -108,7 +108,7 @@ def test_a_champion_promoted_by_hand_is_told(ringrift: Ringrift, config: Config)
     other = write_model(config, Path("elsewhere"), 1)
     steps.crown(other)
     assert f"{other.identity}, since 20" in (out := ringrift("status").out)
-    assert "Elo +1 (+0 to +2) against the heuristic" in out
+    assert "Elo +1 (+0 to +2) in its match with the heuristic" in out
     champion = json.loads(ringrift("status", "--json").out)["champion"]
     assert (champion["identity"], champion["cycle"]) == (other.identity, None)
     assert champion["heuristic"]["elo_95"] == [0, 2]

@@ -33,7 +33,7 @@ from ringrift_cli.search.forest import Searches
 from ringrift_cli.search.tree import FloatArray
 from ringrift_cli.selfplay.actor import Actor
 from ringrift_cli.selfplay.forests import on_cpu, on_gpu
-from ringrift_cli.selfplay.mid_game import positions_under_way
+from ringrift_cli.selfplay.mid_game import mean_decisions, positions_under_way
 from ringrift_cli.selfplay.worker import lines_on
 from ringrift_cli.settings import SelfPlay
 
@@ -89,7 +89,7 @@ class PlayLine:
             self._actor.step()
 
     def play(self, seconds: float) -> Rates:
-        """Evaluations, decisions made and games ended per second."""
+        """Evaluations and decisions per second."""
         before = self._done()
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
@@ -98,12 +98,7 @@ class PlayLine:
         return {name: (n - before[name]) / spent for name, n in self._done().items()}
 
     def _done(self) -> Rates:
-        counts = self._actor.counts
-        return {
-            "evaluations": counts.evaluations,
-            "decisions": self._actor.made,
-            "games": counts.games,
-        }
+        return {"evaluations": self._actor.counts.evaluations, "decisions": self._actor.made}
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -162,7 +157,7 @@ def prepared(job: BenchJob) -> Iterator[Workload]:
 
         def run(seconds: float) -> Rates:
             played = summed(together([partial(line.play, seconds) for line in lines]))
-            if not job.time.evaluator_alone:  # too few games end in short rounds
+            if not job.time.evaluator_alone:
                 return {"evaluations": played["evaluations"]}
             for factor in FACTORS:
                 alone = [_alone(subject, evaluator, factor, share) for evaluator in evaluators]
@@ -201,8 +196,10 @@ def _alone(
 def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) -> dict[str, Any]:
     """Best rates of self-play and of the evaluator alone, as JSON.
 
-    Games are the mean of all rounds, as few end in one.
+    Too few games end in short rounds to be counted: games are the decisions divided by those of a
+    random game.
     """
+    per_game = mean_decisions(subject.board, subject.players)
     rounds = found.rounds
     best = {name: max(rates[name] for rates in rounds) for name in rounds[0]}
     alone = [name for name in best if name.startswith(ALONE)]
@@ -214,8 +211,9 @@ def report(subject: BenchSubject, devices: Sequence[str], found: Measurement) ->
         "network": subject.model or subject.size,
         "precision": found.precision,
         "concurrent": found.setting.batch,
-        "games_per_s": statistics.fmean(rates["games"] for rates in rounds),
+        "games_per_s": best["decisions"] / per_game,
         "decisions_per_s": best["decisions"],
+        "decisions_per_game": per_game,
         "selfplay_evals_per_s": best["evaluations"],
         "evaluator_evals_per_s": {name.removeprefix(ALONE): best[name] for name in alone},
         "ratio": statistics.median(ratios),

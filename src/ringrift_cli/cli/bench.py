@@ -373,8 +373,8 @@ def selfplay(
         f" {devices[0].partition(':')[0]}, {games} games each, {found['memory_bytes'] / 1e9:.1f} GB"
     )
     _machine_line(out, versions=False)
-    ended = f"{found['games_per_s']:,.2f} games/s" if found["games_per_s"] else "no game ended"
-    rates = f"{found['decisions_per_s']:,.0f} decisions/s, {ended}"
+    games_per_s = f"{found['games_per_s']:,.2f} games/s of {found['decisions_per_game']:.0f}"
+    rates = f"{found['decisions_per_s']:,.0f} decisions/s, about {games_per_s}"
     rows = [(f"{found['selfplay_evals_per_s']:,.0f}", "evals/s", f"self-play: {rates}")]
     for positions, rate in found["evaluator_evals_per_s"].items():
         what = f"evaluator alone, {positions} positions per batch"

@@ -94,7 +94,7 @@ def list_command(
 ) -> None:
     """List the models of a pool, oldest first; * marks the champion.
 
-    Elo is relative to heuristic:default, as measured at the promotion, with 95 % error bars.
+    Match Elo is that of the match with heuristic:default before the promotion, with 95 % bounds.
 
     \b
     Examples:
@@ -123,7 +123,7 @@ def list_command(
         for model in found.models
     ]
     if rows:
-        out.table(rows, ("", "identity", "size", "steps", "made", "promoted", "Elo (95 %)"))
+        out.table(rows, ("", "identity", "size", "steps", "made", "promoted", "match Elo (95 %)"))
     out.result(found)
     others = [name for name in registry.pools() if name != pool]
     if not rows:

@@ -69,6 +69,7 @@ def status(
 ) -> None:
     """Show the state of a run: champion, Elo over the cycles, data, last cycle, disk, alarms.
 
+    The fit Elo is relative to heuristic:default, from one fit over all games of the gate so far.
     Reads the files of the run and changes nothing.
 
     \b
@@ -98,7 +99,16 @@ def status(
     ]
     if rows:
         out.text("\n")
-        columns = ("cycle", "games/h", "evals/s", "policy", "value", "verdict", "elo", "minutes")
+        columns = (
+            "cycle",
+            "games/h",
+            "evals/s",
+            "policy",
+            "value",
+            "verdict",
+            "fit Elo",
+            "minutes",
+        )
         out.table(rows, columns, drop=DROPPED)
     out.result(found)
 
@@ -110,7 +120,7 @@ def _print_facts(out: Output, found: RunState) -> None:
         found.pool: f"{counted(found.cycles, 'cycle')} in {found.folder}",
         "now": f"{found.under_way or 'nothing under way'}; {found.working or 'no process'} at work",
         "champion": _champion(found.champion),
-        "elo": sparkline([point.elo for point in found.elo if point.elo is not None]),
+        "fit Elo": sparkline([point.elo for point in found.elo if point.elo is not None]),
         "data": _data(found.data),
         "gate": f"{counted(found.gate_games, 'game')} recorded;"
         f" {counted(found.rejections, 'rejection')} in a row",
@@ -129,7 +139,8 @@ def _champion(champion: ChampionState | None) -> str:
     if champion.event != "promotion":
         text += f" by {champion.event}"
     if (match := champion.heuristic) is not None:
-        text += f", Elo {elo_interval(match.elo, *match.elo_95, match.score)} against the heuristic"
+        text += f", Elo {elo_interval(match.elo, *match.elo_95, match.score)} in its match"
+        text += " with the heuristic"
     return text
 
 

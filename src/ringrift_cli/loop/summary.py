@@ -68,8 +68,10 @@ def verdict_text(gate: dict[str, Any]) -> str:
 
 
 def rating_text(rating: dict[str, Any] | None) -> str:
-    """`rating +45 (+12 to +80)`: Elo relative to the default heuristic; may be infinite."""
+    """`fit Elo +45 (+12 to +80)`: over the default heuristic, by the fit of all games of the gates
+    so far; may be infinite.
+    """
     if rating is None:
         return ""
     above = float(rating["high"] is None)
-    return f"rating {elo_interval(rating['elo'], rating['low'], rating['high'], above)}"
+    return f"fit Elo {elo_interval(rating['elo'], rating['low'], rating['high'], above)}"

@@ -1,4 +1,4 @@
-"""Start positions of benchmarks, drawn from all phases of random games.
+"""Start positions of benchmarks, drawn from all phases of random games, and the length of these.
 
 Games that start together are in the same phase, which a short measurement would not leave.
 """
@@ -36,3 +36,13 @@ def positions_under_way(board: str, players: int, count: int, seed: int) -> IntA
     _, offsets = playout.list_all(T, rows)
     rows[np.diff(offsets) < 2] = start
     return rows
+
+
+def mean_decisions(board: str, players: int, games: int = 256) -> float:
+    """Mean decisions of a random game."""
+    T = tables(board, players)
+    rows = np.zeros((games, int(T[L.T_ROW_SIZE])), np.int32)
+    playout.start_all(T, rows, np.ones(games, np.bool_), False)
+    lengths, uncounted = np.zeros(games, np.int64), np.zeros((games, 0), np.int32)
+    playout.play_random(T, rows, playout.game_seeds(0, 0, games), uncounted, lengths)
+    return float(lengths.mean())
