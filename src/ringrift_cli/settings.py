@@ -137,7 +137,7 @@ class SelfPlay(Section):
     opening_decisions: int = key(12, "First decisions that are sampled, not maximised.", ge=0)
     opening_temperature: float = key(1.2, "Temperature of that sampling.", gt=0, le=10)
     random_opening_share: float = key(
-        0.25, "Share of games that begin with random turns.", ge=0, le=1
+        0.75, "Share of games that begin with random turns, as those of matches do.", ge=0, le=1
     )
     sparring_share: float = key(
         0.0,

@@ -14,6 +14,7 @@ from ringrift_cli.game.result import Result
 from ringrift_cli.play.session import SavedGame, Seat, Session, start_of
 from ringrift_cli.review.analysis import CandidateMove, analyse, evaluator
 from ringrift_cli.review.sources import LoadedGame
+from ringrift_cli.settings import Run
 from ringrift_cli.web.allowed import AllowedPlayers
 from ringrift_cli.web.searches import StopCheck
 
@@ -31,9 +32,9 @@ class PositionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Text | dict[str, Any] | None,
         Meta(description="Position text, a saved position, or null for a new game."),
     ] = None
-    board: Annotated[Name, Meta(description="Board of a new game.")] = "hex8"
-    players: Annotated[int, Meta(description="Number of players of a new game.")] = 2
-    pie_rule: bool = False
+    board: Annotated[Name, Meta(description="Board of a new game.")] = Run.board
+    players: Annotated[int, Meta(description="Number of players of a new game.")] = Run.players
+    pie_rule: bool = Run.pie_rule
     moves: Annotated[
         list[Text], Meta(max_length=20_000, description="Move texts from the position on.")
     ] = []
@@ -71,7 +72,7 @@ class MoveRequest(PositionRequest, kw_only=True):
     """Asks a player for its move."""
 
     player: Annotated[Name, Meta(description="A name listed by GET /api/players.")] = "level-5"
-    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**53)] = Run.seed
 
 
 class MoveAnswer(msgspec.Struct):

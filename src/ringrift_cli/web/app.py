@@ -27,6 +27,7 @@ from ringrift_cli.play.lessons import lessons
 from ringrift_cli.play.session import SavedGame, Seat
 from ringrift_cli.review.analysis import analyse, analyse_game, evaluator, evaluators, ownership
 from ringrift_cli.review.sources import GameFile, LoadedGame, as_lines, parse_text
+from ringrift_cli.settings import Run
 from ringrift_cli.web import api
 from ringrift_cli.web.allowed import PERSON, AllowedPlayers
 from ringrift_cli.web.games import Games, board_view, drawings
@@ -47,10 +48,10 @@ LongText = Annotated[str, Meta(max_length=1_000_000)]
 class NewGame(msgspec.Struct, forbid_unknown_fields=True):
     """A new game: occupants by name, from an empty board, a text, or a lesson by number."""
 
-    board: Short = "hex8"
-    players: int = 2
+    board: Short = Run.board
+    players: int = Run.players
     seats: Annotated[list[Short], Meta(max_length=4)] = []
-    pie_rule: bool = False
+    pie_rule: bool = Run.pie_rule
     text: LongText = ""
     lesson: int | None = None
 
