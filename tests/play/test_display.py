@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 
 from ringrift_cli.game.position import Position
+from ringrift_cli.game.record import GameRecord
+from ringrift_cli.game.result import Result
 from ringrift_cli.game.topology import BOARD_NAMES
 from ringrift_cli.play.choices import AREAS, marks, question
-from ringrift_cli.play.prompt import MovePrompt
+from ringrift_cli.play.prompt import SHORT_LIST, MovePrompt
+from ringrift_cli.play.record_view import RecordView
 from ringrift_cli.play.screen import Screen
 from ringrift_cli.play.session import SavedGame, Seat, Session
 from ringrift_cli.play.view import GameView
@@ -45,6 +49,20 @@ class Sized(Screen):
         self.text.seek(0)
         self.text.truncate()
         return lines
+
+
+class Stepping(Sized):
+    """One that steps to the last decision, and notes how many lines each step wrote."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        super().__init__(columns, rows)
+        self.heights: list[int] = []
+        self._before = 0
+
+    def ask_ply(self, ply: int, last: int) -> int | None:
+        self.heights.append(self.written - self._before - 1)  # without the line above, and input
+        self._before = self.written
+        return None if ply == last else last
 
 
 def moments(board: str, players: int, step: int) -> list[Session]:
@@ -101,6 +119,54 @@ def test_boards_fit_and_a_low_terminal_is_told(board: str) -> None:
         assert rows <= 24 or "rows, and this terminal has 24" in text, rows
         prompt.show()
         assert "this terminal has" not in " ".join(screen.shown())  # once
+
+
+def test_marks_that_are_announced_are_drawn() -> None:
+    """Also where one stack alone can move, whose targets have signs instead."""
+    found = 0
+    for seed in range(40):
+        walk = list(Walk("hex8", 2, seed).steps(70))
+        actions: list[int] = []
+        for before, action, _ in walk:
+            asked = question(before)
+            signs = marks(before, {choice.number: choice for choice in asked.choices}).values()
+            if len(asked.choices) > SHORT_LIST and signs and "*" not in signs:
+                session = Session(SavedGame("hex8", (Seat(), Seat()), 1, True), _nobody)
+                for earlier in actions:
+                    session.play(earlier)
+                screen = Sized(80, 60)
+                MovePrompt(GameView(session, screen), brief=False).show()
+                text = re.sub(r"\s+", " ", " ".join(screen.shown()))
+                assert "(marked *)" not in text
+                assert "or the sign before it. `moves` lists all" in text
+                found += 1
+            actions.append(action)
+    assert found > 0
+
+
+@pytest.mark.parametrize("board", BOARD_NAMES)
+def test_replay_and_result_fit_or_say_what_they_need(board: str) -> None:
+    walk = Walk(board, 2, 3)
+    session = Session(SavedGame(board, (Seat(), Seat()), 1, True), _nobody)
+    for _, action, _ in walk.steps(60 if board.endswith("8") else 150):
+        session.play(action)
+    session.resign()
+    record = GameRecord(board, 2, True, tuple(session.actions), Result(1, "resigned", ()))
+    shows: list[Callable[[Screen], None]] = [
+        lambda screen: GameView(session, screen).result(),
+        lambda screen: GameView(session, screen).replay(),
+        lambda screen: RecordView(record, "Resigned.").step_through(screen),
+    ]
+    for show in shows:
+        screen = Stepping(80, 24)
+        show(screen)
+        lines = screen.text.getvalue().splitlines()
+        assert max(map(len, lines)) <= 80
+        said = re.sub(r"\s+", " ", screen.text.getvalue()).count("rows, and this terminal has 24")
+        highest = max(screen.heights or [len(lines) - 1])
+        assert said == (highest > 24), highest
+        if board.endswith("8"):
+            assert said == 0
 
 
 def test_every_region_is_marked() -> None:

@@ -18,7 +18,6 @@ y - 1, so that all six neighbours of a cell lie next to it:
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,10 +34,17 @@ COLOURS = (33, 203, 220, 80)
 # ANSI parameters by kind of cell: marker, territory in black on the colour, stack in bold
 STYLES = {"m": "38;5;{}", "c": "38;5;16;48;5;{}", "s": "1;38;5;{}"}
 LEGEND = (
-    " .  empty    a  marker of A   [a] territory of A   A52 stack of A: height 5, cap 2 "
-    "(+ is 10 or more)"
+    " .  empty",
+    " a  marker of A",
+    "[a] territory of A",
+    "A52 stack of A: height 5, cap 2 (+ is 10 or more)",
 )
-COMPACT_LEGEND = " .  empty    a  marker of A   #%&=  territory of A, B, C, D   A  stack of A"
+COMPACT_LEGEND = (
+    " .  empty",
+    " a  marker of A",
+    "#%&=  territory of A, B, C, D",
+    "A  stack of A",
+)
 PHASE_WORDS = {
     "ring_placement": "ring placement",
     "movement": "movement",
@@ -63,6 +69,7 @@ class BoardText:
     turn: str
     counts: Sequence[str]  # of each player, with a heading
     stacks: Sequence[str]  # what stacks hold; none if there is nothing to say
+    compact: bool
 
 
 def draw_text(
@@ -71,17 +78,20 @@ def draw_text(
     colour: bool = False,
     marks: Mapping[int, str] | None = None,
     width: int | None = None,
+    rows: int | None = None,
 ) -> str:
     """The board with coordinates, a legend, the counts of each player and what stacks hold.
 
     `marks` puts a character before cells, by cell index. Without `colour` the text is plain ASCII
     (as long as the marks are). At most 110 columns wide; compact if the cells need more than
-    `width`.
+    `width`. If all this takes more than `rows`, legend and blank lines are left out.
     """
     parts = draw_parts(position, colour=colour, marks=marks, width=width)
     lines = [*parts.grid, "", *parts.legend, "", parts.turn, "", *parts.counts]
     if parts.stacks:
         lines += ["", *parts.stacks]
+    if rows is not None and len(lines) > rows:
+        lines = [*parts.grid, parts.turn, *parts.counts, *parts.stacks]
     return "\n".join(lines) + "\n"
 
 
@@ -104,10 +114,11 @@ def draw_parts(
     seats = range(1, position.players + 1)
     return BoardText(
         [_row_text(row, paint) for row in rows],
-        _legend(position, bool(marks), compact=compact),
+        _legend(position, bool(marks), width, compact=compact),
         turn_text(position),
         _counts(board, position, paint, names or [f"player {seat}" for seat in seats]),
-        _stack_list(board, position, compact=compact),
+        _stack_list(board, position, width, compact=compact),
+        compact,
     )
 
 
@@ -227,8 +238,19 @@ def _row_text(pieces: list[Piece], paint: Paint) -> str:
 # ---- below the grid -----------------------------------------------------------------------------
 
 
-def _legend(position: PositionText, marked: bool, *, compact: bool) -> list[str]:
-    lines = [COMPACT_LEGEND if compact else LEGEND]
+def filled(items: Sequence[str], gap: str, width: int | None) -> list[str]:
+    """Lines of up to `width` columns, broken between items only."""
+    lines = [items[0]]
+    for item in items[1:]:
+        if width is not None and len(lines[-1]) + len(gap) + len(item) > width:
+            lines.append(item)
+        else:
+            lines[-1] += gap + item
+    return lines
+
+
+def _legend(position: PositionText, marked: bool, width: int | None, *, compact: bool) -> list[str]:
+    lines = filled(COMPACT_LEGEND if compact else LEGEND, "   ", width)
     if BOARDS[position.board].hexagonal:
         lines.append("A row has one y, at its left. Cells of one x climb to the right, to /x.")
     if marked:
@@ -264,7 +286,9 @@ def _counts(board: Board, position: PositionText, paint: Paint, names: Sequence[
     return lines
 
 
-def _stack_list(board: Board, position: PositionText, *, compact: bool) -> list[str]:
+def _stack_list(
+    board: Board, position: PositionText, width: int | None, *, compact: bool
+) -> list[str]:
     """Stacks from bottom to top: all if they are few, else those whose symbol says too little."""
     stacks = {cell: text for cell, text in enumerate(position.cells) if text.startswith("s")}
     title = "Stacks, bottom to top:"
@@ -279,10 +303,6 @@ def _stack_list(board: Board, position: PositionText, *, compact: bool) -> list[
     for cell, text in stacks.items():
         x, y = board.coordinates(cell)
         entries.append(f"{x},{y}=" + "".join(LETTERS[int(ring) - 1] for ring in text[1:]))
-    wrapped = textwrap.wrap(
-        " ".join(entries),
-        COMPACT_WIDTH if compact else LIST_WIDTH,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [title, *("  " + line for line in wrapped)]
+    most = COMPACT_WIDTH if compact else LIST_WIDTH
+    most = most if width is None else min(most, width - 2)
+    return [title, *("  " + line for line in filled(entries, " ", most))]

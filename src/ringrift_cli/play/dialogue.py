@@ -106,10 +106,7 @@ class Dialogue:
         if self._prompt is not None:
             self._prompt.show()
             return
-        self._screen.rule()
-        self._view.draw(self._session.position, self._view.last_signs())
-        self._screen.write()
-        self._view.ending()
+        self._view.result()
         self._screen.paragraph(
             "`replay` steps through the game, `save game.jsonl` records it for `ringrift show`, "
             "`undo` takes back your last decision. Enter leaves."

@@ -32,7 +32,6 @@ from ringrift_cli.text import listed
 
 SHORT_LIST = 12  # maximum choices listed without `moves`
 PAGE = 20
-ROWS_FOR_ALL = 48  # of a terminal that shows board, legend and explanations at once
 FEWEST, FOOT = 3, 3  # choices listed in the lowest terminal; lines below the choices
 SHORT_REST = 5  # maximum choices appended to a page instead of a new one
 MAX_RINGS = 3  # of a placement
@@ -79,7 +78,7 @@ class MovePrompt:
         """Shows the board, the question and the remaining choices."""
         screen, path = self._screen, self._selection.path
         signs = marks(self._position, self._selection.labels)
-        low = screen.rows is not None and screen.rows < ROWS_FOR_ALL
+        low = screen.is_low
         screen.rule()
         if low and not path and not self.brief:  # board and choices stay on the screen
             screen.paragraph(explanation(self.question))
@@ -106,7 +105,7 @@ class MovePrompt:
         if len(self._selection.left) <= SHORT_LIST or path:
             self.list_more()
         else:
-            self._summarise(marked=bool(signs))
+            self._summarise({*signs.values()})
         screen.faint("a cell, a number, a move; moves, hint, undo, rules, help, quit")
 
     def _room(self) -> int | None:
@@ -117,24 +116,24 @@ class MovePrompt:
     def _tell_size(self) -> None:
         """Tells once which size of the terminal the board needs, if this one is too low."""
         room, rows = self._room(), self._screen.rows
-        if room is not None and rows is not None and room < FEWEST and not self._view.size_told:
-            self._view.size_told = True
-            self._screen.paragraph(
-                f"Board and choices need {rows - room + FEWEST} rows, and this terminal has {rows}:"
-                " in a larger window all stays visible. `board` shows the board again."
-            )
+        if room is not None and rows is not None:
+            needed = rows - room + FEWEST
+            self._screen.tell_size(needed, "`board` shows the board again. Board and choices need")
 
-    def _summarise(self, *, marked: bool) -> None:
-        """Shows the input options if there are too many choices to list."""
+    def _summarise(self, signs: set[str]) -> None:
+        """Shows the input options, by the signs on the board, if there are too many to list."""
+        marked, stack = "*" in signs, "Type the cell of the stack to move"
+        if signs and not marked:
+            stack = "One stack can move: type the cell that it is to move to, or the sign before it"
         where = "marked *" if marked else "nearly all can be chosen"
         what = {
             "place": f"Type the cell to place on, as 0,0: x, then y ({where}).",
-            "move": "Type the cell of the stack to move"
-            + (" (marked *)." if marked else ", as 0,0: x, then y."),
+            "move": stack
+            + (" (marked *)." if marked else "." if signs else ", as 0,0: x, then y."),
         }.get(
             self.question.kind,
             "Type a cell that is marked, or the sign before it."
-            if marked
+            if signs
             else "Type a cell, as 0,0: x, then y.",
         )
         every = f"{len(self.question.choices)} choices"

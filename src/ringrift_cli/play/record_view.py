@@ -11,6 +11,7 @@ from ringrift_cli.game.topology import board_named
 from ringrift_cli.game.version import earlier_rules
 from ringrift_cli.play.screen import Screen
 
+AROUND = 5  # lines around a drawing: title, move or ending, input
 LAST = ">"  # marks the target cell of the last decision
 
 
@@ -40,8 +41,10 @@ class RecordView:
     def position(self, ply: int) -> Position:
         return self._played[ply][0]
 
-    def drawing(self, ply: int, *, colour: bool, width: int | None = None) -> str:
-        """Board after `ply` decisions with a title and the last move marked."""
+    def drawing(
+        self, ply: int, *, colour: bool, width: int | None = None, rows: int | None = None
+    ) -> str:
+        """Board after `ply` decisions with a title and the last move marked; see `draw_text`."""
         record, last = self.record, self.moves[ply - 1] if ply else ""
         cells = [part for part in last.split(" ") if "," in part and ";" not in part]
         marks = {}
@@ -50,7 +53,8 @@ class RecordView:
             cell = board_named(record.board).cell(x, y)
             marks = {} if cell is None else {cell: LAST}
         place = f"{record.board}, {record.players} players, decision {ply} of {len(self.moves)}"
-        board = draw_text(self.position(ply).text, colour=colour, marks=marks, width=width)
+        text = self.position(ply).text
+        board = draw_text(text, colour=colour, marks=marks, width=width, rows=rows)
         return f"{place}{f', after {last}' if last else ''}\n{board}".rstrip("\n")
 
     def move_list(self) -> str:
@@ -68,10 +72,15 @@ class RecordView:
         """Shows the decisions interactively."""
         ply: int | None = 0
         while ply is not None:
-            screen.write("\033[2J\033[H" if screen.colour else "")
-            screen.write(self.drawing(ply, colour=screen.colour, width=screen.columns) + "\n")
+            if screen.colour:
+                screen.write("\033[2J\033[H")
+            top, rows = screen.written, screen.rows
+            room = None if rows is None else rows - AROUND
+            drawing = self.drawing(ply, colour=screen.colour, width=screen.columns, rows=room)
+            screen.write(drawing)
             if ply == len(self.moves):
                 screen.write(self.ending)
             else:
                 screen.write(f"Player {self.position(ply).seat} now plays {self.moves[ply]}.")
+            screen.tell_size(screen.written - top + 1, "Each decision needs")
             ply = screen.ask_ply(ply, len(self.moves))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 MAX_WIDTH = 96
+ROWS_FOR_ALL = 48  # of a terminal that shows board, legend and explanations at once
 FULL_WIDTH = 110  # of the widest drawing
 UNBROKEN = "\N{NO-BREAK SPACE}"  # not a wrapping position
 STEP_KEYS = "Enter or n: next   p: back   a number: to that decision   q: leave"
@@ -25,6 +26,7 @@ class Screen:
         self._stream = stream
         self.colour = colour
         self.written = 0  # lines
+        self._size_told = False  # that the terminal is too low
         # Under --json the dialogue is on stderr, which Python's line editor does not write to.
         self._editable = False  # whether lines can be edited
         self._keys: TextIO = sys.stdin or io.StringIO()  # a closed stdin is None
@@ -48,6 +50,21 @@ class Screen:
     def rows(self) -> int | None:
         """Rows of the terminal; None for other output."""
         return shutil.get_terminal_size().lines if self.is_terminal else None
+
+    @property
+    def is_low(self) -> bool:
+        """Whether board, legend and explanations do not fit at once."""
+        return self.rows is not None and self.rows < ROWS_FOR_ALL
+
+    def tell_size(self, needed: int, what: str) -> None:
+        """Says once which size of the terminal `what` needs, if this one is too low."""
+        if self.rows is None or needed <= self.rows or self._size_told:
+            return
+        self._size_told = True
+        self.paragraph(
+            f"{what} {needed} rows, and this terminal has {self.rows}: in a larger window all stays"
+            " visible."
+        )
 
     def write(self, text: str = "") -> None:
         """Writes lines without wrapping."""

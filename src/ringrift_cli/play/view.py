@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ringrift_cli.game import drawing_text
 from ringrift_cli.game.drawing_text import LETTERS, draw_parts
 from ringrift_cli.game.position import Position
 from ringrift_cli.game.result import Result
@@ -48,7 +47,6 @@ class GameView:
     def __init__(self, session: Session, screen: Screen) -> None:
         self.session = session
         self.screen = screen
-        self.size_told = False  # that the terminal is too low
 
     def players(self, position: Position | None = None) -> Players:
         """Players in a position, by default the current one."""
@@ -77,7 +75,7 @@ class GameView:
         if not tight:
             screen.write()
         if legend and not only_grid:
-            items = COMPACT_LEGEND if parts.legend[0] == drawing_text.COMPACT_LEGEND else LEGEND
+            items = COMPACT_LEGEND if parts.compact else LEGEND
             screen.paragraph("   ".join(item.replace(" ", UNBROKEN) for item in items))
             for line in draw_parts(position.text).legend[1:]:  # explanation of coordinates
                 screen.paragraph(line)
@@ -215,19 +213,33 @@ class GameView:
                 lines[-1] += f", {move}"
         self.screen.write("\n".join(lines) if lines else "Nothing has been decided yet.")
 
+    def result(self) -> None:
+        """Shows the board at the end of the game, and the result."""
+        self.screen.rule()
+        top, low = self.screen.written, self.screen.is_low
+        self.draw(self.session.position, self.last_signs(), legend=not low, tight=low)
+        if not low:
+            self.screen.write()
+        self.ending()
+        self.screen.tell_size(self.screen.written - top + 1, "Board and result need")
+
     def replay(self) -> None:
         """Steps through the game interactively."""
         last = len(self.session.moves)
         ply: int | None = 0
         while ply is not None:
             self.screen.rule()
+            top, low = self.screen.written, self.screen.is_low
             self.screen.write(f"Replay: decision {ply} of {last}")
-            self.draw(self.session.positions[ply], self.last_signs(ply) if ply else {})
-            self.screen.write()
+            signs = self.last_signs(ply) if ply else {}
+            self.draw(self.session.positions[ply], signs, legend=not low, tight=low)
+            if not low:
+                self.screen.write()
             if ply:
                 self.narrate(ply - 1)
             if ply == last and self.session.is_over:
                 self.ending()
+            self.screen.tell_size(self.screen.written - top + 1, "Each decision needs")
             ply = self.screen.ask_ply(ply, last)
 
 
