@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,37 @@ def test_first_compilation_is_announced(
     assert captured.out == ""
     assert captured.err.count("Compiling the rules for this machine, once") == 1
     assert compiled == [1]
+
+
+@pytest.mark.parametrize("compiled", [0, 3, 10])
+def test_progress_of_compilation_stays_below_its_end(
+    compiled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions that are compiled for several types count more than once."""
+    from ringrift_cli.cli.output import Output
+
+    done: list[int] = []
+
+    class Noting:
+        def advance(self, amount: int, _note: str = "") -> None:
+            done.append(amount)
+
+    @contextmanager
+    def progress(_out: Output, _what: str, total: int) -> Iterator[Noting]:
+        assert total == 4
+        yield Noting()
+        assert sum(done) == min(compiled, 3)
+
+    def compile_rules(_tell: object, on_function: Callable[[], None]) -> None:
+        for _ in range(compiled):
+            on_function()
+
+    monkeypatch.setattr("ringrift_cli.game.jit.MachineCode.exists", lambda _code: False)
+    monkeypatch.setattr("ringrift_cli.game.warm.functions_of", lambda _package: 4)
+    monkeypatch.setattr("ringrift_cli.game.warm.compile_rules", compile_rules)
+    monkeypatch.setattr(Output, "progress", progress)
+    Output().compile_rules()
+    assert len(done) == compiled
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringrift_cli import limits
+from tests.children import child
 from tests.conftest import Ringrift
 from tests.walks import CONFIGURATIONS
 
@@ -88,3 +93,18 @@ def test_the_speed_of_a_player(ringrift: Ringrift) -> None:
         assert speed[cores]["games_per_s"] == pytest.approx(1 / per_game)
     table = ringrift("bench", "player", "random", "--games", 8, "--seconds", 1).out
     assert table.splitlines()[2].split()[:2] == ["hex8", "2"]
+
+
+def test_a_terminated_measurement_ends_its_processes() -> None:
+    command = [sys.executable, "-m", "ringrift_cli", "bench", "selfplay", "--size", "tiny"]
+    with child(*command, "--batch", "4", "--seconds", "1", "--rounds", "500") as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 120
+        while len(children.read_text().split()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=120)  # it ends when no process holds stderr
+    assert err.splitlines()[-1:] == ["ringrift: Terminated."]
+    assert "Traceback" not in err
+    assert "leaked" not in err
+    assert process.returncode == 128 + signal.SIGTERM

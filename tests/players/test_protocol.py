@@ -255,6 +255,8 @@ def test_chances_may_be_rounded() -> None:
         ("swap value 1", "expected 2 win probabilities"),
         ("swap value 0.3 0.3 0.4", "expected 2 win probabilities"),
         ("swap value nan nan", "expected 2 win probabilities"),
+        ("swap value +-0.5 1.5", "expected 2 win probabilities"),
+        ("swap value + 1", "expected 2 win probabilities"),
         ("swap value -0.5 1.5", "expected 2 win probabilities"),
         ("swap value 0.9 0.9", "do not add up to 1"),
         ("swap value 1.5 0", "do not add up to 1"),
@@ -270,6 +272,7 @@ def test_what_uci_engines_write_is_understood() -> None:
     for text, values in (
         ("swap value .25 .75", (0.25, 0.75)),
         ("swap value 1. 0", (1.0, 0.0)),
+        ("swap value +0.5 +.5", (0.5, 0.5)),
         ("swap value 2.5E-01 7.5e-1 ponder place 0,0 1", (0.25, 0.75)),
         ("swap ponder place 0,0 1 value 0.25 0.75", (0.25, 0.75)),
         ("swap ponder place 0,0 1", None),

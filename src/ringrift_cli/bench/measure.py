@@ -293,8 +293,8 @@ def work(
     except out_of_memory:
         barrier.abort()
         outbox.send(TooLittleMemory(f"{subject.device} is out of memory with {setting}."))
-    except threading.BrokenBarrierError:
-        pass  # another process reports the error
+    except (threading.BrokenBarrierError, BrokenPipeError):
+        pass  # another process reports the error, or the parent has ended
 
 
 def measured_or_halved(measure: Measure, setting: BenchSetting, notify: Notify) -> Measurement:

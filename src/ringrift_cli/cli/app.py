@@ -148,6 +148,8 @@ def _run(args: list[str]) -> int:
         if out.as_json:
             out.result({"error": failure.sentence, "hint": failure.hint})
         return failure.code
+    except SystemExit as ended:
+        code = ended.code
     if code in (INTERRUPTED, TERMINATED):  # the command has already reported it
         Output().error("Interrupted." if code == INTERRUPTED else "Terminated.")
     return code if isinstance(code, int) else 0

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -290,7 +291,8 @@ class Output:
 
         total = functions_of(package)
         with self.progress(f"Compiling the {what}", total) as bar:
-            compiler(self.note, lambda: bar.advance(1))
+            done = count(1)  # more than `total` where functions are compiled for several types
+            compiler(self.note, lambda: bar.advance(int(next(done) < total)))
 
     def _compiled(self, package: str, what: str) -> bool:
         from ringrift_cli.game import jit

@@ -25,7 +25,7 @@ MAX_SENTENCE = 500
 SUM_TOLERANCE = 0.02  # deviation of the sum of rounded win probabilities from 1
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_PROBABILITY = re.compile(r"(?=\.?[0-9])[0-9]{0,17}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
+_PROBABILITY = re.compile(r"\+?(?=\.?[0-9])[0-9]{0,17}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
 _ANSWER = re.compile(r"(?:^| )(value|ponder)(?: |$)")  # between the parts of bestmove
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ SHUTDOWN_S = 5.0  # grace period after a failure, seconds
 
 
 class ProcessGroup:
-    """Worker processes that share the cores evenly; none outlives the `with` block."""
+    """Worker processes that share the cores evenly; none outlives the `with` block.
+
+    Within it SIGTERM raises `SystemExit`, unless it already has a handler.
+    """
 
     def __init__(self, context: SpawnContext, count: int) -> None:
         self._context, self._threads = context, max(1, available_threads() // count)
@@ -24,6 +28,10 @@ class ProcessGroup:
         self.patience = SHUTDOWN_S  # grace period on exit for all processes together, seconds
 
     def __enter__(self) -> Self:
+        in_main = threading.current_thread() is threading.main_thread()
+        self._ends = in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        if self._ends:
+            signal.signal(signal.SIGTERM, _end)
         return self
 
     def start(self, work: Callable[..., None], *args: Any, name: str) -> None:
@@ -40,6 +48,12 @@ class ProcessGroup:
             if process.is_alive():
                 process.kill()
                 process.join()
+        if self._ends:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @contextmanager
