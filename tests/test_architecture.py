@@ -47,7 +47,7 @@ BUDGET = {
     "game": 7000,
     "loop": 4400,
     "nn": 3500,
-    "play": 2110,
+    "play": 2155,
     "players": 3140,
     "review": 780,
     "runtime": 370,
