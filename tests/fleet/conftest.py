@@ -11,6 +11,12 @@ from tests.fleet.servers import Farm
 from tests.fleet.stations import Station, station
 
 
+@pytest.fixture(autouse=True)
+def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims of jobs do not meet those of tests that run beside."""
+    monkeypatch.setenv("RINGRIFT_MACHINE", str(tmp_path))
+
+
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
     """A place for SSH servers, which are ended with the test; this process knows them."""

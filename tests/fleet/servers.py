@@ -53,7 +53,7 @@ PrintMotd no
 PrintLastLog no
 MaxSessions 100
 LogLevel ERROR
-SetEnv HOME={folder}/home
+SetEnv HOME={folder}/home RINGRIFT_MACHINE={folder}
 Subsystem sftp internal-sftp
 """
 

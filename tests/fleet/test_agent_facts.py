@@ -154,11 +154,26 @@ def test_of_many_that_want_one_gpu_at_once_one_gets_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(halves)) as pool:
         assert sum(pool.map(begin, range(len(halves)))) == 1
     end_all(first)
-    assert start(first, exclusive("cpu"))["state"] == "running"  # as the CPU of the folder
+    assert start(first, exclusive("cpu"))["state"] == "running"  # as the CPU
     assert first.ask("start", job=exclusive("more"))["kind"] == "taken"
     end_all(first)
     for half in halves:
         half.close()
+
+
+def test_a_claim_holds_for_all_work_folders_of_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with remote(tmp_path / "one") as one, remote(tmp_path / "two") as two:
+        assert start(one, exclusive("a"))["state"] == "running"
+        assert two.ask("start", job=exclusive("b"))["kind"] == "taken"
+        monkeypatch.setenv("RINGRIFT_MACHINE", "another")  # of those that a machine stands for
+        with remote(tmp_path / "three") as three:
+            assert start(three, exclusive("b"))["state"] == "running"
+            end_all(three)
+        end_all(one)
+        assert start(two, exclusive("b"))["state"] == "running"
+        end_all(two)
 
 
 def test_a_job_sees_the_gpu_that_it_holds(tmp_path: Path) -> None:

@@ -80,6 +80,30 @@ def test_ended_jobs_are_removed_and_no_others(half: Remote, tmp_path: Path) -> N
     assert over(half, "a")["state"] == "done"  # the name is free again
 
 
+def test_games_and_idle_time_outlive_the_jobs(half: Remote, tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        over(half, name)
+        goods.offer(tmp_path / "jobs" / name / "out", goods.contents(2, seed=number), games=7)
+    before = half.ask("facts")
+    assert before["games"] == 42
+    removed(half, only=["a"], dry_run=True)
+    assert half.ask("facts")["games"] == 42
+    note = tmp_path / ".ringrift" / "removed.json"
+    removed(half, only=["a"])
+    gone = json.loads(note.read_text())
+    assert (gone["games"], half.ask("facts")["games"]) == (14, 42)
+    gone["games"], gone["counted"]["b"] = 28, (tmp_path / "jobs" / "b").stat().st_mtime_ns
+    note.write_text(json.dumps(gone))  # as left by a kill between the note and the removal
+    assert half.ask("facts")["games"] == 42
+    removed(half)
+    after = half.ask("facts")
+    assert (names(half), after["games"], after["jobs"]) == ([], 42, [])
+    assert before["idle_s"] <= after["idle_s"] < before["idle_s"] + 60
+    over(half, "a")  # another of that name
+    goods.offer(tmp_path / "jobs" / "a" / "out", goods.contents(1, seed=9), games=7)
+    assert half.ask("facts")["games"] == 49
+
+
 def test_old_code_goes_when_no_job_runs(half: Remote, tmp_path: Path) -> None:
     old = tmp_path / ".ringrift" / "code-0"
     old.mkdir()

@@ -21,37 +21,45 @@ B = Host(name="b", addresses=("b:22",), price=2.0)
 
 
 def test_hours_count_from_the_first_answer_on(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [A, B], set(), NOON)
+    cost.accrue(tmp_path, [A, B], {}, NOON)
     assert cost.read(tmp_path) == {}
-    cost.accrue(tmp_path, [A, B], {"a"}, NOON)
-    ledger = cost.accrue(tmp_path, [A, B], set(), NOON + 7200)  # silent, and billed all the same
+    cost.accrue(tmp_path, [A, B], {"a": 0}, NOON)
+    ledger = cost.accrue(tmp_path, [A, B], {}, NOON + 7200)  # silent, and billed all the same
     assert cost.spent(ledger, A, NOON + 7200) == cost.Spent(1.0, 1.0, 0.5)
     assert cost.spent(ledger, B, NOON + 7200) == cost.Spent(0.0, 0.0, 2.0)
     assert cost.read(tmp_path) == ledger
 
 
 def test_nothing_counts_twice_or_while_disabled(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [A], {"a"}, NOON)
-    cost.accrue(tmp_path, [A], {"a"}, NOON + 3600)
-    cost.accrue(tmp_path, [A], {"a"}, NOON + 3600)
+    cost.accrue(tmp_path, [A], {"a": 0}, NOON)
+    cost.accrue(tmp_path, [A], {"a": 0}, NOON + 3600)
+    cost.accrue(tmp_path, [A], {"a": 0}, NOON + 3600)
     away = replace(A, enabled=False)
-    cost.accrue(tmp_path, [away], set(), NOON + 7200)
-    cost.accrue(tmp_path, [away], set(), NOON + 10800)
+    cost.accrue(tmp_path, [away], {}, NOON + 7200)
+    cost.accrue(tmp_path, [away], {}, NOON + 10800)
     assert cost.read(tmp_path)["a"].total == 0.5
-    cost.accrue(tmp_path, [A], set(), NOON + 14400)  # enabled, but it has not answered yet
-    cost.accrue(tmp_path, [A], {"a"}, NOON + 18000)
-    ledger = cost.accrue(tmp_path, [A], {"a"}, NOON + 21600)
+    cost.accrue(tmp_path, [A], {}, NOON + 14400)  # enabled, but it has not answered yet
+    cost.accrue(tmp_path, [A], {"a": 0}, NOON + 18000)
+    ledger = cost.accrue(tmp_path, [A], {"a": 0}, NOON + 21600)
     assert ledger["a"].total == 1.0
-    assert cost.accrue(tmp_path, [], set(), NOON + 30000)["a"].total == 1.0  # taken out
+    assert cost.accrue(tmp_path, [], {}, NOON + 30000)["a"].total == 1.0  # taken out
+
+
+def test_games_are_those_of_the_last_answer(tmp_path: Path) -> None:
+    cost.accrue(tmp_path, [A, B], {"a": 5}, NOON)
+    cost.accrue(tmp_path, [A, B], {"a": 8}, NOON + 60)
+    cost.accrue(tmp_path, [A, B], {"b": 2}, NOON + 120)  # a is silent
+    ledger = cost.accrue(tmp_path, [B], {"b": 3}, NOON + 180)  # and taken out
+    assert {name: account.games for name, account in ledger.items()} == {"a": 8, "b": 3}
 
 
 def test_two_processes_that_look_at_once_count_an_hour_once(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [A], {"a"}, NOON)
+    cost.accrue(tmp_path, [A], {"a": 0}, NOON)
     for second in (3600.0, 3599.0, 3600.5, 3599.5, 3601.0):  # the later ones come first
-        ledger = cost.accrue(tmp_path, [A], {"a"}, NOON + second)
+        ledger = cost.accrue(tmp_path, [A], {"a": 0}, NOON + second)
     assert ledger["a"].total == pytest.approx(0.5 * 3601 / 3600)
-    cost.accrue(tmp_path, [A], {"a"}, NOON - 86400)  # the clock was set back
-    assert cost.accrue(tmp_path, [A], {"a"}, NOON - 82800)["a"].total == pytest.approx(
+    cost.accrue(tmp_path, [A], {"a": 0}, NOON - 86400)  # the clock was set back
+    assert cost.accrue(tmp_path, [A], {"a": 0}, NOON - 82800)["a"].total == pytest.approx(
         1.0, abs=0.01
     )
 
@@ -79,8 +87,8 @@ def test_runs_that_share_hosts_count_their_price_once(
 
 def test_every_day_has_its_own_part(tmp_path: Path) -> None:
     evening = NOON + 10 * 3600
-    cost.accrue(tmp_path, [A], {"a"}, evening)
-    ledger = cost.accrue(tmp_path, [A], {"a"}, evening + 28 * 3600)
+    cost.accrue(tmp_path, [A], {"a": 0}, evening)
+    ledger = cost.accrue(tmp_path, [A], {"a": 0}, evening + 28 * 3600)
     assert ledger["a"].days == {
         "2026-11-21": pytest.approx(1.0),
         "2026-11-22": pytest.approx(12.0),
@@ -93,8 +101,8 @@ def test_every_day_has_its_own_part(tmp_path: Path) -> None:
 
 
 def test_a_budget_stops_work_and_says_why(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [B], {"b"}, NOON)
-    ledger = cost.accrue(tmp_path, [B], {"b"}, NOON + 3600)
+    cost.accrue(tmp_path, [B], {"b": 0}, NOON)
+    ledger = cost.accrue(tmp_path, [B], {"b": 0}, NOON + 3600)
 
     def over(**limits: float) -> str | None:
         return cost.over_budget(Fleet((B,), budget=Budget(**limits)), ledger, NOON + 3600)

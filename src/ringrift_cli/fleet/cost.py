@@ -9,7 +9,7 @@ which share hosts count their price once.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Account(msgspec.Struct):
     counted: float | None = None  # charged up to this time; None: not being charged
     total: float = 0.0  # dollars
     days: dict[str, float] = {}  # dollars by local day
+    games: int = 0  # when it last answered
 
     def add(self, price: float, since: float, until: float) -> None:
         """Adds the cost of an interval, split by local day."""
@@ -68,14 +69,17 @@ def _next_day(time: float) -> float:
     return dt.datetime.combine(here.date() + dt.timedelta(days=1), dt.time()).timestamp()
 
 
-def accrue(state: Path, hosts: Sequence[Host], answered: set[str], now: float) -> Ledger:
+def accrue(state: Path, hosts: Sequence[Host], answered: Mapping[str, int], now: float) -> Ledger:
     """Charges the time until `now` (unix seconds) and returns the new ledger.
 
-    `hosts`: all of hosts.yaml, including disabled ones. Hosts in `answered` start to be charged.
+    `hosts`: all of hosts.yaml, including disabled ones. Hosts in `answered`, with the number of
+    their games, start to be charged.
     """
     with LEDGER.changing(state) as ledger:
         for host in hosts:
             account = ledger.get(host.name)
+            if account is not None:
+                account.games = answered.get(host.name, account.games)
             if not host.enabled:
                 if account is not None:
                     account.counted = None
@@ -83,7 +87,7 @@ def accrue(state: Path, hosts: Sequence[Host], answered: set[str], now: float) -
             if account is None:
                 if host.name not in answered:
                     continue
-                account = ledger[host.name] = Account(since=now, counted=now)
+                account = ledger[host.name] = Account(now, now, games=answered[host.name])
             if account.counted is not None:
                 account.add(host.price, account.counted, now)
             counts = account.counted is not None or host.name in answered

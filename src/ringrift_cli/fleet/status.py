@@ -112,7 +112,7 @@ def look(
             minutes = max(until - time.time(), 0.0) / 60
             wait = "until forgiven" if minutes > cost.DAY else f"for {minutes:.0f} min more"
             found[name] = Seen(_named(hosts, name), aside=f"set aside {wait}: {reason}")
-    answered = {name for name, seen in found.items() if seen.facts}
+    answered = {name: seen.facts.games for name, seen in found.items() if seen.facts}
     ledger = cost.accrue(ledger_folder or state, fleet.hosts, answered, time.time())
     jobs.settle(state, [job for seen in found.values() for job in seen.jobs])
     drained = jobs.drained(state)

@@ -398,7 +398,7 @@ def costs(context: FleetContext) -> dict[str, Any]:
     for name in dict.fromkeys([*(host.name for host in fleet.hosts), *ledger]):
         account, known = ledger.get(name, cost.Account()), seen.get(name)
         price = known.host.price if known else 0.0
-        games = known.facts.games if known and known.facts else None
+        games = account.games  # when it last answered
         rate = known.games_per_hour if known else 0.0
         rows.append(
             {

@@ -264,7 +264,7 @@ class _Permission:
             if time.monotonic() - self._looked >= MONEY:
                 now = time.time()
                 context = self._session.context
-                ledger = cost.accrue(context.ledger, context.fleet.hosts, set(), now)
+                ledger = cost.accrue(context.ledger, context.fleet.hosts, {}, now)
                 self._over = cost.over_budget(context.fleet, ledger, now)
                 self._looked = time.monotonic()
             return self._over

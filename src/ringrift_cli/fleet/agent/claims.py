@@ -1,7 +1,9 @@
 """Claims of jobs on GPUs or the CPU: exclusive across all coordinators.
 
 A claim is an abstract Unix socket with a name: binding is atomic on the whole machine, and the name
-is free again as soon as no process holds the socket. Supervisor and job inherit it.
+is free again as soon as no process holds the socket. Supervisor and job inherit it. A machine that
+stands for several hosts sets `RINGRIFT_MACHINE` to another value for each: claims hold among equal
+values.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from dataclasses import dataclass, field
 from ringrift_cli.fleet.agent.context import Refusal
 from ringrift_cli.fleet.messages import TAKEN, Gpu
 from ringrift_cli.fleet.probe import unusable
+
+MACHINE = "RINGRIFT_MACHINE"
 
 
 @dataclass
@@ -30,13 +34,13 @@ class Claims:
             os.close(self.descriptors.pop())
 
 
-def claim(work: str, wanted: Sequence[int], gpus: Sequence[Gpu]) -> Claims:
-    """Claims the wanted GPUs by index, without any the CPU of this work folder.
+def claim(wanted: Sequence[int], gpus: Sequence[Gpu]) -> Claims:
+    """Claims the wanted GPUs by index, without any the CPU of this machine.
 
     `Refusal` of kind "taken" if another job holds one, or if one is missing or unusable.
     """
     present = {gpu.index: gpu for gpu in gpus}
-    own = hashlib.sha256(work.encode()).hexdigest()[:16]
+    own = hashlib.sha256(os.environ.get(MACHINE, "").encode()).hexdigest()[:16]
     names, uuids = [], []
     for index in wanted:
         gpu = present.get(index)

@@ -10,7 +10,7 @@ from ringrift_cli.errors import RingriftError
 from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import jobs
 from ringrift_cli.fleet.agent.context import Context, Refusal
-from ringrift_cli.fleet.agent.index import Index
+from ringrift_cli.fleet.agent.index import Index, note_removal
 from ringrift_cli.fleet.agent.layout import CODE, DISMISSED, INNER, JOBS
 from ringrift_cli.fleet.agent.shards import read_entries
 from ringrift_cli.fleet.agent.supervise import code_folder
@@ -18,6 +18,7 @@ from ringrift_cli.fleet.messages import JobState
 from ringrift_cli.store.manifest import MANIFEST
 
 RESULTS = ("train", "eval", "cmaes")  # commands whose output is more than games
+AT_ONCE = 50  # jobs that are removed after one note
 MOST_KEPT = 1000  # jobs that are named with the reason why they stay
 
 
@@ -29,22 +30,6 @@ def clean(context: Context, request: messages.Clean) -> messages.Cleaned:
     index, keep = Index(context), {*request.keep}
     found = messages.Cleaned()
     active = any(job.active for job in index.open)
-    names = [job.id for job in index.open if not job.active] + [*index.over]
-    for name in names:
-        context.alive()
-        state = jobs.read_state(context, name)
-        if state is None or not _is_meant(state, request):
-            continue
-        why = "its games are not all there" if name in keep else _stays(context, state, request)
-        if why is not None:
-            if len(found.kept) < MOST_KEPT:
-                found.kept[name] = why
-            continue
-        folder = os.path.join(context.path(JOBS), name)
-        found.bytes += _size(folder)
-        found.jobs.append(name)
-        if not request.dry_run:
-            _remove(folder)
     if request.code and not active:
         own, parent = os.path.basename(code_folder()), os.path.join(context.work, INNER)
         for name in sorted(os.listdir(parent)):
@@ -54,6 +39,26 @@ def clean(context: Context, request: messages.Clean) -> messages.Cleaned:
                 found.code.append(name)
                 if not request.dry_run:
                     _remove(path)
+    names = [job.id for job in index.open if not job.active] + [*index.over]
+    for first in range(0, len(names), AT_ONCE):
+        chosen = []
+        for name in names[first : first + AT_ONCE]:
+            context.alive()
+            state = jobs.read_state(context, name)
+            if state is None or not _is_meant(state, request):
+                continue
+            why = "its games are not all there" if name in keep else _stays(context, state, request)
+            if why is None:
+                chosen.append(state)
+            elif len(found.kept) < MOST_KEPT:
+                found.kept[name] = why
+        folders = [os.path.join(context.path(JOBS), state.id) for state in chosen]
+        found.bytes += sum(map(_size, folders))
+        found.jobs += [state.id for state in chosen]
+        if chosen and not request.dry_run:
+            note_removal(context, chosen)
+            for folder in folders:
+                _remove(folder)
     return found
 
 

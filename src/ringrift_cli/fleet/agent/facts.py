@@ -59,15 +59,16 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
         else None,
         jobs_total=len(index),
         games=index.games,
-        idle_s=_idle(known),
+        idle_s=_idle(known, index.removed.ended),
     )
 
 
-def _idle(known: list[messages.JobState]) -> float | None:
-    """Seconds since a job was last alive; None if one is, or none ever was."""
+def _idle(known: list[messages.JobState], removed: float | None) -> float | None:
+    """Seconds since a job was last alive, `removed` ones included; None if one is, or none was."""
     if any(job.here for job in known):
         return None
-    return min((job.over_s for job in known if job.over_s is not None), default=None)
+    ages = [] if removed is None else [max(time.time() - removed, 0.0)]
+    return min([*ages, *(job.over_s for job in known if job.over_s is not None)], default=None)
 
 
 # ---- GPUs ---------------------------------------------------------------------------------------

@@ -10,14 +10,16 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import slots
 from ringrift_cli.fleet.agent.context import Context
-from ringrift_cli.fleet.agent.layout import COUNTS, EXIT, JOB, JOBS
+from ringrift_cli.fleet.agent.layout import COUNTS, EXIT, JOB, JOBS, REMOVED
 from ringrift_cli.fleet.messages import JobState
+from ringrift_cli.store.files import write_whole
 
 BAD = ("failed", "lost")
 
@@ -31,6 +33,43 @@ class Brief(msgspec.Struct, array_like=True):
     dismissed: bool
     games: int
     shards: int
+
+
+class Removed(msgspec.Struct):
+    """What is remembered of all jobs that were removed."""
+
+    games: int = 0
+    ended: float | None = None  # when the last of them was alive, unix seconds
+    counted: dict[str, int] = {}  # jobs counted last, which may still be there: time of change, ns
+
+
+def removed(context: Context) -> Removed:
+    """The note of removed jobs, with those still there in `counted`."""
+    note = slots.read(context.inner(REMOVED), Removed) or Removed()
+    note.counted = {n: at for n, at in note.counted.items() if _changed(context, n) == at}
+    return note
+
+
+def note_removal(context: Context, jobs: Sequence[JobState]) -> None:
+    """Counts ended jobs as removed, before they are; each once, whatever ends this process.
+
+    `OutputError` if that cannot be written.
+    """
+    note = removed(context)
+    ages = [job.over_s for job in jobs if job.over_s is not None]
+    note.games += sum(job.games for job in jobs if job.id not in note.counted)
+    if ages:
+        note.ended = max(note.ended or 0.0, time.time() - min(ages))
+    note.counted |= {job.id: _changed(context, job.id) for job in jobs}
+    write_whole(Path(context.inner(REMOVED)), msgspec.json.encode(note))
+
+
+def _changed(context: Context, name: str) -> int:
+    """When the folder of a job changed, in ns; 0 if it is not there."""
+    try:
+        return os.stat(os.path.join(context.path(JOBS), name)).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 class Index:
@@ -48,6 +87,7 @@ class Index:
             kept = slots.read(place, dict[str, Brief]) or {}
         self.open: list[JobState] = []
         self.over: dict[str, Brief] = {}
+        self.removed = removed(context)
         self.unread = 0
         changed = False
         for over, mark, name in _scan(context, kept):
@@ -76,8 +116,12 @@ class Index:
 
     @property
     def games(self) -> int:
-        """Games of all jobs."""
-        return sum(job.games for job in self.open) + sum(one.games for one in self.over.values())
+        """Games of all jobs, removed ones included."""
+        games = {job.id: job.games for job in self.open}
+        games |= {name: brief.games for name, brief in self.over.items()}
+        return self.removed.games + sum(
+            count for name, count in games.items() if name not in self.removed.counted
+        )
 
     def chosen(self, states: Sequence[str], loop: str | None) -> list[str]:
         """Names of jobs in one of the states, by default in any, that are open or of the loop."""

@@ -50,7 +50,7 @@ def start(context: Context, request: messages.Start) -> messages.Started:
     made = not os.path.lexists(os.path.join(folder, JOB)) and _make(folder, job)
     if made:
         try:
-            claims = _claim(context, job) if job.exclusive else Claims()
+            claims = _claim(job) if job.exclusive else Claims()
             try:
                 supervise.launch(context.work, job.id, claims)
             finally:
@@ -67,17 +67,17 @@ def start(context: Context, request: messages.Start) -> messages.Started:
     return messages.Started(started=made, state=state(context, job.id))
 
 
-def _claim(context: Context, job: Job) -> Claims:
+def _claim(job: Job) -> Claims:
     """The claims of a job; `Refusal` of kind "taken" if another holds them."""
     wanted = job.meta.gpus
     if not wanted:
-        return claim(context.work, (), ())
+        return claim((), ())
     from ringrift_cli.fleet.agent.facts import Smi
 
     gpus, error = Smi().answer(time.monotonic() + SMI_SECONDS)
     if gpus is None:
         raise Refusal(messages.TAKEN, f"The GPUs cannot be asked: {error}.")
-    return claim(context.work, wanted, gpus)
+    return claim(wanted, gpus)
 
 
 def _make(folder: str, job: Job) -> bool:

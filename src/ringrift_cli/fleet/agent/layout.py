@@ -4,6 +4,7 @@
           partial/        parts of files that are still to come (put.py)
           hashes.json     what need not be hashed again
           counts.json     what need not be read again of jobs that have ended (index.py)
+          removed.json    games of jobs that were removed, and when the last of them ended
           clock           written to learn the time by the clock of the disk, which may be remote
 jobs/ID/                  a job; `supervise.py` says what its files are
 models/POOL/              copies of the registry
@@ -17,6 +18,7 @@ CODE = f"{INNER}/code-"
 PARTIAL = "partial"
 HASHES = "hashes.json"
 COUNTS = "counts.json"
+REMOVED = "removed.json"
 CLOCK = "clock"
 
 CHAMPION = "champion.json"
