@@ -43,7 +43,7 @@ BUDGET = {
     "data": 1565,
     "envs": 400,
     "evaluate": 1870,
-    "fleet": 9300,
+    "fleet": 9400,
     "game": 7000,
     "loop": 4400,
     "nn": 3500,

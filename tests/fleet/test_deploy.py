@@ -245,6 +245,20 @@ def test_an_environment_whose_python_is_gone_is_made_anew(work: Work) -> None:
     )
 
 
+def test_packages_that_are_gone_are_installed_again(work: Work) -> None:
+    work.stub()
+    assert work.run("install")[1] == ""
+    asked = len((work.folder / "pip.log").read_text().splitlines())
+    (work.code / "torch.py").write_text(  # as with an image that has lost a package
+        "import os\nif not os.path.exists('back'): raise ModuleNotFoundError('numpy')\n"
+    )
+    reply, error = work.run("install")
+    assert (reply, "numpy" in error) == (None, True)
+    assert len((work.folder / "pip.log").read_text().splitlines()) == asked + 1
+    (work.folder / "back").touch()
+    assert work.run("install")[1] == ""
+
+
 def beating(work: Work, age: float) -> None:
     """A job of another host, whose heartbeat is so old."""
     folder = work.folder / "jobs" / "one"

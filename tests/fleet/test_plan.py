@@ -22,6 +22,7 @@ from ringrift_cli.fleet.plan import (
     slots,
     unsuitable,
 )
+from ringrift_cli.fleet.probe import unusable
 from tests.fleet.gpus import facts_of, gpu
 
 ARGV = ("selfplay", "--board", "hex8", "--hours", "8")
@@ -107,6 +108,12 @@ def test_a_gpu_that_cannot_be_used_gets_no_job_and_is_named() -> None:
     slices = [gpu(index, memory_total_mb=None, uuid=f"MIG-{index}") for index in range(2)]
     assert slots(three, [], slices, per_gpu=True) == [(0,), (1,)]
     assert slots(three, [], slices, per_gpu=False) == [(0,)]
+
+
+def test_a_busy_gpu_with_little_memory_in_use_is_not_free() -> None:
+    assert unusable(gpu(0, use_percent=49, memory_used_mb=2000)) is None
+    assert unusable(gpu(1, use_percent=99)) == "GPU 1 is used by others: 99 % busy"
+    assert unusable(gpu(2, use_percent=None)) is None
 
 
 def test_a_plan_names_every_host() -> None:

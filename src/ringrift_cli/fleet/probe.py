@@ -18,6 +18,7 @@ NO_VALUE = re.compile(r"\[?(N/A|Not Supported|Insufficient Permissions)\]?")
 LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (GPU-[\w-]+)\)")
 LISTED_SLICE = re.compile(r"\s+MIG (\S+)\s.*\(UUID: (MIG-[\w/-]+)\)")
 FOREIGN_SHARE, FOREIGN_MB = 0.1, 2048  # used GPU memory above both: somebody else computes on it
+FOREIGN_PERCENT = 50  # or if it is busy for so much of the time
 CPU, MEMORY = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"  # of a container
 SMI_SECONDS = 1  # timeout of nvidia-smi
 LEAST_PYTHON = (3, 11)
@@ -188,4 +189,6 @@ def unusable(gpu: Gpu) -> str | None:
     used, total = gpu.memory_used_mb or 0, gpu.memory_total_mb or 0
     if used > max(FOREIGN_SHARE * total, FOREIGN_MB):
         return f"GPU {gpu.index} is used by others: {used / 1024:.1f} of {total / 1024:.1f} GB"
+    if (gpu.use_percent or 0) >= FOREIGN_PERCENT:
+        return f"GPU {gpu.index} is used by others: {gpu.use_percent} % busy"
     return None

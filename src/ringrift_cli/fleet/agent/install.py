@@ -145,11 +145,12 @@ def install(code: str, request: dict[str, Any]) -> dict[str, Any]:
     """Makes the environment what the request wants, and proves it; returns the hashes reported."""
     with Turn() as turn:
         running = active()
-        if gone() or held(LOCK) != request["lock"] or request["torch"] is not None:
+        own = [PYTHON, "-I", "-c", REPORT, code]
+        right = not gone() and held(LOCK) == request["lock"] and request["torch"] is None
+        if not right or subprocess.run(own, capture_output=True, check=False).returncode:
             if running:
                 fail(f"{', '.join(running)} would lose the packages under it")
             _packages(turn, request)
-        own = [PYTHON, "-I", "-c", REPORT, code]
         printed = turn.run(own, "it does not start")
         if request["gpus"]:
             check = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpu_check.py")
