@@ -271,7 +271,7 @@ def test_another_board_is_refused_before_any_game(
         (("promote", "x", "--games", 0), "gate.max_games is 0, expected an integer, at least 2"),
         (("promote", "x", "--sims", -1), "gate.sims is -1, expected an integer, at least 0"),
         (("promote", "x", "--set", "train.batch=3"), "uses settings of run, gate only"),
-        (("show", "abcdef"), "There is no one model 'abcdef'"),
+        (("show", "abcdef"), "'abcdef' names no single model"),
         (("export", "champion"), "--out"),
         (("rollback",), "--reason"),
     ],

@@ -53,8 +53,9 @@ def test_a_file_of_others_stays(ringrift: Ringrift, line: str) -> None:
     assert list(Path().iterdir()) == [path]
 
 
-def test_an_export_makes_no_folder(ringrift: Ringrift) -> None:
-    run = ringrift("models", "export", "champion", "--out", "missing/model.onnx")
+@pytest.mark.parametrize("line", WRITERS)
+def test_no_folder_is_made(ringrift: Ringrift, line: str) -> None:
+    run = ringrift(*words(line, f"missing/{WRITERS[line]}"))
     assert run.code == 2
     assert "There is no folder missing" in run.err
     assert not Path("missing").exists()

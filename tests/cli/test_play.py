@@ -275,7 +275,7 @@ def test_resigning_ends_and_undo_takes_it_back(play: Play) -> None:
     shown = play("--resume", document["kept"], typed=["save x.jsonl", "undo", "resign", "hint"])
     assert "this one was given up" in shown.out
     assert "Your turn (A)" in shown.out
-    assert "there is no hint any more" in shown.out
+    assert "The game is over: `hint` needs a decision." in shown.out
     run = play("--players", 3, *AGAINST, typed=["resign"])
     assert "the game stops here, without a winner" in run.out
 

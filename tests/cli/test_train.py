@@ -230,9 +230,11 @@ def test_where_things_are_unless_said(
     monkeypatch.chdir(tmp_path)
     run = ringrift("train", "--board", "square8", "--pie")
     folder = "runs/square8-2p-pie/selfplay"
-    assert f"{folder} holds no searched positions of square8, 2 players, pie rule" in run.err
+    assert f"{folder} does not exist: there is nothing to train on" in run.err
     monkeypatch.setenv("RINGRIFT_DATA", "elsewhere")
-    assert "elsewhere holds no searched positions" in ringrift("train").err
+    assert "elsewhere does not exist" in ringrift("train").err
+    Path("elsewhere").mkdir()
+    assert "elsewhere holds no searched positions of hex8, 2 players" in ringrift("train").err
 
 
 def test_stale_data_are_refused_unless_told_otherwise(

@@ -170,7 +170,7 @@ def test_only_who_can_never_be_champion_again_is_removed(registry: Registry, mad
 
 def test_names_that_are_nobody(registry: Registry, made: Maker) -> None:
     entry = registry.add(POOL, made(1))
-    with pytest.raises(UsageError, match="no one model 'zzzz'"):
+    with pytest.raises(UsageError, match="'zzzz' names no single model"):
         registry.find(POOL, "zzzz")
     with pytest.raises(UsageError, match="4 digits of an identity"):
         registry.find(POOL, entry.identity[:3])

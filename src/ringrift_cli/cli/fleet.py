@@ -18,7 +18,7 @@ from ringrift_cli.cli.fleet_options import (
     failed,
     fleet_context,
 )
-from ringrift_cli.cli.options import JsonOption, QuietOption, file_path
+from ringrift_cli.cli.options import JsonOption, QuietOption, check_folder, file_path
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.store.files import write_whole
@@ -110,6 +110,7 @@ def init(
     from ringrift_cli.fleet.hosts import EXAMPLE
 
     out = Output(as_json=as_json)
+    check_folder(out_file)
     if out_file.exists():
         out.confirm(f"Replace {out_file}?", yes=yes)
     write_whole(out_file, EXAMPLE.encode())

@@ -13,6 +13,7 @@ from ringrift_cli.cli.options import (
     PlayersOption,
     QuietOption,
     SetOption,
+    check_folder,
     flags_of,
     path_option,
 )
@@ -57,6 +58,7 @@ def init(
         return
     # Values of a settings file or the environment apply without being written again.
     chosen = made(flags_of(context))
+    check_folder(out_file)
     if out_file.exists():
         lines = counted(len(out_file.read_bytes().splitlines()), "line")
         out.confirm(f"Replace {out_file}, {lines}?", yes=yes)

@@ -356,10 +356,6 @@ def export(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     registry, pool = _registry(folder, board, players, pie)
     check_outputs(out_file, force=force)
-    if not out_file.parent.is_dir():
-        raise UsageError(
-            f"There is no folder {out_file.parent}.", hint=f"mkdir -p {out_file.parent}"
-        )
     entry = registry.find(pool, name)
     out.compile_network()
     from ringrift_cli.nn.checkpoint import load

@@ -97,13 +97,23 @@ def plot_option(about: str) -> Any:
 
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replacement of existing files that ringrift did not make.")
+    bool, typer.Option("--force", help="Replace existing files that ringrift did not make.")
 ]
 
 
+def check_folder(path: Path) -> None:
+    """`UsageError` for a file to write in a folder that does not exist."""
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent}.", hint=f"mkdir -p {path.parent}")
+
+
 def check_outputs(*paths: Path | None, force: bool, mark: str = MARK) -> None:
-    """`UsageError` for existing files that lack the `mark` of ringrift, unless `force`."""
+    """`UsageError` for existing files that lack the `mark` of ringrift, unless `force`.
+
+    Also for files in folders that do not exist: a mistyped path is not made.
+    """
     for path in filter(None, paths):
+        check_folder(path)
         if path.is_file() and not force:
             with path.open("rb") as file:
                 if mark.encode() not in file.read(HEAD):

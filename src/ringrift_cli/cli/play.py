@@ -21,6 +21,7 @@ from ringrift_cli.cli.options import (
     JsonOption,
     PieOption,
     PlayersOption,
+    check_folder,
     check_pie,
     number_option,
     path_option,
@@ -189,6 +190,8 @@ def _check_files(
         names = ", ".join(f"--{name}" for name in SETTLED if name in typed)
         raise UsageError(f"--resume takes all from the file: it does not go with {names}.")
     for name, path in (("save", save), ("record", record)):
+        if path is not None:
+            check_folder(path)
         if path is not None and path.exists():
             hint = f"ringrift play --resume {path}" if name == "save" else "another name"
             raise UsageError(f"--{name} {path}: the file already exists.", hint=hint)

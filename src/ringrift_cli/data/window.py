@@ -141,10 +141,12 @@ def choose(
         size = window_size(total, setting.least)
         chosen = _newest(entries, size)
     if positions_of(chosen) == 0:
+        wrong = "does not exist"
+        if folder.is_dir():
+            wrong = f"holds no searched positions of {setting.pool}"
         raise RecordError(
-            f"{folder} holds no searched positions of {setting.pool}:"
-            " there is nothing to train on.",
-            hint="ringrift selfplay with a model, or another --data",
+            f"{folder} {wrong}: there is nothing to train on.",
+            hint=f"ringrift selfplay --model MODEL --out {folder}, or another --data",
         )
     _refuse_stale(folder, chosen, setting, now or dt.datetime.now(dt.UTC))
     return Window(folder, tuple(chosen), total, size)

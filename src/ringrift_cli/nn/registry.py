@@ -205,7 +205,7 @@ class Registry:
         if matching:
             why += f"; it fits {', '.join(matching)}"
         raise UsageError(
-            f"There is no one model {name!r} of {pool} in {self.folder}: {why}.",
+            f"{name!r} names no single model of {pool} in {self.folder}: {why}.",
             hint="ringrift models list",
         )
 

@@ -155,7 +155,7 @@ class Dialogue:
         elif name in commands:
             commands[name]()
         else:
-            self._screen.write(f"The game is over: there is no {name} any more.")
+            self._screen.write(f"The game is over: `{name}` needs a decision.")
 
     def _commands(self, argument: str) -> dict[str, Callable[[], None]]:
         """Available commands; some require a question."""
@@ -307,6 +307,8 @@ class Dialogue:
             self._screen.paragraph(f"The game is {where}. `save game.json` writes a copy of it.")
         elif not name.isprintable():
             self._screen.paragraph(f"{shortened(name)} cannot be the name of a file.")
+        elif not path.parent.is_dir():
+            self._screen.paragraph(f"There is no folder {path.parent}.")
         elif path not in self._written and path.exists():
             self._screen.paragraph(f"{path} already exists: name another file.")
         else:
