@@ -204,7 +204,7 @@ def test_interrupt_is_130(ringrift: Ringrift, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OSError(28, "No space left on device"), "No space left on device."),
+        (OSError(28, "No space left on device"), "No space left on device.\n  try: df -h"),
         (PermissionError(13, "Permission denied", "runs/a"), "runs/a: Permission denied."),
         (FileNotFoundError(2, "No such file or directory", "a"), "a: No such file or directory."),
     ],

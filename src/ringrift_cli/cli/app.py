@@ -170,7 +170,7 @@ def _system(error: OSError) -> Failure | None:
     if error.filename is None and error.errno not in FULL:
         return None
     where = f"{error.filename}: " if error.filename else ""
-    return Failure(1, f"{where}{error.strerror}.")
+    return Failure(1, f"{where}{error.strerror}.", "df -h" if error.errno in FULL else None)
 
 
 def _usage(error: typer.TyperException) -> Failure:
