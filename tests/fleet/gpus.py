@@ -29,6 +29,7 @@ def facts_of(jobs: Sequence[JobState] = (), gpus: int | Sequence[Gpu] = 0) -> Fa
     return Facts(
         hostname="box", time=1.0, uptime_s=1.0, cores=4, load=[0.0, 0.0, 0.0], ram_total=1,
         ram_available=1, disk_total=1, disk_free=1, gpus=found, jobs=[*jobs],
+        gpus_proved=len(found),
     )  # fmt: skip
 
 

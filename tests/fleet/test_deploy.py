@@ -350,6 +350,7 @@ def test_a_gpu_host_is_ready_when_a_kernel_has_run(
 ) -> None:
     server = farm.server("desk")
     shutil.rmtree(server.work / "venv")
+    (server.work / ".ringrift" / "proved").unlink()
     held = Work(server.folder / "stub")
     held.stub()
     (server.work / "venv").symlink_to(held.folder / "venv")
@@ -364,7 +365,9 @@ def test_a_gpu_host_is_ready_when_a_kernel_has_run(
     first, second = (held.folder / "pip.log").read_text().splitlines()
     assert first.endswith("torch>=2.6 --index-url https://download.pytorch.org/whl/cu126")
     assert "numba-cuda[cu12]>=0.30" in second
+    assert not (server.work / ".ringrift" / "proved").exists()
     (held.folder / "sees").touch()
     run = ringrift("fleet", "deploy")
+    assert (server.work / ".ringrift" / "proved").read_text() == "1"
     assert (run.code, run.err.count("error")) == (0, 0), run.err
     assert f"code {package.code_hash()[:16]}" in run.out

@@ -40,6 +40,7 @@ def facts(**values: Any) -> Facts:
         "hostname": "box", "time": time.time(), "uptime_s": 99.0, "cores": 4,
         "load": [0.5, 0.4, 0.3], "ram_total": 16 * GB, "ram_available": 9 * GB,
         "disk_total": 100 * GB, "disk_free": 50 * GB, "gpus": [], "version": "1.0",
+        "gpus_proved": 2,
         "models": {"hex8-2p": Champion(champion="abcd" * 4, sha256="0" * 64)},
     }  # fmt: skip
     return Facts(**{**known, **values})
@@ -86,6 +87,15 @@ def test_a_healthy_host_is_in_no_trouble() -> None:
 )
 def test_trouble_is_named(one: Host, values: dict[str, Any], trouble: str) -> None:
     assert judged(one, **values).trouble == [trouble]
+
+
+def test_gpus_that_no_deploy_proved_get_no_work() -> None:
+    """As when hosts.yaml has gained some since."""
+    seen = judged(host(gpus=2), gpus=[GPU, replace(GPU, index=1)], gpus_proved=1)
+    assert seen.trouble == [
+        "it was deployed for 1 GPU, and hosts.yaml has gpus: 2; try: ringrift fleet deploy a"
+    ]
+    assert ready(seen) == seen.trouble[0]
 
 
 def test_a_host_without_our_ringrift_is_trouble_and_gets_no_work() -> None:

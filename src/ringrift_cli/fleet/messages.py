@@ -247,7 +247,8 @@ class Facts(Reply):
     models: dict[str, Champion] = {}  # by pool
     jobs: list[JobState] = []  # active, failed and the newest ones
     jobs_total: Count = 0
-    games: Count = 0  # of all jobs
+    games: Count = 0  # of all jobs, also of those that were removed
+    gpus_proved: Count = 0  # for which a deploy ran kernels
     jobs_error: str | None = None
     idle_s: Number | None = None  # since the last job ended; None: a job is running
 

@@ -23,6 +23,7 @@ from ringrift_cli.fleet.messages import AskFacts, Facts, JobState
 from ringrift_cli.fleet.synced import in_step
 from ringrift_cli.fleet.synced import read as read_synced
 from ringrift_cli.fleet.transport import MOST_TIME, PER_JUMP
+from ringrift_cli.text import counted
 
 Opener = Callable[[Host, float], Client]  # host, timeout in seconds
 
@@ -162,6 +163,8 @@ def evaluate(seen: Seen, champions: Mapping[str, str], now: float, ledger: cost.
         return
     if seen.undeployed:
         seen.trouble.append(seen.undeployed)
+    elif (missing := unproved(seen)) is not None:
+        seen.trouble.append(missing)
     if facts.disk_free < LEAST_FREE_GB * GB:
         seen.trouble.append(f"{facts.disk_free / GB:.1f} GB of its disk are free")
     gpus = facts.gpus or []
@@ -214,6 +217,17 @@ def needs_a_look(job: JobState, others: Sequence[JobState], now: float) -> bool:
     return ended is None or now - ended < FORGOTTEN_HOURS * cost.HOUR
 
 
+def unproved(seen: Seen) -> str | None:
+    """Why the GPUs of a host are not known to work; None if a deploy ran kernels on them."""
+    proved = seen.facts.gpus_proved if seen.facts else 0
+    if seen.host.gpus <= proved:
+        return None
+    return (
+        f"it was deployed for {counted(proved, 'GPU')}, and hosts.yaml has gpus: {seen.host.gpus};"
+        f" try: ringrift fleet deploy {seen.host.name}"
+    )
+
+
 def ready(seen: Seen) -> str | None:
     """Why a host cannot take jobs now; None if it can."""
     if seen.facts is None:
@@ -223,6 +237,8 @@ def ready(seen: Seen) -> str | None:
     if seen.undeployed:
         return seen.undeployed
     facts = seen.facts
+    if (why := unproved(seen)) is not None:
+        return why
     if seen.host.gpus and facts.gpus is None:
         return f"its GPUs cannot be asked: {facts.gpus_error}"
     if facts.disk_free < LEAST_FREE_GB * GB:

@@ -15,7 +15,7 @@ from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import jobs, slots
 from ringrift_cli.fleet.agent.context import Context
 from ringrift_cli.fleet.agent.index import Index
-from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS
+from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS, PROVED
 from ringrift_cli.fleet.agent.supervise import since_boot
 from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpus
 from ringrift_cli.limits import cores, memory
@@ -59,6 +59,7 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
         else None,
         jobs_total=len(index),
         games=index.games,
+        gpus_proved=slots.read(context.inner(PROVED), int) or 0,
         idle_s=_idle(known, index.removed.ended),
     )
 

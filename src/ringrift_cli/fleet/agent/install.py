@@ -23,6 +23,7 @@ from typing import Any, NoReturn, Self
 INNER, VENV, JOBS = ".ringrift", "venv", "jobs"
 LOCK = f"{VENV}/ringrift-lock.txt"  # what is installed
 DEPLOYING, CACHE, CLOCK = f"{INNER}/deploy.lock", f"{INNER}/pip", f"{INNER}/clock"
+PROVED = f"{INNER}/proved"
 PYTHON = f"{VENV}/bin/python"
 POLL_MS = 200
 PATIENCE = 50  # times POLL_MS for what a killed deploy left to end
@@ -155,6 +156,8 @@ def install(code: str, request: dict[str, Any]) -> dict[str, Any]:
         if request["gpus"]:
             check = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpu_check.py")
             turn.run([PYTHON, "-I", check], "its GPUs cannot be used")
+        with open(PROVED, "w", encoding="utf-8") as file:
+            file.write(str(request["gpus"]))
         for name in os.listdir(INNER) if not running else ():
             path = f"{INNER}/{name}"
             if name.startswith("code-") and path != code:

@@ -5,6 +5,7 @@
           hashes.json     what need not be hashed again
           counts.json     what need not be read again of jobs that have ended (index.py)
           removed.json    games of jobs that were removed, and when the last of them ended
+          proved          number of GPUs for which a deploy ran kernels (install.py)
           clock           written to learn the time by the clock of the disk, which may be remote
 jobs/ID/                  a job; `supervise.py` says what its files are
 models/POOL/              copies of the registry
@@ -19,7 +20,7 @@ PARTIAL = "partial"
 HASHES = "hashes.json"
 COUNTS = "counts.json"
 REMOVED = "removed.json"
-CLOCK = "clock"
+CLOCK, PROVED = "clock", "proved"
 
 CHAMPION = "champion.json"
 
