@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.cli.output import Output
 from ringrift_cli.errors import UsageError
 from ringrift_cli.loop import journal as cycle_journal
 from ringrift_cli.loop import local as cycle_steps
@@ -183,7 +184,14 @@ def test_a_signal_stops_in_order(
     assert run.out.startswith("cycle 1; 8 games")
 
 
-def test_a_second_process_exits_at_once(ringrift: Ringrift, config: Config) -> None:
+def test_a_second_process_exits_at_once(
+    ringrift: Ringrift, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiles(*_: object) -> None:
+        raise AssertionError("compiled before the lock was looked at")
+
+    for what in ("compile_rules", "compile_network", "compile_players"):
+        monkeypatch.setattr(Output, what, compiles)
     with opened(config.folder) as journal:
         before = (config.folder / JOURNAL).exists()
         start = time.monotonic()

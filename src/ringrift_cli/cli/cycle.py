@@ -112,6 +112,10 @@ def cycle(
     if train_on is not None and not fleet:
         raise UsageError("--train-on names a host of the fleet.", hint="--fleet --train-on HOST")
     hosts = fleet_context(hosts_file, config) if fleet else None
+    if not dry_run:  # before a compilation that can take minutes; `opened` decides
+        from ringrift_cli.loop.journal import check_free
+
+        check_free(config.folder)
     out.compile_network()
     out.compile_players()
     from ringrift_cli.loop.local import RealSteps
