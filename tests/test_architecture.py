@@ -37,7 +37,7 @@ for room in ("loop", "cli"):
     BELOW[room].add("fleet")
 # Lines of a room, comments and docstrings included; "" is the package's own folder.
 BUDGET = {
-    "": 970,
+    "": 1090,
     "bench": 1785,
     "cli": 6815,
     "data": 1565,

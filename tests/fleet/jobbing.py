@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ringrift_cli.fleet.agent.supervise import began
+from ringrift_cli.system import began
 from tests.fleet.remotes import Remote
 
 State = dict[str, Any]

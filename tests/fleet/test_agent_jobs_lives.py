@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ringrift_cli.fleet.agent.supervise import began, lives
+from ringrift_cli.system import began, lives
 from tests.fleet.jobbing import beat, end_all, ended, gone, job, log_of, python, start, state, until
 from tests.fleet.remotes import Remote, off, remote
 

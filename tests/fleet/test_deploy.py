@@ -20,10 +20,10 @@ import pytest
 from ringrift_cli.errors import FleetError, RemoteError, UsageError
 from ringrift_cli.fleet import package
 from ringrift_cli.fleet.agent import install
-from ringrift_cli.fleet.agent.supervise import began
 from ringrift_cli.fleet.deploy import Found, lock, planned, requirements
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.ssh import open_link
+from ringrift_cli.system import began
 from tests.conftest import Ringrift
 from tests.fleet.jobbing import gone
 from tests.fleet.servers import Farm

@@ -16,7 +16,7 @@ import pytest
 from ringrift_cli.errors import RecordError, RingriftError
 from ringrift_cli.game.conformance import StepCheck, check_game
 from ringrift_cli.game.conformance_files import Report, total_size, verify
-from ringrift_cli.limits import cores
+from ringrift_cli.system import cores
 
 Game = dict[str, Any]
 CONFORMANCE = Path(__file__).parents[1] / "conformance"

@@ -243,7 +243,7 @@ def test_precision_is_the_fastest_of_the_processor(
     expected: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluator, "_cpu_flags", lambda: frozenset(words.split()))
+    monkeypatch.setattr(evaluator, "processor_flags", lambda: frozenset(words.split()))
     monkeypatch.setattr(evaluator, "HAS_VNNI", vnni)
     monkeypatch.setattr(evaluator, "onednn_convolves", lambda _dtype: True)
     assert fastest_precision(torch.device("cpu"), channels) == expected

@@ -17,7 +17,7 @@ from ringrift_cli.cli.options import (
     file_path,
 )
 from ringrift_cli.cli.output import Output, counted
-from ringrift_cli.limits import cores
+from ringrift_cli.system import cores
 
 if TYPE_CHECKING:
     from ringrift_cli.game.conformance import Fault

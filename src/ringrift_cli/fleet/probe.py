@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ringrift_cli.fleet.messages import Facts, Gpu
 from ringrift_cli.fleet.wire import BARE
-from ringrift_cli.limits import share, whole_cores
+from ringrift_cli.system import share, whole_cores
 
 SMI_FOLDERS = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/usr/local/cuda/bin", "/opt/bin")
 SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu"
@@ -22,6 +22,12 @@ FOREIGN_PERCENT = 50  # or if it is busy for so much of the time
 CPU, MEMORY = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"  # of a container
 SMI_SECONDS = 1  # timeout of nvidia-smi
 LEAST_PYTHON = (3, 11)
+# on macOS, which has no /proc: seconds since the boot, and free memory
+BOOTED = r"echo $(($(date +%s) - $(sysctl -n kern.boottime | sed 's/[^0-9]*\([0-9]*\).*/\1/')))"
+FREE_KIB = (
+    "vm_stat | awk '/page size of/ {size = $8} /^Pages (free|inactive|speculative)/ {pages += $NF}"
+    ' END {printf "%d", pages * size / 1024}\''
+)
 PYTHON = "import sys, venv, ensurepip; print(*sys.version_info[:3], sep='.')"
 SPECIAL = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
@@ -55,19 +61,20 @@ def script(python: str, work: str) -> str:
     lines = {
         "hostname": "uname -n",
         "time": "date +%s",
-        "uptime": "cut -d' ' -f1 /proc/uptime",
-        "cores": "nproc",
+        "uptime": f"cut -d' ' -f1 /proc/uptime || {BOOTED}",
+        "cores": "nproc || sysctl -n hw.ncpu",
         "quota": f"cat {CPU}.max || cat {CPU}/cpu.cfs_quota_us {CPU}/cpu.cfs_period_us | xargs",
         "memory_limit": f"cat {MEMORY}.max || cat {MEMORY}/memory.limit_in_bytes",
-        "load": "cut -d' ' -f1-3 /proc/loadavg",
-        "ram_total": "awk '/^MemTotal/ {print $2}' /proc/meminfo",
-        "ram_available": "awk '/^MemAvailable/ {print $2}' /proc/meminfo",
+        "load": "cut -d' ' -f1-3 /proc/loadavg || sysctl -n vm.loadavg | tr -d '{}'",
+        "ram_total": "awk '/^MemTotal/ {print $2}' /proc/meminfo"
+        " || echo $(($(sysctl -n hw.memsize) / 1024))",
+        "ram_available": f"awk '/^MemAvailable/ {{print $2}}' /proc/meminfo || {FREE_KIB}",
         "disk": f"df -Pk {home(work)} . 2>/dev/null | awk 'NR == 2 {{print $2, $4}}'",
         "python": f"{home(python)} -c {shlex.quote(PYTHON)}",
         "environment": f"ls -d {home(work)}/.ringrift/code-* | head -n 1",
     }
     parts = [f"echo {BARE.decode().strip()}"]
-    parts += [f'echo {name} "$({command} 2>/dev/null)"' for name, command in lines.items()]
+    parts += [f'echo {name} "$({{ {command}; }} 2>/dev/null)"' for name, command in lines.items()]
     smi = f"timeout {SMI_SECONDS} nvidia-smi --query-gpu={SMI_FIELDS} --format=csv,noheader,nounits"
     parts.append(
         f"PATH=$PATH:{':'.join(SMI_FOLDERS)}; if command -v nvidia-smi >/dev/null; then {smi} 2>&1"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -14,6 +13,7 @@ import numpy as np
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.topology import tables
+from ringrift_cli.system import processor
 
 ROUND = 0.25  # seconds that a round should take
 BATCH = 4096
@@ -68,14 +68,8 @@ class Speed:
 
 def this_machine() -> Machine:
     """The processor as the kernel names it, and the versions that matter."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    processor = names[0] if names else platform.machine()
     cores = playout.available_threads()
-    return Machine(processor, cores, platform.python_version(), numba.__version__)
+    return Machine(processor(), cores, platform.python_version(), numba.__version__)
 
 
 class Playouts:

@@ -21,7 +21,7 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game import turn
 from ringrift_cli.game.jit import njit, pointer, rule, wide
 from ringrift_cli.game.topology import IntArray
-from ringrift_cli.limits import cores
+from ringrift_cli.system import cores
 
 BoolArray = npt.NDArray[np.bool_]
 LongArray = npt.NDArray[np.int64]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +18,7 @@ from ringrift_cli.nn.folded import Folded, onednn_convolves
 from ringrift_cli.nn.int8 import HAS_VNNI
 from ringrift_cli.nn.network import Network
 from ringrift_cli.nn.packed import PackedNetwork
+from ringrift_cli.system import processor_flags
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -32,14 +31,6 @@ PRECISIONS = {
 MIN_AMX_CHANNELS = 64  # narrower networks do not fill AMX tiles
 
 
-@cache
-def _cpu_flags() -> frozenset[str]:
-    try:
-        return frozenset(Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].split())
-    except OSError:
-        return frozenset()
-
-
 def fastest_precision(device: torch.device, channels: int) -> torch.dtype:
     """The fastest precision of a device for a network with `channels` channels.
 
@@ -50,7 +41,7 @@ def fastest_precision(device: torch.device, channels: int) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     wide = channels >= MIN_AMX_CHANNELS
-    amx = "amx_bf16" in _cpu_flags() and onednn_convolves(torch.bfloat16)
+    amx = "amx_bf16" in processor_flags() and onednn_convolves(torch.bfloat16)
     if wide and amx:
         return torch.bfloat16
     return torch.int8 if HAS_VNNI else torch.float32

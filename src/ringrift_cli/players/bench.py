@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +14,8 @@ from ringrift_cli.game import playout
 from ringrift_cli.game.topology import tables
 from ringrift_cli.players.player import Decisions, Player
 from ringrift_cli.players.spec import make_player
+from ringrift_cli.runtime.processes import threads_limited
+from ringrift_cli.system import pinned
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,6 @@ class PlayerSpeed:
         }
 
 
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Pins the process to one core within the block."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
 def self_play(player: Player, board: str, players: int, games: int, seed: int) -> tuple[int, float]:
     """Plays `games` complete games in parallel; returns decisions and seconds."""
     T = tables(board, players)
@@ -90,7 +78,7 @@ def measure(spec: str, board: str, players: int, seconds: float, games: int) -> 
     end, seed = time.perf_counter() + seconds, 0
     while seed == 0 or time.perf_counter() < end:
         seed += 1
-        with one_core():
+        with threads_limited(1), pinned():
             decisions, took = self_play(player, board, players, games, seed)
         best[1] = min(best[1], took / decisions)
         lengths.append(decisions / games)

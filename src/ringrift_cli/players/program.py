@@ -142,7 +142,7 @@ class Program:
             while self._to_write and self._stdin in self._open and time.monotonic() < deadline:
                 self._transfer(POLL_S)
             self._close(self._stdin)
-            while not self._has_ended() and time.monotonic() < deadline:
+            while self._exit_code() is None and time.monotonic() < deadline:
                 self._transfer(POLL_S)
         self._end()
 
@@ -187,24 +187,30 @@ class Program:
         if descriptor == self._stdin and self._process.stdin is not None:
             self._process.stdin.close()
 
-    def _has_ended(self) -> os.waitid_result | None:
+    def _exit_code(self) -> int | None:
+        """As `Popen.returncode`."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return self._process.poll()
         # WNOWAIT keeps the zombie until `_end`, so that its process id is not reused.
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _exit_description(self) -> str:
         deadline = time.monotonic() + QUIT_S
         while time.monotonic() < deadline:
             self._transfer(POLL_S)
-            if self._has_ended() and self._stderr not in self._open:
+            if self._exit_code() is not None and self._stderr not in self._open:
                 break
         rest = self._splitter.rest().decode("utf-8", "backslashreplace")
         cut = f" in the middle of the line {protocol.quoted(rest)}" if rest else ""
-        ended = self._has_ended()
-        if ended is None:
+        code = self._exit_code()
+        if code is None:
             return f"closed its stdout{cut}"
-        if ended.si_code == os.CLD_EXITED:
-            return f"ended with exit code {ended.si_status}{cut}"
-        return f"was ended by {signal.Signals(ended.si_status).name}{cut}"
+        if code >= 0:
+            return f"ended with exit code {code}{cut}"
+        return f"was ended by {signal.Signals(-code).name}{cut}"
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:

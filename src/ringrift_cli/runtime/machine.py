@@ -5,11 +5,9 @@ Devices have torch's names: "cpu" is all cores available to this process, "cuda:
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ringrift_cli.errors import RingriftError
 from ringrift_cli.game.bench import this_machine
-from ringrift_cli.limits import memory
+from ringrift_cli.system import memory, peak_memory
 from ringrift_cli.text import counted
 
 GIGABYTE = 1e9
@@ -49,6 +47,4 @@ def peak_bytes(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_reserved(device))
-    # getrusage inherits the parent's peak if that is greater
-    fields = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
-    return 1024 * int(fields.split()[0])
+    return peak_memory()

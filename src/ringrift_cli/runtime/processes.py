@@ -37,7 +37,7 @@ class ProcessGroup:
     def start(self, work: Callable[..., None], *args: Any, name: str) -> None:
         """Starts a process that calls `work`; SIGINT and SIGTERM are blocked in it."""
         process = self._context.Process(target=work, args=args, name=name)
-        with _threads_limited(self._threads), signals_held():
+        with threads_limited(self._threads), signals_held():
             process.start()
         self.processes.append(process)
 
@@ -70,8 +70,8 @@ def signals_held() -> Iterator[None]:
 
 
 @contextmanager
-def _threads_limited(threads: int) -> Iterator[None]:
-    """Limits the threads of processes started within."""
+def threads_limited(threads: int) -> Iterator[None]:
+    """Limits the threads of this process and of those started within."""
     before = os.environ.get(THREADS_VARIABLE)
     os.environ[THREADS_VARIABLE] = str(threads)
     try:

@@ -1,9 +1,10 @@
 """Claims of jobs on GPUs or the CPU: exclusive across all coordinators.
 
 A claim is an abstract Unix socket with a name: binding is atomic on the whole machine, and the name
-is free again as soon as no process holds the socket. Supervisor and job inherit it. A machine that
-stands for several hosts sets `RINGRIFT_MACHINE` to another value for each: claims hold among equal
-values.
+is free again as soon as no process holds the socket. Only Linux has them; elsewhere it is the lock
+of a file in `FOLDER`, which is free again just so. Supervisor and job inherit either. A machine
+that stands for several hosts sets `RINGRIFT_MACHINE` to another value for each: claims hold among
+equal values.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +21,8 @@ from ringrift_cli.fleet.messages import TAKEN, Gpu
 from ringrift_cli.fleet.probe import unusable
 
 MACHINE = "RINGRIFT_MACHINE"
+ABSTRACT = sys.platform == "linux"
+FOLDER = "/tmp"
 
 
 @dataclass
@@ -51,7 +55,7 @@ def claim(wanted: Sequence[int], gpus: Sequence[Gpu]) -> Claims:
         names.append((f"GPU {index}", gpu.uuid or f"{own}/{index}"))
     made = Claims(",".join(uuid for uuid in uuids if uuid) if all(uuids) else "")
     for name, key in names or [("The CPU", f"{own}/cpu")]:
-        descriptor = _bound(f"\0ringrift/{key}")
+        descriptor = _bound(f"\0ringrift/{key}") if ABSTRACT else _locked(key)
         if descriptor is None:
             made.close()
             raise Refusal(TAKEN, f"{name} is held by another job.")
@@ -72,3 +76,17 @@ def _bound(name: str) -> int | None:
             raise
         return None
     return made.detach()
+
+
+def _locked(key: str) -> int | None:
+    """The locked file of a key; None if another process holds the lock."""
+    import fcntl
+
+    path = os.path.join(FOLDER, f"ringrift-{key.replace('/', '-')}.lock")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -16,9 +16,8 @@ from ringrift_cli.fleet.agent import jobs, slots
 from ringrift_cli.fleet.agent.context import Context
 from ringrift_cli.fleet.agent.index import Index
 from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS, PROVED
-from ringrift_cli.fleet.agent.supervise import since_boot
 from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpus
-from ringrift_cli.limits import cores, memory
+from ringrift_cli.system import cores, memory, since_boot
 from ringrift_cli.version import __version__
 
 if TYPE_CHECKING:

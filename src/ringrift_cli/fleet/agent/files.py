@@ -16,6 +16,7 @@ from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import slots
 from ringrift_cli.fleet.agent.context import Context, Refusal, open_plain
 from ringrift_cli.fleet.agent.layout import HASHES, INNER, JOBS, OF_A_JOB, PARTIAL
+from ringrift_cli.system import read_from_disk
 
 ROWS = 2000  # per frame
 PIECE = 1 << 20
@@ -151,7 +152,7 @@ def hash_descriptor(context: Context, descriptor: int, cached: bool = False) -> 
     With `cached` what the system holds of it in memory will do, which is ten times as fast.
     """
     if not cached:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        read_from_disk(descriptor)
     found, at = hashlib.sha256(), 0
     while data := os.pread(descriptor, PIECE, at):
         found.update(data)

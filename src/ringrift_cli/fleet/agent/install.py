@@ -49,6 +49,7 @@ REPORT = (
 def main() -> None:
     """The program."""
     operation, code = sys.argv[1:]
+    sys.path.insert(0, code)
     request = json.load(sys.stdin)
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *request["folders"]])
     reply = look(request) if operation == "look" else install(code, request)
@@ -131,12 +132,10 @@ def _runs(folder: str) -> bool:
 
 
 def began(pid: int) -> int | None:
-    """When a process began, in ticks since the boot; None if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError):
-        return None
+    """As in ringrift_cli.system, which is in the code that is being installed."""
+    from ringrift_cli import system
+
+    return system.began(pid)
 
 
 # ---- installing ---------------------------------------------------------------------------------

@@ -29,8 +29,9 @@ from ringrift_cli.fleet.agent.layout import (
     STOP,
     STOP_ROOM,
 )
-from ringrift_cli.fleet.agent.supervise import Beat, End, Note, StopOrder, lives
+from ringrift_cli.fleet.agent.supervise import Beat, End, Note, StopOrder
 from ringrift_cli.fleet.messages import Job, JobState
+from ringrift_cli.system import boot_id, lives, since_boot
 
 SMI_SECONDS = 10.0  # for nvidia-smi before a job starts
 
@@ -182,11 +183,11 @@ def _running(context: Context, identity: str, note: Note, beat: Beat | None) -> 
             return JobState(id=identity, started=note.made.time, over_s=age)
         error = "It was never started: its supervisor is gone."
         return JobState(id=identity, state="lost", started=note.made.time, error=error, over_s=age)
-    same_boot = beat.at.boot_id == supervise.boot_id() and not beat.at.elsewhere
+    same_boot = beat.at.boot_id == boot_id() and not beat.at.elsewhere
     age = _file_age(context, identity) if beat.at.elsewhere else beat.at.age()
     supervised = same_boot and lives(beat.pid, beat.began_itself)
     alive = same_boot and lives(beat.child, beat.child_began)
-    up = supervise.since_boot() if supervised or alive else beat.at.up
+    up = since_boot() if supervised or alive else beat.at.up
     lost = False
     if supervised:
         error_text = None

@@ -40,46 +40,17 @@ from ringrift_cli.fleet.agent.layout import (
     VENV,
 )
 from ringrift_cli.fleet.messages import Job, Record
+from ringrift_cli.system import began, boot_id, lives, since_boot
 
 MOST_BEAT = 10.0  # maximum seconds between two heartbeats
 BEATS = 6  # heartbeats per lease
 LOOK = 0.25  # seconds between two checks for a stop request
 AGAIN = 2.0  # seconds before the end of a job is written again after an error
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # exit codes of a shell for what cannot be started
-DEAD = (b"Z", b"X", b"x")  # process 1 of many a container never collects zombies
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from ringrift_cli.fleet.agent.supervise import main; main(*sys.argv[2:])"
 )
-
-
-# ---- processes and time -------------------------------------------------------------------------
-
-
-def since_boot() -> float:
-    """Seconds since the machine was booted, sleep included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def boot_id() -> str:
-    """The boot id of the machine."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
-def began(pid: int) -> int | None:
-    """When a process began, in ticks since the boot; None if there is none, or only its zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if len(fields) < 20 or fields[0] in DEAD else int(fields[19])
-
-
-def lives(pid: int, began_at: int | None) -> bool:
-    """Whether the process exists and has the given start tick."""
-    return pid > 0 and began_at is not None and began(pid) == began_at
 
 
 # ---- the files of a job -------------------------------------------------------------------------
@@ -312,7 +283,7 @@ class Supervisor:
         self._finish()
 
     def _ended(self) -> bool:
-        if self.process is None:
+        if self.process is None or not hasattr(os, "waitid"):  # macOS before Python 3.13
             return not lives(self.pid, self.tick)
         # It stays a zombie, so that its group's number is nobody else's until all of it is ended.
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
