@@ -49,7 +49,7 @@ REPORT = (
 def main() -> None:
     """The program."""
     operation, code = sys.argv[1:]
-    sys.path.insert(0, code)
+    sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
     request = json.load(sys.stdin)
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *request["folders"]])
     reply = look(request) if operation == "look" else install(code, request)
