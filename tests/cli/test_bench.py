@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringrift_cli import limits
+from ringrift_cli import system
 from tests.children import child
 from tests.conftest import Ringrift
 from tests.walks import CONFIGURATIONS
@@ -28,7 +28,7 @@ def check_figures(speed: dict[str, Any]) -> None:
         assert per_game == pytest.approx(speed["decisions_per_game"])
     ratio = speed["all_cores"]["decisions_per_s"] / speed["one_core"]["decisions_per_s"]
     assert speed["ratio"] == pytest.approx(ratio)
-    assert 0.2 < ratio < 2 * limits.cores()
+    assert 0.2 < ratio < 2 * system.cores()
     assert 20 < speed["decisions_per_game"] < 3_000
     assert 1 < speed["batch_4096_megabytes"] < 500
 
@@ -42,7 +42,7 @@ def test_document(ringrift: Ringrift) -> None:
     check_figures(speed)
     assert 60 < speed["decisions_per_game"] < 100
     machine = document["machine"]
-    assert machine["cores"] == limits.cores()
+    assert machine["cores"] == system.cores()
     assert machine["processor"]
     assert machine["python"].startswith("3.")
 
@@ -51,7 +51,7 @@ def test_table(ringrift: Ringrift) -> None:
     run = ringrift("bench", "engine", "--board", "square8", "--players", 3, "--seconds", 1)
     assert run.code == 0
     machine, head, row = run.out.splitlines()
-    assert f"{limits.cores()} core" in machine
+    assert f"{system.cores()} core" in machine
     assert head.split()[:2] == ["board", "players"]
     board, players, decisions, *rest = row.split()
     assert (board, players) == ("square8", "3")
