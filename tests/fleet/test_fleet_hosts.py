@@ -145,6 +145,19 @@ def test_what_stands_in_the_way_of_a_deploy_is_said(
     assert "has no host 'nowhere'" in run.err
 
 
+def test_a_work_folder_that_cannot_be_written_is_said(
+    farm: Farm, here: Station, ringrift: Ringrift
+) -> None:
+    server = farm.server("desk")
+    shutil.rmtree(server.work)
+    server.work.write_text("a file")
+    here.know(server)
+    run = ringrift("fleet", "deploy")
+    assert run.code == 1
+    assert f"desk: its work folder {server.work} cannot be written: " in run.err
+    assert "  try: `work:` of desk in hosts.yaml" in run.err
+
+
 # ---- exec ----------------------------------------------------------------------------------------
 
 

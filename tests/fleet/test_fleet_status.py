@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringrift_cli.cli import fleet
@@ -23,6 +24,7 @@ from ringrift_cli.fleet.wire import GREETING
 from ringrift_cli.loop.fleet_context import FleetContext
 from ringrift_cli.version import __version__
 from tests.conftest import Ringrift, Run
+from tests.fleet.gpus import gpu
 from tests.fleet.network import LOOPBACK
 from tests.fleet.opening import at
 from tests.fleet.servers import Farm, Server, furnish
@@ -286,3 +288,11 @@ sys.stdin.readline()
 say(end="ok", hostname="h", time=1.0, uptime_s=1.0, cores=1)
 sys.stdin.read()
 """
+
+
+def test_values_that_are_not_available_are_no_zeros() -> None:
+    slices = [msgspec.structs.asdict(gpu(i, use_percent=None, memory_used_mb=None)) for i in (0, 1)]
+    for one in slices:
+        one |= {"memory_total_mb": None, "name": "NVIDIA A100 MIG 3g.20gb"}
+    assert fleet.gpu_cell(slices) == "2x A100 MIG 3g.20gb - - 40°"
+    assert fleet.gpu_cell([msgspec.structs.asdict(gpu(0))]) == "RTX 4090 0 % 0/24G 40°"

@@ -224,7 +224,7 @@ def _host_cells(row: Row) -> tuple[str | None, ...]:
         row["name"],
         row["address"] or "",
         f"{row['latency_ms']:.{0 if row['latency_ms'] >= 10 else 1}f}",
-        _gpus(row["gpus"] or []),
+        gpu_cell(row["gpus"] or []),
         f"{row['load'][0]:.1f}/{row['cores']}",
         f"{(row['ram_total'] - row['ram_available']) / GB:.0f}/{row['ram_total'] / GB:.0f}G",
         f"{row['disk_free'] / GB:.0f}G",
@@ -238,17 +238,27 @@ def _host_cells(row: Row) -> tuple[str | None, ...]:
     )
 
 
-def _gpus(found: Sequence[Row]) -> str | None:
-    """`2x H200 97 % 31/139G 61°`: count, name, highest utilization, memory, temperature."""
+def gpu_cell(found: Sequence[Row]) -> str | None:
+    """`2x H200 97 % 31/139G 61°`: count, name, highest utilization, memory, temperature.
+
+    `-` for what is not available, as of MIG slices.
+    """
     if not found:
         return None
     name = str(found[0]["name"]).removeprefix("NVIDIA ").removeprefix("GeForce ")
-    use = max((gpu["use_percent"] or 0) for gpu in found)
-    used = sum((gpu["memory_used_mb"] or 0) for gpu in found) / 1024
-    whole = sum((gpu["memory_total_mb"] or 0) for gpu in found) / 1024
-    hot = max((gpu["temperature_c"] or 0) for gpu in found)
+
+    def known(key: str) -> list[float]:
+        return [gpu[key] for gpu in found if gpu[key] is not None]
+
+    use, hot = max(known("use_percent"), default=None), max(known("temperature_c"), default=None)
+    used, whole = sum(known("memory_used_mb")) / 1024, sum(known("memory_total_mb")) / 1024
     several = f"{len(found)}x " if len(found) > 1 else ""
-    return f"{several}{name} {use} % {used:.0f}/{whole:.0f}G {hot}°"
+    values = (
+        None if use is None else f"{use} %",
+        f"{used:.0f}/{whole:.0f}G" if whole else None,
+        None if hot is None else f"{hot}°",
+    )
+    return " ".join([several + name, *(value or "-" for value in values)])
 
 
 @app.command()

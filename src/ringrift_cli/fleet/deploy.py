@@ -235,10 +235,17 @@ def _send_code(client: Client, host: Host, on_step: Callable[[str], None]) -> No
     _run(
         client,
         host,
+        f"touch {INNER}",
+        f"its work folder {host.work} cannot be written",
+        hint=f"`work:` of {host.name} in hosts.yaml",
+        inside=f"mkdir -p -m 700 {work}/{INNER} && cd {work}",
+    )
+    _run(
+        client,
+        host,
         f"{python} -c {shlex.quote(check)}",
         f"{host.python} is not Python {least} or later with venv",
         hint=f"`python:` of {host.name} in hosts.yaml, or apt-get install python3-venv there",
-        inside=f"mkdir -p -m 700 {work}/{INNER} && cd {work}",
     )
     data = package.zipped()
     on_step(f"sending ringrift, {len(data) / 1e6:.1f} MB")
