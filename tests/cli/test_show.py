@@ -94,6 +94,9 @@ def test_saved_position_is_drawn(ringrift: Ringrift, tmp_path: Path) -> None:
 
 def test_pictures(ringrift: Ringrift, tmp_path: Path) -> None:
     svg, png = tmp_path / "new folder" / "board.svg", tmp_path / "board.png"
+    run = ringrift("show", TEXT, "--svg", svg)
+    assert (run.code, run.err.splitlines()[-1]) == (2, f"  try: mkdir -p '{svg.parent}'")
+    svg.parent.mkdir()
     run = ringrift("show", TEXT, "--svg", svg, "--png", png, "--width", 320)
     assert run.code == 0
     assert run.err.splitlines() == [f"Wrote {svg}.", f"Wrote {png}."]
@@ -260,9 +263,10 @@ def test_a_width_without_a_picture_is_refused(ringrift: Ringrift) -> None:
 
 def test_picture_that_cannot_be_written(ringrift: Ringrift, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "file" / "board.svg"):
-        for option in ("--svg", "--png"):
-            assert f"Cannot write {path}" in one_sentence(ringrift, TEXT, option, path)
+    inside = tmp_path / "file" / "board.svg"
+    for option in ("--svg", "--png"):
+        assert f"Cannot write {tmp_path}" in one_sentence(ringrift, TEXT, option, tmp_path)
+        assert "There is no folder" in one_sentence(ringrift, TEXT, option, inside, code=2)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 

@@ -105,8 +105,8 @@ def selfplay(subject: BenchSubject, extent: GpuMeasurements) -> list[Figure]:
         what = f"self-play, {sims} simulations"
         _progress(what)
         played, cramped = gpu.selfplay(subject, network, sims, extent.games, extent.seconds)
-        games, evaluations = played["games"], played["evaluations"]
-        speed = f"{games:,.1f} games/s, {evaluations:,.0f} evals/s, {cramped} cramped"
+        decisions, evaluations = played["decisions"], played["evaluations"]
+        speed = f"{decisions:,.1f} decisions/s, {evaluations:,.0f} evals/s, {cramped} cramped"
         share = evaluations / best
         goal, met = f">= {SHARE_GOAL:.0%}", share >= SHARE_GOAL
         figures.append(Figure(f"{what}: share of that", f"{share:.1%}", goal, met))

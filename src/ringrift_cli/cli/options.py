@@ -10,6 +10,7 @@ command.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -104,7 +105,8 @@ ForceOption = Annotated[
 def check_folder(path: Path) -> None:
     """`UsageError` for a file to write in a folder that does not exist."""
     if not path.parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent}.", hint=f"mkdir -p {path.parent}")
+        make = f"mkdir -p {shlex.quote(str(path.parent))}"
+        raise UsageError(f"There is no folder {path.parent}.", hint=make)
 
 
 def check_outputs(*paths: Path | None, force: bool, mark: str = MARK) -> None:
