@@ -28,7 +28,7 @@ class Account(msgspec.Struct):
     counted: float | None = None  # charged up to this time; None: not being charged
     total: float = 0.0  # dollars
     days: dict[str, float] = {}  # dollars by local day
-    games: int = 0  # when it last answered
+    games: int | None = None  # when it last answered
 
     def add(self, price: float, since: float, until: float) -> None:
         """Adds the cost of an interval, split by local day."""
