@@ -81,6 +81,25 @@ def test_signals_are_held_while_a_process_begins(main_thread: bool) -> None:
 
     if main_thread:
         held()
+        held_in_every_thread()
     else:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(held).result()
+
+
+def held_in_every_thread() -> None:
+    """A signal that another thread takes is handled afterwards: by its handler, once."""
+    done: list[bool] = []
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()  # a thread that does not block signals
+
+        def interrupted() -> None:
+            with signals_held():
+                os.kill(os.getpid(), signal.SIGINT)
+                pool.submit(time.sleep, 0.1).result()
+                done.append(True)
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -14,6 +14,7 @@ from typing import Any, Self
 from ringrift_cli.game.playout import THREADS_VARIABLE, available_threads
 
 SHUTDOWN_S = 5.0  # grace period after a failure, seconds
+HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 class ProcessGroup:
@@ -37,9 +38,9 @@ class ProcessGroup:
     def start(self, work: Callable[..., None], *args: Any, name: str) -> None:
         """Starts a process that calls `work`; SIGINT and SIGTERM are blocked in it."""
         process = self._context.Process(target=work, args=args, name=name)
-        with threads_limited(self._threads), signals_held():
+        with signals_held(), threads_limited(self._threads):
             process.start()
-        self.processes.append(process)
+            self.processes.append(process)
 
     def __exit__(self, *_error: object) -> None:
         deadline = time.monotonic() + self.patience
@@ -58,15 +59,28 @@ def _end(number: int, _frame: object) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Blocks SIGINT and SIGTERM, also in processes started within.
+    """Defers SIGINT and SIGTERM, and blocks them in processes started within.
 
-    Otherwise a signal to the process group would end them during their imports.
+    Otherwise one sent to the process group would end these during their imports, and one that ends
+    this process would leave them without what it was about to send. A blocked signal can still be
+    delivered to another thread, and Python then handles it in the main thread: so the handlers
+    wait, too.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    received: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in HELD:
+            if callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda of, _frame: received.append(of))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in received[:1]:
+            signal.raise_signal(first)
 
 
 @contextmanager
