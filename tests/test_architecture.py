@@ -39,7 +39,7 @@ for room in ("loop", "cli"):
 BUDGET = {
     "": 1090,
     "bench": 1785,
-    "cli": 6830,
+    "cli": 6870,
     "data": 1565,
     "envs": 400,
     "evaluate": 1870,
@@ -52,7 +52,7 @@ BUDGET = {
     "review": 780,
     "runtime": 370,
     "search": 1910,
-    "selfplay": 1330,
+    "selfplay": 1520,
     "stats": 940,
     "store": 400,
     "train": 1620,

@@ -87,7 +87,7 @@ def test_the_same_command_goes_on(setting: GenerateSetting, tmp_path: Path) -> N
     none = generate(setting, tmp_path, games=10)
     assert (none.known, none.counts.games, none.shards) == (10, 0, [])
     other = replace(setting, generation=1)
-    assert recorded(tmp_path, other) == (0, 0)
+    assert recorded(tmp_path, other) == []
     played = {
         tuple(game.actions.tolist())
         for entry in read_manifest(tmp_path)

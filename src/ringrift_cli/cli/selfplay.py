@@ -45,7 +45,7 @@ GPU_EVERY = 5.0  # seconds between readings of the GPU utilisation
 # Parameters without effect on random games.
 OF_A_MODEL = (
     *("model", "hours", "sims", "fast_sims", "full_share", "resign_below", "gpus", "concurrent"),
-    *("follow", "generation", "run"),
+    *("follow", "generation", "run", "reanalyse"),
 )
 
 
@@ -95,6 +95,15 @@ FollowOption = Annotated[
     bool,
     typer.Option("--follow", help="Switch to each new champion for new games."),
 ]
+ReanalyseOption = Annotated[
+    list[Path] | None,
+    path_option(
+        "--reanalyse",
+        "Shard, or folder of shards, whose games are searched again instead of new ones played"
+        " (repeatable).",
+        metavar="SHARDS",
+    ),
+]
 PolicyOption = Annotated[
     str,
     typer.Option("--policy", parser=_policy, metavar="NAME", help="Kind of player: model, random."),
@@ -130,6 +139,7 @@ def selfplay(
     follow: FollowOption = False,
     generation: GenerationOption = None,
     run: RunOption = None,
+    reanalyse: ReanalyseOption = None,
     config_file: ConfigOption = None,
     settings: SetOption = None,
     policy: PolicyOption = "model",
@@ -146,12 +156,15 @@ def selfplay(
     Games are written to shards named by their hash, listed in manifest.jsonl once complete. After
     Ctrl-C or SIGTERM, or for a greater --games, the same command continues. Games of a model
     are training data: each decision with a full search is recorded with its search policy.
+    --reanalyse searches the recorded positions of stored games again, for new policies and values
+    from a newer model; moves and results stay as they are.
 
     \b
     Examples:
       ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
       ringrift selfplay --board hex8 --gpus all --games 5000
       ringrift selfplay --board square8 --players 3 --model models/square8-3p/1f2e….json --hours 8
+      ringrift selfplay --board hex8 --reanalyse runs/hex8-2p/selfplay --out runs/reanalysed
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if policy == "random":
@@ -167,13 +180,22 @@ def selfplay(
     config = configuration(context, "run", "selfplay")
     if readable:
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
-    _check_length(games, hours)
+    if not reanalyse:
+        _check_length(games, hours)
+    elif games is not None or follow:
+        option = "--follow" if follow else "--games"
+        raise UsageError(f"{option} is for new games, not for --reanalyse.", hint="--hours 8")
     if follow and model != "champion":
         raise UsageError("--follow is for the current champion: leave out --model.")
     out.compile_players()
     wanted = replace(_setting(out, config, model, generation), run=run)
     if follow:
         wanted = replace(wanted, follow=Path(config.run.models))
+    if reanalyse:
+        from ringrift_cli.selfplay.reanalyse import shards_of
+
+        sources = shards_of(reanalyse, wanted.board, wanted.players, wanted.pie_rule)
+        wanted = replace(wanted, sources=sources)
     _play(out, wanted, out_folder or config.folder / "selfplay", games, hours)
 
 
@@ -238,12 +260,13 @@ def gpu_use() -> str:
 
 
 class _Meter:
-    """Progress of a run by games, or by seconds if `hours` are given."""
+    """Progress of a run by games, by source shards, or by seconds if `hours` are given."""
 
     def __init__(self, progress: Progress, wanted: GenerateSetting, hours: float | None) -> None:
         self._progress, self._hours = progress, hours
         self._gpus = any(device.startswith("cuda") for device in wanted.devices)
         self._use, self._looked, self._seconds = "", -GPU_EVERY, 0.0
+        self._of_shards, self._shards = bool(wanted.sources), 0
 
     def advance(self, more: Counts, so_far: Generated) -> None:
         seconds = max(so_far.seconds, 1e-9)
@@ -257,9 +280,13 @@ class _Meter:
             self._use,
         ]
         amount = more.games
+        if self._of_shards:
+            amount = len(so_far.shards) - self._shards
+            self._shards = len(so_far.shards)
         if self._hours is not None:
-            amount = int(so_far.seconds) - int(self._seconds)
-            self._seconds = so_far.seconds
+            elapsed = min(so_far.seconds, 3600 * self._hours)
+            amount = int(elapsed) - int(self._seconds)
+            self._seconds = elapsed
         self._progress.advance(amount, ", ".join(filter(None, parts)))
 
 
@@ -270,8 +297,12 @@ def _play(
     from ringrift_cli.loop.journal import JOURNAL
     from ringrift_cli.selfplay.generate import generate
 
-    title = f"Self-play {wanted.board} {wanted.players}p, {wanted.identity[:8]}"
-    total = games if games is not None else int(3600 * (hours or 0))
+    what = "Reanalysis" if wanted.sources else "Self-play"
+    title = f"{what} {wanted.board} {wanted.players}p, {wanted.identity[:8]}"
+    if hours is not None:
+        total = int(3600 * hours)
+    else:
+        total = len(wanted.sources) if games is None else games
     with out.progress(title, total) as progress, stop_requested() as stop:
         done = generate(
             wanted,

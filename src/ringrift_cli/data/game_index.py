@@ -30,7 +30,7 @@ from ringrift_cli.store.locks import locked
 from ringrift_cli.store.manifest import COMPACT, MANIFEST, ShardEntry, read_manifest
 
 Hashes = npt.NDArray[np.uint64]
-Kind = tuple[str, int, bool]  # board, players, pie rule
+Kind = tuple[object, ...]  # board, players, pie rule, and what else tells equal moves apart
 
 FILE = ".games.sqlite"
 FORMER = ".games.index"  # of the first version
@@ -56,9 +56,15 @@ def hashes_of(kind: Kind, games: Iterable[bytes]) -> Hashes:
 def hashes_of_decisions(
     header: Header, actions: IntArray, offsets: npt.NDArray[np.int64]
 ) -> Hashes:
-    """Hashes of G games: concatenated `actions`, [n], with `offsets` into them, [G + 1]."""
+    """Hashes of G games: concatenated `actions`, [n], with `offsets` into them, [G + 1].
+
+    Games that a model searched again differ from the same games in their source.
+    """
     data = actions.astype("<i4").tobytes()
-    kind, bounds = (header.board, header.players, header.pie_rule), (4 * offsets).tolist()
+    kind: Kind = (header.board, header.players, header.pie_rule)
+    if "reanalysed" in header.made:
+        kind += (header.made["reanalysed"], header.made.get("model"))
+    bounds = (4 * offsets).tolist()
     return hashes_of(kind, (data[first:end] for first, end in pairwise(bounds)))
 
 

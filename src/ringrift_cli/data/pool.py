@@ -49,10 +49,11 @@ class PoolStatistics:
 def statistics(folder: Path) -> list[PoolStatistics]:
     """Statistics of the searched games of a folder, for each kind of game.
 
-    Games of different boards, numbers of players or pie rule are never mixed. `RecordError` if the
-    folder lists no searched games, or if a shard is damaged.
+    Games of different boards, numbers of players or pie rule are never mixed; games that were
+    searched again count once, where they were played. `RecordError` if the folder lists no searched
+    games, or if a shard is damaged.
     """
-    entries = searched(folder)
+    entries = [entry for entry in searched(folder) if entry.source is None]
     if not entries:
         raise RecordError(f"{folder} has no searched games.", hint="ringrift selfplay")
     kinds = sorted({(entry.board, entry.players, entry.pie_rule) for entry in entries})

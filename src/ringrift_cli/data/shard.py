@@ -113,6 +113,11 @@ class Shard:
     columns: Columns
 
     @property
+    def origin(self) -> str:
+        """Hash of the shard in which the games were played: its own, or that of its source."""
+        return str(self.header.made.get("reanalysed", self.sha256))
+
+    @property
     def rules(self) -> int:
         """Version of the rules of the games."""
         version = rules_version(self.header.rules)

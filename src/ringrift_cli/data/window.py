@@ -161,7 +161,8 @@ def _of_pool(
 ) -> list[ShardEntry]:
     """The shards of the pool, newest first: by generation, then by time.
 
-    Time alone would be unreliable, since the clocks of hosts differ.
+    Time alone would be unreliable, since the clocks of hosts differ. Of games that were searched
+    again only the newest shard is left: no position is there twice.
     """
     pool = (setting.board, setting.players, setting.pie_rule)
     entries = [e for e in searched(folder) if (e.board, e.players, e.pie_rule) == pool]
@@ -169,7 +170,9 @@ def _of_pool(
         entries = [entry for entry in entries if entry.sha256 in among]
     for entry in entries:
         check_current(folder / entry.file, entry.rules, entry.codec, HINT)
-    return sorted(entries, key=lambda e: (e.generation, e.known_since))[::-1]
+    entries.sort(key=lambda e: (e.generation, e.known_since))
+    newest = {entry.source or entry.sha256: entry for entry in entries}
+    return [entry for entry in reversed(entries) if newest[entry.source or entry.sha256] is entry]
 
 
 def _newest(entries: list[ShardEntry], size: int) -> list[ShardEntry]:
@@ -216,8 +219,8 @@ def _refuse_stale(
 def held_out(sha256: str, games: int, share: float) -> BoolArray:
     """Mask of the validation games of a shard, [games]: about a `share` of them.
 
-    It depends only on the shard's SHA-256 and the game's number, so no window or restart ever
-    trains on such a game, unless the share is reduced.
+    It depends only on the shard's SHA-256 (that of the source, if it was reanalysed) and the game's
+    number, so no window or restart ever trains on such a game, unless the share is reduced.
     """
     numbers = (hashlib.sha256(f"{sha256} {game}".encode()).digest()[:8] for game in range(games))
     drawn = [int.from_bytes(number, "big") < share * 2.0**64 for number in numbers]

@@ -7,7 +7,7 @@ others get a fast search, so that more games finish in the same time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +40,25 @@ class Counts:
     resign_wrong: int = 0  # of these, games won by that seat
 
 
+@dataclass(frozen=True)
+class SearchTarget:
+    """Search result of one position, as training uses it."""
+
+    choices: IntArray  # [m] legal actions with a probability of at least `LEAST_TARGET`
+    probabilities: FloatArray  # [m] sum 1
+    surprise: float  # KL(probabilities || network prior), nats
+    values: FloatArray  # [players] win probabilities by seat
+
+    @classmethod
+    def of(cls, found: SearchResult) -> SearchTarget:
+        """The target that follows from a search."""
+        kept = np.flatnonzero(found.policy >= LEAST_TARGET)
+        target = found.policy[kept] / found.policy[kept].sum()
+        priors = np.maximum(found.priors[kept], 1e-12)
+        surprise = max(0.0, float((target * np.log(target / priors)).sum()))
+        return cls(found.actions[kept], target, surprise, found.root_values)
+
+
 @dataclass
 class _Game:
     """A game in progress."""
@@ -48,10 +67,7 @@ class _Game:
     control: bool  # never resigned, to measure wrong resignations
     actions: list[int] = field(default_factory=list)
     plies: list[int] = field(default_factory=list)
-    choices: list[np.ndarray] = field(default_factory=list)
-    targets: list[FloatArray] = field(default_factory=list)
-    surprise: list[float] = field(default_factory=list)
-    values: list[FloatArray] = field(default_factory=list)
+    targets: list[SearchTarget] = field(default_factory=list)  # [plies]
     full: bool = False  # whether the current search is a full one
     low: list[int] = field(default_factory=list)  # [players] consecutive low values
     resigned: int | None = None  # seat that resigned, or would have
@@ -226,7 +242,8 @@ class Actor:
                     self._draw(games[k], found) if opening[k] else found.best
                 ]
                 if games[k].full:
-                    _record(games[k], found)
+                    games[k].plies.append(len(games[k].actions))
+                    games[k].targets.append(SearchTarget.of(found))
         return actions
 
     def _draw(self, game: _Game, found: SearchResult) -> int:
@@ -257,31 +274,39 @@ class Actor:
         counts.games += 1
         counts.decisions += len(game.actions)
         counts.positions += len(game.plies)
-        sizes = [len(chosen) for chosen in game.choices]
-        return SearchedGame(
+        return searched_game(
             np.array(game.actions, np.int32),
             np.array(game.plies, np.int32),
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]),
-            _joined(game.choices, np.int32),
-            _joined(game.targets, np.float32),
-            np.array(game.surprise, np.float32),
-            np.array(game.values, np.float32).reshape(len(game.values), self._players),
+            game.targets,
             winner,
             reason,
+            self._players,
         )
+
+
+def searched_game(
+    actions: IntArray,
+    plies: IntArray,
+    targets: Sequence[SearchTarget],
+    winner: int,
+    reason: int,
+    players: int,
+) -> SearchedGame:
+    """A game, [n] actions, with the targets of its positions, [k] plies; for a shard."""
+    sizes = [len(target.choices) for target in targets]
+    values = np.array([target.values for target in targets], np.float32)
+    return SearchedGame(
+        actions,
+        plies,
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]),
+        _joined([target.choices for target in targets], np.int32),
+        _joined([target.probabilities for target in targets], np.float32),
+        np.array([target.surprise for target in targets], np.float32),
+        values.reshape(len(targets), players),
+        winner,
+        reason,
+    )
 
 
 def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
     return np.concatenate(parts).astype(kind) if parts else np.empty(0, kind)
-
-
-def _record(game: _Game, found: SearchResult) -> None:
-    """Records a decision with a full search as a training position."""
-    kept = np.flatnonzero(found.policy >= LEAST_TARGET)
-    target = found.policy[kept] / found.policy[kept].sum()
-    priors = np.maximum(found.priors[kept], 1e-12)
-    game.plies.append(len(game.actions))
-    game.choices.append(found.actions[kept])
-    game.targets.append(target)
-    game.surprise.append(max(0.0, float((target * np.log(target / priors)).sum())))
-    game.values.append(found.root_values)

@@ -29,7 +29,7 @@ from ringrift_cli.selfplay.actor import Counts
 from ringrift_cli.selfplay.worker import Flag, GenerateSetting, WorkerReport, WorkerSetup, work
 from ringrift_cli.settings import Config
 from ringrift_cli.store.hashes import sha256_of_file
-from ringrift_cli.store.manifest import read_manifest
+from ringrift_cli.store.manifest import ShardEntry, read_manifest
 
 GAMES_ON_A_CORE, GAMES_ON_A_GPU = 128, 2048
 POLL_SECONDS = 0.25  # between checks of the time limit and of stop requests
@@ -171,17 +171,18 @@ def games_at_once(
     return default
 
 
-def recorded(folder: Path, setting: GenerateSetting) -> tuple[int, int]:
-    """Numbers of games and of complete shards of this setting in the folder."""
-    made = setting.made(setting.identity, setting.generation)
-    games = shards = 0
+def recorded(folder: Path, setting: GenerateSetting) -> list[ShardEntry]:
+    """The complete shards of this setting in the folder; of sources, those searched again."""
+    found = []
     for entry in read_manifest(folder):
         path = folder / entry.file
-        kind = (setting.board, setting.players, setting.pie_rule)
-        ours = entry.made == made and (entry.board, entry.players, entry.pie_rule) == kind
+        made = setting.made(setting.identity, setting.generation, entry.source)
+        pool = (setting.board, setting.players, setting.pie_rule)
+        ours = entry.made == made and (entry.board, entry.players, entry.pie_rule) == pool
+        ours &= bool(setting.sources) == (entry.source is not None)
         if ours and path.is_file() and sha256_of_file(path) == entry.sha256:
-            games, shards = games + entry.games, shards + 1
-    return games, shards
+            found.append(entry)
+    return found
 
 
 def generate(
@@ -195,16 +196,22 @@ def generate(
 ) -> Generated:
     """Plays until complete shards hold `games` games of the setting, or for `seconds`.
 
-    `advance` receives the counts since its last call and the totals. After `seconds` no game is
-    started, and games in progress are finished; if `should_stop` returns true, finished games are
-    written at once and the others are dropped. `RingriftError` if a process fails; complete
-    shards remain.
+    With `setting.sources` it searches these again: all that are missing, or for `seconds`.
+    `advance` receives the counts since its last call and the totals. After `seconds` no game or
+    source is started, and those in progress are finished; if `should_stop` returns true, finished
+    games are written at once and the others are dropped. `RingriftError` if a process fails;
+    complete shards remain.
     """
-    if (games is None) == (seconds is None):
+    if not setting.sources and (games is None) == (seconds is None):
         raise UsageError("Self-play needs either a number of games or a time.")
-    known, shards = recorded(folder, setting)
+    entries = recorded(folder, setting)
+    known, shards = sum(entry.games for entry in entries), len(entries)
     summary = Generated(known=min(known, games) if games is not None else known)
     missing = 1 << 60 if games is None else games - summary.known
+    if setting.sources:
+        done = {entry.source[:16] for entry in entries if entry.source}
+        left = tuple(path for path in setting.sources if path.stem not in done)
+        setting, missing = replace(setting, sources=left), len(left)
     if missing <= 0:
         return summary
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,10 @@ from typing import Any
 
 from ringrift_cli.data.shard import SearchedGame, write_searched
 from ringrift_cli.errors import RingriftError
+from ringrift_cli.search.forest import Searches
 from ringrift_cli.selfplay.actor import Actor, Counts
 from ringrift_cli.selfplay.forests import new_forest
+from ringrift_cli.selfplay.reanalyse import Reanalysis
 from ringrift_cli.settings import SelfPlay
 
 REPORT_INTERVAL = 0.5  # seconds between reports to the parent process
@@ -43,11 +45,17 @@ class GenerateSetting:
     devices: tuple[str, ...] = ("cpu",)  # one process per device: cpu or cuda:N
     follow: Path | None = None  # registry whose latest champion is used
     run: str | None = None  # identity of the run of the learning loop that asked for the games
+    sources: tuple[Path, ...] = ()  # shards to search again, instead of playing
 
-    def made(self, identity: str, generation: int) -> dict[str, Any]:
-        """Provenance of a shard (model, run and search settings) for its manifest entry."""
+    def made(self, identity: str, generation: int, source: str | None = None) -> dict[str, Any]:
+        """Provenance of a shard (model, run and search settings) for its manifest entry.
+
+        `source` is the hash of the shard whose games were searched again.
+        """
         search = {k: v for k, v in asdict(self.play).items() if k not in NOT_OF_GAMES}
         made = {"model": identity, "generation": generation, "seed": self.seed}
+        if source:
+            made["reanalysed"] = source
         return {**made, **({"run": self.run} if self.run else {}), "search": search}
 
 
@@ -83,8 +91,8 @@ class Flag:
 class WorkerSetup:
     """State shared by the worker processes and their parent."""
 
-    tickets: Synchronized[int]  # games started
-    limit: ctypes.c_longlong  # maximum games to start
+    tickets: Synchronized[int]  # games started, or shards to search again
+    limit: ctypes.c_longlong  # maximum of these to start
     stop: Flag
     outbox: Connection
     parent: int  # process id
@@ -94,7 +102,7 @@ class WorkerSetup:
 class _Playing:
     """An actor with its unwritten games and the progress reported so far."""
 
-    actor: Actor
+    actor: Actor | Reanalysis
     clock: Callable[[], float]  # seconds in the evaluator
     identity: str  # of its model
     generation: int
@@ -112,6 +120,32 @@ class WorkerThread:
         self._began = 0  # actors so far; only the latest starts new games
 
     def run(self) -> None:
+        """Plays, or searches again, until there is nothing more to begin."""
+        if self._worker.setting.sources:
+            self._reanalyse()
+        else:
+            self._play()
+
+    def _reanalyse(self) -> None:
+        """Searches one source shard after another; one that was interrupted is dropped."""
+        worker, setting = self._worker, self._worker.setting
+        forest, clock = self._forest(worker.evaluator(setting.model))
+        reanalysis = Reanalysis(forest, setting.play, setting.seed)
+        one = _Playing(reanalysis, clock, setting.identity, setting.generation)
+        self._actors.append(one)
+        reported = time.monotonic()
+        while not worker.must_stop() and (number := worker.next_number()) is not None:
+            reanalysis.begin(setting.sources[number])
+            while reanalysis.playing and not worker.must_stop():
+                one.games = reanalysis.step()
+                if time.monotonic() - reported >= REPORT_INTERVAL:
+                    reported = time.monotonic()
+                    self._report()
+            self._write(one, reanalysis.source)
+        if not worker.orphaned():
+            self._report()
+
+    def _play(self) -> None:
         worker, setting = self._worker, self._worker.setting
         self._add(setting.model, setting.identity, setting.generation)
         looked = reported = time.monotonic()
@@ -136,12 +170,7 @@ class WorkerThread:
 
     def _add(self, path: Path | None, identity: str, generation: int) -> None:
         worker, setting = self._worker, self._worker.setting
-        evaluator = worker.evaluator(path)
-        forest, clock = new_forest(
-            setting.board, setting.players, setting.play, evaluator, self._share, worker.device,
-            lambda note: worker.report(WorkerReport(Counts(), note=note)),
-        )  # fmt: skip
-        self._share = len(forest)  # may have been reduced to fit into memory
+        forest, clock = self._forest(worker.evaluator(path))
         self._began += 1
         number = self._began
         actor = Actor(
@@ -154,6 +183,16 @@ class WorkerThread:
             pie_rule=setting.pie_rule,
         )
         self._actors.append(_Playing(actor, clock, identity, generation))
+
+    def _forest(self, evaluator: Any) -> tuple[Searches, Callable[[], float]]:
+        """Trees on the device of the worker, and the clock of their evaluations."""
+        worker, setting = self._worker, self._worker.setting
+        forest, clock = new_forest(
+            setting.board, setting.players, setting.play, evaluator, self._share, worker.device,
+            lambda note: worker.report(WorkerReport(Counts(), note=note)),
+        )  # fmt: skip
+        self._share = len(forest)  # may have been reduced to fit into memory
+        return forest, clock
 
     def _drop_finished(self) -> None:
         """Releases earlier actors without games in progress, to free the memory of their trees."""
@@ -175,11 +214,11 @@ class WorkerThread:
         if champion is not None and champion.identity != self._actors[-1].identity:
             self._add(champion.path, champion.identity, generation_of(champion.about))
 
-    def _write(self, one: _Playing) -> None:
+    def _write(self, one: _Playing, source: str | None = None) -> None:
         if not one.games:
             return
         setting = self._worker.setting
-        made = setting.made(one.identity, one.generation)
+        made = setting.made(one.identity, one.generation, source)
         path = write_searched(
             self._worker.folder, made, one.games, setting.board, setting.players, setting.pie_rule
         )

@@ -64,6 +64,12 @@ class ShardEntry(
         return found if type(found) is int else -1
 
     @property
+    def source(self) -> str | None:
+        """Hash of the shard whose games these are, searched again; None if they were played."""
+        found = self.made.get("reanalysed")
+        return found if type(found) is str else None
+
+    @property
     def age_hours(self) -> float:
         """Hours since creation, at least those since reception.
 

@@ -61,7 +61,7 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
     board, players = header.board, header.players
     columns = joined([shard.columns for shard in shards])
     ends = np.concatenate([shard.ends for shard in shards])
-    held = [held_out(shard.sha256, shard.header.games, validation_share) for shard in shards]
+    held = [held_out(shard.origin, shard.header.games, validation_share) for shard in shards]
     game = columns.game_of_position()
     never = np.concatenate(held)[game]
     training = np.flatnonzero(~never)
@@ -90,7 +90,7 @@ def gather(shards: list[Shard], validation_share: float, surprise_weight: float)
 def training_positions(shard: Shard, validation_share: float) -> int:
     """Number of training positions of a shard."""
     counts = np.diff(shard.columns.position_offsets)
-    return int(counts[~held_out(shard.sha256, shard.header.games, validation_share)].sum())
+    return int(counts[~held_out(shard.origin, shard.header.games, validation_share)].sum())
 
 
 def _owners(T: IntArray, ends: IntArray) -> ByteArray:
