@@ -7,6 +7,9 @@ STAMP := $(VENV)/installed
 DEMO := runs/demo
 SSHD := /usr/sbin/sshd
 CHROMIUM := /usr/bin/chromium
+PROMETHEUS := /usr/bin/prometheus
+MLFLOW := $(VENV)-mlflow/bin/mlflow
+MOTO := $(VENV)-moto/bin/moto_server
 WORKERS ?= $(shell nproc)
 
 .PHONY: demo test test-long bench gpu-check lint format clean
@@ -27,7 +30,7 @@ test: $(STAMP) $(SSHD) $(CHROMIUM)  ## many at once, then those that measure tim
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long and not alone'
 	$(BIN)/pytest -m 'alone and not long'
 
-test-long: $(STAMP) $(SSHD) $(CHROMIUM)
+test-long: $(STAMP) $(SSHD) $(CHROMIUM) $(PROMETHEUS) $(MLFLOW) $(MOTO)
 	$(BIN)/pytest -m long
 
 bench: $(STAMP)
@@ -46,18 +49,27 @@ format: $(STAMP)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-mlflow $(VENV)-moto $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# The tests of the fleet run SSH servers of their own on loopback ports, those of the web a browser.
+# The tests of the fleet run SSH servers of their own on loopback ports, those of the web a browser;
+# long ones a Prometheus.
 $(SSHD): PACKAGE := openssh-server
 $(CHROMIUM): PACKAGE := chromium
-$(SSHD) $(CHROMIUM):
+$(PROMETHEUS): PACKAGE := prometheus
+$(SSHD) $(CHROMIUM) $(PROMETHEUS):
 	@command -v apt-get >/dev/null || \
 	    { echo 'make: the tests need $@: install $(PACKAGE)' >&2; exit 1; }
 	@sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	{ [ -z "$$sudo" ] || command -v sudo >/dev/null; } && $$sudo apt-get -qq update && \
 	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $(PACKAGE) || \
 	    { echo 'make: the tests need $@: as root, apt-get install $(PACKAGE)' >&2; exit 1; }
+
+# Servers of long tests, each in an environment of its own: their dependencies fit no other.
+$(MLFLOW): PACKAGE := mlflow>=3,<4
+$(MOTO): PACKAGE := moto[server]>=5,<6
+$(MLFLOW) $(MOTO):
+	$(PYTHON) -m venv $(patsubst %/bin/,%,$(dir $@))
+	$(dir $@)pip install --quiet --disable-pip-version-check '$(PACKAGE)'
 
 # One stamp for the whole environment: it is made again when what it was made from changes.
 $(STAMP): pyproject.toml constraints.txt

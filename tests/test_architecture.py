@@ -25,7 +25,7 @@ FLOORS = (
     {"envs", "selfplay", "train"},
     {"evaluate", "play"},
     {"bench", "loop", "tune"},
-    {"review"},
+    {"review", "observe"},
     {"web"},
     {"cli"},
 )
@@ -47,6 +47,7 @@ BUDGET = {
     "game": 7000,
     "loop": 4400,
     "nn": 3500,
+    "observe": 700,
     "play": 2155,
     "players": 3140,
     "review": 780,

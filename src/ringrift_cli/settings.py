@@ -85,6 +85,11 @@ class Run(Section):
         "runs", "Folder of runs: a folder for each board and number of players.", path=True
     )
     models: str = key("models", "Folder of the model registry.", path=True)
+    report_to: str = key(
+        "none",
+        "Experiment tracker that is told of every finished step: none, mlflow:URI, wandb:PROJECT or"
+        " tensorboard:DIR.",
+    )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from ringrift_cli.cli import (
     show,
     status,
     sync,
+    track,
     train,
     verify,
     warmup,
@@ -74,6 +75,7 @@ app.command()(cycle.cycle)
 app.command()(ablate.ablate)
 app.command()(status.status)
 app.command()(report.report)
+app.command()(track.track)
 app.command()(warmup.warmup)
 app.command()(env.env)
 app.add_typer(bench.app)

@@ -26,7 +26,7 @@ from ringrift_cli.cli.options import (
 )
 from ringrift_cli.cli.output import Output, counted, stop_requested, stopped
 from ringrift_cli.errors import UsageError
-from ringrift_cli.settings import Run, Tune
+from ringrift_cli.settings import Run, Tune, load
 from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
@@ -168,15 +168,16 @@ def _work(
     plot: Path | None,
 ) -> None:
     """Runs search and test, and reports; `typer.Exit` unless a profile was accepted."""
+    from ringrift_cli.observe.tracking import reporting
     from ringrift_cli.players.profiles import write_profile
     from ringrift_cli.tune.final_test import accepted_profile
     from ringrift_cli.tune.games import TuningStopped
 
-    setup = run.setup
+    setup, report_to = run.setup, load().run.report_to
     verdict: TuningVerdict | None = None
     if run.generations:
         out.note(f"Continuing after generation {run.generations} in {journal.folder}.")
-    with stop_requested() as signalled:
+    with stop_requested() as signalled, reporting(journal.folder, report_to, out.note):
         try:
             _tune(out, run, journal, generations, minutes, lambda: bool(signalled()))
             verdict = _final_test(out, run, journal, lambda: bool(signalled()))

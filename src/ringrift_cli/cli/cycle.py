@@ -142,6 +142,7 @@ def _run(
     from ringrift_cli.loop.journal import opened
     from ringrift_cli.loop.protocol import Stopped
     from ringrift_cli.loop.summary import line_of
+    from ringrift_cli.observe.tracking import reporting
 
     deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
     records: list[dict[str, Any]] = []
@@ -155,7 +156,11 @@ def _run(
             out.result(record, line_of(record) + left)
 
     early = False
-    with opened(config.folder) as journal, stop_requested() as signalled:
+    with (
+        opened(config.folder) as journal,
+        stop_requested() as signalled,
+        reporting(config.folder, config.run.report_to, out.note),
+    ):
         loop = stage.Loop(
             config, steps, journal, out, lambda: bool(signalled()) or time.monotonic() > deadline
         )
