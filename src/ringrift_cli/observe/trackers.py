@@ -60,7 +60,7 @@ def tracker_of(target: str) -> Tracker:
     return kind(where)
 
 
-class Missing:
+class KnownPoints:
     """Tells which points are new; `known` are values by name and step."""
 
     def __init__(self, known: Mapping[tuple[str, int], float] | None = None) -> None:
@@ -86,13 +86,13 @@ class TensorBoard:
 
     def __init__(self, where: str) -> None:
         self._folder = Path(where).expanduser()
-        self._missing: dict[str, Missing] = {}
+        self._missing: dict[str, KnownPoints] = {}
 
     def report(self, run: ObservedRun) -> int:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self._folder / f"{run.name.replace('/', '-')}-{run.identity}"
-        missing = self._missing.setdefault(run.identity, Missing(_events(folder)))
+        missing = self._missing.setdefault(run.identity, KnownPoints(_events(folder)))
         new = missing.new(run)
         if new:
             try:
@@ -130,7 +130,7 @@ class MlflowTracker:
 
         self._uri = uri
         self._client = MlflowClient(uri, uri)
-        self._runs: dict[str, tuple[str, Missing]] = {}
+        self._runs: dict[str, tuple[str, KnownPoints]] = {}
 
     def report(self, run: ObservedRun) -> int:
         from mlflow.exceptions import MlflowException
@@ -144,7 +144,7 @@ class MlflowTracker:
             missing.add(new)
             return len(new) + self._upload(name, run) + self._register(name, run)
 
-    def _open(self, run: ObservedRun) -> tuple[str, Missing]:
+    def _open(self, run: ObservedRun) -> tuple[str, KnownPoints]:
         """The run of the tracker, made if missing, with its parameters; and its points."""
         from mlflow.entities import Param
 
@@ -163,7 +163,7 @@ class MlflowTracker:
             for key in opened.data.metrics
             for one in sorted(client.get_metric_history(name, key), key=lambda one: one.timestamp)
         }
-        return name, Missing(known)
+        return name, KnownPoints(known)
 
     def _log(self, name: str, points: list[MetricPoint]) -> None:
         from mlflow.entities import Metric
