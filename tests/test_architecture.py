@@ -39,7 +39,7 @@ for room in ("loop", "cli"):
 BUDGET = {
     "": 1090,
     "bench": 1785,
-    "cli": 7000,
+    "cli": 7150,
     "data": 1565,
     "envs": 400,
     "evaluate": 1870,
@@ -47,7 +47,7 @@ BUDGET = {
     "game": 7000,
     "loop": 4400,
     "nn": 3500,
-    "observe": 700,
+    "observe": 900,
     "play": 2155,
     "players": 3140,
     "review": 780,

@@ -35,7 +35,7 @@ def facts_of(jobs: Sequence[JobState] = (), gpus: int | Sequence[Gpu] = 0) -> Fa
 
 def lines(count: int, **changed: str) -> list[str]:
     """What nvidia-smi prints of idle GPUs; `changed`: the rest of a line by `gpuN`."""
-    idle = f"NVIDIA GeForce RTX 4090, 0, 4, {MB}, 40"
+    idle = f"NVIDIA GeForce RTX 4090, 0, 4, {MB}, 40, 20.5"
     return [f"{index}, {changed.get(f'gpu{index}', idle)}" for index in range(count)]
 
 

@@ -20,7 +20,10 @@ from tests.fleet.gpus import MB, lines, smi
 from tests.fleet.jobbing import beat, end_all, ended, gone, job, log_of, start
 from tests.fleet.remotes import Remote, remote
 
-EPYC = "0, NVIDIA GeForce RTX 4090, 97, 20123, 24564, 71\n1, NVIDIA H100, SXM, 0, 3, 81559, 33\n"
+EPYC = (
+    "0, NVIDIA GeForce RTX 4090, 97, 20123, 24564, 71, 301.52\n"
+    "1, NVIDIA H100, SXM, 0, 3, 81559, 33, [N/A]\n"
+)
 
 
 @pytest.fixture
@@ -86,9 +89,13 @@ def test_gpus(tmp_path: Path) -> None:
     [
         (["WARNING: infoROM is corrupted at gpu 0000:04:00.0", *lines(2)], [0, 1], {}),
         ([*lines(3)[1:], "Unable to determine the device handle: GPU is lost"], [1, 2], {}),
-        (lines(2, gpu1="ERR!, ERR!, ERR!, ERR!, ERR!"), [0, 1], {1: "ERR!"}),
-        (lines(2, gpu0="A100, [GPU requires reset], 1, 2, 3"), [0, 1], {0: "[GPU requires reset]"}),
-        (lines(1, gpu0="GB10, 0, [N/A], [N/A], [N/A]"), [0], {}),
+        (lines(2, gpu1="ERR!, ERR!, ERR!, ERR!, ERR!, ERR!"), [0, 1], {1: "ERR!"}),
+        (
+            lines(2, gpu0="A100, [GPU requires reset], 1, 2, 3, 4"),
+            [0, 1],
+            {0: "[GPU requires reset]"},
+        ),
+        (lines(1, gpu0="GB10, 0, [N/A], [N/A], [N/A], [N/A]"), [0], {}),
         (["", "\x1b[0m", *lines(1), "1, what"], [0], {}),
     ],
 )
@@ -105,7 +112,7 @@ def test_an_odd_line_hides_no_gpu(
 
 
 def test_a_divided_gpu_is_its_slices(tmp_path: Path) -> None:
-    query = lines(2, gpu0="NVIDIA A100, [N/A], 13, 40960, 30")
+    query = lines(2, gpu0="NVIDIA A100, [N/A], 13, 40960, 30, 60.5")
     with with_smi(tmp_path, smi(query, MIG.splitlines())) as half:
         facts = half.ask("facts")
     assert [(gpu["index"], gpu["uuid"][:7], gpu["name"]) for gpu in facts["gpus"]] == [

@@ -255,7 +255,7 @@ ram_available 8192
 disk 1000 500
 python 3.8.10
 environment
-gpu 0, NVIDIA H200, 97, 30720, 143360, 61
+gpu 0, NVIDIA H200, 97, 30720, 143360, 61, 512.25
 """
 
 

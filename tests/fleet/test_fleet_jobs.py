@@ -199,9 +199,9 @@ def test_a_gpu_that_cannot_be_used_gets_no_job(
     farm: Farm, here: Station, ringrift: Ringrift
 ) -> None:
     server = farm.server("desk")
-    full = f"NVIDIA GeForce RTX 4090, 98, 23000, {MB}, 70"
+    full = f"NVIDIA GeForce RTX 4090, 98, 23000, {MB}, 70, 300"
     query = ["WARNING: infoROM is corrupted at gpu 0000:04:00.0", *lines(3, gpu0=full)]
-    query[2] = "1, NVIDIA GeForce RTX 4090, ERR!, [Unknown Error], ERR!, [N/A]"
+    query[2] = "1, NVIDIA GeForce RTX 4090, ERR!, [Unknown Error], ERR!, [N/A], [N/A]"
     with_gpus(server, smi([*query, "Unable to determine the device handle for GPU 3"], code=15))
     here.know(server.entry(gpus=4))
     run = play(ringrift, "n", *LONG, options=("--per-gpu",))

@@ -34,8 +34,8 @@ MOST_RATIO = 1.5  # to the time of OpenSSH
 DEADLINE = 15.0  # s: those that hang are waited for that long
 TRIES = 5  # the machine may be busy with something else
 NVIDIA_SMI = """#!/bin/sh
-echo '0, NVIDIA H200, 97, 30720, 143360, 61'
-echo '1, NVIDIA H200, 3, 1024, 143360, 40'
+echo '0, NVIDIA H200, 97, 30720, 143360, 61, 512.25'
+echo '1, NVIDIA H200, 3, 1024, 143360, 40, 75.00'
 """
 
 

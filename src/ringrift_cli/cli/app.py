@@ -28,6 +28,7 @@ from ringrift_cli.cli import (
     fleet,
     fleet_jobs,
     init,
+    metrics,
     models,
     perft,
     play,
@@ -76,6 +77,7 @@ app.command()(ablate.ablate)
 app.command()(status.status)
 app.command()(report.report)
 app.command()(track.track)
+app.command()(metrics.metrics)
 app.command()(warmup.warmup)
 app.command()(env.env)
 app.add_typer(bench.app)

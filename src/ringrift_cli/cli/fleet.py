@@ -178,11 +178,7 @@ def _look(
     clear: bool = False,
 ) -> bool:
     """Prints the status of the hosts; returns whether one has a problem."""
-    from ringrift_cli.fleet import cost, status
-
-    seen = context.look(hosts, deadline)
-    ledger, synced = cost.read(context.ledger), status.last_synced(context.state)
-    found = status.document(context.fleet, seen, ledger, synced, time.time())
+    found = context.document(hosts, deadline)
     rows, totals = found["hosts"], found["totals"]
     if clear:
         out.data(CLEAR)

@@ -219,6 +219,7 @@ class Gpu(Record, omit_defaults=True):
     memory_used_mb: Whole | None
     memory_total_mb: Whole | None
     temperature_c: Whole | None
+    power_w: Whole | None = None
     uuid: str | None = None
     fault: str | None = None  # what nvidia-smi reports instead of a value, as "ERR!"
 

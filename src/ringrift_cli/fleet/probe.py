@@ -13,7 +13,7 @@ from ringrift_cli.fleet.wire import BARE
 from ringrift_cli.system import share, whole_cores
 
 SMI_FOLDERS = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib", "/usr/local/cuda/bin", "/opt/bin")
-SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu"
+SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw"
 NO_VALUE = re.compile(r"\[?(N/A|Not Supported|Insufficient Permissions)\]?")
 LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (GPU-[\w-]+)\)")
 LISTED_SLICE = re.compile(r"\s+MIG (\S+)\s.*\(UUID: (MIG-[\w/-]+)\)")
@@ -166,8 +166,8 @@ def _listed(text: str) -> tuple[dict[int, str], dict[int, list[tuple[str, str]]]
 def _parse_gpu(line: str) -> Gpu:
     """Parses a line of nvidia-smi; `ValueError` if it is none of a GPU."""
     index, rest = line.split(",", 1)
-    name, *values = (field.strip() for field in rest.rsplit(",", 4))
-    if len(values) != 4 or int(index) < 0:
+    name, *values = (field.strip() for field in rest.rsplit(",", 5))
+    if len(values) != 5 or int(index) < 0:
         raise ValueError(line)
     numbers: list[int | None] = []
     fault = None
@@ -177,7 +177,7 @@ def _parse_gpu(line: str) -> Gpu:
         except (ValueError, OverflowError):
             numbers.append(None)
             fault = fault or (None if NO_VALUE.fullmatch(value) else value[:80] or "no value")
-    use, used, total, heat = numbers
+    use, used, total, heat, power = numbers
     return Gpu(
         index=int(index),
         name=name,
@@ -185,6 +185,7 @@ def _parse_gpu(line: str) -> Gpu:
         memory_used_mb=used,
         memory_total_mb=total,
         temperature_c=heat,
+        power_w=power,
         fault=fault,
     )
 

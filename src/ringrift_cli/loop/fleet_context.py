@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet import cost
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Fleet, Host, load, stamp_of
 from ringrift_cli.fleet.ssh import open_link
-from ringrift_cli.fleet.status import Seen, look
+from ringrift_cli.fleet.status import Seen, document, last_synced, look
 from ringrift_cli.fleet.transport import WINDOW
 from ringrift_cli.settings import Run
 
@@ -24,6 +24,7 @@ STATE = "fleet"  # folder within run.folder
 CONNECT_ATTEMPTS = 2
 SETTLED_S = 1.0  # after which a changed file counts as complete
 CONNECT_S = 15.0  # connection timeout for hosts that get jobs
+Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ class FleetContext:
             deadline=deadline,
             ledger_folder=self.ledger,
         )
+
+    def document(self, hosts: list[Host] | None = None, deadline: float | None = None) -> Document:
+        """The current status of hosts (all enabled ones by default) and costs, as JSON."""
+        seen = self.look(self.fleet.choose() if hosts is None else hosts, deadline)
+        ledger, synced = cost.read(self.ledger), last_synced(self.state)
+        return document(self.fleet, seen, ledger, synced, time.time())
 
     def champions(self) -> dict[str, str]:
         """The champions of this machine by pool."""
