@@ -67,7 +67,7 @@ def test_the_machine(half: Remote, tmp_path: Path) -> None:
 
 def test_gpus(tmp_path: Path) -> None:
     with with_smi(
-        tmp_path, f"cat <<'END'\n{EPYC}2, Old, [N/A], 1, 2, [Not Supported]\nEND"
+        tmp_path, f"cat <<'END'\n{EPYC}2, Old, [N/A], 1, 2, [Not Supported], [N/A]\nEND"
     ) as half:
         facts = half.ask("facts")
     assert facts["gpus_error"] is None
@@ -78,6 +78,7 @@ def test_gpus(tmp_path: Path) -> None:
         "memory_used_mb": 20123,
         "memory_total_mb": 24564,
         "temperature_c": 71,
+        "power_w": 301,
     }
     assert facts["gpus"][1]["name"] == "NVIDIA H100, SXM"
     assert facts["gpus"][2]["use_percent"] is None
