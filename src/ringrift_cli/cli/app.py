@@ -33,6 +33,7 @@ from ringrift_cli.cli import (
     perft,
     play,
     report,
+    runs,
     selfplay,
     show,
     status,
@@ -88,6 +89,7 @@ fleet.app.command()(fleet_jobs.dismiss)
 fleet.app.command()(fleet_jobs.clean)
 app.add_typer(fleet.app)
 app.add_typer(sync.app)
+app.add_typer(runs.app)
 
 
 def _print_version(wanted: bool) -> None:

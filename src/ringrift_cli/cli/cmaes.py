@@ -170,19 +170,27 @@ def _work(
     """Runs search and test, and reports; `typer.Exit` unless a profile was accepted."""
     from ringrift_cli.observe.tracking import reporting
     from ringrift_cli.players.profiles import write_profile
+    from ringrift_cli.store.control import RunControl
     from ringrift_cli.tune.final_test import accepted_profile
     from ringrift_cli.tune.games import TuningStopped
+    from ringrift_cli.tune.run import restore
 
     setup, report_to = run.setup, load().run.report_to
     verdict: TuningVerdict | None = None
     if run.generations:
         out.note(f"Continuing after generation {run.generations} in {journal.folder}.")
     with stop_requested() as signalled, reporting(journal.folder, report_to, out.note):
-        try:
-            _tune(out, run, journal, generations, minutes, lambda: bool(signalled()))
-            verdict = _final_test(out, run, journal, lambda: bool(signalled()))
-        except TuningStopped:
-            out.detail("Games in progress are discarded and will be played again.")
+        control = RunControl(journal.folder, lambda: bool(signalled()))
+        going = True
+        while going:
+            try:
+                _tune(out, run, journal, generations, minutes, control.should_stop)
+                verdict = _final_test(out, run, journal, control.should_stop)
+                going = False
+            except TuningStopped:
+                out.detail("Games in progress are discarded and will be played again.")
+                run = restore(setup, journal)  # without the samples of that generation
+                going = control.resumed(out.note)
         signal = signalled()
     if verdict is not None and verdict.accepted:
         write_profile(profile, accepted_profile(setup, verdict))
@@ -197,7 +205,7 @@ def _work(
             f"Stopped after {counted(run.generations, 'generation')};"
             " repeat the command with --resume to continue."
         )
-        raise stopped(signal)
+        raise stopped(signal) if signal else typer.Exit
     if not verdict.accepted:
         if profile.exists():
             out.note(f"{profile}, accepted by an earlier test, is unchanged.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +28,10 @@ from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.settings import Cycle, NetworkSection, Run
 
 if TYPE_CHECKING:
+    from ringrift_cli.loop.cycle import Loop
     from ringrift_cli.loop.protocol import Steps
     from ringrift_cli.settings import Config
+    from ringrift_cli.store.control import RunControl
 
 ALARM = 3  # exit code: all steps succeeded, with an alarm on the outcome
 
@@ -140,9 +143,9 @@ def _run(
     """Runs cycles until done, the time limit, or a signal."""
     from ringrift_cli.loop import cycle as stage
     from ringrift_cli.loop.journal import opened
-    from ringrift_cli.loop.protocol import Stopped
     from ringrift_cli.loop.summary import line_of
     from ringrift_cli.observe.tracking import reporting
+    from ringrift_cli.store.control import RunControl
 
     deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
     records: list[dict[str, Any]] = []
@@ -155,19 +158,17 @@ def _run(
             left = f"; {(deadline - time.monotonic()) / 60:.0f} min left" if hours else ""
             out.result(record, line_of(record) + left)
 
-    early = False
     with (
         opened(config.folder) as journal,
         stop_requested() as signalled,
         reporting(config.folder, config.run.report_to, out.note),
     ):
-        loop = stage.Loop(
-            config, steps, journal, out, lambda: bool(signalled()) or time.monotonic() > deadline
+        control = RunControl(
+            config.folder, lambda: bool(signalled()) or time.monotonic() > deadline
         )
+        loop = stage.Loop(config, steps, journal, out, control.should_stop)
         try:
-            stage.run(loop, cycles, on_record)
-        except Stopped:
-            early = True
+            early = _run_unless_stopped(out, loop, control, cycles, records, on_record)
         except RingriftError:
             out.error(f"{config.pool} in {config.folder.absolute()}: cycle {loop.cycle} failed.")
             _print_alarms(out, config, records)
@@ -187,6 +188,28 @@ def _run(
         raise stopped(signal)
     if alarms:
         raise typer.Exit(ALARM)
+
+
+def _run_unless_stopped(
+    out: Output,
+    loop: Loop,
+    control: RunControl,
+    cycles: int | None,
+    records: list[dict[str, Any]],
+    on_record: Callable[[dict[str, Any]], None],
+) -> bool:
+    """Runs cycles through all pauses; returns whether a stop was asked for."""
+    from ringrift_cli.loop import cycle as stage
+    from ringrift_cli.loop.protocol import Stopped
+
+    while True:
+        try:
+            stage.run(loop, None if cycles is None else cycles - len(records), on_record)
+        except Stopped:
+            if not control.resumed(out.note):
+                return True
+        else:
+            return False
 
 
 def _print_alarms(out: Output, config: Config, records: list[dict[str, Any]]) -> None:

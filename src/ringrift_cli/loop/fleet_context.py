@@ -14,8 +14,10 @@ from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Fleet, Host, load, stamp_of
 from ringrift_cli.fleet.ssh import open_link
 from ringrift_cli.fleet.status import Seen, document, last_synced, look
+from ringrift_cli.fleet.transfer import TransferMeter, put
 from ringrift_cli.fleet.transport import WINDOW
 from ringrift_cli.settings import Run
+from ringrift_cli.store.hashes import sha256_of_file
 
 if TYPE_CHECKING:
     from ringrift_cli.settings import Config
@@ -92,6 +94,11 @@ class FleetContext:
         seen = self.look(self.fleet.choose() if hosts is None else hosts, deadline)
         ledger, synced = cost.read(self.ledger), last_synced(self.state)
         return document(self.fleet, seen, ledger, synced, time.time())
+
+    def send(self, host: Host, source: Path, path: str) -> None:
+        """Sends a small file to a path in the work folder of a host, also over an older one."""
+        with self.open(host) as client:
+            put(client, source, path, sha256_of_file(source), TransferMeter(), replace=True)
 
     def champions(self) -> dict[str, str]:
         """The champions of this machine by pool."""
