@@ -45,7 +45,7 @@ BUDGET = {
     "evaluate": 1870,
     "fleet": 9400,
     "game": 7000,
-    "loop": 4400,
+    "loop": 4450,
     "nn": 3500,
     "observe": 960,
     "play": 2155,
