@@ -7,11 +7,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from ringrift_cli.cli.app import app
+from ringrift_cli.cli.app import command_tree
 
 SOURCE = Path(__file__).parents[2] / "src" / "ringrift_cli"
 SUGGESTED = re.compile(r"ringrift ((?:(?!, |; |: |\. |\)|`|'| \(|\|| && |…)[^\n])+)")
@@ -48,7 +47,7 @@ def fault(text: str) -> str | None:
     """Why a suggested command would be refused; None for prose that only begins like one."""
     words = shlex.split(text.replace('"', ""))
     words = words[: next((n for n, word in enumerate(words) if word in PROSE), None)]
-    command: Any = typer.main.get_command(app)
+    command = command_tree()
     context = typer.Context(command)
     if not words or words[0] not in command.commands:
         return None

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from ringrift_cli import settings
-from ringrift_cli.cli.app import app
+from ringrift_cli.cli.app import command_tree
 from ringrift_cli.runtime import profiles
 from tests.conftest import Ringrift
 
@@ -31,7 +30,7 @@ def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from commands(one, f"{name} {short}".strip())
 
 
-EVERY = dict(commands(typer.main.get_command(app)))
+EVERY = dict(commands(command_tree()))
 
 
 def perft(ringrift: Ringrift, *words: object) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def offered(*words: str) -> set[str]:
             patch.setenv(name, value)
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-            typer.main.get_command(app)(prog_name="ringrift")
+            command_tree()(prog_name="ringrift")
     return set(out.getvalue().split())
 
 

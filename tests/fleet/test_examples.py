@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import re
 import shlex
 import shutil
@@ -31,17 +32,23 @@ def no_op(**_: Any) -> None:
     pass
 
 
-def parse(words: list[str]) -> None:
-    """Parses a command line of ringrift as the command line does, and does nothing then."""
-    command = typer.main.get_command(app)
-    groups = [command]
+@functools.cache
+def parser() -> Any:
+    """The command line of ringrift, whose commands do nothing."""
+    whole = typer.main.get_command(app)
+    groups = [whole]
     while groups:
         for one in getattr(groups.pop(), "commands", {}).values():
             if hasattr(one, "commands"):
                 groups.append(one)
             else:
                 one.callback = no_op
-    command.main(words, prog_name="ringrift", standalone_mode=False)
+    return whole
+
+
+def parse(words: list[str]) -> None:
+    """Parses a command line of ringrift as the command line does, and does nothing then."""
+    parser().main(words, prog_name="ringrift", standalone_mode=False)
 
 
 def words_of(line: str) -> list[str] | None:

@@ -15,6 +15,8 @@ from ringrift_cli.game import layout as L
 from ringrift_cli.game.jit import njit, wide
 from ringrift_cli.game.topology import IntArray, board_named, check_pie, tables
 
+DEEPEST = 3  # decisions in one compiled call, which no signal interrupts
+
 
 @njit()
 def _leaves(T: IntArray, rows: IntArray, W: IntArray, lists: IntArray, depth: int) -> int:
@@ -72,18 +74,22 @@ class Perft:
         """Text of each first move, and how many sequences of `depth` decisions begin with it."""
         texts = notation.legal_texts(self._board, self._T, self._S, self._actions)
         for text, action in zip(texts, self._actions.tolist(), strict=True):
-            yield text, self._below(action, depth - 1)
+            yield text, self._below(self._S, action, depth - 1)
 
     def count(self, depth: int) -> int:
         """Sequences of `depth` decisions, at least 1."""
         return sum(count for _, count in self.divide(depth))
 
-    def _below(self, action: int, depth: int) -> int:
-        """Sequences of `depth` further decisions after a first action."""
+    def _below(self, row: IntArray, action: int, depth: int) -> int:
+        """Sequences of `depth` further decisions after an action."""
         if depth == 0:
             return 1
-        rows = np.zeros((depth, len(self._S)), np.int32)
-        lists = np.zeros((depth, int(self._T[L.T_MAX_LEGAL])), np.int32)
-        rows[0] = self._S
+        at_once = min(depth, DEEPEST)
+        rows = np.zeros((at_once, len(row)), np.int32)
+        lists = np.zeros((at_once, int(self._T[L.T_MAX_LEGAL])), np.int32)
+        rows[0] = row
         engine.apply(self._T, rows[0], self._W, action)
-        return int(_leaves(self._T, rows, self._W, lists, depth))
+        if depth <= DEEPEST:
+            return int(_leaves(self._T, rows, self._W, lists, depth))
+        legal = lists[0, : engine.legal(self._T, rows[0], self._W, lists[0])].tolist()
+        return sum(self._below(rows[0], one, depth - 1) for one in legal)
