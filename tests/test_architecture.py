@@ -18,7 +18,7 @@ MOST_LINES_OF_FUNCTION = 80
 # Rooms by floor, from the ground up: a room imports from lower floors only.
 FLOORS = (
     {"store", "stats"},
-    {"game"},
+    {"game", "objects"},
     {"nn"},
     {"search", "runtime"},
     {"data", "players"},
@@ -37,17 +37,18 @@ for room in ("loop", "cli"):
     BELOW[room].add("fleet")
 # Lines of a room, comments and docstrings included; "" is the package's own folder.
 BUDGET = {
-    "": 1090,
+    "": 1100,
     "bench": 1785,
-    "cli": 7400,
+    "cli": 7700,
     "data": 1565,
     "envs": 400,
     "evaluate": 1870,
     "fleet": 9400,
     "game": 7000,
-    "loop": 4450,
+    "loop": 4990,
     "nn": 3500,
     "observe": 960,
+    "objects": 200,
     "play": 2155,
     "players": 3140,
     "review": 780,

@@ -85,6 +85,10 @@ class Run(Section):
         "runs", "Folder of runs: a folder for each board and number of players.", path=True
     )
     models: str = key("models", "Folder of the model registry.", path=True)
+    store: str = key(
+        "none",
+        "Object store that mirrors runs: none, s3://BUCKET/PATH, gs://…, az://… or file:///FOLDER.",
+    )
     report_to: str = key(
         "none",
         "Experiment tracker that is told of every finished step: none, mlflow:URI, wandb:PROJECT or"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ from ringrift_cli.cli.options import (
     PlayersOption,
     QuietOption,
     SeedOption,
+    StoreOption,
     VerboseOption,
     above_zero,
     check_outputs,
@@ -105,6 +108,7 @@ def cmaes(
     elo0: Elo0Option = Tune.elo0,
     elo1: Elo1Option = Tune.elo1,
     test_games: TestGamesOption = Tune.test_games,
+    store: StoreOption = Run.store,
     force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -154,8 +158,24 @@ def cmaes(
         elo1,
         test_games,
     )
-    with opened(folder, setup.document(), resume=resume) as journal:
+    mirrored = _mirrored(out, store, folder, resume=resume)
+    with opened(folder, setup.document(), resume=resume) as journal, mirrored:
         _work(out, restore(setup, journal), journal, generations, minutes, profile, plot)
+
+
+def _mirrored(out: Output, url: str, folder: Path, *, resume: bool) -> AbstractContextManager[None]:
+    """Sends the run to an object store while it runs; to be resumed it is fetched if missing."""
+    if url == Run.store:
+        return nullcontext()
+    from ringrift_cli.loop import mirror
+    from ringrift_cli.objects.store import opened
+    from ringrift_cli.tune.journal import JOURNAL
+
+    objects = opened(url)
+    if resume:
+        mirror.pull_tuning(objects, folder)
+    act = partial(mirror.push_tuning, objects, folder)
+    return mirror.mirroring(folder / JOURNAL, act, out.note)
 
 
 def _work(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ from ringrift_cli.cli.options import (
     PlayersOption,
     QuietOption,
     SetOption,
+    StoreOption,
     VerboseOption,
     above_zero,
     configuration,
@@ -29,6 +32,7 @@ from ringrift_cli.settings import Cycle, NetworkSection, Run
 
 if TYPE_CHECKING:
     from ringrift_cli.loop.cycle import Loop
+    from ringrift_cli.loop.mirror import Mirror
     from ringrift_cli.loop.protocol import Steps
     from ringrift_cli.settings import Config
     from ringrift_cli.store.control import RunControl
@@ -86,6 +90,7 @@ def cycle(
     overlap: OverlapOption = Cycle.overlap,
     train_on: TrainOnOption = None,
     hosts_file: HostsOption = None,
+    store: StoreOption = Run.store,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -108,6 +113,7 @@ def cycle(
       ringrift cycle --config ringrift.yaml --cycles 1 --json
       ringrift cycle --board hexagonal --init models/hex8-2p/0123456789abcdef.json
       ringrift cycle --fleet --train-on rented-h100 --overlap --hours 10
+      ringrift cycle --store s3://bucket/ringrift
       ringrift cycle --dry-run
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -124,6 +130,12 @@ def cycle(
     from ringrift_cli.loop.local import RealSteps
 
     steps: Steps = RealSteps(config)
+    mirror = None
+    if config.run.store != Run.store:
+        from ringrift_cli.loop.on_store import StoreSteps, mirror_of
+
+        mirror = mirror_of(config.run.store, config, out)
+        steps = StoreSteps(config, mirror, out.note)
     if hosts is not None:
         from ringrift_cli.loop.on_fleet import FleetMachines
         from ringrift_cli.loop.shared import SharedSteps
@@ -134,11 +146,16 @@ def cycle(
     if dry_run:
         _preview(out, config, steps)
     else:
-        _run(out, config, steps, cycles, hours)
+        _run(out, config, steps, mirror, cycles, hours)
 
 
 def _run(
-    out: Output, config: Config, steps: Steps, cycles: int | None, hours: float | None
+    out: Output,
+    config: Config,
+    steps: Steps,
+    mirror: Mirror | None,
+    cycles: int | None,
+    hours: float | None,
 ) -> None:
     """Runs cycles until done, the time limit, or a signal."""
     from ringrift_cli.loop import cycle as stage
@@ -162,6 +179,7 @@ def _run(
         opened(config.folder) as journal,
         stop_requested() as signalled,
         reporting(config.folder, config.run.report_to, out.note),
+        _mirrored(out, config, mirror),
     ):
         control = RunControl(
             config.folder, lambda: bool(signalled()) or time.monotonic() > deadline
@@ -188,6 +206,17 @@ def _run(
         raise stopped(signal)
     if alarms:
         raise typer.Exit(ALARM)
+
+
+def _mirrored(out: Output, config: Config, mirror: Mirror | None) -> AbstractContextManager[None]:
+    """Sends the run to the store while it runs, if there is one."""
+    if mirror is None:
+        return nullcontext()
+    from ringrift_cli.loop.journal import JOURNAL
+    from ringrift_cli.loop.mirror import mirroring
+
+    act = partial(mirror.push_all, config.folder)
+    return mirroring(config.folder / JOURNAL, act, out.note)
 
 
 def _run_unless_stopped(

@@ -20,7 +20,8 @@ from ringrift_cli.cli.fleet_options import (
 )
 from ringrift_cli.cli.options import JsonOption, QuietOption, check_folder, file_path
 from ringrift_cli.cli.output import Output, need_subcommand, stop_requested, stopped
-from ringrift_cli.errors import UsageError
+from ringrift_cli.errors import RingriftError, UsageError
+from ringrift_cli.settings import Run
 from ringrift_cli.store.files import write_whole
 from ringrift_cli.text import ago, counted, duration, printable, printable_lines
 
@@ -169,6 +170,37 @@ def status(
         raise stopped(stop())
 
 
+def _workers(out: Output, context: FleetContext) -> list[Row]:
+    """Prints the workers of the object store of the settings, newest heartbeat first."""
+    url = context.config.run.store
+    if url == Run.store:
+        return []
+    import msgspec
+
+    from ringrift_cli.loop.mirror import workers
+    from ringrift_cli.objects.store import opened
+
+    try:
+        known = workers(opened(url))
+    except RingriftError as error:
+        out.error(error.message, error.hint)
+        return []
+    rows: list[Row] = [
+        {**msgspec.to_builtins(state), "heartbeat_age_s": round(time.time() - one.modified, 1)}
+        for one, state in known
+    ]
+    rows.sort(key=lambda row: row["heartbeat_age_s"])
+    columns = ("worker", "pool", "model", "games", "games/h", "heartbeat")
+    cells = [
+        (row["host"], row["pool"], row["model"][:8], row["games"], row["games_per_hour"],
+         f"{duration(max(row['heartbeat_age_s'], 0))} ago")
+        for row in rows
+    ]  # fmt: skip
+    if rows:
+        out.table(cells, columns)
+    return rows
+
+
 def _look(
     out: Output,
     context: FleetContext,
@@ -187,6 +219,7 @@ def _look(
         "games/h", "synced", "$/h", "today", "$",
     )  # fmt: skip
     out.table(map(_host_cells, rows), columns, red=[bool(row["trouble"]) for row in rows])
+    found["workers"] = _workers(out, context)
     for row in rows:
         notes = [*row["trouble"], *(f"note: {note}" for note in row["notes"])]
         notes += [f"try: {row['hint']}"] if row["hint"] else []

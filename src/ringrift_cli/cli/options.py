@@ -237,6 +237,7 @@ PlayersOption = Annotated[int, setting("run.players", "--players")]
 PieOption = Annotated[bool, setting("run.pie_rule", "--pie/--no-pie")]
 SeedOption = Annotated[int, setting("run.seed", "--seed")]
 GpusOption = Annotated[str, setting("run.gpus", "--gpus", metavar="all|none|0,1")]
+StoreOption = Annotated[str, setting("run.store", "--store", metavar="URL")]
 SizeOption = Annotated[str, setting("network.size", "--size")]
 ConfigOption = Annotated[
     Path | None,

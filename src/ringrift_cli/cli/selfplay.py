@@ -21,6 +21,7 @@ from ringrift_cli.cli.options import (
     QuietOption,
     SeedOption,
     SetOption,
+    StoreOption,
     VerboseOption,
     above_zero,
     configuration,
@@ -93,7 +94,7 @@ RunOption = Annotated[
 ]
 FollowOption = Annotated[
     bool,
-    typer.Option("--follow", help="Switch to each new champion for new games."),
+    typer.Option("--follow", help="Switch to each new champion; with --store, player of the loop."),
 ]
 ReanalyseOption = Annotated[
     list[Path] | None,
@@ -144,6 +145,7 @@ def selfplay(
     settings: SetOption = None,
     policy: PolicyOption = "model",
     seed: SeedOption = Run.seed,
+    store: StoreOption = Run.store,
     out_folder: OutOption = None,
     pie: PieOption = Run.pie_rule,
     readable: ReadableOption = False,
@@ -164,6 +166,7 @@ def selfplay(
       ringrift selfplay --policy random --board hex8 --games 10000 --seed 1 --out runs/random
       ringrift selfplay --board hex8 --gpus all --games 5000
       ringrift selfplay --board square8 --players 3 --model models/square8-3p/1f2e….json --hours 8
+      ringrift selfplay --board hex8 --follow --store s3://bucket/ringrift --hours 8
       ringrift selfplay --board hex8 --reanalyse runs/hex8-2p/selfplay --out runs/reanalysed
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -188,6 +191,9 @@ def selfplay(
     if follow and model != "champion":
         raise UsageError("--follow is for the current champion: leave out --model.")
     out.compile_players()
+    if follow and config.run.store != Run.store:
+        _play_for_store(out, config, out_folder, hours)
+        return
     wanted = replace(_setting(out, config, model, generation), run=run)
     if follow:
         wanted = replace(wanted, follow=Path(config.run.models))
@@ -332,6 +338,40 @@ def _play(
     if done.stopped:
         out.note("Stopped; finished games are saved. Run the same command to continue.")
         raise stopped(stop())
+
+
+def _play_for_store(
+    out: Output, config: Config, out_folder: Path | None, hours: float | None
+) -> None:
+    """Plays for the learning loop that mirrors its run in the store."""
+    if hours is None:
+        raise UsageError("--follow with --store needs --hours.", hint="--hours 8")
+    folder = out_folder or Path("runs/worker") / config.pool
+    out.compile_network()
+    from ringrift_cli.loop.on_store import StoreWorker, mirror_of
+    from ringrift_cli.selfplay.generate import devices_named
+
+    mirror = mirror_of(config.run.store, config, out)
+    worker = StoreWorker(config, mirror, folder, out.note)
+    devices, shown = devices_named(config.run.gpus), 0.0
+    began = time.monotonic()
+    title = f"Self-play for {config.run.store}"
+    with out.progress(title, int(3600 * hours)) as progress, stop_requested() as stop:
+
+        def advance(so_far: Generated) -> None:
+            nonlocal shown
+            passed = min(time.monotonic() - began, 3600 * hours)
+            progress.advance(int(passed) - int(shown), counted(so_far.counts.games, "game"))
+            shown = passed
+
+        done = worker.run(3600 * hours, devices, advance, lambda: stop() != 0)
+        signal = stop()
+    if done is None:
+        out.note("No learning loop has said in the store who plays: ringrift cycle --store URL")
+    document = {"folder": str(folder), "worker": worker.name, "games": worker.games}
+    out.result(document, f"{counted(worker.games, 'game')} in {folder}")
+    if signal:
+        raise stopped(signal)
 
 
 def _generated_text(done: Generated, folder: Path) -> str:

@@ -20,7 +20,7 @@ from ringrift_cli.cli.options import (
 from ringrift_cli.cli.output import Cell, Output, need_subcommand, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import load
-from ringrift_cli.text import minute, size
+from ringrift_cli.text import counted, minute, size
 
 if TYPE_CHECKING:
     from ringrift_cli.fleet.hosts import Host
@@ -141,6 +141,14 @@ StreamsOption = Annotated[
 ]
 
 
+StoreUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", help="An object store instead of hosts, for the run of run.board."
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def sync(context: typer.Context) -> None:
     """Transfer games and models between this machine and hosts, verified by hashes.
@@ -162,6 +170,7 @@ def pull(
     hosts: HostArgument = None,
     kind: PullKindOption = "shards",
     streams: StreamsOption = 1,
+    store: StoreUrlOption = None,
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     hosts_file: HostsOption = None,
@@ -182,8 +191,12 @@ def pull(
       ringrift sync pull
       ringrift sync pull rented-4090 --streams 4 --limit 20
       ringrift sync pull --kind all --dry-run --json
+      ringrift sync pull --store s3://bucket/ringrift
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if store is not None:
+        _with_store(out, "pull", store, config_file, hosts, dry_run)
+        return
     session, chosen = _session(out, hosts_file, config_file, hosts, limit)
     if dry_run:
         act = partial(session.plan, kind=kind)
@@ -199,6 +212,7 @@ def push(
     pool: PoolOption = None,
     kind: PushKindOption = "registry",
     replace: ReplaceOption = False,
+    store: StoreUrlOption = None,
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     hosts_file: HostsOption = None,
@@ -217,8 +231,12 @@ def push(
       ringrift sync push
       ringrift sync push desk --pool hex8-2p --kind all
       ringrift sync push --dry-run
+      ringrift sync push --store file:///mnt/ringrift
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if store is not None:
+        _with_store(out, "push", store, config_file, hosts, dry_run)
+        return
     session, chosen = _session(out, hosts_file, config_file, hosts, limit)
     bundles = session.bundles(pool, replace=replace) if kind != "shards" else []
     games = session.games(pool) if kind != "registry" else []
@@ -282,6 +300,31 @@ def verify(
     session, chosen = _session(out, hosts_file, config_file, hosts)
     act = partial(session.verify, here=session.here(), bundles=session.bundles(None))
     _on_each(out, session, "Verify", chosen, act, VERIFY)
+
+
+def _with_store(
+    out: Output, what: str, url: str, config_file: Path | None, hosts: list[str] | None, dry: bool
+) -> None:
+    """Sends the run of the settings to a store, or fetches what it has."""
+    if hosts or dry:
+        raise UsageError("--store is without hosts and --dry-run.", hint=f"ringrift sync {what}")
+    from ringrift_cli.loop.on_store import mirror_of
+
+    config = load(config_file)
+    mirror = mirror_of(url, config, out)
+    refused: list[str] = []
+    if what == "push":
+        count, models = mirror.push_shards(config.folder / "selfplay"), mirror.push_champions()
+        mirror.push_run(config.folder)
+    else:
+        models = mirror.pull_champions()
+        count, refused = mirror.pull_shards()
+    document = {"store": url, "pool": config.pool, "shards": count, "models": models}
+    text = f"{config.pool}: {counted(count, 'new shard')}, {models} new files of models"
+    out.result({**document, "refused": refused}, text)
+    for one in refused:
+        out.error(f"In quarantine: {one}")
+    failed(bool(refused))
 
 
 def _session(
