@@ -57,7 +57,8 @@ def parse(words: list[str]) -> None:
             raise typer.BadParameter(f"there is no command {name!r}")
         command, words = EVERY[name], words[1:]
     if words not in ([], ["--help"]):
-        command.make_context(name, list(words))
+        # the group's names of the help option: each command keeps the first ones that it is given
+        command.make_context(name, list(words), help_option_names=["-h", "--help"])
 
 
 @pytest.mark.parametrize("source", [in_help, in_documents])

@@ -287,7 +287,7 @@ def push_tuning(objects: ObjectStore, folder: Path) -> None:
         if name == "journal.jsonl" and known is not None and not ours.startswith(known.data):
             raise RingriftError(
                 f"{there} in the store was continued on another machine.",
-                hint=f"ringrift cmaes --resume in a new --out that ends in {folder.name}",
+                hint=f"ringrift cmaes --resume --out ANOTHER/{folder.name}",
             )
         if not objects.swap(there, ours, None if known is None else known.version):
             raise RingriftError(f"{there} was changed by another machine meanwhile.")

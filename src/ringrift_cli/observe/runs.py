@@ -84,7 +84,7 @@ def _cycles(folder: Path) -> ObservedRun:
     journal, config, folders = cycle_journal.read(folder), settings_of(folder), Folders(folder)
     run = ObservedRun("/".join(folder.resolve().parts[-2:]), journal.identity, "cycle")
     if config is None:
-        raise UsageError(f"{folder} has no settings.yaml.", hint="ringrift cycle writes it")
+        raise UsageError(f"{folder} has no settings.yaml.", hint="ringrift cycle")
     run.parameters = dict(_texts(config.document()))
     for line in journal.lines:
         if line["event"] == DONE and line["step"] in (*SHOWN, CYCLE):
