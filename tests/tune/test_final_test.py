@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from ringrift_cli.evaluate.rounds import StopCheck, TuningStopped, never, opening_rows
 from ringrift_cli.players.features import NAMES, N
 from ringrift_cli.players.profiles import profile_named, write_profile
 from ringrift_cli.tune import final_test as tune_verdict
 from ringrift_cli.tune import run as tune
 from ringrift_cli.tune.final_test import TuningVerdict, accepted_profile, presentable, reach
-from ringrift_cli.tune.games import StopCheck, TuningStopped, never, opening_rows
 from ringrift_cli.tune.journal import VERDICT, opened
 from ringrift_cli.tune.run import TuningRun
 from ringrift_cli.tune.setup import TuningSetup
@@ -154,7 +154,7 @@ def test_openings_that_are_there_twice_do_not_count(
 
 def test_training_test_and_retest_share_no_opening() -> None:
     """By construction: their seeds are derived along different paths."""
-    from ringrift_cli.tune.games import derived
+    from ringrift_cli.evaluate.rounds import derived
     from ringrift_cli.tune.setup import AGAIN, HELD_OUT, TEST, TRAINING
 
     paths = [(kind, number) for kind in (TRAINING, AGAIN, HELD_OUT, TEST) for number in (1, 2)]

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from ringrift_cli.errors import RecordError, RingriftError, UsageError
+from ringrift_cli.evaluate import rounds as tune_games
+from ringrift_cli.evaluate.rounds import TuningStopped, never
 from ringrift_cli.players.features import N
 from ringrift_cli.players.profiles import profile_named
-from ringrift_cli.tune import games as tune_games
 from ringrift_cli.tune import run as tune
-from ringrift_cli.tune.games import TuningStopped, never
 from ringrift_cli.tune.journal import JOURNAL, LOG, SETTINGS, Generation, opened
 from ringrift_cli.tune.panel import WINNER_EVERY
 from ringrift_cli.tune.run import TuningRun

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringrift_cli.cli.fleet_options import GamesOnFleetOption, HostsOption, game_runner
 from ringrift_cli.cli.options import (
     BoardOption,
     ForceOption,
@@ -33,6 +34,7 @@ from ringrift_cli.settings import Run, Tune, load
 from ringrift_cli.store.files import write_whole
 
 if TYPE_CHECKING:
+    from ringrift_cli.evaluate.runner import GameRunner
     from ringrift_cli.tune.final_test import TuningVerdict
     from ringrift_cli.tune.journal import Generation, TuningJournal
     from ringrift_cli.tune.run import TuningRun
@@ -109,6 +111,8 @@ def cmaes(
     elo1: Elo1Option = Tune.elo1,
     test_games: TestGamesOption = Tune.test_games,
     store: StoreOption = Run.store,
+    fleet: GamesOnFleetOption = False,
+    hosts_file: HostsOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -122,7 +126,8 @@ def cmaes(
     start. Exit code 0: written; 1: nothing better was found.
 
     Every generation is saved: after Ctrl-C, a crash or kill -9 the same command with --resume
-    continues. A finished run continues with more --generations.
+    continues. A finished run continues with more --generations. With --fleet the games are played
+    on the hosts of hosts.yaml; the run is the same, whoever plays.
 
     \b
     Examples:
@@ -130,6 +135,7 @@ def cmaes(
       ringrift cmaes --board square8 --players 3 --generations 300 --write square8-3p.yaml
       ringrift cmaes --start tuned --seed 2 --out runs/cmaes/second
       ringrift cmaes --board hex8 --generations 400 --resume
+      ringrift cmaes --board hexagonal --generations 200 --fleet
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if generations is not None and minutes is not None:
@@ -159,8 +165,12 @@ def cmaes(
         test_games,
     )
     mirrored = _mirrored(out, store, folder, resume=resume)
-    with opened(folder, setup.document(), resume=resume) as journal, mirrored:
-        _work(out, restore(setup, journal), journal, generations, minutes, profile, plot)
+    with (
+        opened(folder, setup.document(), resume=resume) as journal,
+        mirrored,
+        game_runner(out, fleet, hosts_file) as runner,
+    ):
+        _work(out, restore(setup, journal), journal, runner, generations, minutes, profile, plot)
 
 
 def _mirrored(out: Output, url: str, folder: Path, *, resume: bool) -> AbstractContextManager[None]:
@@ -182,17 +192,18 @@ def _work(
     out: Output,
     run: TuningRun,
     journal: TuningJournal,
+    runner: GameRunner,
     generations: int | None,
     minutes: float | None,
     profile: Path,
     plot: Path | None,
 ) -> None:
     """Runs search and test, and reports; `typer.Exit` unless a profile was accepted."""
+    from ringrift_cli.evaluate.rounds import TuningStopped
     from ringrift_cli.observe.tracking import reporting
     from ringrift_cli.players.profiles import write_profile
     from ringrift_cli.store.control import RunControl
     from ringrift_cli.tune.final_test import accepted_profile
-    from ringrift_cli.tune.games import TuningStopped
     from ringrift_cli.tune.run import restore
 
     setup, report_to = run.setup, load().run.report_to
@@ -204,8 +215,8 @@ def _work(
         going = True
         while going:
             try:
-                _tune(out, run, journal, generations, minutes, control.should_stop)
-                verdict = _final_test(out, run, journal, control.should_stop)
+                _tune(out, run, journal, runner, generations, minutes, control.should_stop)
+                verdict = _final_test(out, run, journal, runner, control.should_stop)
                 going = False
             except TuningStopped:
                 out.detail("Games in progress are discarded and will be played again.")
@@ -240,6 +251,7 @@ def _tune(
     out: Output,
     run: TuningRun,
     journal: TuningJournal,
+    runner: GameRunner,
     generations: int | None,
     minutes: float | None,
     should_stop: Callable[[], bool],
@@ -277,13 +289,18 @@ def _tune(
             journal,
             generations=generations,
             seconds=seconds,
+            runner=runner,
             on_generation=show,
             should_stop=should_stop,
         )
 
 
 def _final_test(
-    out: Output, run: TuningRun, journal: TuningJournal, should_stop: Callable[[], bool]
+    out: Output,
+    run: TuningRun,
+    journal: TuningJournal,
+    runner: GameRunner,
+    should_stop: Callable[[], bool],
 ) -> TuningVerdict:
     """Runs the final test, with progress."""
     from ringrift_cli.tune.final_test import reach
@@ -294,7 +311,7 @@ def _final_test(
             sprt = run.setup.sprt
             bar.advance(games, f"llr {llr:+.2f} of {sprt.lower:.2f} and {sprt.upper:.2f}")
 
-        return reach(run, journal, advance=show, should_stop=should_stop)
+        return reach(run, journal, runner=runner, advance=show, should_stop=should_stop)
 
 
 def _report(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ringrift_cli.cli import completion
+from ringrift_cli.cli.fleet_options import GamesOnFleetOption, HostsOption, game_runner
 from ringrift_cli.cli.options import (
     BoardOption,
     ForceOption,
@@ -138,6 +139,8 @@ def match_command(
     seed: SeedOption = Run.seed,
     opening_turns: OpeningOption = None,
     results_file: ResultsOption = RESULTS,
+    fleet: GamesOnFleetOption = False,
+    hosts_file: HostsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -151,6 +154,7 @@ def match_command(
     Examples:
       ringrift eval match heuristic random --board hex8 --games 400
       ringrift eval match mcts:sims=50 heuristic random --board square8 --players 3
+      ringrift eval match model:champion,sims=200 heuristic --games 1000 --fleet
       ringrift eval match heuristic 'exec:ringrift engine --player random' --games 20
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -159,10 +163,16 @@ def match_command(
 
     with (
         closing(new_match(pool, tuple(specs), seed=seed, opening_turns=opening_turns)) as match,
+        game_runner(out, fleet, hosts_file) as runner,
         recording(out, results_file, "Match", games) as run,
     ):
         found = play_match(
-            match, run.results, games, advance=run.advance, should_stop=run.should_stop
+            match,
+            run.results,
+            games,
+            runner=runner,
+            advance=run.advance,
+            should_stop=run.should_stop,
         )
     _print_match(out, found)
     out.result(found)
@@ -202,6 +212,8 @@ def sprt(
     seed: SeedOption = Run.seed,
     opening_turns: OpeningOption = None,
     results_file: ResultsOption = RESULTS,
+    fleet: GamesOnFleetOption = False,
+    hosts_file: HostsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -226,10 +238,17 @@ def sprt(
     sides = player, opponent
     with (
         closing(new_match(pool, sides, seed=seed, opening_turns=opening_turns)) as match,
+        game_runner(out, fleet, hosts_file) as runner,
         recording(out, results_file, "SPRT", games) as run,
     ):
         found = play_sprt(
-            match, run.results, test, games, advance=run.advance, should_stop=run.should_stop
+            match,
+            run.results,
+            test,
+            games,
+            runner=runner,
+            advance=run.advance,
+            should_stop=run.should_stop,
         )
     decision = f"accepted {found.decision}" if found.decision else "undecided"
     out.text(
@@ -410,6 +429,8 @@ def ladder(
     ] = None,
     seed: SeedOption = Run.seed,
     results_file: ResultsOption = RESULTS,
+    fleet: GamesOnFleetOption = False,
+    hosts_file: HostsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -429,13 +450,17 @@ def ladder(
     from ringrift_cli.players.ladder import LEVELS
 
     levels = list(LEVELS) if level is None else [level]
-    with recording(out, results_file, "Ladder", games * len(levels)) as run:
+    with (
+        game_runner(out, fleet, hosts_file) as runner,
+        recording(out, results_file, "Ladder", games * len(levels)) as run,
+    ):
         found = measure_ladder(
             pool,
             levels,
             run.results,
             games,
             seed=seed,
+            runner=runner,
             advance=run.advance,
             should_stop=run.should_stop,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,8 @@ from ringrift_cli import settings
 from ringrift_cli.cli.options import file_path
 
 if TYPE_CHECKING:
+    from ringrift_cli.cli.output import Output
+    from ringrift_cli.evaluate.runner import GameRunner
     from ringrift_cli.loop.fleet_context import FleetContext
     from ringrift_cli.settings import Config
 
@@ -25,6 +29,9 @@ HostsOption = Annotated[
         show_default="hosts.yaml",
     ),
 ]
+GamesOnFleetOption = Annotated[
+    bool, typer.Option("--fleet", help="Games on the hosts of hosts.yaml, over SSH.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, only.")]
 
 
@@ -33,6 +40,20 @@ def fleet_context(hosts_file: Path | None, config: Config | None = None) -> Flee
     from ringrift_cli.loop.fleet_context import FleetContext
 
     return FleetContext.load(config or settings.load(), hosts_file)
+
+
+@contextmanager
+def game_runner(out: Output, fleet: bool, hosts_file: Path | None) -> Iterator[GameRunner]:
+    """Who plays the games of a command: the hosts, or this machine."""
+    from ringrift_cli.evaluate.runner import HERE
+
+    if not fleet:
+        yield HERE
+        return
+    from ringrift_cli.loop.fleet_workers import fleet_runner
+
+    with fleet_runner(fleet_context(hosts_file), out.note) as runner:
+        yield runner
 
 
 def failed(trouble: bool) -> None:

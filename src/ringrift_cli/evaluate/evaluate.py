@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 
 from ringrift_cli.errors import RingriftError
-from ringrift_cli.evaluate import match as matches
 from ringrift_cli.evaluate.match import Match
 from ringrift_cli.evaluate.results import Blocks, Pool, RatedGame, Results
+from ringrift_cli.evaluate.runner import HERE, GameRunner
 from ringrift_cli.players.player import Player
 from ringrift_cli.players.spec import make_player
 from ringrift_cli.stats.bradley_terry import Fit, GameResult, fit
@@ -158,7 +158,7 @@ def new_match(
     made: list[Player] = []
     try:
         made.extend(make_player(spec, pool.board, pool.players) for spec in specs)
-        return Match(pool, tuple(made), seed, opening_turns)
+        return Match(pool, tuple(made), seed, opening_turns, specs)
     except RingriftError:
         for player in made:
             player.close()
@@ -179,6 +179,7 @@ def play_match(
     results: Results,
     games: int,
     *,
+    runner: GameRunner = HERE,
     advance: Advance = lambda games, note: None,
     should_stop: StopCheck = lambda: False,
 ) -> MatchResult:
@@ -201,7 +202,7 @@ def play_match(
         played = results.played(key)
         numbers = range(known.complete, known.complete + missing)
         tasks = [(b, r) for b in numbers for r in range(match.rotations) if (b, r) not in played]
-        for finished in matches.play(match, tasks, should_stop=should_stop):
+        for finished in runner.games(match, tasks, should_stop=should_stop):
             results.add(key, match.pool, finished)
             if pace.due(len(finished)):
                 so_far = match_result(match, results, finished=False)
@@ -342,6 +343,7 @@ def play_sprt(
     sprt: Sprt,
     max_games: int,
     *,
+    runner: GameRunner = HERE,
     advance: Advance = lambda games, note: None,
     should_stop: StopCheck = lambda: False,
 ) -> SprtResult:
@@ -360,7 +362,7 @@ def play_sprt(
     tasks = ((b, r) for b in blocks for r in range(match.rotations) if (b, r) not in played)
     if decision is None:
         new = 0
-        for finished in matches.play(
+        for finished in runner.games(
             match, tasks, concurrent=SPRT_CONCURRENT, should_stop=should_stop
         ):
             results.add(key, match.pool, finished)

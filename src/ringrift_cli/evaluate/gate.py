@@ -45,6 +45,7 @@ from ringrift_cli.evaluate.evidence import (
 )
 from ringrift_cli.evaluate.match import Match
 from ringrift_cli.evaluate.results import Pool, Results
+from ringrift_cli.evaluate.runner import HERE, GameRunner
 from ringrift_cli.nn.registry import Entry, Registry
 from ringrift_cli.settings import SEPARATORS
 from ringrift_cli.stats.elo import fair_share
@@ -66,6 +67,7 @@ def gate(
     *,
     earlier: Sequence[Contender] = (),
     recorded: dict[str, Any] | None = None,
+    runner: GameRunner = HERE,
     advance: Advance = lambda games, note: None,
     should_stop: StopCheck = lambda: False,
 ) -> Evidence:
@@ -75,7 +77,7 @@ def gate(
     promotion: its match with the heuristic is taken from there if its player was the same, and
     otherwise played now. After `should_stop` the evidence is `stopped`.
     """
-    series = _Series(pool, candidate, results, setting, advance, should_stop)
+    series = _Series(pool, candidate, results, setting, runner, advance, should_stop)
     checks: list[Check] = []
     stopped = False
     try:
@@ -137,6 +139,7 @@ class _Series:
     candidate: Contender
     results: Results
     setting: GateSetting
+    runner: GameRunner
     advance: Advance
     should_stop: StopCheck
 
@@ -150,6 +153,7 @@ class _Series:
                 match,
                 self.results,
                 games,
+                runner=self.runner,
                 advance=self.advance,
                 should_stop=self.should_stop,
             )
@@ -176,6 +180,7 @@ class _Series:
                 self.results,
                 test,
                 s.max_games,
+                runner=self.runner,
                 advance=self.advance,
                 should_stop=self.should_stop,
             )
@@ -271,6 +276,7 @@ def gate_model(
     setting: GateSetting,
     sims: int,
     *,
+    runner: GameRunner = HERE,
     advance: Advance = lambda games, note: None,
     should_stop: StopCheck = lambda: False,
 ) -> Evidence:
@@ -288,6 +294,7 @@ def gate_model(
         setting,
         earlier=[_contender(entry, sims) for entry in old],
         recorded=registry.evidence(name),
+        runner=runner,
         advance=advance,
         should_stop=should_stop,
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from ringrift_cli.evaluate.evaluate import Advance, StopCheck, new_match, play_match
 from ringrift_cli.evaluate.results import Pool, Results
+from ringrift_cli.evaluate.runner import HERE, GameRunner
 from ringrift_cli.players.ladder import level_spec
 from ringrift_cli.stats.elo import elo_of_score, score_of_elo
 
@@ -51,6 +52,7 @@ def measure_ladder(
     games: int,
     *,
     seed: int = 0,
+    runner: GameRunner = HERE,
     advance: Advance = lambda games, note: None,
     should_stop: StopCheck = lambda: False,
 ) -> LadderResult:
@@ -64,7 +66,9 @@ def measure_ladder(
         below = BEGINNER if level == 1 else level_spec(level - 1, pool.board, pool.players)
         sides = (below, spec) if level == 1 else (spec, below)
         with closing(new_match(pool, sides, seed=seed)) as match:
-            found = play_match(match, results, games, advance=advance, should_stop=should_stop)
+            found = play_match(
+                match, results, games, runner=runner, advance=advance, should_stop=should_stop
+            )
         finished = finished and found.finished
         if found.entrants:
             first = found.entrants[0]

@@ -12,7 +12,7 @@ its own random numbers, whatever is played at the same time and wherever it was 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ class Match:
     entrants: tuple[Player, ...]
     seed: int = 0
     opening_turns: int | None = None  # None: two for each player, or one under the pie rule
+    specs: tuple[str, ...] = ()  # of the entrants as given, with the names of files
 
     def __post_init__(self) -> None:
         most = self.pool.players
@@ -172,6 +173,31 @@ def play(
             yield finished
 
 
+def replay(
+    match: Match, tasks: list[tuple[int, int]], actions: Sequence[Sequence[int]]
+) -> list[PlayedGame | None]:
+    """The games (block, rotation) with these actions; None for one that is no complete game."""
+    T = tables(match.pool.board, match.pool.players)
+    table = _begin(match, tasks)
+    found: list[PlayedGame | None] = [None] * len(tasks)
+    for i, (task, begun) in enumerate(zip(tasks, table.history, strict=True)):
+        if list(actions[i][: len(begun)]) != begun:
+            continue
+        row = [i]
+        one = _Table(table.rows[row], table.seeds[row], table.entrant[row], [task], [begun])
+        for action in actions[i][len(begun) :]:
+            if one.rows[0, L.PHASE] == L.OVER or not 0 <= action < T[L.T_ACTIONS]:
+                break
+            chosen = np.array([action], np.int32)
+            if playout.first_illegal(T, one.rows, chosen) >= 0:
+                break
+            _apply(T, one, chosen)
+        else:
+            if one.rows[0, L.PHASE] == L.OVER:
+                found[i] = _finished(match, one, 0)
+    return found
+
+
 def _take(tasks: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:
     return list(itertools.islice(tasks, most))
 
@@ -222,6 +248,11 @@ def _decide(match: Match, table: _Table, should_stop: Callable[[], bool]) -> Non
     bad = playout.first_illegal(T, table.rows, np.where(actions < 0, T[L.T_ACTIONS], actions))
     if bad >= 0:
         raise _illegal(match, table, bad, int(actions[bad]), int(to_move[bad]))
+    _apply(T, table, actions)
+
+
+def _apply(T: IntArray, table: _Table, actions: IntArray) -> None:
+    """Legal actions, [C]; a swap exchanges the entrants of two seats."""
     swaps = actions == T[L.T_GLOBAL] + L.SWAP
     table.entrant[swaps] = table.entrant[swaps][:, ::-1]
     playout.apply_all(T, table.rows, actions)

@@ -391,11 +391,25 @@ class Remove(Request[Done], tag="remove"):
     paths: list[Text]
 
 
+class Performed(Reply):
+    result: str
+
+
+class Perform(Request[Performed], tag="perform"):
+    """Has a task performed by a module of the package, which runs until the connection ends.
+
+    It reads tasks and prints results, each a line.
+    """
+
+    module: Annotated[str, Meta(pattern=r"^ringrift_cli(\.[a-z_]+)+\Z")]
+    task: Text
+
+
 # ---- decoding ------------------------------------------------------------------------------------
 
 ANY_REQUEST: Any = (
     Start | Jobs | Stop | ReadLog | AskFacts | Shards | Entries | Enter | Files | Hash | Send | Put
-    | Remove | Clean | Dismiss
+    | Remove | Clean | Dismiss | Perform
 )  # fmt: skip
 request_decoder = functools.cache(lambda: msgspec.json.Decoder(ANY_REQUEST))
 

@@ -51,7 +51,7 @@ class FleetMachines:
     def __init__(self, session: SyncSession, config: Config, train_on: str | None) -> None:
         """`UsageError` if the host for training is not suitable."""
         self._session, self._config = session, config
-        self._train_on, self._permission = train_on, _Permission(session)
+        self._train_on, self._permission = train_on, Permission(lambda: session.context)
         self._training: str | None = None  # the host on which training runs now
         self._needs_gpu = False  # whether only a host with GPUs can take over the training
         self._rereading = threading.Lock()
@@ -155,20 +155,10 @@ class FleetMachines:
         self, chosen: Sequence[Host], trainer: str | None
     ) -> tuple[list[Host], dict[str, str]]:
         """Of some hosts those that can take self-play jobs, and reasons by host that cannot."""
-        need, absent = Need("selfplay", self._config.run.board), {}
+        need = Need("selfplay", self._config.run.board)
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
         unfit |= {name: TRAINS for name in (trainer, self._training) if name is not None}
-        drained = jobs.drained(self._context.state)
-        found = []
-        deadline = max(self._context.fleet.deadline, LEAST_DEADLINE)
-        for seen in self._context.look([one for one in chosen if one.name not in unfit], deadline):
-            why = f"{DRAINED} {seen.host.name}" if seen.host.name in drained else None
-            if seen.facts is not None:  # a silent host may answer later
-                why = why or ready(seen)
-            if why is None:
-                found.append(seen.host)
-            else:
-                absent[seen.host.name] = why
+        found, absent = ready_hosts(self._context, [one for one in chosen if one.name not in unfit])
         return found, absent if found else unfit | absent
 
     def _preparation(self, settings: Sent, model: Path | None) -> Callable[[Host, Client], None]:
@@ -249,11 +239,27 @@ class FleetMachines:
         return over or (None if silent and host.name == self._train_on else ready(seen))
 
 
-class _Permission:
+def ready_hosts(context: FleetContext, chosen: Sequence[Host]) -> tuple[list[Host], dict[str, str]]:
+    """Of some hosts those that can work now or may answer later, and why the others cannot."""
+    found, absent = [], {}
+    drained = jobs.drained(context.state)
+    deadline = max(context.fleet.deadline, LEAST_DEADLINE)
+    for seen in context.look([*chosen], deadline):
+        why = f"{DRAINED} {seen.host.name}" if seen.host.name in drained else None
+        if seen.facts is not None:  # a silent host may answer later
+            why = why or ready(seen)
+        if why is None:
+            found.append(seen.host)
+        else:
+            absent[seen.host.name] = why
+    return found, absent
+
+
+class Permission:
     """Whether a host may start a job now: drained hosts and budget."""
 
-    def __init__(self, session: SyncSession) -> None:
-        self._session = session
+    def __init__(self, context: Callable[[], FleetContext]) -> None:
+        self._context = context
         self._lock = threading.Lock()
         self._looked = -MONEY
         self._over: str | None = None
@@ -263,7 +269,7 @@ class _Permission:
         with self._lock:
             if time.monotonic() - self._looked >= MONEY:
                 now = time.time()
-                context = self._session.context
+                context = self._context()
                 ledger = cost.accrue(context.ledger, context.fleet.hosts, {}, now)
                 self._over = cost.over_budget(context.fleet, ledger, now)
                 self._looked = time.monotonic()
@@ -271,7 +277,7 @@ class _Permission:
 
     def refuse(self, host: Host) -> str | None:
         """Why a host may start no job; None if it may."""
-        if host.name in jobs.drained(self._session.context.state):
+        if host.name in jobs.drained(self._context().state):
             return f"{DRAINED} {host.name}"
         over = self.over_budget()
         return None if over is None else f"over budget: {over}"

@@ -31,6 +31,7 @@ MAX_WEIGHT = 1_000_000
 DEFAULT = "default"
 BEGINNER = "beginner"
 TUNED = "tuned"
+SHIPPED = ("", DEFAULT, BEGINNER, TUNED)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ by its file. The player made is named `model:IDENTITY`, since aliases and files 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ringrift_cli.errors import RingriftError, UsageError
 from ringrift_cli.game.topology import board_named, check_players
 from ringrift_cli.players.heuristic import (
@@ -28,12 +30,13 @@ from ringrift_cli.players.heuristic import (
     HeuristicPlayer,
 )
 from ringrift_cli.players.player import Player
-from ringrift_cli.players.profiles import profile_named
+from ringrift_cli.players.profiles import SHIPPED, profile_named
 from ringrift_cli.players.searcher import MAX_SIMULATIONS, Effort, SearchPlayer
 from ringrift_cli.players.team import Team
 from ringrift_cli.players.uniform import RandomPlayer
 from ringrift_cli.search.forest import EXPLORATION, VALUE_SCALE
 from ringrift_cli.search.gumbel import considered_actions
+from ringrift_cli.store.hashes import sha256_of_file
 
 MIN_TEMPERATURE = 0.001
 MAX_SECONDS = 86_400.0
@@ -143,6 +146,38 @@ def pinned(spec: str, board: str, players: int) -> str:
     from ringrift_cli.players.model import checkpoint_named
 
     return _renamed(spec, checkpoint_named(name, board, players)[1])
+
+
+def portable(spec: str, board: str, players: int) -> tuple[str, dict[str, Path]]:
+    """The spec for another machine, and the files that it names there, by their path there.
+
+    `UsageError` for programs, which other machines do not have.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "exec":
+        raise UsageError(
+            f"Player {spec!r} is a program of this machine; it cannot play on others.",
+            hint="the same command without --fleet",
+        )
+    files: dict[str, Path] = {}
+    parts = rest.split(",") if rest else []
+    for i, part in enumerate(parts):
+        name = part.removeprefix("profile=")
+        if kind == "model" and i == 0 and name != "shipped":
+            from ringrift_cli.players.model import checkpoint_named
+
+            path, identity = checkpoint_named(name, board, players)
+            there = f"models/matches/{identity}"
+            files |= {f"{there}{end}": path.with_suffix(end) for end in (".json", ".safetensors")}
+            parts[i] = f"{there}.json"
+        elif kind in ("heuristic", "mcts") and ((i == 0 and "=" not in part) or name != part):
+            if name in SHIPPED:
+                continue
+            path = Path(name).expanduser()
+            there = f"models/matches/{sha256_of_file(path)[:16]}.yaml"
+            files[there] = path
+            parts[i] = part.removesuffix(name) + there
+    return f"{kind}:{','.join(parts)}" if parts else spec, files
 
 
 def _renamed(spec: str, identity: str) -> str:

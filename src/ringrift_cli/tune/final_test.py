@@ -19,6 +19,15 @@ import msgspec
 import numpy as np
 
 from ringrift_cli.errors import RecordError
+from ringrift_cli.evaluate.rounds import (
+    GameRound,
+    StopCheck,
+    derived,
+    never,
+    opening_rows,
+    play_out,
+)
+from ringrift_cli.evaluate.runner import HERE, GameRunner
 from ringrift_cli.game import playout
 from ringrift_cli.game.topology import IntArray, tables
 from ringrift_cli.players.features import NAMES
@@ -28,7 +37,6 @@ from ringrift_cli.stats.elo import estimate
 from ringrift_cli.stats.sprt import Decision
 from ringrift_cli.store.files import write_json
 from ringrift_cli.tune import panel as tune_panel
-from ringrift_cli.tune.games import GameRound, StopCheck, derived, never, opening_rows, play_out
 from ringrift_cli.tune.journal import VERDICT, TuningJournal
 from ringrift_cli.tune.run import TuningRun
 from ringrift_cli.tune.setup import HELD_OUT, HELD_OUT_PERSONAS, SCALE, TEST, TuningSetup
@@ -119,6 +127,7 @@ def reach(
     run: TuningRun,
     journal: TuningJournal,
     *,
+    runner: GameRunner = HERE,
     advance: Advance = lambda games, llr: None,
     should_stop: StopCheck = never,
 ) -> TuningVerdict:
@@ -130,19 +139,21 @@ def reach(
     setup = run.setup
     verdict = read(journal.folder)
     if verdict is None or verdict.generations != run.generations:
-        verdict = _retest(run, journal, should_stop)
+        verdict = _retest(run, journal, runner, should_stop)
         _write(journal.folder, verdict)
     advance(verdict.blocks * setup.players, verdict.llr)
     seen = set(_keys(setup, run.generations, 0, verdict.blocks))
     while not verdict.finished:
         before = verdict.blocks
-        _test(setup, verdict, seen, should_stop)
+        _test(setup, verdict, seen, runner, should_stop)
         _write(journal.folder, verdict)
         advance((verdict.blocks - before) * setup.players, verdict.llr)
     return verdict
 
 
-def _retest(run: TuningRun, journal: TuningJournal, should_stop: StopCheck) -> TuningVerdict:
+def _retest(
+    run: TuningRun, journal: TuningJournal, runner: GameRunner, should_stop: StopCheck
+) -> TuningVerdict:
     """Re-test: a verdict with the selected entrant, before the test."""
     setup, number = run.setup, run.generations
     found = entrants(run)
@@ -152,7 +163,7 @@ def _retest(run: TuningRun, journal: TuningJournal, should_stop: StopCheck) -> T
     meets = met.deal(-(-games // setup.players), 0.5)
     seed = derived(setup.seed, HELD_OUT, number)
     held_out = GameRound(setup.board, setup.players, seed, met.weights * setup.units, meets)
-    won = held_out.play(np.array(list(found.values())) * setup.units, should_stop)
+    won = runner.round(held_out, np.array(list(found.values())) * setup.units, should_stop)
     shares: list[float] = won.mean(axis=(1, 2)).tolist()
     best = list(found)[int(np.argmax(shares))]
     return TuningVerdict(
@@ -217,7 +228,11 @@ def presentable(setup: TuningSetup, many: FloatArray) -> FloatArray:
 
 
 def _test(
-    setup: TuningSetup, verdict: TuningVerdict, seen: set[bytes], should_stop: StopCheck
+    setup: TuningSetup,
+    verdict: TuningVerdict,
+    seen: set[bytes],
+    runner: GameRunner,
+    should_stop: StopCheck,
 ) -> None:
     """Plays more blocks of the test, and decides if possible."""
     first, n = verdict.blocks, setup.players
@@ -226,7 +241,7 @@ def _test(
     more = min(BLOCKS, -(-setup.test_games // n) - first)
     meets = np.zeros(more, np.int64)
     blocks = GameRound(setup.board, n, seed, weights[1:], meets, first)
-    wins = blocks.play(weights[:1], should_stop)[0].sum(axis=1).tolist()
+    wins = runner.round(blocks, weights[:1], should_stop)[0].sum(axis=1).tolist()
     for key, won in zip(_keys(setup, verdict.generations, first, more), wins, strict=True):
         if key in seen:
             verdict.duplicates += 1

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ringrift_cli.errors import RecordError
+from ringrift_cli.evaluate.rounds import GameRound, StopCheck, derived, never
+from ringrift_cli.evaluate.runner import HERE, GameRunner
 from ringrift_cli.players.features import N
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.tune import panel as tune_panel
-from ringrift_cli.tune.games import GameRound, StopCheck, derived, never
 from ringrift_cli.tune.journal import Generation, TuningJournal
 from ringrift_cli.tune.optimiser import Optimiser
 from ringrift_cli.tune.panel import Winner
@@ -90,6 +91,7 @@ def advance(
     *,
     generations: int | None = None,
     seconds: float | None = None,
+    runner: GameRunner = HERE,
     on_generation: Callable[[Generation], None] = lambda entry: None,
     should_stop: StopCheck = never,
 ) -> None:
@@ -100,12 +102,12 @@ def advance(
     while (generations is None or run.generations < generations) and (
         seconds is None or journal.seconds < seconds
     ):
-        entry = _next(run, should_stop)
+        entry = _next(run, runner, should_stop)
         journal.add(entry)
         on_generation(entry)
 
 
-def _next(run: TuningRun, should_stop: StopCheck) -> Generation:
+def _next(run: TuningRun, runner: GameRunner, should_stop: StopCheck) -> Generation:
     """Plays a generation and updates the optimiser."""
     setup, optimiser, began = run.setup, run.optimiser, time.monotonic()
     number = run.generations + 1
@@ -117,11 +119,13 @@ def _next(run: TuningRun, should_stop: StopCheck) -> Generation:
     seed = derived(setup.seed, TRAINING, number)
     meets = panel.deal(round(setup.openings * effort), np.random.default_rng(seed).random())
     board, players, opponents = setup.board, setup.players, panel.weights * setup.units
-    won = GameRound(board, players, seed, opponents, meets).play(candidates, should_stop)
+    first = GameRound(board, players, seed, opponents, meets)
+    won = runner.round(first, candidates, should_stop)
     fitness: list[float] = (1 / players - won.mean(axis=(1, 2))).tolist()
     again = optimiser.again(fitness)
     seed = derived(setup.seed, AGAIN, number)
-    rewon = GameRound(board, players, seed, opponents, meets).play(candidates[again], should_stop)
+    repeat = GameRound(board, players, seed, opponents, meets)
+    rewon = runner.round(repeat, candidates[again], should_stop)
     second: list[float] = (1 / players - rewon.mean(axis=(1, 2))).tolist()
     run.learn(x, fitness, again, second)
     kinds = np.array([panel.kind(opponent) for opponent in meets.tolist()])

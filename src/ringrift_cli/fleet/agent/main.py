@@ -42,6 +42,7 @@ HANDLERS: dict[type, tuple[str, str]] = {
     messages.Put: ("put", "put"),
     messages.Clean: ("clean", "clean"),
     messages.Dismiss: ("clean", "dismiss"),
+    messages.Perform: ("perform", "perform"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ringrift_cli.evaluate.rounds import GameRound, TuningStopped, derived, opening_rows, play_out
 from ringrift_cli.game import layout as L
 from ringrift_cli.game import playout
 from ringrift_cli.game.topology import IntArray, tables
@@ -13,7 +14,6 @@ from ringrift_cli.players.player import Decisions
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.players.scoring import FloatArray
 from ringrift_cli.players.spec import make_player
-from ringrift_cli.tune.games import GameRound, TuningStopped, derived, opening_rows, play_out
 
 
 def default_weights(board: str = "hex8", players: int = 2) -> FloatArray:

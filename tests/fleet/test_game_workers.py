@@ -1,0 +1,92 @@
+"""Games of tuning and matches on real hosts, two of which are killed: the results are the same."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ringrift
+from tests.fleet.campaigning import really_plays, until
+from tests.fleet.servers import Farm, Server
+from tests.fleet.stations import Station, install
+
+pytestmark = [pytest.mark.usefixtures("compiled_rules"), pytest.mark.long]
+
+TUNE = ("cmaes", "--board", "hex8", "--population", 8, "--games", 24, "--generations", 2)
+SMALL = (*TUNE, "--test-games", 60, "--seed", 3, "--sigma", 0.4)
+
+
+def plays(server: Server) -> bool:
+    """Whether a worker process was started through a server."""
+    marker = b"HOME=" + bytes(server.home)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (
+                b"ringrift_cli.evaluate.worker" in (process / "cmdline").read_bytes()
+                and marker in (process / "environ").read_bytes()
+            ):
+                return True
+    return False
+
+
+@pytest.fixture
+def servers(farm: Farm, here: Station) -> list[Server]:
+    made = farm.servers(3)
+    for server in made:
+        install(server)
+        really_plays(server)
+    here.know(*made, deadline=30)
+    return made
+
+
+def killed(servers: Sequence[Server]) -> list[threading.Thread]:
+    """Kills each machine with all its processes once it plays."""
+
+    def act(server: Server) -> None:
+        until(lambda: plays(server))
+        server.end()
+
+    threads = [threading.Thread(target=act, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def journal(folder: Path) -> list[dict[str, object]]:
+    """The lines of a journal without the time that generations took."""
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "seconds": 0} for line in lines]
+
+
+def test_a_tuning_run_is_the_same_when_two_of_three_hosts_are_killed(
+    ringrift: Ringrift, servers: list[Server]
+) -> None:
+    local = ringrift(*SMALL, "--out", "here")
+    threads = killed(servers[:2])
+    run = ringrift(*SMALL, "--out", "there", "--fleet")
+    for thread in threads:
+        thread.join()
+    assert run.code == local.code, run.err
+    assert journal(Path("there")) == journal(Path("here"))
+    names = ("settings.json", "verdict.json")
+    for name in names:
+        assert (Path("there") / name).read_bytes() == (Path("here") / name).read_bytes()
+    assert "3 hosts" in run.err
+
+
+def test_a_match_is_the_same_when_two_of_three_hosts_are_killed(
+    ringrift: Ringrift, servers: list[Server]
+) -> None:
+    line = ("eval", "match", "mcts:sims=8", "heuristic:default", "--games", 60, "--json")
+    local = ringrift(*line, "--results", "here.sqlite")
+    threads = killed(servers[:2])
+    run = ringrift(*line, "--results", "there.sqlite", "--fleet")
+    for thread in threads:
+        thread.join()
+    assert run.code == 0, run.err
+    assert json.loads(run.out) == json.loads(local.out)
