@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ringrift_cli.players.model import checkpoint_named
+from ringrift_cli.players.profiles import Profile, profile_named, write_profile
 from tests.conftest import Ringrift
 from tests.fleet.campaigning import really_plays, until
 from tests.fleet.servers import Farm, Server
@@ -82,7 +84,11 @@ def test_a_tuning_run_is_the_same_when_two_of_three_hosts_are_killed(
 def test_a_match_is_the_same_when_two_of_three_hosts_are_killed(
     ringrift: Ringrift, servers: list[Server]
 ) -> None:
-    line = ("eval", "match", "mcts:sims=8", "heuristic:default", "--games", 60, "--json")
+    weights = profile_named("default", "hex8", 2).weights
+    write_profile(Path("mine.yaml"), Profile("mine", "hex8", 2, dict.fromkeys(weights, 1.0)))
+    model, _ = checkpoint_named("shipped", "hex8", 2)
+    sides = f"model:{model},sims=2", "mcts:sims=8,profile=mine.yaml"  # files that hosts lack
+    line = ("eval", "match", *sides, "--games", 40, "--json")
     local = ringrift(*line, "--results", "here.sqlite")
     threads = killed(servers[:2])
     run = ringrift(*line, "--results", "there.sqlite", "--fleet")
@@ -90,3 +96,4 @@ def test_a_match_is_the_same_when_two_of_three_hosts_are_killed(
         thread.join()
     assert run.code == 0, run.err
     assert json.loads(run.out) == json.loads(local.out)
+    assert "gets no more work" not in run.err

@@ -32,7 +32,7 @@ from ringrift_cli.settings import Gate, Run
 from ringrift_cli.text import abridged, elo
 
 if TYPE_CHECKING:
-    from ringrift_cli.evaluate.evaluate import Advance, MatchResult, Ratings
+    from ringrift_cli.evaluate.evaluate import Advance, MatchResult, Ratings, SprtResult
     from ringrift_cli.evaluate.ladder import LadderResult
     from ringrift_cli.evaluate.results import Pool, Results
 
@@ -250,16 +250,7 @@ def sprt(
             advance=run.advance,
             should_stop=run.should_stop,
         )
-    decision = f"accepted {found.decision}" if found.decision else "undecided"
-    out.text(
-        f"SPRT: {decision} after {counted(found.blocks, 'opening')};"
-        f" LLR {found.llr:.2f}, bounds {found.bounds[0]:.2f} and {found.bounds[1]:.2f};"
-        f" elo0 {found.elo0:g}, elo1 {found.elo1:g}"
-    )
-    won = ", ".join(f"{wins}: {n:,}" for wins, n in enumerate(found.counts))
-    out.text(f"Openings by games won of {players}: {won}")
-    out.text(found.sentence)
-    _print_match(out, found.match)
+    _print_sprt(out, found, players)
     out.result(found)
     run.end(finished=found.decision is not None)
     if found.decision != "H1":
@@ -472,6 +463,19 @@ def ladder(
 
 
 # ---- tables -------------------------------------------------------------------------------------
+
+
+def _print_sprt(out: Output, found: SprtResult, players: int) -> None:
+    decision = f"accepted {found.decision}" if found.decision else "undecided"
+    out.text(
+        f"SPRT: {decision} after {counted(found.blocks, 'opening')};"
+        f" LLR {found.llr:.2f}, bounds {found.bounds[0]:.2f} and {found.bounds[1]:.2f};"
+        f" elo0 {found.elo0:g}, elo1 {found.elo1:g}"
+    )
+    won = ", ".join(f"{wins}: {n:,}" for wins, n in enumerate(found.counts))
+    out.text(f"Openings by games won of {players}: {won}")
+    out.text(found.sentence)
+    _print_match(out, found.match)
 
 
 def _print_match(out: Output, found: MatchResult) -> None:

@@ -23,7 +23,7 @@ MODULE = "ringrift_cli.evaluate.worker"
 
 
 class FleetWorker:
-    """`task_pool.Worker` on a host: its agent keeps a process that plays."""
+    """`task_pool.TaskWorker` on a host: its agent keeps a process that plays."""
 
     def __init__(
         self, host: Host, open_client: Callable[[Host], Client], permission: Permission
@@ -36,7 +36,7 @@ class FleetWorker:
         self._sent: set[str] = set()
 
     def open(self) -> None:
-        """See `Worker`; `FleetError` for a host that may not work now."""
+        """See `TaskWorker`; `FleetError` for a host that may not work now."""
         why = self._permission.refuse(self._host)
         if why is not None:
             raise HostUnreachable(f"{self.name} may not work: {why}.")
@@ -51,7 +51,7 @@ class FleetWorker:
             client.close()
 
     def perform(self, task: Task) -> bytes:
-        """See `Worker`."""
+        """See `TaskWorker`."""
         client = self._client
         if client is None:
             raise HostUnreachable(f"{self.name}: the link to it is closed.")
@@ -71,7 +71,7 @@ class FleetWorker:
             raise
 
     def close(self) -> None:
-        """See `Worker`."""
+        """See `TaskWorker`."""
         with self._lock:
             self._closed = True
             client, self._client = self._client, None

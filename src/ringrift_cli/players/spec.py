@@ -167,14 +167,14 @@ def portable(spec: str, board: str, players: int) -> tuple[str, dict[str, Path]]
             from ringrift_cli.players.model import checkpoint_named
 
             path, identity = checkpoint_named(name, board, players)
-            there = f"models/matches/{identity}"
+            there = f"matches/{identity}"
             files |= {f"{there}{end}": path.with_suffix(end) for end in (".json", ".safetensors")}
             parts[i] = f"{there}.json"
         elif kind in ("heuristic", "mcts") and ((i == 0 and "=" not in part) or name != part):
             if name in SHIPPED:
                 continue
             path = Path(name).expanduser()
-            there = f"models/matches/{sha256_of_file(path)[:16]}.yaml"
+            there = f"matches/{sha256_of_file(path)[:16]}.yaml"
             files[there] = path
             parts[i] = part.removesuffix(name) + there
     return f"{kind}:{','.join(parts)}" if parts else spec, files

@@ -38,7 +38,7 @@ class Task:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-class Worker(Protocol):
+class TaskWorker(Protocol):
     """Performs tasks elsewhere, one at a time; every call but `close` comes from one thread."""
 
     name: str
@@ -125,7 +125,7 @@ class _Round(Generic[T]):
 
 @dataclass(eq=False)
 class _Member:
-    worker: Worker
+    worker: TaskWorker
     state: str = "connecting"  # or ready, lost, refused
     failures: int = 0
 
@@ -134,7 +134,7 @@ class TaskPool:
     """Workers for a `with` block; `on_notice` is told of lost and refused ones."""
 
     def __init__(
-        self, workers: Sequence[Worker], on_notice: Callable[[str], None] = lambda _: None
+        self, workers: Sequence[TaskWorker], on_notice: Callable[[str], None] = lambda _: None
     ) -> None:
         self._members = [_Member(worker) for worker in workers]
         self._on_notice = on_notice
