@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ pytestmark = [pytest.mark.usefixtures("compiled_rules"), pytest.mark.long]
 
 TUNE = ("cmaes", "--board", "hex8", "--population", 8, "--games", 24, "--generations", 2)
 SMALL = (*TUNE, "--test-games", 60, "--seed", 3, "--sigma", 0.4)
+MATRIX = ("--generations", 2, "--population", 6, "--games", 8, "--test-games", 20, "--seed", 3)
 
 
 def plays(server: Server) -> bool:
@@ -97,3 +100,45 @@ def test_a_match_is_the_same_when_two_of_three_hosts_are_killed(
     assert run.code == 0, run.err
     assert json.loads(run.out) == json.loads(local.out)
     assert "gets no more work" not in run.err
+
+
+def test_a_matrix_goes_on_after_its_coordinator_was_killed_twice(
+    here: Station, servers: list[Server]
+) -> None:
+    line = ("matrix", "cmaes", "--configs", "hex8-2p,square8-2p", *MATRIX)
+    straight = here.process(*line, "--out", "straight")
+    assert straight.code == 0, straight.err
+    threads = killed(servers[:1])
+    broken = (*line, "--out", "broken", "--fleet")
+    for name in ("hex8-2p", "square8-2p"):
+        process = here.start(*broken, start_new_session=True)
+        try:
+            until((here.folder / "broken" / name / "journal.jsonl").exists)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=60)
+    run = here.process(*broken)
+    for thread in threads:
+        thread.join()
+    assert run.code == 0, run.err
+    for name in ("hex8-2p", "square8-2p"):
+        assert journal(Path("broken", name)) == journal(Path("straight", name))
+    again = here.process(*broken, "--json")
+    states = [one["state"] for one in json.loads(again.out)["configurations"]]
+    assert all(state in ("tested", "accepted") for state in states)
+
+
+def test_a_matrix_projects_the_costs_of_hosts_and_stops_at_its_budget(
+    here: Station, servers: list[Server]
+) -> None:
+    here.know(*({**server.entry(), "price": 1000.0} for server in servers), deadline=30)
+    line = ("matrix", "cmaes", "--configs", "hex8-2p", "--fleet", "--budget", 0.01)
+    projected = json.loads(here.process(*line, "--dry-run", "--json").out)
+    assert projected["dollars_per_hour"] == 3000.0
+    assert projected["dollars"] == pytest.approx(
+        3000 * projected["core_hours"]["hex8-2p"] / projected["cores"], rel=0.1
+    )
+    run = here.process(*line)
+    assert run.code == 1
+    assert "and the budget is $0.01" in run.err
+    assert not Path("runs/cmaes/hex8-2p/verdict.json").exists()

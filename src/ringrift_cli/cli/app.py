@@ -29,6 +29,7 @@ from ringrift_cli.cli import (
     fleet,
     fleet_jobs,
     init,
+    matrix,
     metrics,
     models,
     perft,
@@ -90,6 +91,7 @@ fleet.app.command()(fleet_jobs.dismiss)
 fleet.app.command()(fleet_jobs.clean)
 app.add_typer(fleet.app)
 app.add_typer(sync.app)
+app.add_typer(matrix.app)
 app.add_typer(runs.app)
 
 
