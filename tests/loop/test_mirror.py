@@ -186,8 +186,9 @@ def test_a_worker_plays_for_a_loop(
     (seen,) = workers(opened(url))
     assert (seen[1].host, seen[1].pool) == (worker.name, "hex8-2p")
     monkeypatch.chdir(tmp_path)
-    Path("hosts.yaml").write_text("hosts:\n- {name: gone, addresses: [127.0.0.1:9]}\n")
     Path("ringrift.yaml").write_text(f'run: {{store: "{url}"}}\n')
+    assert worker.name in ringrift("fleet", "status").out  # without hosts.yaml
+    Path("hosts.yaml").write_text("hosts:\n- {name: gone, addresses: [127.0.0.1:9]}\n")
     assert worker.name in ringrift("fleet", "status").out
 
 

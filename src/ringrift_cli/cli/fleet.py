@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringrift_cli import settings
 from ringrift_cli.cli.fleet_options import (
     DryRunOption,
     HostsOption,
@@ -156,8 +157,15 @@ def status(
     """
     if watch and as_json:
         raise UsageError("--watch prints for a terminal: expected it without --json.")
-    out, context = Output(as_json=as_json), fleet_context(hosts_file)
-    hosts = chosen(context, on, label, everything)
+    out, store = Output(as_json=as_json), settings.load().run.store
+    try:
+        context = fleet_context(hosts_file)
+        hosts = chosen(context, on, label, everything)
+    except UsageError:
+        if store == Run.store or on or label:
+            raise
+        out.result({"hosts": [], "workers": _workers(out, store)})  # all of them are in the store
+        return
     if not watch:
         failed(_look(out, context, hosts, deadline))
         return
@@ -170,9 +178,8 @@ def status(
         raise stopped(stop())
 
 
-def _workers(out: Output, context: FleetContext) -> list[Row]:
-    """Prints the workers of the object store of the settings, newest heartbeat first."""
-    url = context.config.run.store
+def _workers(out: Output, url: str) -> list[Row]:
+    """Prints the workers of an object store, newest heartbeat first."""
     if url == Run.store:
         return []
     import msgspec
@@ -219,7 +226,7 @@ def _look(
         "games/h", "synced", "$/h", "today", "$",
     )  # fmt: skip
     out.table(map(_host_cells, rows), columns, red=[bool(row["trouble"]) for row in rows])
-    found["workers"] = _workers(out, context)
+    found["workers"] = _workers(out, context.config.run.store)
     for row in rows:
         notes = [*row["trouble"], *(f"note: {note}" for note in row["notes"])]
         notes += [f"try: {row['hint']}"] if row["hint"] else []
