@@ -141,7 +141,9 @@ class SelfPlay(Section):
     fast_considered: int = key(
         0, "Actions considered at the root of a fast search; 0: likewise.", ge=0
     )
-    value_scale: float = key(0.3, "Weight of values relative to the policy in the search.", gt=0)
+    value_scale: float = key(
+        1.0, "Weight of values relative to the policy in the search of self-play.", gt=0
+    )
     exploration: float = key(0.5, "PUCT exploration constant below the root.", ge=0)
     opening_decisions: int = key(12, "First decisions that are sampled, not maximised.", ge=0)
     opening_temperature: float = key(1.2, "Temperature of that sampling.", gt=0, le=10)
@@ -149,7 +151,7 @@ class SelfPlay(Section):
         0.75, "Share of games that begin with random turns, as those of matches do.", ge=0, le=1
     )
     sparring_share: float = key(
-        0.0,
+        0.25,
         "Share of games in which a sparring partner plays one seat; its decisions are not trained"
         " on.",
         ge=0,
@@ -175,7 +177,7 @@ class Train(Section):
     )
     optimiser: str = key("adamw", "Optimiser.", choices=("adamw", "sgd"))
     learning_rate: float = key(0.002, "Learning rate.", gt=0, le=1)
-    schedule: str = key("constant", "Learning rate schedule.", choices=("constant", "cosine"))
+    schedule: str = key("cosine", "Learning rate schedule.", choices=("constant", "cosine"))
     warmup: int = key(50, "Warm-up steps of a fresh optimiser and of every cosine.", ge=0)
     weight_decay: float = key(0.05, "Weight decay.", ge=0, le=1)
     clip: float = key(1.0, "Maximum norm of the gradient.", gt=0)
@@ -189,15 +191,15 @@ class Train(Section):
     )
     window: int = key(100_000, "Window size in positions; sublinear growth beyond it.", ge=1)
     surprise_weight: float = key(
-        0.5, "Policy-surprise weighting of sampling: 0 uniform, 1 proportional.", ge=0, le=1
+        0.0, "Policy-surprise weighting of sampling: 0 uniform, 1 proportional.", ge=0, le=1
     )
     value_mix: float = key(
-        0.3, "Weight of the search's value beside the winner in the value target.", ge=0, le=1
+        0.5, "Weight of the search's value beside the winner in the value target.", ge=0, le=1
     )
     value_weight: float = key(1.0, "Loss weight of the value.", ge=0, le=10)
-    owner_weight: float = key(0.15, "Loss weight of the final owner of each cell.", ge=0, le=10)
+    owner_weight: float = key(1.0, "Loss weight of the final owner of each cell.", ge=0, le=10)
     eliminated_weight: float = key(
-        0.1, "Loss weight of the rings eliminated at the end.", ge=0, le=10
+        0.5, "Loss weight of the rings eliminated at the end.", ge=0, le=10
     )
     validation_share: float = key(0.05, "Share of games held out for validation.", ge=0, le=0.9999)
     validation_positions: int = key(2048, "Maximum positions per validation.", ge=1)

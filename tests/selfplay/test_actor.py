@@ -28,7 +28,7 @@ from ringrift_cli.settings import SelfPlay
 from tests.search.test_forest import ByRow, Uniform
 from tests.walks import CONFIGURATIONS
 
-QUICK = SelfPlay(sims=6, fast_sims=2, considered=4, fast_considered=2)
+QUICK = SelfPlay(sims=6, fast_sims=2, considered=4, fast_considered=2, sparring_share=0.0)
 
 
 def numbers(count: int) -> Callable[[], int | None]:

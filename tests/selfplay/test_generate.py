@@ -41,7 +41,15 @@ from ringrift_cli.store.hashes import sha256
 from ringrift_cli.store.manifest import read_manifest
 from tests.nn.networks import network
 
-QUICK = SelfPlay(sims=4, fast_sims=2, considered=2, fast_considered=2, concurrent=4, shard_games=5)
+QUICK = SelfPlay(
+    sims=4,
+    fast_sims=2,
+    considered=2,
+    fast_considered=2,
+    sparring_share=0.0,
+    concurrent=4,
+    shard_games=5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +145,7 @@ from ringrift_cli.selfplay.forests import on_cpu
 from ringrift_cli.selfplay.worker import GenerateSetting
 if __name__ == "__main__":
     model, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    quick = SelfPlay(sims=4, fast_sims=2, considered=2, fast_considered=2,
+    quick = SelfPlay(sims=4, fast_sims=2, considered=2, fast_considered=2, sparring_share=0.0,
                      concurrent=4, shard_games=5)
     setting = GenerateSetting("hex8", 2, False, 0, model, model.stem, quick,
                               devices=("cpu", "cpu"))

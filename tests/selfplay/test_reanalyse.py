@@ -28,7 +28,15 @@ from ringrift_cli.store.manifest import ShardEntry, read_manifest
 from ringrift_cli.train.dataset import TrainData, gather
 from tests.nn.networks import network
 
-PLAY = SelfPlay(sims=4, fast_sims=2, considered=2, fast_considered=2, concurrent=4, shard_games=3)
+PLAY = SelfPlay(
+    sims=4,
+    fast_sims=2,
+    considered=2,
+    fast_considered=2,
+    sparring_share=0.0,
+    concurrent=4,
+    shard_games=3,
+)
 
 
 @pytest.fixture(scope="module")

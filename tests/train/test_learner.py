@@ -146,7 +146,7 @@ def test_only_matrices_decay() -> None:
 
 
 def test_rates() -> None:
-    constant = Train(learning_rate=0.1, warmup=10)
+    constant = Train(learning_rate=0.1, warmup=10, schedule="constant")
     fresh = [learning_rate(constant, step, 100, fresh=True) for step in range(100)]
     np.testing.assert_allclose(fresh[:10], 0.01 * np.arange(1, 11))
     assert set(fresh[10:]) == {0.1}

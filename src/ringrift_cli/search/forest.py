@@ -23,7 +23,8 @@ from ringrift_cli.search.tree import DEEPEST, NEVER, FloatArray, Trees
 from ringrift_cli.settings import SelfPlay
 
 VERSION = 2  # incremented when results for equal settings may change
-EXPLORATION, VALUE_SCALE = SelfPlay.exploration, SelfPlay.value_scale  # docs/lab-notes.md
+EXPLORATION = SelfPlay.exploration
+VALUE_SCALE = 0.3  # in play; self-play has selfplay.value_scale (docs/lab-notes.md)
 MIN_BLOCK = 8  # trees per thread
 FIRST_NODES, FIRST_EDGES = 32, 1024  # initial capacity of a tree
 
