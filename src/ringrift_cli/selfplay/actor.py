@@ -122,10 +122,16 @@ class Actor:
     def resume(self, slot: int, row: IntArray, seed: int) -> None:
         """Continues the game in a slot from a position with two or more legal actions.
 
-        For benchmarks: the record lacks the moves before `row`.
+        For benchmarks: the record lacks the moves before `row`. A sparring partner that would be to
+        move leaves the game.
         """
+        game = self._game(slot)
+        if game.partner is not None:
+            game.row = row.copy()
+            if row[L.SEAT] == game.partner:
+                game.partner, game.row = None, None
         self._forest.place(slot, row, seed)
-        self._search(slot, self._game(slot))
+        self._search(slot, game)
 
     # ---- games ----------------------------------------------------------------------------------
 
