@@ -205,6 +205,26 @@ def test_a_second_process_exits_at_once(
         assert (config.folder / JOURNAL).exists() is before
 
 
+def test_the_run_is_locked_while_functions_are_compiled(
+    ringrift: Ringrift, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second process during the first compilation exits; a signal then ends the first."""
+    found: list[str | None] = []
+
+    def interrupted(_out: Output) -> None:
+        found.append(cycle_journal.at_work(config.folder))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Output, "compile_network", interrupted)
+    assert ringrift("cycle", "--dry-run").code == 130
+    assert not config.folder.exists()
+    assert ringrift("cycle").code == 130
+    assert found[0] is None
+    assert found[1] is not None
+    assert cycle_journal.at_work(config.folder) is None
+    assert cycle_journal.read(config.folder).lines == []
+
+
 def test_two_crons(config: Config) -> None:
     """Two commands begun at once: one works, the other says so and ends."""
     command = (sys.executable, "-m", "tests.loop_child", "quick", config.run.folder, 1)

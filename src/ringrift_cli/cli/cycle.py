@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -121,12 +121,6 @@ def cycle(
     if train_on is not None and not fleet:
         raise UsageError("--train-on names a host of the fleet.", hint="--fleet --train-on HOST")
     hosts = fleet_context(hosts_file, config) if fleet else None
-    if not dry_run:  # before a compilation that can take minutes; `opened` decides
-        from ringrift_cli.loop.journal import check_free
-
-        check_free(config.folder)
-    out.compile_network()
-    out.compile_players()
     from ringrift_cli.loop.local import RealSteps
 
     steps: Steps = RealSteps(config)
@@ -144,9 +138,17 @@ def cycle(
         session = SyncSession(hosts, out)
         steps = SharedSteps(config, FleetMachines(session, config, train_on))
     if dry_run:
-        _preview(out, config, steps)
+        with _compiled(out):
+            _preview(out, config, steps)
     else:
         _run(out, config, steps, mirror, cycles, hours)
+
+
+@contextmanager
+def _compiled(out: Output) -> Iterator[None]:
+    out.compile_network()
+    out.compile_players()
+    yield
 
 
 def _run(
@@ -177,6 +179,7 @@ def _run(
 
     with (
         opened(config.folder) as journal,
+        _compiled(out),  # for minutes, in which another process finds the run locked
         stop_requested() as signalled,
         reporting(config.folder, config.run.report_to, out.note),
         _mirrored(out, config, mirror),

@@ -134,7 +134,14 @@ def opened(folder: Path) -> Iterator[Journal]:
     `RingriftError` if another process works on the run, `RecordError` if the journal is damaged. An
     incomplete last line is removed: nothing depends on it.
     """
-    with locked(folder / LOCK, busy=lambda: _busy(folder)) as lock:
+
+    def busy() -> RingriftError:
+        return RingriftError(
+            f"{holder(folder)} works on {folder}; nothing was done.",
+            hint="wait for it: ringrift status shows how far it is; or another run.folder",
+        )
+
+    with locked(folder / LOCK, busy=busy) as lock:
         lock.truncate(0)
         lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
         lock.flush()
@@ -144,20 +151,6 @@ def opened(folder: Path) -> Iterator[Journal]:
             yield journal
         finally:
             lock.truncate(0)
-
-
-def check_free(folder: Path) -> None:
-    """`RingriftError` if another process works on the run; makes nothing."""
-    if (folder / LOCK).exists():
-        with locked(folder / LOCK, busy=lambda: _busy(folder)):
-            pass
-
-
-def _busy(folder: Path) -> RingriftError:
-    return RingriftError(
-        f"{holder(folder)} works on {folder}; nothing was done.",
-        hint="wait for it: ringrift status shows how far it is; or another run.folder",
-    )
 
 
 def holder(folder: Path) -> str:
