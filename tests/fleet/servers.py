@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ringrift_cli.fleet import package
-from ringrift_cli.fleet.agent.layout import CODE, PROVED, VENV
+from ringrift_cli.fleet.agent.layout import CODE, IDENTITY, PROVED, VENV
 from ringrift_cli.fleet.client import Client
 from ringrift_cli.fleet.hosts import Host, load
 from tests.fleet.network import LOOPBACK, PATIENCE, Babbler, Listener, Proxy
@@ -94,6 +94,7 @@ def furnish(work: Path, program: str | None = None, python: str = sys.executable
     code = work / f"{CODE}{package.code_hash()}"
     code.parent.mkdir(parents=True, exist_ok=True)
     (code.parent / PROVED).write_text("8")  # GPUs
+    (code.parent / IDENTITY).write_text(f'"{secrets.token_hex(8)}"')
     if not code.exists():
         code.symlink_to(package.PACKAGE.parent)
     script = work / VENV / "bin" / "python"

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ringrift_cli.fleet.probe import parse_gpus, unusable
 from ringrift_cli.version import __version__
 from tests.fleet.gpus import MB, lines, smi
 from tests.fleet.jobbing import beat, end_all, ended, gone, job, log_of, start
@@ -114,14 +115,47 @@ def test_an_odd_line_hides_no_gpu(
 
 def test_a_divided_gpu_is_its_slices(tmp_path: Path) -> None:
     query = lines(2, gpu0="NVIDIA A100, [N/A], 13, 40960, 30, 60.5")
-    with with_smi(tmp_path, smi(query, MIG.splitlines())) as half:
+    details = f"if [ $1 = -q ]; then cat <<'END'\n{DETAILS}\nEND\nexit; fi\n"
+    with with_smi(tmp_path, details + smi(query, MIG.splitlines())) as half:
         facts = half.ask("facts")
     assert [(gpu["index"], gpu["uuid"][:7], gpu["name"]) for gpu in facts["gpus"]] == [
         (0, "MIG-aaa", "NVIDIA A100 MIG 3g.20gb"),
         (1, "MIG-GPU", "NVIDIA A100 MIG 4g.20gb"),
         (2, "GPU-666", "NVIDIA GeForce RTX 4090"),
     ]
-    assert [gpu["memory_total_mb"] for gpu in facts["gpus"]] == [None, None, MB]
+    assert [gpu["memory_total_mb"] for gpu in facts["gpus"]] == [19968, 19968, MB]
+
+
+DETAILS = """\
+<?xml version="1.0" ?><nvidia_smi_log><gpu id="00000000:01:00.0">
+<uuid>GPU-11111111-2222-3333-4444-555555555555</uuid><mig_devices>
+<mig_device><index>0</index><fb_memory_usage><total>19968 MiB</total><reserved>0 MiB</reserved>
+<used>19 MiB</used><free>19949 MiB</free></fb_memory_usage></mig_device>
+<mig_device><index>1</index><fb_memory_usage><total>19968 MiB</total>
+<used>15000 MiB</used></fb_memory_usage></mig_device>
+</mig_devices></gpu><gpu id="00000000:02:00.0"/></nvidia_smi_log>"""
+
+
+@pytest.mark.parametrize(
+    ("details", "memory"),
+    [
+        (DETAILS, [(19, 19968), (15000, 19968)]),
+        (DETAILS.replace("19 MiB", "[N/A]"), [(None, None), (15000, 19968)]),
+        (DETAILS.replace("11111111", "99999999"), [(None, None)] * 2),
+        (DETAILS[:-20], [(None, None)] * 2),
+        ("No such option", [(None, None)] * 2),
+    ],
+)
+def test_a_slice_that_others_use_is_seen(
+    details: str, memory: list[tuple[int | None, int | None]]
+) -> None:
+    gpus, error = parse_gpus("\n".join(lines(2)), MIG, details)
+    assert error is None
+    assert gpus is not None
+    found = [(gpu.memory_used_mb, gpu.memory_total_mb) for gpu in gpus]
+    assert found == [*memory, (4, MB)]
+    used = [memory[1][0] is not None]
+    assert [unusable(gpu) is not None for gpu in gpus] == [False, *used, False]
 
 
 # ---- claims -------------------------------------------------------------------------------------
@@ -148,6 +182,28 @@ def test_a_gpu_is_held_for_as_long_as_its_job_lives(tmp_path: Path) -> None:
         gone(found["pid"])
         assert start(half, exclusive("two", 1))["state"] == "running"
         end_all(half)
+
+
+def test_a_gpu_is_busy_with_what_its_job_has_left_or_with_others(tmp_path: Path) -> None:
+    """The job that holds it is named before what it uses; what the last one left does not stay."""
+    looks = tmp_path / "looks"
+    full = smi(lines(1, gpu0=f"RTX 4090, 99, {MB}, {MB}, 70, 60.5"))
+    script = (
+        f"echo >>{looks}; if [ $(wc -l <{looks}) -lt 6 ]; then {full}; else {smi(lines(1))}; fi"
+    )
+    with with_smi(tmp_path, smi(lines(1))) as half:
+        start(half, exclusive("one", 0))
+        with_smi(tmp_path, full).close()
+        reply = half.ask("start", job=exclusive("two", 0))
+        assert (reply["kind"], reply["sentence"]) == ("taken", "GPU 0 is held by another job.")
+        end_all(half)
+        with_smi(tmp_path, script).close()
+        assert start(half, exclusive("two", 0))["state"] == "running"
+        end_all(half)
+        with_smi(tmp_path, full).close()
+        reply = half.ask("start", job=exclusive("three", 0))
+        assert reply["kind"] == "taken"
+        assert reply["sentence"].startswith("GPU 0 is used by others: ")
 
 
 def test_of_many_that_want_one_gpu_at_once_one_gets_it(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ B = Host(name="b", addresses=("b:22",), price=2.0)
 def test_hours_count_from_the_first_answer_on(tmp_path: Path) -> None:
     cost.accrue(tmp_path, [A, B], {}, NOON)
     assert cost.read(tmp_path) == {}
-    cost.accrue(tmp_path, [A, B], {"a": 0}, NOON)
+    cost.accrue(tmp_path, [A, B], {"a": ("x", 0)}, NOON)
     ledger = cost.accrue(tmp_path, [A, B], {}, NOON + 7200)  # silent, and billed all the same
     assert cost.spent(ledger, A, NOON + 7200) == cost.Spent(1.0, 1.0, 0.5)
     assert cost.spent(ledger, B, NOON + 7200) == cost.Spent(0.0, 0.0, 2.0)
@@ -31,35 +31,52 @@ def test_hours_count_from_the_first_answer_on(tmp_path: Path) -> None:
 
 
 def test_nothing_counts_twice_or_while_disabled(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [A], {"a": 0}, NOON)
-    cost.accrue(tmp_path, [A], {"a": 0}, NOON + 3600)
-    cost.accrue(tmp_path, [A], {"a": 0}, NOON + 3600)
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON)
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON + 3600)
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON + 3600)
     away = replace(A, enabled=False)
     cost.accrue(tmp_path, [away], {}, NOON + 7200)
     cost.accrue(tmp_path, [away], {}, NOON + 10800)
     assert cost.read(tmp_path)["a"].total == 0.5
     cost.accrue(tmp_path, [A], {}, NOON + 14400)  # enabled, but it has not answered yet
-    cost.accrue(tmp_path, [A], {"a": 0}, NOON + 18000)
-    ledger = cost.accrue(tmp_path, [A], {"a": 0}, NOON + 21600)
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON + 18000)
+    ledger = cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON + 21600)
     assert ledger["a"].total == 1.0
     assert cost.accrue(tmp_path, [], {}, NOON + 30000)["a"].total == 1.0  # taken out
 
 
 def test_games_are_those_of_the_last_answer(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [A, B], {"a": 5}, NOON)
-    cost.accrue(tmp_path, [A, B], {"a": 8}, NOON + 60)
-    cost.accrue(tmp_path, [A, B], {"b": 2}, NOON + 120)  # a is silent
-    ledger = cost.accrue(tmp_path, [B], {"b": 3}, NOON + 180)  # and taken out
+    cost.accrue(tmp_path, [A, B], {"a": ("x", 5)}, NOON)
+    cost.accrue(tmp_path, [A, B], {"a": ("x", 8)}, NOON + 60)
+    cost.accrue(tmp_path, [A, B], {"b": ("x", 2)}, NOON + 120)  # a is silent
+    ledger = cost.accrue(tmp_path, [B], {"b": ("x", 3)}, NOON + 180)  # and taken out
     assert {name: account.games for name, account in ledger.items()} == {"a": 8, "b": 3}
 
 
+def test_games_outlive_the_work_folder_that_held_them(tmp_path: Path) -> None:
+    """A host may be set up anew, have jobs removed by hand, or get its former disk back."""
+    found = []
+    reports = (("x", 50), ("x", 60), ("y", 0), ("y", 7), ("y", 4), ("y", 9), ("x", 60), ("x", 61))
+    for second, report in enumerate(reports):
+        ledger = cost.accrue(tmp_path, [A], {"a": report}, NOON + second)
+        found.append(ledger["a"].games)
+    assert found == [50, 60, 60, 67, 67, 69, 69, 70]
+
+
+def test_an_account_without_folders_counts_nothing_twice(tmp_path: Path) -> None:
+    keep_account(tmp_path, "a", cost.Account(NOON, NOON, 7.0, games=50))
+    assert cost.accrue(tmp_path, [A], {"a": ("", 0)}, NOON)["a"].games == 50  # not deployed
+    assert cost.accrue(tmp_path, [A], {"a": ("x", 55)}, NOON)["a"].games == 55
+    assert cost.accrue(tmp_path, [A], {"a": ("y", 5)}, NOON)["a"].games == 60
+
+
 def test_two_processes_that_look_at_once_count_an_hour_once(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [A], {"a": 0}, NOON)
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON)
     for second in (3600.0, 3599.0, 3600.5, 3599.5, 3601.0):  # the later ones come first
-        ledger = cost.accrue(tmp_path, [A], {"a": 0}, NOON + second)
+        ledger = cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON + second)
     assert ledger["a"].total == pytest.approx(0.5 * 3601 / 3600)
-    cost.accrue(tmp_path, [A], {"a": 0}, NOON - 86400)  # the clock was set back
-    assert cost.accrue(tmp_path, [A], {"a": 0}, NOON - 82800)["a"].total == pytest.approx(
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON - 86400)  # the clock was set back
+    assert cost.accrue(tmp_path, [A], {"a": ("x", 0)}, NOON - 82800)["a"].total == pytest.approx(
         1.0, abs=0.01
     )
 
@@ -87,8 +104,8 @@ def test_runs_that_share_hosts_count_their_price_once(
 
 def test_every_day_has_its_own_part(tmp_path: Path) -> None:
     evening = NOON + 10 * 3600
-    cost.accrue(tmp_path, [A], {"a": 0}, evening)
-    ledger = cost.accrue(tmp_path, [A], {"a": 0}, evening + 28 * 3600)
+    cost.accrue(tmp_path, [A], {"a": ("x", 0)}, evening)
+    ledger = cost.accrue(tmp_path, [A], {"a": ("x", 0)}, evening + 28 * 3600)
     assert ledger["a"].days == {
         "2026-11-21": pytest.approx(1.0),
         "2026-11-22": pytest.approx(12.0),
@@ -101,8 +118,8 @@ def test_every_day_has_its_own_part(tmp_path: Path) -> None:
 
 
 def test_a_budget_stops_work_and_says_why(tmp_path: Path) -> None:
-    cost.accrue(tmp_path, [B], {"b": 0}, NOON)
-    ledger = cost.accrue(tmp_path, [B], {"b": 0}, NOON + 3600)
+    cost.accrue(tmp_path, [B], {"b": ("x", 0)}, NOON)
+    ledger = cost.accrue(tmp_path, [B], {"b": ("x", 0)}, NOON + 3600)
 
     def over(**limits: float) -> str | None:
         return cost.over_budget(Fleet((B,), budget=Budget(**limits)), ledger, NOON + 3600)

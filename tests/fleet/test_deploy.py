@@ -173,7 +173,8 @@ class Work:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        known = {"gpus": 0, "folders": [], "lock": "# x\n", "requirements": ["pip"], "torch": None}
+        known = {"gpus": 0, "folders": [], "lock": "# x\n", "requirements": ["pip"]}
+        known |= {"torch": None, "packages": True}
         assert process.stdin is not None
         process.stdin.write(json.dumps({**known, **request}).encode())
         process.stdin.close()
@@ -252,6 +253,8 @@ def test_packages_that_are_gone_are_installed_again(work: Work) -> None:
     (work.code / "torch.py").write_text(  # as with an image that has lost a package
         "import os\nif not os.path.exists('back'): raise ModuleNotFoundError('numpy')\n"
     )
+    assert work.run("install", packages=False) == ({"printed": None}, "")  # not announced
+    assert len((work.folder / "pip.log").read_text().splitlines()) == asked
     reply, error = work.run("install")
     assert (reply, "numpy" in error) == (None, True)
     assert len((work.folder / "pip.log").read_text().splitlines()) == asked + 1

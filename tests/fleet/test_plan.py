@@ -103,6 +103,11 @@ def test_a_gpu_that_cannot_be_used_gets_no_job_and_is_named() -> None:
         "a": "GPU 0 is used by others: 22.5 of 24.0 GB; GPU 1 reports 'ERR!'; GPU 2 is not there"
     }
     assert slots(three, busy, [full, gpu(2)], per_gpu=True) == [(2,)]  # that job uses the first
+    ended = job("x", "done", (0,))
+    for over, free in ((1.0, [(0,)]), (60.0, [])):  # what its last job has left is not of others
+        just = [replace(ended, over_s=over)]
+        assert slots(host("a", gpus=1), just, [full], per_gpu=True) == free
+        assert slots(host("a", gpus=1), just, [gpu(0, fault="ERR!")], per_gpu=True) == []
     desktop = gpu(0, memory_used_mb=1500)
     assert slots(host("a", gpus=1), [], [desktop], per_gpu=False) == [(0,)]
     slices = [gpu(index, memory_total_mb=None, uuid=f"MIG-{index}") for index in range(2)]

@@ -28,7 +28,8 @@ class Account(msgspec.Struct):
     counted: float | None = None  # charged up to this time; None: not being charged
     total: float = 0.0  # dollars
     days: dict[str, float] = {}  # dollars by local day
-    games: int | None = None  # when it last answered
+    games: int | None = None  # of all its work folders, as far as they were reported
+    folders: dict[str, int] = {}  # most games reported, by identity of the work folder
 
     def add(self, price: float, since: float, until: float) -> None:
         """Adds the cost of an interval, split by local day."""
@@ -38,6 +39,13 @@ class Account(msgspec.Struct):
             self.days[day_of(since)] = self.days.get(day_of(since), 0.0) + dollars
             self.total += dollars
             since = end
+
+    def count(self, folder: str, games: int) -> None:
+        """Adds the games that a work folder has gained: a new one, as of a new disk, had none."""
+        known = self.folders.get(folder, 0 if self.folders else self.games or 0)
+        self.games = (self.games or 0) + max(games - known, 0)
+        if folder:  # it has none before the first deploy
+            self.folders[folder] = max(games, known)
 
 
 Ledger = dict[str, Account]  # by host
@@ -69,25 +77,27 @@ def _next_day(time: float) -> float:
     return dt.datetime.combine(here.date() + dt.timedelta(days=1), dt.time()).timestamp()
 
 
-def accrue(state: Path, hosts: Sequence[Host], answered: Mapping[str, int], now: float) -> Ledger:
+def accrue(
+    state: Path, hosts: Sequence[Host], answered: Mapping[str, tuple[str, int]], now: float
+) -> Ledger:
     """Charges the time until `now` (unix seconds) and returns the new ledger.
 
-    `hosts`: all of hosts.yaml, including disabled ones. Hosts in `answered`, with the number of
-    their games, start to be charged.
+    `hosts`: all of hosts.yaml, including disabled ones. Hosts in `answered`, with identity and
+    games of their work folder, start to be charged.
     """
     with LEDGER.changing(state) as ledger:
         for host in hosts:
             account = ledger.get(host.name)
-            if account is not None:
-                account.games = answered.get(host.name, account.games)
+            if account is None and host.enabled and host.name in answered:
+                account = ledger[host.name] = Account(now, now)
+            if account is not None and host.name in answered:
+                account.count(*answered[host.name])
             if not host.enabled:
                 if account is not None:
                     account.counted = None
                 continue
             if account is None:
-                if host.name not in answered:
-                    continue
-                account = ledger[host.name] = Account(now, now, games=answered[host.name])
+                continue
             if account.counted is not None:
                 account.add(host.price, account.counted, now)
             counts = account.counted is not None or host.name in answered

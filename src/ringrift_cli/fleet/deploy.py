@@ -17,6 +17,7 @@ from importlib import metadata
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ringrift_cli.errors import RemoteError, UsageError
 from ringrift_cli.fleet import package, probe
@@ -166,29 +167,9 @@ def deploy(
     with open_client(False) as client:
         _send_code(client, host, on_step)
         found = _found(client, host)
-        plan = planned(host, found)
-        if found.active and plan.size is not None:
-            raise RemoteError(
-                f"{host.name}: {', '.join(found.active)} would lose the packages under it.",
-                hint=f"wait, or ringrift fleet stop --on {host.name}",
-            )
-        if found.broken:
-            on_step("creating the virtual environment")
-        if plan.size is not None:
-            what = "torch, " if plan.size is TORCH_SIZE else ""
-            on_step(
-                f"installing {what}packages: up to {plan.size[0]:g} GB to download,"
-                f" {found.free / GB:.0f} GB are free"
-            )
-        on_step("verifying the installation")
-        printed = _script(
-            client,
-            host,
-            "install",
-            lock=plan.lock,
-            requirements=plan.requirements,
-            torch=plan.torch,
-        )["printed"]
+        printed = _install(client, host, found, on_step)
+        if printed is None:  # the environment has lost packages
+            printed = _install(client, host, replace(found, installed=""), on_step) or ""
         try:
             reported = json.loads(printed.strip().splitlines()[-1])
         except (ValueError, IndexError) as error:
@@ -198,6 +179,38 @@ def deploy(
         with open_client(True):
             pass  # its agent starts
     return {"version": __version__, "code": package.code_hash(), "python": host.python, **reported}
+
+
+def _install(
+    client: Client, host: Host, found: Found, on_step: Callable[[str], None]
+) -> str | None:
+    """What the installation reports; None if packages are missing that were found to be there."""
+    plan = planned(host, found)
+    if found.active and plan.size is not None:
+        raise RemoteError(
+            f"{host.name}: {', '.join(found.active)} would lose the packages under it.",
+            hint=f"wait, or ringrift fleet stop --on {host.name}",
+        )
+    if found.broken:
+        on_step("creating the virtual environment")
+    if plan.size is not None:
+        what = "torch, " if plan.size is TORCH_SIZE else ""
+        on_step(
+            f"installing {what}packages: up to {plan.size[0]:g} GB to download,"
+            f" {found.free / GB:.0f} GB are free"
+        )
+    on_step("verifying the installation")
+    reply = _script(
+        client,
+        host,
+        "install",
+        lock=plan.lock,
+        requirements=plan.requirements,
+        torch=plan.torch,
+        packages=plan.size is not None,
+    )
+    printed: str | None = reply["printed"]
+    return printed
 
 
 def _found(client: Client, host: Host) -> Found:

@@ -249,6 +249,7 @@ class Facts(Reply):
     jobs: list[JobState] = []  # active, failed and the newest ones
     jobs_total: Count = 0
     games: Count = 0  # of all jobs, also of those that were removed
+    folder: str = ""  # identity of the work folder, made by the first deploy into it
     gpus_proved: Count = 0  # for which a deploy ran kernels
     jobs_error: str | None = None
     idle_s: Number | None = None  # since the last job ended; None: a job is running

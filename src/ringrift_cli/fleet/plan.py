@@ -15,7 +15,7 @@ from msgspec import structs
 from ringrift_cli.errors import UsageError
 from ringrift_cli.fleet.hosts import Host
 from ringrift_cli.fleet.messages import JOB_NAME, Facts, Gpu, Job, JobMeta, JobState
-from ringrift_cli.fleet.probe import unusable
+from ringrift_cli.fleet.probe import SETTLING_S, unusable
 from ringrift_cli.settings import BOARDS
 
 ROLES = {
@@ -126,7 +126,7 @@ def slots(
     used, working = taken(jobs)
     if not host.gpus:
         return [] if working else [()]
-    reasons = _unusable(host, used, gpus)
+    reasons = _unusable(host, jobs, gpus)
     free = [gpu for gpu in range(host.gpus) if gpu not in used and gpu not in reasons]
     if per_gpu:
         return [(gpu,) for gpu in free]
@@ -134,13 +134,17 @@ def slots(
     return [tuple(free if whole else free[:1])] if free else []
 
 
-def _unusable(host: Host, used: Collection[int], gpus: Sequence[Gpu]) -> dict[int, str]:
+def _unusable(host: Host, jobs: Sequence[JobState], gpus: Sequence[Gpu]) -> dict[int, str]:
     """Reasons by GPU that no job uses and none can use."""
     present = {gpu.index: gpu for gpu in gpus}
+    used, _ = taken(jobs)
+    recent = [job for job in jobs if job.over_s is not None and job.over_s < SETTLING_S]
+    left = {gpu for job in recent for gpu in job.meta.gpus}
     found = {}
     for index in range(host.gpus):
         gpu = present.get(index)
-        why = f"GPU {index} is not there" if gpu is None else unusable(gpu)
+        missing = f"GPU {index} is not there"
+        why = missing if gpu is None else unusable(gpu, settling=index in left)
         if why is not None and index not in used:
             found[index] = why
     return found
@@ -148,8 +152,8 @@ def _unusable(host: Host, used: Collection[int], gpus: Sequence[Gpu]) -> dict[in
 
 def occupied(host: Host, jobs: Sequence[JobState], gpus: Sequence[Gpu]) -> str:
     """Why a host has no free slot."""
-    used, working = taken(jobs)
-    reasons = [*_unusable(host, used, gpus).values()]
+    _, working = taken(jobs)
+    reasons = [*_unusable(host, jobs, gpus).values()]
     return "; ".join([BUSY] * working + reasons)
 
 

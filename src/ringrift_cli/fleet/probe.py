@@ -19,6 +19,7 @@ LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (GPU-[\w-]+)\)")
 LISTED_SLICE = re.compile(r"\s+MIG (\S+)\s.*\(UUID: (MIG-[\w/-]+)\)")
 FOREIGN_SHARE, FOREIGN_MB = 0.1, 2048  # used GPU memory above both: somebody else computes on it
 FOREIGN_PERCENT = 50  # or if it is busy for so much of the time
+SETTLING_S = 5.0  # after a job, in which its GPUs may still look used
 CPU, MEMORY = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"  # of a container
 SMI_SECONDS = 1  # timeout of nvidia-smi
 LEAST_PYTHON = (3, 11)
@@ -122,11 +123,13 @@ def parse(text: str) -> tuple[Facts, bool]:
 NUMBERS = ("time", "uptime", "cores", "load", "ram_total", "ram_available", "disk")
 
 
-def parse_gpus(text: str, listed: str = "") -> tuple[list[Gpu] | None, str | None]:
+def parse_gpus(
+    text: str, listed: str = "", details: str = ""
+) -> tuple[list[Gpu] | None, str | None]:
     """GPUs from the outputs of `nvidia-smi --query-gpu` and `nvidia-smi -L`, and other lines.
 
-    A GPU that is divided gives its MIG slices instead, and indices are then counted anew. None
-    if there is no line of a GPU.
+    A GPU that is divided gives its MIG slices instead, with their memory from `details`, the output
+    of `nvidia-smi -q -x`, and indices are then counted anew. None if there is no line of a GPU.
     """
     found, odd = [], []
     for line in text.splitlines():
@@ -137,14 +140,17 @@ def parse_gpus(text: str, listed: str = "") -> tuple[list[Gpu] | None, str | Non
     if not found:
         return None, f"nvidia-smi printed what cannot be read: {text.strip()[:200]!r}"
     uuids, slices = _listed(listed)
+    memory = _slice_memory(details) if details else {}
     gpus: list[Gpu] = []
     for gpu in found:
-        for name, uuid in slices.get(gpu.index, [("", uuids.get(gpu.index))]):
+        whole = uuids.get(gpu.index)
+        for at, (name, uuid) in enumerate(slices.get(gpu.index, [("", whole)])):
             index = len(gpus) if slices else gpu.index
             part = replace(gpu, index=index, uuid=uuid)
             if name:  # the values are those of the whole GPU
+                used, total = memory.get((whole, at), (None, None))
                 part = replace(part, name=f"{gpu.name} MIG {name}", use_percent=None)
-                part = replace(part, memory_used_mb=None, memory_total_mb=None)
+                part = replace(part, memory_used_mb=used, memory_total_mb=total)
             gpus.append(part)
     return gpus, f"nvidia-smi also printed {'; '.join(map(repr, odd))}" if odd else None
 
@@ -161,6 +167,29 @@ def _listed(text: str) -> tuple[dict[int, str], dict[int, list[tuple[str, str]]]
         elif part := LISTED_SLICE.match(line):
             slices.setdefault(index, []).append((part[1], part[2]))
     return uuids, slices
+
+
+def has_slices(listed: str) -> bool:
+    """Whether the output of `nvidia-smi -L` names MIG slices."""
+    return any(map(LISTED_SLICE.match, listed.splitlines()))
+
+
+def _slice_memory(details: str) -> dict[tuple[str | None, int], tuple[int, int]]:
+    """Used and total memory in MB by UUID of the GPU and position of its slice; without errors."""
+    from xml.etree import ElementTree as ET
+
+    try:
+        gpus = ET.fromstring(details).findall("gpu")
+    except ET.ParseError:
+        return {}
+    found = {}
+    for gpu in gpus:
+        for at, part in enumerate(gpu.findall("mig_devices/mig_device")):
+            texts = (part.findtext(f"fb_memory_usage/{name}", "") for name in ("used", "total"))
+            numbers = [int(text.split()[0]) for text in texts if re.match(r"\d+ MiB$", text)]
+            if len(numbers) == 2:
+                found[gpu.findtext("uuid"), at] = (numbers[0], numbers[1])
+    return found
 
 
 def _parse_gpu(line: str) -> Gpu:
@@ -190,10 +219,15 @@ def _parse_gpu(line: str) -> Gpu:
     )
 
 
-def unusable(gpu: Gpu) -> str | None:
-    """Why a GPU on which no job of ours runs can take none; None if it can."""
+def unusable(gpu: Gpu, *, settling: bool = False) -> str | None:
+    """Why a GPU on which no job of ours runs can take none; None if it can.
+
+    `settling`: what uses it may be the job that has just ended.
+    """
     if gpu.fault is not None:
         return f"GPU {gpu.index} reports {gpu.fault!r}"
+    if settling:
+        return None
     used, total = gpu.memory_used_mb or 0, gpu.memory_total_mb or 0
     if used > max(FOREIGN_SHARE * total, FOREIGN_MB):
         return f"GPU {gpu.index} is used by others: {used / 1024:.1f} of {total / 1024:.1f} GB"

@@ -6,6 +6,7 @@ Derived from the current answers only, except costs (cost.py) and health (health
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from ringrift_cli.fleet.messages import AskFacts, Facts, JobState
 from ringrift_cli.fleet.synced import in_step
 from ringrift_cli.fleet.synced import read as read_synced
 from ringrift_cli.fleet.transport import MOST_TIME, PER_JUMP
-from ringrift_cli.text import counted
+from ringrift_cli.text import counted, duration
 
 Opener = Callable[[Host, float], Client]  # host, timeout in seconds
 
@@ -110,10 +111,10 @@ def look(
     for name, why in aside.items():
         if why is not None:
             until, reason = why
-            minutes = max(until - time.time(), 0.0) / 60
-            wait = "until forgiven" if minutes > cost.DAY else f"for {minutes:.0f} min more"
+            left = max(until - time.time(), 0.0)
+            wait = "until forgiven" if math.isinf(left) else f"for {duration(left)} more"
             found[name] = Seen(_named(hosts, name), aside=f"set aside {wait}: {reason}")
-    answered = {name: seen.facts.games for name, seen in found.items() if seen.facts}
+    answered = {n: (seen.facts.folder, seen.facts.games) for n, seen in found.items() if seen.facts}
     ledger = cost.accrue(ledger_folder or state, fleet.hosts, answered, time.time())
     jobs.settle(state, [job for seen in found.values() for job in seen.jobs])
     drained = jobs.drained(state)

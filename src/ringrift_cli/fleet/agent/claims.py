@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 
 from ringrift_cli.fleet.agent.context import Refusal
 from ringrift_cli.fleet.messages import TAKEN, Gpu
-from ringrift_cli.fleet.probe import unusable
 
 MACHINE = "RINGRIFT_MACHINE"
 ABSTRACT = sys.platform == "linux"
@@ -41,16 +40,15 @@ class Claims:
 def claim(wanted: Sequence[int], gpus: Sequence[Gpu]) -> Claims:
     """Claims the wanted GPUs by index, without any the CPU of this machine.
 
-    `Refusal` of kind "taken" if another job holds one, or if one is missing or unusable.
+    `Refusal` of kind "taken" if another job holds one, or if one is missing.
     """
     present = {gpu.index: gpu for gpu in gpus}
     own = hashlib.sha256(os.environ.get(MACHINE, "").encode()).hexdigest()[:16]
     names, uuids = [], []
     for index in wanted:
         gpu = present.get(index)
-        why = f"GPU {index} is not there" if gpu is None else unusable(gpu)
-        if gpu is None or why is not None:
-            raise Refusal(TAKEN, f"{why}.")
+        if gpu is None:
+            raise Refusal(TAKEN, f"GPU {index} is not there.")
         uuids.append(gpu.uuid)
         names.append((f"GPU {index}", gpu.uuid or f"{own}/{index}"))
     made = Claims(",".join(uuid for uuid in uuids if uuid) if all(uuids) else "")

@@ -15,8 +15,8 @@ from ringrift_cli.fleet import messages
 from ringrift_cli.fleet.agent import jobs, slots
 from ringrift_cli.fleet.agent.context import Context
 from ringrift_cli.fleet.agent.index import Index
-from ringrift_cli.fleet.agent.layout import CHAMPION, MODELS, PROVED
-from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, parse_gpus
+from ringrift_cli.fleet.agent.layout import CHAMPION, IDENTITY, MODELS, PROVED
+from ringrift_cli.fleet.probe import SMI_FIELDS, SMI_FOLDERS, has_slices, parse_gpus
 from ringrift_cli.system import cores, memory, since_boot
 from ringrift_cli.version import __version__
 
@@ -58,6 +58,7 @@ def facts(context: Context, request: messages.AskFacts) -> messages.Facts:
         else None,
         jobs_total=len(index),
         games=index.games,
+        folder=slots.read(context.inner(IDENTITY), str) or "",
         gpus_proved=slots.read(context.inner(PROVED), int) or 0,
         idle_s=_idle(known, index.removed.ended),
     )
@@ -118,12 +119,33 @@ class Smi:
                 texts.append(said.decode("utf-8", "replace"))
         if self.problem is not None:
             return None, self.problem
+        if has_slices(texts[1]):
+            texts.append(self._details(until))
         code = self.processes[0].returncode
         gpus, error = parse_gpus(*texts)
         if gpus is None and code:
             first = texts[0].strip().splitlines()[0][:200] if texts[0].strip() else None
             return None, f"nvidia-smi failed ({code}): {first or 'it printed nothing'}"
         return gpus, error
+
+    def _details(self, until: float) -> str:
+        """The output of `nvidia-smi -q -x`, which has the memory of slices; empty if late."""
+        import subprocess
+
+        assert self.program is not None
+        process = subprocess.Popen(
+            [self.program, "-q", "-x"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=max(until - time.monotonic(), 0.05))
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            return ""
+        return said.decode("utf-8", "replace")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

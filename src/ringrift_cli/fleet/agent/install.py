@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Self
 INNER, VENV, JOBS = ".ringrift", "venv", "jobs"
 LOCK = f"{VENV}/ringrift-lock.txt"  # what is installed
 DEPLOYING, CACHE, CLOCK = f"{INNER}/deploy.lock", f"{INNER}/pip", f"{INNER}/clock"
-PROVED = f"{INNER}/proved"
+PROVED, IDENTITY = f"{INNER}/proved", f"{INNER}/identity"
 PYTHON = f"{VENV}/bin/python"
 POLL_MS = 200
 PATIENCE = 50  # times POLL_MS for what a killed deploy left to end
@@ -142,12 +142,17 @@ def began(pid: int) -> int | None:
 
 
 def install(code: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Makes the environment what the request wants, and proves it; returns the hashes reported."""
+    """Makes the environment what the request wants, and proves it; returns the hashes reported.
+
+    Where packages are missing and the request does not allow to install any, nothing is reported.
+    """
     with Turn() as turn:
         running = active()
         own = [PYTHON, "-I", "-c", REPORT, code]
         right = not gone() and held(LOCK) == request["lock"] and request["torch"] is None
         if not right or subprocess.run(own, capture_output=True, check=False).returncode:
+            if not request["packages"]:
+                return {"printed": None}
             if running:
                 fail(f"{', '.join(running)} would lose the packages under it")
             _packages(turn, request)
@@ -155,6 +160,9 @@ def install(code: str, request: dict[str, Any]) -> dict[str, Any]:
         if request["gpus"]:
             check = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpu_check.py")
             turn.run([PYTHON, "-I", check], "its GPUs cannot be used")
+        if not held(IDENTITY):
+            with open(IDENTITY, "w", encoding="utf-8") as file:
+                json.dump(os.urandom(8).hex(), file)
         with open(PROVED, "w", encoding="utf-8") as file:
             file.write(str(request["gpus"]))
         for name in os.listdir(INNER) if not running else ():

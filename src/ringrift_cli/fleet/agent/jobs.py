@@ -31,9 +31,11 @@ from ringrift_cli.fleet.agent.layout import (
 )
 from ringrift_cli.fleet.agent.supervise import Beat, End, Note, StopOrder
 from ringrift_cli.fleet.messages import Job, JobState
+from ringrift_cli.fleet.probe import SETTLING_S, unusable
 from ringrift_cli.system import boot_id, lives, since_boot
 
 SMI_SECONDS = 10.0  # for nvidia-smi before a job starts
+LOOK_S = 0.5  # between two looks at a GPU that is used though no job holds it
 
 # ---- starting -----------------------------------------------------------------------------------
 
@@ -51,7 +53,7 @@ def start(context: Context, request: messages.Start) -> messages.Started:
     made = not os.path.lexists(os.path.join(folder, JOB)) and _make(folder, job)
     if made:
         try:
-            claims = _claim(job) if job.exclusive else Claims()
+            claims = _claim(context, job) if job.exclusive else Claims()
             try:
                 supervise.launch(context.work, job.id, claims)
             finally:
@@ -68,17 +70,37 @@ def start(context: Context, request: messages.Start) -> messages.Started:
     return messages.Started(started=made, state=state(context, job.id))
 
 
-def _claim(job: Job) -> Claims:
-    """The claims of a job; `Refusal` of kind "taken" if another holds them."""
+def _claim(context: Context, job: Job) -> Claims:
+    """The claims of a job; `Refusal` of kind "taken" if another holds them or a GPU is unusable.
+
+    A GPU that no job holds may still be left by one: use by others must last.
+    """
     wanted = job.meta.gpus
     if not wanted:
         return claim((), ())
+    until = time.monotonic() + SETTLING_S
+    gpus = _gpus()
+    claims = claim(wanted, gpus)
+    try:
+        while reasons := [*filter(None, (unusable(gpu) for gpu in gpus if gpu.index in wanted))]:
+            if time.monotonic() > until:
+                raise Refusal(messages.TAKEN, f"{'; '.join(reasons)}.")
+            time.sleep(LOOK_S)
+            context.alive()
+            gpus = _gpus()
+    except Refusal:
+        claims.close()
+        raise
+    return claims
+
+
+def _gpus() -> list[messages.Gpu]:
     from ringrift_cli.fleet.agent.facts import Smi
 
     gpus, error = Smi().answer(time.monotonic() + SMI_SECONDS)
     if gpus is None:
         raise Refusal(messages.TAKEN, f"The GPUs cannot be asked: {error}.")
-    return claim(wanted, gpus)
+    return gpus
 
 
 def _make(folder: str, job: Job) -> bool:

@@ -6,6 +6,7 @@
           counts.json     what need not be read again of jobs that have ended (index.py)
           removed.json    games of jobs that were removed, and when the last of them ended
           proved          number of GPUs for which a deploy ran kernels (install.py)
+          identity        of this folder, random (install.py)
           clock           written to learn the time by the clock of the disk, which may be remote
 jobs/ID/                  a job; `supervise.py` says what its files are
 models/POOL/              copies of the registry
@@ -20,7 +21,7 @@ PARTIAL = "partial"
 HASHES = "hashes.json"
 COUNTS = "counts.json"
 REMOVED = "removed.json"
-CLOCK, PROVED = "clock", "proved"
+CLOCK, IDENTITY, PROVED = "clock", "identity", "proved"
 
 CHAMPION = "champion.json"
 
