@@ -43,7 +43,7 @@ BUDGET = {
     "data": 1565,
     "envs": 400,
     "evaluate": 2430,
-    "fleet": 9500,
+    "fleet": 9720,
     "game": 7000,
     "loop": 5090,
     "nn": 3500,

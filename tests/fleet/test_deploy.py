@@ -333,6 +333,7 @@ def test_pip_ends_when_ssh_is_cut(farm: Farm, work: Work) -> None:
     (work.folder / "slow").touch()
     host = farm.host(farm.server("desk"))
     request = {"gpus": 0, "folders": [], "lock": "# x\n", "requirements": ["pip"], "torch": None}
+    request["packages"] = True
     script = f"{sys.executable} -I {install.__file__} install .ringrift/code-0"
     client = open_link(host, None, deadline_s=SOON, agent=False)
 
