@@ -393,7 +393,6 @@ def test_games_of_a_model(ringrift: Ringrift, model: Path, tmp_path: Path) -> No
     [
         ("--games 5", "hex8-2p has no champion"),
         ("--games 5 --model missing.json", "There is no file missing.json"),
-        ("--games 5 --hours 1", "Expected --games or --hours, not both"),
         ("--hours -1", "'-1' is not a number above 0"),
         ("", "Expected --games or --hours."),
         ("--games 5 --readable", "--readable is for random games"),

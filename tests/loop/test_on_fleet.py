@@ -40,7 +40,7 @@ from ringrift_cli.loop.sync_session import SyncSession
 from ringrift_cli.settings import SelfPlay, commented, load
 from ringrift_cli.store.manifest import read_manifest
 from tests.conftest import Ringrift
-from tests.fleet.campaigning import jobs_of, running, stand_in, until
+from tests.fleet.campaigning import behave, jobs_of, running, stand_in, until
 from tests.fleet.network import LOOPBACK
 from tests.fleet.servers import Farm, Server
 from tests.fleet.stations import install, keep_account
@@ -131,7 +131,12 @@ def test_hosts_play_and_get_the_champion(fleet: Ground) -> None:
         ((_, job),) = jobs_of(server).items()
         assert job.state == "stopped"
         assert f"models/{POOL}/{fleet.player.identity}.json" in job.argv
+        # no more than its share of those that are missing, so that few are left over
+        limit = job.argv[job.argv.index("--games") + 1]
+        assert limit == str(max(on_fleet.LEAST_GAMES, -(-played["asked"] // 2)))
     line = line_of(record)
+    more = played["games"] - played["asked"]
+    assert (f", {more} more than asked)" in line) == (more > 0)
     for name, row in played["hosts"].items():
         assert f"{name} {row['games']} games (0.0 h old)" in line
     entries = read_manifest(fleet.data)
@@ -201,6 +206,19 @@ def test_hosts_that_cannot_play_are_named(fleet: Ground) -> None:
     assert record["selfplay"]["absent"] == {"host-1": said}
     assert f"host-1 nothing: {said}" in line_of(record)
     assert "ringrift is not deployed there" in record["brought"]["host-1"]
+
+
+def test_every_host_without_games_is_named(fleet: Ground) -> None:
+    """Also one whose games came too late, and those that may not play."""
+    behave(fleet.two, "idle")
+    stranger = {**fleet.two.entry(), "name": "judge", "roles": ["eval"]}
+    fleet.know(fleet.one, fleet.two, stranger)
+    record = fleet.cycle()
+    assert {*record["selfplay"]["hosts"]} == {"host-0"}
+    absent = {"host-1": on_fleet.NOTHING, "judge": "its roles are eval, not selfplay"}
+    assert record["selfplay"]["absent"] == absent
+    for name, why in absent.items():
+        assert f"{name} nothing: {why}" in line_of(record)
 
 
 def test_hosts_that_are_drained_are_named(fleet: Ground) -> None:

@@ -184,7 +184,8 @@ def selfplay(
     if readable:
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
     if not reanalyse:
-        _check_length(games, hours)
+        if games is None and hours is None:
+            raise UsageError("Expected --games or --hours.", hint="--games 1000, or --hours 8")
     elif games is not None or follow:
         option = "--follow" if follow else "--games"
         raise UsageError(f"{option} is for new games, not for --reanalyse.", hint="--hours 8")
@@ -214,14 +215,6 @@ def _refuse_of_a_model(context: typer.Context) -> None:
                 f"{option} is for games of a model, not for --policy random.",
                 hint=f"leave out {option}, or --policy random",
             )
-
-
-def _check_length(games: int | None, hours: float | None) -> None:
-    """`UsageError` unless exactly one of them ends the games of a model."""
-    if games is not None and hours is not None:
-        raise UsageError("Expected --games or --hours, not both.")
-    if games is None and hours is None:
-        raise UsageError("Expected --games or --hours.", hint="--games 1000, or --hours 8")
 
 
 # ---- games of a model ---------------------------------------------------------------------------
@@ -315,7 +308,7 @@ def _play(
             folder,
             games=games,
             seconds=None if hours is None else 3600 * hours,
-            advance=_Meter(progress, wanted, hours).advance,
+            advance=_Meter(progress, wanted, hours if games is None else None).advance,
             should_stop=lambda: stop() != 0,
         )
     for note in done.notes:

@@ -62,6 +62,11 @@ def anything(_host: Host) -> None:
     """The default of `Campaign.refuse`: accepts every host."""
 
 
+def unlimited() -> Sequence[str]:
+    """The default of `Campaign.limit`: a job works until it is stopped."""
+    return ()
+
+
 def same(hosts: Sequence[Host]) -> Sequence[Host]:
     """The default of `Campaign.hosts_now`: the hosts of the beginning."""
     return hosts
@@ -81,6 +86,7 @@ class Campaign:
     should_stop: Callable[[], bool]
     refuse: Callable[[Host], str | None] = anything  # why no job may start now, or None
     hosts_now: Callable[[Sequence[Host]], Sequence[Host]] = same  # given the hosts so far
+    limit: Callable[[], Sequence[str]] = unlimited  # more arguments, for the next job
     per_gpu: bool = True
     board: str | None = None  # that the jobs need memory for
 
@@ -351,7 +357,7 @@ class _Worker(threading.Thread):
         identity = self._next_name(gpus, known)
         campaign = self.campaign
         meta = JobMeta(board=campaign.board, loop=campaign.loop, campaign=campaign.name)
-        job = job_of(campaign.argv, identity, self.host, gpus, meta)
+        job = job_of([*campaign.argv, *campaign.limit()], identity, self.host, gpus, meta)
         jobs.start(client, self._state, Placed(self.host.name, gpus, job))
         self._mine.add(identity)
         log_event(self._state, "job", self.host.name, f"{identity}: started")

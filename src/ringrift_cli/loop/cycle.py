@@ -293,6 +293,7 @@ class Loop:
         reports = [line["played"] for line in self._lines(SELFPLAY, PLAYED)]
         return {
             **cycle_data.read_back(data, self._own()),
+            "asked": wanted,
             **self._pace(),
             **{name: _total(reports, name) for name in ("resign_checked", "resign_wrong")},
             "absent": reports[-1].get("absent", {}) if reports else {},

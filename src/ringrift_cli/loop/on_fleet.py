@@ -37,6 +37,8 @@ from ringrift_cli.store.manifest import SUFFIXES, ShardEntry
 from ringrift_cli.text import counted
 
 MAX_HOURS = 6  # of a self-play job that is never stopped
+LEAST_GAMES = 16  # of a job: starting one takes seconds
+NOTHING = "it played, but no game of it arrived before there were enough"
 HEURISTIC = "heuristic"
 LEAST_DEADLINE = 5.0  # minimum timeout of a status query in seconds
 LAST_PULL = 10.0  # seconds that a transfer may continue after the end of a campaign
@@ -100,7 +102,8 @@ class FleetMachines:
             lambda: arrived.games >= work.games,
             should_stop,
             self._refuse,
-            self._following(known, trainer),
+            self._following(known, trainer, absent),
+            lambda: self._limit(work.games - arrived.games),
             board=self._config.run.board,
         )
         shown, seen = 0, {host.name for host in hosts}
@@ -115,8 +118,10 @@ class FleetMachines:
 
         parts = run(campaign, hosts, self._context.open, self._context.state, on_progress)
         spent = time.monotonic() - begun
-        absent = {name: why for name, why in absent.items() if name not in seen}
-        absent |= {part.host: part.error for part in parts if part.error is not None}
+        for part in parts:
+            absent.pop(part.host, None)
+            if part.error is not None or not part.arrived:
+                absent[part.host] = part.error or NOTHING
         stopped = arrived.games < work.games
         return Played(arrived.games, None, round(spent, 3), stopped, absent)
 
@@ -127,14 +132,27 @@ class FleetMachines:
         run = () if work.run is None else ("--run", work.run)
         return [*argv, *run, "--generation", str(work.cycle), "--hours", str(MAX_HOURS)]
 
+    def _limit(self, missing: int) -> list[str]:
+        """Games of the next job: the share of a slot in those that are missing.
+
+        So fewer games are left over at the end, and a fast host gets another job.
+        """
+        need = Need("selfplay", self._config.run.board)
+        fit = [one for one in self._context.fleet.enabled if unsuitable(one, need) is None]
+        slots = sum(max(one.gpus, 1) for one in fit)
+        return ["--games", str(max(-(-missing // max(slots, 1)), LEAST_GAMES))]
+
     def _refuse(self, host: Host) -> str | None:
         """Why a host may start no self-play job now; None if it may."""
         return TRAINS if host.name == self._training else self._permission.refuse(host)
 
     def _following(
-        self, known: Fleet, trainer: str | None
+        self, known: Fleet, trainer: str | None, without: dict[str, str]
     ) -> Callable[[Sequence[Host]], Sequence[Host]]:
-        """`Campaign.hosts_now`: follows hosts.yaml; new hosts are added if they can take jobs."""
+        """`Campaign.hosts_now`: follows hosts.yaml; new hosts are added if they can take jobs.
+
+        `without`, reasons by host without jobs, gets those of the others.
+        """
         used = known.hosts  # as the campaign last saw them
 
         def hosts_now(so_far: Sequence[Host]) -> Sequence[Host]:
@@ -145,8 +163,9 @@ class FleetMachines:
             used = fleet.hosts
             stay = [one for one in fleet.enabled if any(map(one.works_like, so_far))]
             new, absent = self._hosts([one for one in fleet.enabled if one not in stay], trainer)
-            for name, why in absent.items():
-                self._session.note(f"{name} gets no jobs: {why}")
+            for name in absent.keys() - without.keys():
+                self._session.note(f"{name} gets no jobs: {absent[name]}")
+            without.update(absent)
             return [*stay, *new]
 
         return hosts_now
@@ -159,7 +178,7 @@ class FleetMachines:
         unfit = {one.name: why for one in chosen if (why := unsuitable(one, need)) is not None}
         unfit |= {name: TRAINS for name in (trainer, self._training) if name is not None}
         found, absent = ready_hosts(self._context, [one for one in chosen if one.name not in unfit])
-        return found, absent if found else unfit | absent
+        return found, unfit | absent
 
     def _preparation(self, settings: Sent, model: Path | None) -> Callable[[Host, Client], None]:
         """A function that sends a host the settings file and the checkpoint of its jobs."""

@@ -10,10 +10,12 @@ from ringrift_cli.text import counted, elo_interval
 def line_of(record: dict[str, Any]) -> str:
     """One-line summary of a cycle."""
     played, trained, gate = record["selfplay"], record["train"], record["gate"]
-    rate = played["games_per_hour"]
+    rate, more = played["games_per_hour"], played["games"] - played.get("asked", played["games"])
+    notes = [f"{rate:,.0f}/h"] if rate else []
+    notes += [f"{more:,} more than asked"] if more > 0 else []
     parts = [
         f"cycle {record['cycle']}",
-        counted(played["games"], "game") + (f" ({rate:,.0f}/h)" if rate else ""),
+        counted(played["games"], "game") + (f" ({', '.join(notes)})" if notes else ""),
         loss_text(trained),
         verdict_text(gate),
         rating_text(gate.get("rating")),
