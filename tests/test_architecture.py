@@ -45,7 +45,7 @@ BUDGET = {
     "evaluate": 2430,
     "fleet": 9720,
     "game": 7000,
-    "loop": 5090,
+    "loop": 5100,
     "nn": 3500,
     "observe": 960,
     "objects": 200,

@@ -264,6 +264,8 @@ def fleet() -> Fleet:
         (["d", "a", "d"], [], False, "ad"),
         ([], ["fast"], False, "a"),
         (["d"], ["slow", "rented"], False, "abd"),
+        (["d,a", " b"], [], False, "abd"),
+        (["d"], ["slow, rented"], False, "abd"),
     ],
 )
 def test_choosing_hosts(
@@ -279,6 +281,8 @@ def test_choosing_hosts(
         (["c"], [], False, r"Host c is not enabled in hosts.yaml\."),
         ([], ["fats"], False, r"No host of hosts.yaml has the label 'fats'; did you mean 'fast'\?"),
         (["a"], [], True, "choose one of the two"),
+        (["a,e"], [], False, "has no host 'e'"),
+        (["a,"], [], False, "has no host ''"),
     ],
 )
 def test_hosts_that_cannot_be_chosen(
@@ -286,6 +290,12 @@ def test_hosts_that_cannot_be_chosen(
 ) -> None:
     with pytest.raises(UsageError, match=expected):
         fleet.choose(names, labels, every=every)
+
+
+def test_one_host_is_asked_for(fleet: Fleet) -> None:
+    assert fleet.one("d").name == "d"
+    with pytest.raises(UsageError, match="a,d are 2 hosts: expected one"):
+        fleet.one("a,d")
 
 
 @pytest.mark.parametrize(

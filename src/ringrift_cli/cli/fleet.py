@@ -124,8 +124,7 @@ def chosen(
     context: FleetContext, on: str | None, labels: list[str] | None, everything: bool
 ) -> list[Host]:
     """The enabled hosts selected by the options; all by default."""
-    names = [name.strip() for name in on.split(",")] if on else []
-    return context.fleet.choose(names, labels or [], every=everything)
+    return context.fleet.choose([on] if on else [], labels or [], every=everything)
 
 
 # ---- hosts ---------------------------------------------------------------------------------------
@@ -340,7 +339,11 @@ def cost(
 
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[HOST]…", help="Names of hosts.", show_default="all enabled hosts"),
+    typer.Argument(
+        metavar="[HOST]…",
+        help="Names of hosts, as a b or a,b.",
+        show_default="all enabled hosts",
+    ),
 ]
 
 
@@ -516,7 +519,7 @@ def drain(
     from ringrift_cli.loop.sync_session import SyncSession
 
     out, context = Output(as_json=as_json, quiet=quiet), fleet_context(hosts_file)
-    one = context.fleet.choose([host])[0]
+    one = context.fleet.one(host)
     if undo:
         if not dry_run:
             jobs.drain(context.state, one.name, undo=True)
@@ -571,7 +574,7 @@ def forgive(
     from ringrift_cli.fleet.health import Health
 
     out, context = Output(as_json=as_json), fleet_context(hosts_file)
-    name = context.fleet.choose([host])[0].name
+    name = context.fleet.one(host).name
     Health(context.state).forgive(name)
     files = quarantine.forget(context.state, name) if refetch else 0
     more = f"; {counted(files, 'file')} will be fetched again" if refetch else ""

@@ -157,6 +157,6 @@ def _ask(run: Path, wanted: Wanted, on: str | None, hosts_file: Path | None, as_
             file.write(control.encoded(wanted))
             file.flush()
             path = f"{run}/{control.CONTROL}"
-            context.send(context.fleet.choose([on])[0], Path(file.name), path)
+            context.send(context.fleet.one(on), Path(file.name), path)
     where = f"{run} on {on}" if on else f"{run}"
     out.result({"run": str(run), "host": on, "asked": wanted}, f"Asked {where} to {wanted}.")

@@ -183,10 +183,9 @@ def selfplay(
     config = configuration(context, "run", "selfplay")
     if readable:
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
-    if not reanalyse:
-        if games is None and hours is None:
-            raise UsageError("Expected --games or --hours.", hint="--games 1000, or --hours 8")
-    elif games is not None or follow:
+    if not reanalyse and games is None and hours is None:
+        raise UsageError("Expected --games or --hours.", hint="--games 1000, or --hours 8")
+    if reanalyse and (games is not None or follow):
         option = "--follow" if follow else "--games"
         raise UsageError(f"{option} is for new games, not for --reanalyse.", hint="--hours 8")
     if follow and model != "champion":

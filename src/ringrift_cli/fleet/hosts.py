@@ -168,10 +168,12 @@ class Fleet:
     ) -> list[Host]:
         """Enabled hosts with one of the names or labels, in file order; without either, all.
 
-        `UsageError` for an unknown name or label, a disabled host, or an empty selection.
+        Each word may be several, separated by commas. `UsageError` for an unknown name or label, a
+        disabled host, or an empty selection.
         """
         if every and (names or labels):
             raise UsageError("Every host and some of them were asked for: choose one of the two.")
+        names, labels = _separated(names), _separated(labels)
         known = {host.name: host for host in self.hosts}
         for name in names:
             if name not in known:
@@ -200,6 +202,17 @@ class Fleet:
                 f"{self.path} has no enabled host{which}.", hint=f"uncomment a host in {FILE}"
             )
         return chosen
+
+    def one(self, name: str) -> Host:
+        """The enabled host of this name; errors as of `choose`."""
+        found = self.choose([name])
+        if len(found) > 1:
+            raise UsageError(f"{name} are {len(found)} hosts: expected one.")
+        return found[0]
+
+
+def _separated(words: Collection[str]) -> list[str]:
+    return [part.strip() for word in words for part in word.split(",")]
 
 
 # ---- reading ------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def host_of(context: FleetContext, identity: str) -> Host:
     """The host of a job: the recorded one, else the one that knows it."""
     known = jobs.remembered(context.state).get(identity)
     if known is not None and known.host in {host.name for host in context.fleet.hosts}:
-        return context.fleet.choose([known.host])[0]
+        return context.fleet.one(known.host)
     seen = context.look(context.fleet.choose())
 
     def has(host: Host) -> bool:
@@ -303,7 +303,7 @@ def retry(context: FleetContext, identity: str, on: str | None) -> Row:
     `FleetError` if it is running or done, or the host cannot take it.
     """
     first = jobs.recall(context.state, identity)
-    host = context.fleet.choose([first.host if on is None else on])[0]
+    host = context.fleet.one(first.host if on is None else on)
     was = _state_of(context, first)
     if was in ("starting", "running", "done"):
         raise FleetError(f"{identity} is {was}.", hint=f"ringrift fleet logs {identity}")
@@ -325,7 +325,7 @@ def _state_of(context: FleetContext, placed: Placed) -> str:
     if placed.host not in {host.name for host in context.fleet.enabled}:
         return "on a host that is gone"
     try:
-        with context.open(context.fleet.choose([placed.host])[0]) as client:
+        with context.open(context.fleet.one(placed.host)) as client:
             return jobs.one(client, placed.identity).state
     except RingriftError as error:
         return f"unknown ({error.message})"

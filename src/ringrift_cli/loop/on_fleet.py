@@ -58,7 +58,7 @@ class FleetMachines:
         self._needs_gpu = False  # whether only a host with GPUs can take over the training
         self._rereading = threading.Lock()
         if train_on is not None:
-            trainer = self._context.fleet.choose([train_on])[0]
+            trainer = self._context.fleet.one(train_on)
             why = unsuitable(trainer, Need("train", config.run.board))
             if why is not None:
                 raise UsageError(f"{train_on} cannot train {config.run.board}: {why}.")
