@@ -59,9 +59,7 @@ def failing(error: RingriftError, first: int = 1) -> Act:
 
 
 @pytest.fixture(autouse=True)
-def one_game_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled loops of several threads in one process would share one group of threads."""
-    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_pool, "WAITS_S", (0.01,))
 
 
@@ -99,7 +97,10 @@ def test_a_round_is_the_same_whoever_dies(case: str) -> None:
         again = runner.round(game_round, candidates[:2])
     assert np.array_equal(won, game_round.play(candidates))
     assert np.array_equal(again, won[:2])
-    assert bool(notices) == (case not in ("all well", "no workers"))
+    if case in ("all well", "no workers"):
+        assert notices == []
+    elif case in ("all die", "none starts"):  # of others one may have performed everything
+        assert notices != []
     assert all(worker.closed.is_set() for worker in CASES[case])
 
 
@@ -126,7 +127,7 @@ def test_a_worker_that_answers_wrongly_is_refused_by_name(act: Act, why: str) ->
     with TaskPool([FakeWorker("liar", act)], notices.append) as pool:
         won = DistributedRunner(pool).round(game_round, candidates)
     assert np.array_equal(won, game_round.play(candidates))
-    assert any("liar gets no more work" in text and why in text for text in notices), notices
+    assert any(text.startswith("liar") and why in text for text in notices), notices
 
 
 def test_games_that_end_otherwise_there_are_noticed() -> None:

@@ -291,15 +291,15 @@ class TaskPool:
         if unfit or (not gone and member.failures >= MOST_FAILURES):
             self._refuse(member, error)
             return
+        if member.failures == 1:
+            self._notices.put(f"{member.worker.name} is lost: {error.message}")
         with self._changed:
             if member.state != "refused":
                 member.state = "lost"
-        if member.failures == 1:
-            self._notices.put(f"{member.worker.name} is lost: {error.message}")
         self._closed.wait(WAITS_S[min(member.failures, len(WAITS_S)) - 1])
 
     def _refuse(self, member: _Member, error: RingriftError) -> None:
         if member.state != "refused":
-            member.state = "refused"
             self._notices.put(f"{member.worker.name} gets no more work: {error.message}")
+            member.state = "refused"
             member.worker.close()
