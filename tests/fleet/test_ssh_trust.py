@@ -206,6 +206,24 @@ def test_a_key_with_a_passphrase(farm: Farm, agent: Path, monkeypatch: pytest.Mo
     assert agent.is_socket()
 
 
+def test_a_key_file_that_ssh_would_not_use_either(farm: Farm, agent: Path) -> None:
+    public = farm.key.with_name(farm.key.name + ".pub")
+    server = farm.server()
+    host, by_public = (farm.host(server, key=str(key)) for key in (farm.key, public))
+    said = fails(by_public, error=NotAdmitted)
+    assert f"is a public key that no ssh-agent holds: expected {farm.key.name}" in said
+    add(farm.key)
+    with opened(by_public) as client:  # names the key of the agent
+        assert client.ask(Jobs()).jobs == []
+    subprocess.run(["ssh-add", "-q", "-D"], check=True, capture_output=True)
+    public.unlink()
+    farm.key.chmod(0o640)
+    assert f"may be read by others: chmod 600 {farm.key}" in fails(host, error=NotAdmitted)
+    farm.key.chmod(0o600)
+    with opened(host) as client:
+        assert client.ask(Jobs()).jobs == []
+
+
 def test_a_key_that_is_not_taken(farm: Farm, agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = farm.server(more="MaxAuthTries 3")
     make_key(farm.folder / "other")

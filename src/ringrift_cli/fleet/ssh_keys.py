@@ -6,6 +6,7 @@ The method "none" comes last: few hosts admit by it (Tailscale SSH), and it cost
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ringrift_cli.fleet.ssh_config import Target
 
+PUBLIC = ".pub"
 AGENT_S = 60.0  # an agent may ask its user
 
 
@@ -118,9 +120,10 @@ def _candidates(target: Target, agent: AgentSSH, unusable: list[str]) -> Iterato
 
 
 def _public(path: Path) -> bytes | None:
-    """The public key file beside a private key."""
+    """The public key beside a private key, or in the file itself."""
     try:
-        words = path.with_name(path.name + ".pub").read_text(encoding="utf-8").split()
+        beside = path if path.suffix == PUBLIC else path.with_name(path.name + PUBLIC)
+        words = beside.read_text(encoding="utf-8").split()
         return base64.b64decode(words[1], validate=True)
     except (OSError, ValueError, IndexError):
         return None
@@ -131,11 +134,16 @@ def _private(path: Path) -> PKey | str:
     from cryptography.exceptions import UnsupportedAlgorithm
     from paramiko import PKey, SSHException
 
+    if path.suffix == PUBLIC and _public(path):
+        return f"is a public key that no ssh-agent holds: expected {path.stem}"
     try:
+        status = path.stat()
+        if status.st_uid == os.getuid() and status.st_mode & 0o077:  # as for ssh
+            return f"may be read by others: chmod 600 {path}"
         return PKey.from_path(str(path))
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except TypeError:
-        return "needs a passphrase, and no ssh-agent holds it"
+        return f"needs a passphrase, and no ssh-agent holds it: ssh-add {path}"
     except (ValueError, SSHException, UnsupportedAlgorithm):
         return "is no key that can be read"
