@@ -407,7 +407,7 @@ def test_tables_are_aligned_and_fields_nested(capsys: pytest.CaptureFixture[str]
         "one      12,000   1.5 MB    -",
         "�[2Jtwo       3  20.0 kB   +∞",
     ]
-    Output().fields({"path": "a", "none": None, "about": {"seed": 3, "data": [1] * 5}})
+    Output().fields({"path": "a", "none": None, "empty": {}, "about": {"seed": 3, "data": [1] * 5}})
     assert printed() == "path  a\nabout\n  seed  3\n  data  5 items (--json)\n"
     machine = Output(as_json=True)
     machine.table(rows, ("name", "games", "size", "Elo"))

@@ -186,7 +186,7 @@ class Output:
     def fields(self, mapping: Mapping[str, object]) -> None:
         """Prints a name and its value per line, nested mappings indented, long lists by length.
 
-        Empty texts and None are left out. Nothing under `--json`.
+        Empty texts and mappings, and None, are left out. Nothing under `--json`.
         """
         self.text("\n".join(_field_lines(mapping)))
 
@@ -330,7 +330,7 @@ def _cell(value: Cell) -> str:
 
 def _field_lines(mapping: Mapping[str, object], indent: str = "") -> list[str]:
     lines = []
-    known = {name: value for name, value in mapping.items() if value not in (None, "")}
+    known = {name: value for name, value in mapping.items() if value not in (None, "", {})}
     width = max((len(n) for n, v in known.items() if not isinstance(v, Mapping)), default=0)
     for name, value in known.items():
         if isinstance(value, Mapping) and value:
