@@ -427,3 +427,19 @@ def test_a_narrow_terminal_drops_columns(
     monkeypatch.setenv("COLUMNS", "10")
     Output().table([("a", 1.5, "x" * 9)], ("b", "c", "d"), drop=("d", "c"))
     assert capsys.readouterr().out == "b    c\na  1.5\n"
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(ringrift: Ringrift, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    for words in (
+        ("selfplay", "--policy", "random", "--games", 5, "--out", taken),
+        ("selfplay", "--policy", "random", "--games", 5, "--out", taken / "below"),
+        ("selfplay", "--model", "heuristic", "--games", 1, "--gpus", "none", "--out", taken),
+        ("train", "--board", "hex8", "--data", taken),
+    ):
+        run = ringrift(*words)
+        assert run.code == 1
+        assert f"{taken} is a file, not a folder" in run.err
+        assert "df -h" not in run.err
+    assert taken.read_text() == ""

@@ -6,7 +6,6 @@ Ctrl-C, 143 on SIGTERM.
 
 from __future__ import annotations
 
-import errno
 import functools
 import io
 import os
@@ -50,13 +49,13 @@ from ringrift_cli.cli import eval as evaluation
 from ringrift_cli.cli.options import bind
 from ringrift_cli.cli.output import Output, discard_stdout, need_subcommand
 from ringrift_cli.errors import HostUnreachable, RingriftError
+from ringrift_cli.store.files import FULL, reason
 from ringrift_cli.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
 SPINS = "3000"  # of libgomp, which reads the variable when torch is imported
 CACHE = "RINGRIFT_CACHE_DIR"
-FULL = (errno.ENOSPC, errno.EDQUOT)  # errors without the name of a file
 # Plain help answers in half the time of rich help, and pastes well.
 app = typer.Typer(
     name="ringrift",
@@ -181,10 +180,11 @@ class Failure(NamedTuple):
 
 
 def _system(error: OSError) -> Failure | None:
-    if error.filename is None and error.errno not in FULL:
+    if error.filename is None and error.errno not in FULL:  # these come without the name of a file
         return None
     where = f"{error.filename}: " if error.filename else ""
-    return Failure(1, f"{where}{error.strerror}.", "df -h" if error.errno in FULL else None)
+    why = reason(Path(os.fsdecode(error.filename or "")), error)
+    return Failure(1, f"{where}{why}.", "df -h" if error.errno in FULL else None)
 
 
 def _usage(error: typer.TyperException) -> Failure:

@@ -141,7 +141,7 @@ def choose(
         size = window_size(total, setting.least)
         chosen = _newest(entries, size)
     if positions_of(chosen) == 0:
-        wrong = "does not exist"
+        wrong = "is a file, not a folder" if folder.is_file() else "does not exist"
         if folder.is_dir():
             wrong = f"holds no searched positions of {setting.pool}"
         raise RecordError(

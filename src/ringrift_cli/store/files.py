@@ -13,6 +13,8 @@ from ringrift_cli.errors import OutputError
 UMASK = os.umask(0o077)  # reading it sets it for all threads, so it is read once, at import
 os.umask(UMASK)
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replaces a file atomically: readers see the old content or the complete new one.
@@ -35,12 +37,21 @@ def write_whole(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path}: {error.strerror}; no partial file was left.",
-            hint="df -h, or another path",
+            f"Cannot write {path}: {reason(path, error)}; no partial file was left.",
+            hint="df -h" if error.errno in FULL else "another path",
         ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def reason(path: Path, error: OSError) -> str:
+    """Why a file or folder cannot be written; a file in the place of a folder is named."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        for parent in (path, *path.parents):
+            if parent.is_file():
+                return f"{parent} is a file, not a folder"
+    return error.strerror or str(error)
 
 
 def write_json(path: Path, document: object) -> None:
