@@ -201,7 +201,10 @@ class Registry:
         matching = sorted(identity for identity in known if identity.startswith(name))
         if len(name) >= MIN_PREFIX and len(matching) == 1:
             return self._known(pool, matching[0])
-        why = f"expected champion, previous, shipped, a path, or {MIN_PREFIX} digits of an identity"
+        why = (
+            "expected champion, previous, shipped, the path of a checkpoint (NAME.json), or"
+            f" {MIN_PREFIX} digits of an identity"
+        )
         if matching:
             why += f"; it fits {', '.join(matching)}"
         raise UsageError(

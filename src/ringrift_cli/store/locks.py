@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ringrift_cli.errors import OutputError, RingriftError
+from ringrift_cli.store.files import reason
 
 ATTEMPTS, PAUSE_S = 5, 0.05  # before a lock counts as busy: `is_locked` holds it briefly
 
@@ -30,7 +31,7 @@ def locked(
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise OutputError(f"Cannot write to {path.parent}: {error.strerror}.") from error
+        raise OutputError(f"Cannot write to {path.parent}: {reason(path, error)}.") from error
     with file:
         for attempt in range(ATTEMPTS if busy else 1):
             time.sleep(PAUSE_S if attempt else 0)
