@@ -103,7 +103,7 @@ def selfplay(given: Arrays) -> Arrays:
     (board, players), device = named(given), Device("cpu")
     forest = DeviceForest(
         tables(board, players), 2, DeviceArithmetic(players, device), device,
-        simulations=QUICK.sims, considered=4,
+        simulations=QUICK.sims, considered=4, value_scale=QUICK.value_scale,
     )  # fmt: skip
     left = iter(range(int(given["games"])))
     actor = Actor(board, players, QUICK, forest, lambda: next(left, None), seed=3)

@@ -50,6 +50,7 @@ def tiny(folder: Path, board: str = "hex8", players: int = 2, teacher: str = "no
             sims=2,
             fast_sims=1,
             considered=2,
+            sparring_share=0.0,
         ),
         Train(batch=8, samples_per_position=1, window=100, checkpoint_minutes=0),
         Gate(

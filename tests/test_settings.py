@@ -84,6 +84,7 @@ OTHER_MEANINGS = {
     "evaluate/match.py Match.seed",
     "fleet/hosts.py Host.gpus",  # how many
     "game/conformance_files.py FileReport.earlier",  # games under earlier rules
+    "fleet/messages.py Facts.folder",
     "fleet/messages.py Facts.models",
     "fleet/messages.py JobMeta.gpus",
     "players/searcher.py Effort.considered",  # of a player, by its simulations

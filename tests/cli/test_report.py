@@ -18,7 +18,7 @@ from ringrift_cli.loop.status import EloPoint
 from ringrift_cli.runtime.machine import device_name
 from ringrift_cli.settings import Config, commented
 from tests.conftest import Ringrift
-from tests.loops import QuickSteps, loop_of, settings
+from tests.loops import QuickSteps, changed, loop_of, settings
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
@@ -58,7 +58,8 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_page_that_needs_nothing(ringrift: Ringrift, tmp_path: Path) -> None:
-    config = run_of(tmp_path, alarm_rejections=1)
+    config = changed(run_of(tmp_path, alarm_rejections=1), "train", surprise_weight=0.5)
+    Path("ringrift.yaml").write_text(commented(config))
     steps = QuickSteps(config, (True, False, True), (-20.0, 10.0, 30.0))
     with opened(config.folder) as journal:
         cycle.run(loop_of(config, steps, journal), 3)

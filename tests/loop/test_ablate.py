@@ -21,14 +21,14 @@ from tests.loops import Notes, QuickSteps, changed
 
 pytestmark = pytest.mark.usefixtures("compiled_rules")
 
-VARIED = ("train.owner_weight=0.15,1.0", "selfplay.sims=2,8")
+VARIED = ("train.owner_weight=1.0,0.15", "selfplay.sims=2,8")
 
 
 def test_an_arm_for_every_other_value() -> None:
-    found = arms(Config(), ("train.owner_weight=0.15,1,2", "selfplay.sims=16"))
-    names = [BASE, "train.owner_weight=1.0", "train.owner_weight=2.0", "selfplay.sims=16"]
+    found = arms(Config(), ("train.owner_weight=1,0.15,2", "selfplay.sims=16"))
+    names = [BASE, "train.owner_weight=0.15", "train.owner_weight=2.0", "selfplay.sims=16"]
     assert [arm.name for arm in found] == names
-    assert [arm.config.train.owner_weight for arm in found] == [0.15, 1.0, 2.0, 0.15]
+    assert [arm.config.train.owner_weight for arm in found] == [1.0, 0.15, 2.0, 1.0]
     assert [arm.plays for arm in found] == [True, False, False, True]
 
 
@@ -40,7 +40,7 @@ def test_an_arm_for_every_other_value() -> None:
         ("train.owner_weight=1,high", "train.owner_weight is 'high', expected a number"),
         ("gate.sims=32", "gate does not act on what one cycle learns"),
         ("selfplay.games_per_cycle=9", "selfplay.games_per_cycle does not act on what one cycle"),
-        ("train.owner_weight=0.15", "nothing to compare"),
+        ("train.owner_weight=1.0", "nothing to compare"),
         ("selfplay.fast_sims=64", "expected at most selfplay.sims"),
     ],
 )
@@ -93,7 +93,7 @@ def test_equal_data_and_compute_and_interruptions_change_nothing(
     assert (sims.selfplay_games, sims.steps) == (2, base.steps)  # 8 simulations instead of 2
     seed = tmp_path / "whole" / "seed-1"
     assert sum(entry.games for entry in read_manifest(seed / "selfplay.sims-8" / "selfplay")) == 2
-    assert not (seed / "train.owner_weight-1.0" / "selfplay").exists()
+    assert not (seed / "train.owner_weight-0.15" / "selfplay").exists()
     for row in (owner, sims):
         (found,) = row.seeds
         assert found.games == row.games == config.gate.max_games

@@ -132,7 +132,7 @@ def test_a_model_that_is_not_there(setting: GenerateSetting, tmp_path: Path) -> 
 
 
 def test_how_long_must_be_said(setting: GenerateSetting, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="either a number of games or a time"):
+    with pytest.raises(UsageError, match="needs a number of games or a time"):
         generate(setting, tmp_path)
 
 

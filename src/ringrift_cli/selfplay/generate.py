@@ -194,7 +194,7 @@ def generate(
     advance: Callable[[Counts, Generated], None] = lambda more, so_far: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generated:
-    """Plays until complete shards hold `games` games of the setting, or for `seconds`.
+    """Plays until complete shards hold `games` games of the setting, or for `seconds`, or both.
 
     With `setting.sources` it searches these again: all that are missing, or for `seconds`.
     `advance` receives the counts since its last call and the totals. After `seconds` no game or
@@ -202,8 +202,8 @@ def generate(
     games are written at once and the others are dropped. `RingriftError` if a process fails;
     complete shards remain.
     """
-    if not setting.sources and (games is None) == (seconds is None):
-        raise UsageError("Self-play needs either a number of games or a time.")
+    if not setting.sources and games is None and seconds is None:
+        raise UsageError("Self-play needs a number of games or a time.")
     entries = recorded(folder, setting)
     known, shards = sum(entry.games for entry in entries), len(entries)
     summary = Generated(known=min(known, games) if games is not None else known)
