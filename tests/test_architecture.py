@@ -56,7 +56,7 @@ BUDGET = {
     "search": 1910,
     "selfplay": 1520,
     "stats": 940,
-    "store": 500,
+    "store": 510,
     "train": 1620,
     "tune": 1040,
     "web": 1500,
