@@ -37,9 +37,9 @@ for room in ("loop", "cli"):
     BELOW[room].add("fleet")
 # Lines of a room, comments and docstrings included; "" is the package's own folder.
 BUDGET = {
-    "": 1100,
+    "": 1115,
     "bench": 1785,
-    "cli": 7810,
+    "cli": 7835,
     "data": 1565,
     "envs": 400,
     "evaluate": 2430,

@@ -91,7 +91,7 @@ class Run(Section):
     )
     report_to: str = key(
         "none",
-        "Experiment tracker that is told of every finished step: none, mlflow:URI, wandb:PROJECT or"
+        "Experiment tracker that receives every finished step: none, mlflow:URI, wandb:PROJECT or"
         " tensorboard:DIR.",
     )
 

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 _CONTROL = (
@@ -16,6 +16,22 @@ _CONTROL = (
 CONTROL = re.compile(_CONTROL)
 LINES = re.compile(rf"(?P<kept>[\n\t])|{_CONTROL}")
 COLOURED = re.compile(rf"(?P<kept>[\n\t]|\x1b\[[0-9;]*m)|{_CONTROL}")
+
+
+class Unrepeated:
+    """Passes texts on, but not one that equals the text before it."""
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        self._on_text, self._last = on_text, ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last:
+            self._on_text(text)
+        self._last = text
+
+    def clear(self) -> None:
+        """Lets the next text pass."""
+        self._last = ""
 
 
 def counted(number: int, noun: str) -> str:

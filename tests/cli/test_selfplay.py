@@ -501,3 +501,17 @@ def test_how_much_of_the_evaluator_is_used(ringrift: Ringrift) -> None:
     assert told["selfplay_evals_per_s"] > 0
     assert set(told["evaluator_evals_per_s"]) == {"16", "32", "64"}
     assert told["games_per_s"] == told["decisions_per_s"] / told["decisions_per_game"]
+
+
+def test_stored_games_are_searched_again(ringrift: Ringrift, model: Path, tmp_path: Path) -> None:
+    played, again = tmp_path / "played", tmp_path / "again"
+    line = ("selfplay", "--gpus", "none", "--sims", 2, "--fast-sims", 1, "--model", model)
+    assert ringrift(*line, "--games", 2, "--out", played).code == 0
+    refused = ringrift(*line, "--reanalyse", played, "--games", 2, "--out", again)
+    assert (refused.code, "not for --reanalyse" in refused.err) == (2, True)
+    document = json.loads(ringrift(*line, "--reanalyse", played, "--out", again, "--json").out)
+    assert document["games"] == 2
+    sources = {entry.sha256 for entry in read_manifest(played)}
+    assert {entry.source for entry in read_manifest(again)} == sources
+    repeated = ringrift(*line, "--reanalyse", played, "--out", again, "--json")
+    assert json.loads(repeated.out)["known_games"] == 2

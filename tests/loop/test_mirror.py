@@ -20,6 +20,7 @@ from ringrift_cli.nn.registry import POINTER
 from ringrift_cli.objects.store import opened
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import read_manifest
+from ringrift_cli.tune.journal import WHOLE
 from tests.conftest import Ringrift
 from tests.loop_child import tiny
 from tests.loops import QuickSteps, loop_of, run, settings, write_model
@@ -120,11 +121,11 @@ def test_a_tuning_run_goes_on_elsewhere(
     first, second = ((Path(name) / "run/journal.jsonl").read_bytes() for name in ("one", "two"))
     assert second.startswith(first)
     assert len(second.splitlines()) == 2
-    assert pull_tuning(opened(url), Path("three/run")) >= 3
+    assert pull_tuning(opened(url), Path("three/run"), WHOLE) >= 3
     assert Path("three/run/journal.jsonl").read_bytes() == second
     Path("one/run/journal.jsonl").write_bytes(first + b"another\n")
     with pytest.raises(RingriftError, match="continued on another machine"):
-        push_tuning(opened(url), Path("one/run"))
+        push_tuning(opened(url), Path("one/run"), WHOLE)
 
 
 def test_a_store_that_fails_stops_nothing(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_store_that_fails_stops_nothing(tmp_path: Path) -> None:
 
     with mirroring(journal, fail, said.append):
         pass
-    assert said == ["no route. The run goes on; the store gets it later."]
+    assert said == ["no route. The run continues; the store gets it later."]
 
 
 def test_a_worker_plays_for_a_loop(
@@ -215,3 +216,34 @@ def test_a_player_is_published_with_its_model(here: tuple[Config, Mirror], tmp_p
     player = PlayerNow("0" * 16, 3, model.identity, teacher=False)
     ours.publish(player)
     assert ours.player() == player
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("selfplay --hours 1 --store {url}", "--store is for --follow"),
+        ("selfplay --policy random --store {url}", "--store is for games of a model"),
+        ("selfplay --follow --hours 1 --games 9 --store {url}", "--games follows from the loop"),
+        ("sync pull --store {url} --limit 3", "--limit is for hosts, not for --store"),
+        ("sync pull desk --store {url}", "HOSTS is for hosts, not for --store"),
+        ("sync push --store {url} --kind all", "--kind is for hosts, not for --store"),
+    ],
+)
+def test_what_has_no_effect_with_a_store_is_refused(
+    ringrift: Ringrift, url: str, words: str, refused: str
+) -> None:
+    run = ringrift(*words.format(url=url).split())
+    assert run.code == 2
+    assert refused in run.err
+
+
+def test_a_damaged_hosts_file_is_not_hidden_by_a_store(
+    ringrift: Ringrift, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RINGRIFT_STORE", url)
+    assert ringrift("fleet", "status").code == 0  # all workers are in the store
+    Path("hosts.yaml").write_text("hosts: 3\n")
+    run = ringrift("fleet", "status")
+    assert run.code == 2
+    assert "hosts.yaml" in run.err

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ringrift_cli.tune.run import TuningRun
 
 GENERATIONS = 80
-PROFILE = "profile.yaml"
 
 
 StartOption = Annotated[
@@ -85,7 +84,7 @@ WriteOption = Annotated[
         "--write",
         "File for an accepted profile.",
         metavar="FILE.yaml",
-        show_default=f"{PROFILE} in --out",
+        show_default="profile.yaml in --out",
     ),
 ]
 PlotOption = Annotated[
@@ -127,7 +126,7 @@ def cmaes(
 
     Every generation is saved: after Ctrl-C, a crash or kill -9 the same command with --resume
     continues. A finished run continues with more --generations. With --fleet the games are played
-    on the hosts of hosts.yaml; the run is the same, whoever plays.
+    on the hosts of hosts.yaml; the result is the same.
 
     \b
     Examples:
@@ -144,10 +143,9 @@ def cmaes(
         generations = GENERATIONS
     folder = out_folder or Path("runs/cmaes") / f"{board}-{players}p"
     check_outputs(write, plot, force=force)
-    profile = write or folder / PROFILE
     out.compile_players()
     from ringrift_cli.players.profiles import profile_named
-    from ringrift_cli.tune.journal import opened
+    from ringrift_cli.tune.journal import PROFILE, opened
     from ringrift_cli.tune.run import restore
     from ringrift_cli.tune.setup import TuningSetup
 
@@ -170,7 +168,8 @@ def cmaes(
         mirrored,
         game_runner(out, fleet, hosts_file) as runner,
     ):
-        _work(out, restore(setup, journal), journal, runner, generations, minutes, profile, plot)
+        run, profile = restore(setup, journal), write or folder / PROFILE
+        _work(out, run, journal, runner, generations, minutes, profile, plot)
 
 
 def _mirrored(out: Output, url: str, folder: Path, *, resume: bool) -> AbstractContextManager[None]:
@@ -179,12 +178,12 @@ def _mirrored(out: Output, url: str, folder: Path, *, resume: bool) -> AbstractC
         return nullcontext()
     from ringrift_cli.loop import mirror
     from ringrift_cli.objects.store import opened
-    from ringrift_cli.tune.journal import JOURNAL
+    from ringrift_cli.tune.journal import JOURNAL, WHOLE
 
     objects = opened(url)
     if resume:
-        mirror.pull_tuning(objects, folder)
-    act = partial(mirror.push_tuning, objects, folder)
+        mirror.pull_tuning(objects, folder, WHOLE)
+    act = partial(mirror.push_tuning, objects, folder, WHOLE)
     return mirror.mirroring(folder / JOURNAL, act, out.note)
 
 

@@ -137,6 +137,8 @@ def cycle(
 
         session = SyncSession(hosts, out)
         steps = SharedSteps(config, FleetMachines(session, config, train_on))
+        if mirror is not None:
+            out.note("The store mirrors the run; with --fleet its workers get no games to play.")
     if dry_run:
         with _compiled(out):
             _preview(out, config, steps)

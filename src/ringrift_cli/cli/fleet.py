@@ -156,15 +156,14 @@ def status(
     """
     if watch and as_json:
         raise UsageError("--watch prints for a terminal: expected it without --json.")
+    from ringrift_cli.fleet.hosts import FILE
+
     out, store = Output(as_json=as_json), settings.load().run.store
-    try:
-        context = fleet_context(hosts_file)
-        hosts = chosen(context, on, label, everything)
-    except UsageError:
-        if store == Run.store or on or label:
-            raise
+    if store != Run.store and not (hosts_file or FILE).exists():
         out.result({"hosts": [], "workers": _workers(out, store)})  # all of them are in the store
         return
+    context = fleet_context(hosts_file)
+    hosts = chosen(context, on, label, everything)
     if not watch:
         failed(_look(out, context, hosts, deadline))
         return

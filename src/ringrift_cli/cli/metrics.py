@@ -76,7 +76,7 @@ def metrics(
 
     Of runs: the champion's Elo, games per hour, positions, losses, age of the data, alarms. Of
     hosts, with --fleet: GPU use, memory, temperature and power, jobs, cost. Only this machine can
-    connect unless --address says otherwise; the pages have no password.
+    connect unless --address is given; the pages have no password.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ import typer
 
 from ringrift_cli.cli import completion
 from ringrift_cli.cli.eval import RESULTS, ResultsOption, recording
+from ringrift_cli.cli.fleet_options import GamesOnFleetOption, HostsOption, game_runner
 from ringrift_cli.cli.options import (
     BoardOption,
     ConfigOption,
@@ -193,6 +194,8 @@ def promote(
     seed: OpeningSeedOption = None,
     results_file: ResultsOption = RESULTS,
     dry_run: DryRunOption = False,
+    fleet: GamesOnFleetOption = False,
+    hosts_file: HostsOption = None,
     folder: ModelsOption = Run.models,
     config_file: ConfigOption = None,
     settings: SetOption = None,
@@ -210,6 +213,7 @@ def promote(
     Examples:
       ringrift models promote runs/hex8-2p/train/3f0c2a9d41b7e865.json
       ringrift models promote 3f0c --games 2000 --sims 128 --set gate.earlier=3 --dry-run
+      ringrift models promote 3f0c --fleet
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     registry, pool = _registry(folder, board, players, pie)
@@ -226,7 +230,10 @@ def promote(
         seed = fresh_seed(entry.identity, champion.identity if champion else None)
     plan = GateSetting(**vars(gate), seed=seed)
     most = plan.most_games(champion=champion is not None, earlier=len(registry.earlier(pool)))
-    with recording(out, results_file, "Gate", most) as run:
+    with (
+        game_runner(out, fleet, hosts_file) as runner,
+        recording(out, results_file, "Gate", most) as run,
+    ):
         evidence = gate_model(
             registry,
             Pool(board, players, pie),
@@ -234,6 +241,7 @@ def promote(
             run.results,
             plan,
             gate.sims,
+            runner=runner,
             advance=run.advance,
             should_stop=run.should_stop,
         )

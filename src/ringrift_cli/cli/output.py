@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import PurePath
@@ -38,6 +38,7 @@ __all__ = [
     "counted",
     "discard_stdout",
     "need_subcommand",
+    "refuse_typed",
     "stop_requested",
     "stopped",
     "was_typed",
@@ -62,6 +63,22 @@ def was_typed(context: typer.Context, name: str) -> bool:
     """Whether an option was given on the command line, not only in the environment."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_typed(
+    context: typer.Context,
+    why: str,
+    *,
+    only: Container[str] = (),
+    but: Container[str] | None = None,
+) -> None:
+    """`UsageError` for a parameter on the command line among `only`, or not among `but`."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        refused = name in only if but is None else name not in but
+        if refused and was_typed(context, name):
+            given = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
+            raise UsageError(f"{given} {why}.", hint=f"leave out {given}")
 
 
 def discard_stdout() -> None:

@@ -29,7 +29,7 @@ from ringrift_cli.cli.options import (
     path_option,
     setting,
 )
-from ringrift_cli.cli.output import Output, Progress, counted, stop_requested, stopped, was_typed
+from ringrift_cli.cli.output import Output, Progress, counted, refuse_typed, stop_requested, stopped
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import Config, Run, SelfPlay
 
@@ -46,8 +46,10 @@ GPU_EVERY = 5.0  # seconds between readings of the GPU utilisation
 # Parameters without effect on random games.
 OF_A_MODEL = (
     *("model", "hours", "sims", "fast_sims", "full_share", "resign_below", "gpus", "concurrent"),
-    *("follow", "generation", "run", "reanalyse"),
+    *("follow", "generation", "run", "reanalyse", "store"),
 )
+
+OF_THE_LOOP = ("games", "generation", "run")  # what a worker of a store gets from the loop
 
 
 def _policy(text: str) -> str:
@@ -172,7 +174,7 @@ def selfplay(
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if policy == "random":
         pool = configuration(context, "run").run
-        _refuse_of_a_model(context)
+        refuse_typed(context, "is for games of a model, not for --policy random", only=OF_A_MODEL)
         from ringrift_cli.selfplay.random_games import RandomSetting
 
         chance = RandomSetting(
@@ -185,13 +187,10 @@ def selfplay(
         raise UsageError("--readable is for random games; ringrift show reads a model's shards.")
     if not reanalyse and games is None and hours is None:
         raise UsageError("Expected --games or --hours.", hint="--games 1000, or --hours 8")
-    if reanalyse and (games is not None or follow):
-        option = "--follow" if follow else "--games"
-        raise UsageError(f"{option} is for new games, not for --reanalyse.", hint="--hours 8")
-    if follow and model != "champion":
-        raise UsageError("--follow is for the current champion: leave out --model.")
+    for_store = follow and config.run.store != Run.store
+    _refuse_idle_options(context, model, follow=follow, for_store=for_store, again=bool(reanalyse))
     out.compile_players()
-    if follow and config.run.store != Run.store:
+    if for_store:
         _play_for_store(out, config, out_folder, hours)
         return
     wanted = replace(_setting(out, config, model, generation), run=run)
@@ -205,15 +204,19 @@ def selfplay(
     _play(out, wanted, out_folder or config.folder / "selfplay", games, hours)
 
 
-def _refuse_of_a_model(context: typer.Context) -> None:
-    """`UsageError` for an option on the command line that has no effect on random games."""
-    for parameter in context.command.params:
-        if parameter.name in OF_A_MODEL and was_typed(context, parameter.name):
-            option = parameter.opts[0]
-            raise UsageError(
-                f"{option} is for games of a model, not for --policy random.",
-                hint=f"leave out {option}, or --policy random",
-            )
+def _refuse_idle_options(
+    context: typer.Context, model: str, *, follow: bool, for_store: bool, again: bool
+) -> None:
+    """`UsageError` for an option on the command line that others leave without effect."""
+    if again:
+        refuse_typed(context, "is for new games, not for --reanalyse", only=("games", "follow"))
+    if follow:
+        if model != "champion":
+            raise UsageError("--follow is for the current champion: leave out --model.")
+    else:
+        refuse_typed(context, "is for --follow", only=("store",))
+    if for_store:
+        refuse_typed(context, "follows from the loop, with --store", only=OF_THE_LOOP)
 
 
 # ---- games of a model ---------------------------------------------------------------------------

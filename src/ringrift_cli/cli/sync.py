@@ -17,7 +17,14 @@ from ringrift_cli.cli.options import (
     VerboseOption,
     whole_number,
 )
-from ringrift_cli.cli.output import Cell, Output, need_subcommand, stop_requested, stopped
+from ringrift_cli.cli.output import (
+    Cell,
+    Output,
+    need_subcommand,
+    refuse_typed,
+    stop_requested,
+    stopped,
+)
 from ringrift_cli.errors import UsageError
 from ringrift_cli.settings import load
 from ringrift_cli.text import counted, minute, size
@@ -141,6 +148,7 @@ StreamsOption = Annotated[
 ]
 
 
+OF_A_STORE = ("store", "config_file", "as_json", "quiet", "verbose")
 StoreUrlOption = Annotated[
     str | None,
     typer.Option(
@@ -167,6 +175,7 @@ def sync(context: typer.Context) -> None:
 
 @app.command()
 def pull(
+    context: typer.Context,
     hosts: HostArgument = None,
     kind: PullKindOption = "shards",
     streams: StreamsOption = 1,
@@ -195,7 +204,8 @@ def pull(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if store is not None:
-        _with_store(out, "pull", store, config_file, hosts, dry_run)
+        refuse_typed(context, "is for hosts, not for --store", but=OF_A_STORE)
+        _with_store(out, "pull", store, config_file)
         return
     session, chosen = _session(out, hosts_file, config_file, hosts, limit)
     if dry_run:
@@ -208,6 +218,7 @@ def pull(
 
 @app.command()
 def push(
+    context: typer.Context,
     hosts: HostArgument = None,
     pool: PoolOption = None,
     kind: PushKindOption = "registry",
@@ -235,7 +246,8 @@ def push(
     """
     out = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if store is not None:
-        _with_store(out, "push", store, config_file, hosts, dry_run)
+        refuse_typed(context, "is for hosts, not for --store", but=OF_A_STORE)
+        _with_store(out, "push", store, config_file)
         return
     session, chosen = _session(out, hosts_file, config_file, hosts, limit)
     bundles = session.bundles(pool, replace=replace) if kind != "shards" else []
@@ -302,12 +314,8 @@ def verify(
     _on_each(out, session, "Verify", chosen, act, VERIFY)
 
 
-def _with_store(
-    out: Output, what: str, url: str, config_file: Path | None, hosts: list[str] | None, dry: bool
-) -> None:
+def _with_store(out: Output, what: str, url: str, config_file: Path | None) -> None:
     """Sends the run of the settings to a store, or fetches what it has."""
-    if hosts or dry:
-        raise UsageError("--store is without hosts and --dry-run.", hint=f"ringrift sync {what}")
     from ringrift_cli.loop.on_store import mirror_of
 
     config = load(config_file)

@@ -30,7 +30,7 @@ from ringrift_cli.store.locks import locked
 from ringrift_cli.store.manifest import COMPACT, MANIFEST, ShardEntry, read_manifest
 
 Hashes = npt.NDArray[np.uint64]
-Kind = tuple[object, ...]  # board, players, pie rule, and what else tells equal moves apart
+Kind = tuple[object, ...]  # board, players, pie rule, and what distinguishes games with equal moves
 
 FILE = ".games.sqlite"
 FORMER = ".games.index"  # of the first version

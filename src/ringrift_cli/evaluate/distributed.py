@@ -120,7 +120,7 @@ class Performer:
         try:
             return msgspec.json.encode(self._done(payload))
         except msgspec.MsgspecError as error:
-            return msgspec.json.encode(TaskFailed(f"The task makes no sense: {error}."))
+            return msgspec.json.encode(TaskFailed(f"The task is not valid: {error}."))
         except RingriftError as error:
             return msgspec.json.encode(TaskFailed(error.message))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -39,10 +39,10 @@ from ringrift_cli.store.manifest import (
     add_to_manifest,
     read_manifest,
 )
+from ringrift_cli.text import Unrepeated
 
 STORE = "store"  # sender of what came from there, in manifests and quarantine
 RUN_FILES = (cycle_journal.JOURNAL, cycle_journal.CYCLES, "settings.yaml", "results.sqlite")
-TUNING_FILES = ("settings.json", "journal.jsonl", "verdict.json", "profile.yaml")
 EVERY_S = 10.0  # between two looks of a mirror
 Stop = Callable[[], bool]
 
@@ -89,7 +89,7 @@ class Mirror:
             if entry.sha256 not in known:
                 data = (folder / entry.file).read_bytes()
                 if sha256(data) != entry.sha256:
-                    raise RecordError(f"{folder / entry.file} is not what its entry says.")
+                    raise RecordError(f"{folder / entry.file} differs from its manifest entry.")
                 self.objects.create(self._shard(entry), data)
                 about = msgspec.json.encode(entry)
                 count += self.objects.create(f"{self.pool}/entries/{entry.sha256}.json", about)
@@ -235,7 +235,7 @@ class Mirror:
         return shards + self.push_champions()
 
     def publish(self, player: PlayerNow) -> None:
-        """Tells workers who plays."""
+        """Names the player to the workers."""
         replace(self.objects, f"{self.pool}/player.json", msgspec.json.encode(player))
 
     def player(self) -> PlayerNow | None:
@@ -275,16 +275,16 @@ def _content(path: Path) -> bytes:
 # ---- tuning runs --------------------------------------------------------------------------------
 
 
-def push_tuning(objects: ObjectStore, folder: Path) -> None:
-    """Sends a tuning run; `RingriftError` if another machine has continued it differently."""
-    for name in TUNING_FILES:
+def push_tuning(objects: ObjectStore, folder: Path, names: Sequence[str]) -> None:
+    """Sends the files of a tuning run; `RingriftError` if another machine has continued it."""
+    for name in names:
         path, there = folder / name, f"cmaes/{folder.name}/{name}"
         if not path.exists():
             continue
         ours, known = path.read_bytes(), objects.get(there)
         if known is not None and known.data == ours:
             continue
-        if name == "journal.jsonl" and known is not None and not ours.startswith(known.data):
+        if name.endswith(".jsonl") and known is not None and not ours.startswith(known.data):
             raise RingriftError(
                 f"{there} in the store was continued on another machine.",
                 hint=f"ringrift cmaes --resume --out ANOTHER/{folder.name}",
@@ -293,14 +293,14 @@ def push_tuning(objects: ObjectStore, folder: Path) -> None:
             raise RingriftError(f"{there} was changed by another machine meanwhile.")
 
 
-def pull_tuning(objects: ObjectStore, folder: Path) -> int:
+def pull_tuning(objects: ObjectStore, folder: Path, names: Sequence[str]) -> int:
     """Fetches a tuning run into a folder without one; returns the number of files.
 
     The journal proves itself when it is replayed.
     """
-    if any((folder / name).exists() for name in TUNING_FILES):
+    if any((folder / name).exists() for name in names):
         return 0
-    found = {name: objects.get(f"cmaes/{folder.name}/{name}") for name in TUNING_FILES}
+    found = {name: objects.get(f"cmaes/{folder.name}/{name}") for name in names}
     whole = {name: one.data for name, one in found.items() if one is not None}
     for name, data in whole.items():
         write_whole(folder / name, data)
@@ -316,22 +316,22 @@ def mirroring(
 ) -> Iterator[None]:
     """Calls `act` in a thread whenever a journal has grown, and once more at the end of the block.
 
-    A failure is told once; the next call tries again.
+    A failure is reported once; the next call tries again.
     """
-    ended, told, done = threading.Event(), [""], [(0, 0)]
+    ended, done, report = threading.Event(), (0, 0), Unrepeated(on_notice)
 
     def attempt() -> None:
+        nonlocal done
         current = stamp(journal)
-        if current == done[0]:
+        if current == done:
             return
         try:
             act()
-            told[0], done[0] = "", current
+            done = current
+            report.clear()
         except (RingriftError, OSError) as error:
             text = error.message if isinstance(error, RingriftError) else str(error)
-            if text != told[0]:
-                on_notice(f"{text} The run goes on; the store gets it later.")
-            told[0] = text
+            report(f"{text} The run continues; the store gets it later.")
 
     def work() -> None:
         while not ended.wait(EVERY_S):

@@ -1,7 +1,7 @@
 """The learning loop with workers that it reaches through an object store only.
 
-The loop says in the store who plays; workers anywhere, also behind NAT, fetch that model, play and
-send shards. The loop plays too, and takes in theirs until the cycle has enough games.
+The loop names its player in the store; workers anywhere, also behind NAT, fetch that model, play
+and send shards. The loop plays too, and takes in theirs until the cycle has enough games.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ from ringrift_cli.selfplay.generate import Generated, generate, of_config
 from ringrift_cli.selfplay.worker import GenerateSetting
 from ringrift_cli.settings import Config
 from ringrift_cli.store.manifest import read_manifest
-from ringrift_cli.text import now
+from ringrift_cli.text import Unrepeated, now
 
 LOOK_S = 10.0  # between two looks into the store
-OFF = "none"
 
 
 def mirror_of(url: str, config: Config, reporter: Reporter) -> Mirror:
@@ -53,18 +52,16 @@ class StoreSteps(RealSteps):
         enough, ended = threading.Event(), threading.Event()
 
         def look() -> None:
-            published, told = False, ""
+            published, report = False, Unrepeated(self._on_notice)
             while True:
                 try:
                     published = published or self._publish(work)
                     _, refused = self._mirror.pull_shards(ended.is_set)
                     for text in refused:
                         self._on_notice(f"A shard of the store is in quarantine: {text}")
-                    told = ""
+                    report.clear()
                 except RingriftError as error:
-                    if error.message != told:
-                        self._on_notice(f"{error.message} Self-play goes on here.")
-                    told = error.message
+                    report(f"{error.message} Self-play continues here.")
                 if self._held(work) - before >= work.games:
                     enough.set()
                 if ended.wait(LOOK_S):
@@ -85,7 +82,7 @@ class StoreSteps(RealSteps):
         )
 
     def _publish(self, work: SelfPlayWork) -> bool:
-        """Says who plays; workers that began earlier change to that player."""
+        """Names the player in the store; workers that began earlier change to it."""
         teacher = work.model == self.teacher()
         if not teacher:
             self._mirror.push_model(work.model.path)
@@ -100,16 +97,16 @@ class StoreSteps(RealSteps):
 
 
 class StoreWorker:
-    """Self-play for whoever plays by the store, on this machine, until stopped."""
+    """Self-play on this machine with the player that the store names, until stopped."""
 
     def __init__(
         self, config: Config, mirror: Mirror, folder: Path, on_notice: Callable[[str], None]
     ) -> None:
         self._config, self._mirror, self._folder = config, mirror, folder
-        self._on_notice, self._since = on_notice, now()
+        self._failed, self._since = Unrepeated(on_notice), now()
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.games, self._began = 0, time.monotonic()
-        self._changed, self._problem = threading.Event(), ""
+        self._changed = threading.Event()
 
     def run(
         self,
@@ -132,7 +129,7 @@ class StoreWorker:
             try:
                 setting = self._setting(player, devices)
             except RingriftError as error:
-                self._tell(error)
+                self._report_failure(error)
                 self._wait(min(left, LOOK_S), should_stop)
                 continue
             done = self._play(player, setting, left, advance, should_stop)
@@ -171,20 +168,18 @@ class StoreWorker:
             self._report(player)
 
     def _report(self, player: PlayerNow | None) -> None:
-        """Sends shards and heartbeat and looks for another player; a failure is told once."""
+        """Sends shards and heartbeat and looks for another player; a failure is reported once."""
         try:
             self._mirror.push_shards(self._folder)
             self._beat(player)
             if player is not None and self._mirror.player() != player:
                 self._changed.set()
-            self._problem = ""
+            self._failed.clear()
         except RingriftError as error:
-            self._tell(error)
+            self._report_failure(error)
 
-    def _tell(self, error: RingriftError) -> None:
-        if error.message != self._problem:
-            self._on_notice(f"{error.message} It is tried again; the games here are kept.")
-        self._problem = error.message
+    def _report_failure(self, error: RingriftError) -> None:
+        self._failed(f"{error.message} It is tried again; the games here are kept.")
 
     def _player(self) -> PlayerNow | None:
         """Who plays; `FleetError` while nothing was played."""

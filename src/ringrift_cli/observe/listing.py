@@ -15,7 +15,7 @@ from ringrift_cli.store.journal import JournalFile
 from ringrift_cli.store.locks import is_locked
 from ringrift_cli.tune import journal as tuning_journal
 
-LOCKS = {"cycle": cycle_journal.LOCK, "cmaes": ".lock"}  # by kind of run
+LOCKS = {"cycle": cycle_journal.LOCK, "cmaes": tuning_journal.LOCK}  # by kind of run
 
 
 class RunRow(msgspec.Struct, frozen=True):

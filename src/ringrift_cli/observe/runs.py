@@ -20,7 +20,7 @@ from ringrift_cli.store.hashes import sha256, sha256_of_file
 from ringrift_cli.tune import journal as tuning_journal
 from ringrift_cli.tune.journal import Generation
 
-STATE, STEPS_LOG, PROFILE = "state.json", "log.csv", "profile.yaml"
+STATE, STEPS_LOG = "state.json", "log.csv"
 SHOWN = (SELFPLAY, TRAIN, GATE, COLLECT)  # steps of a cycle whose outcomes have numbers
 
 
@@ -128,7 +128,7 @@ def _tuning(folder: Path) -> ObservedRun:
         games, time = games + entry.games, time + entry.seconds
         named = _numbers(_generation(entry, journal.fair, games))
         run.points += [MetricPoint(name, entry.generation, v, time) for name, v in named]
-    names = (settings.name, tuning_journal.LOG, tuning_journal.VERDICT, PROFILE)
+    names = (settings.name, tuning_journal.PROFILE, tuning_journal.LOG, tuning_journal.VERDICT)
     run.files = _existing(folder, *names)
     return run
 

@@ -1,6 +1,6 @@
 """Experiment trackers: MLflow, Weights & Biases, TensorBoard.
 
-A tracker is told what a run has and adds what it lacks, so that reporting a run again changes
+A tracker receives a whole run and adds what it lacks, so that reporting a run again changes
 nothing, and an old run is reported whole.
 """
 
@@ -61,7 +61,7 @@ def tracker_of(target: str) -> Tracker:
 
 
 class KnownPoints:
-    """Tells which points are new; `known` are values by name and step."""
+    """Finds the points that are new; `known` are values by name and step."""
 
     def __init__(self, known: Mapping[tuple[str, int], float] | None = None) -> None:
         self._known = dict(known or {})

@@ -18,12 +18,13 @@ from ringrift_cli.errors import RingriftError
 from ringrift_cli.observe.runs import journal_of, observe
 from ringrift_cli.observe.trackers import check_target, tracker_of
 from ringrift_cli.runtime.processes import signals_held
+from ringrift_cli.settings import Run
 from ringrift_cli.store.files import stamp
+from ringrift_cli.text import Unrepeated
 
 POLL_S = 2.0
 LONGEST_WAIT_S = 60.0  # between attempts at a tracker that fails
 FINISH_S = 8.0  # for the last report, when the loop ends
-OFF = "none"
 
 
 def report(runs: Sequence[Path], target: str) -> dict[str, int]:
@@ -41,10 +42,12 @@ def follow(
 ) -> None:
     """Reports runs whenever they advance, until `wait`, given seconds, returns true.
 
-    A failure is told once and repeated at growing intervals; the last report is tried in any case.
+    A failure is reported once and attempts are repeated at growing intervals; the last report is
+    tried in any case.
     """
     seen: list[tuple[int, int]] = []
-    tracker, told, pause, due, ends = None, "", POLL_S, 0.0, False
+    tracker, pause, due, ends = None, POLL_S, 0.0, False
+    failed = Unrepeated(on_failure)
     while True:
         now = time.monotonic()
         try:
@@ -52,21 +55,20 @@ def follow(
             if current != seen and (now >= due or ends):
                 tracker = tracker or tracker_of(target)
                 count = sum([tracker.report(observe(run)) for run in runs if journal_of(run)])
-                seen, told, pause = current, "", POLL_S
+                seen, pause = current, POLL_S
+                failed.clear()
                 on_new(count)
         except RingriftError as error:
             pause = min(2 * pause, LONGEST_WAIT_S)
             due = time.monotonic() + pause
-            if error.message != told:
-                on_failure(error.message)
-            told = error.message
+            failed(error.message)
         if ends:
             return
         ends = wait(POLL_S)
 
 
 def _work(folder: Path, target: str, pipe: Connection) -> None:
-    """The process beside a loop; it ends when the loop says so, or is gone."""
+    """The process beside a loop; it ends with the loop, or at its message."""
 
     def wait(seconds: float) -> bool:
         return pipe.poll(seconds)
@@ -81,9 +83,9 @@ def _work(folder: Path, target: str, pipe: Connection) -> None:
 def reporting(folder: Path, target: str, on_notice: Callable[[str], None]) -> Iterator[None]:
     """Reports the run in a folder to `target` while the block runs; `none`: not at all.
 
-    `UsageError` at once for a target that cannot be. What fails later is told to `on_notice`.
+    `UsageError` at once for an invalid target. Later failures go to `on_notice`.
     """
-    if target == OFF:
+    if target == Run.report_to:
         yield
         return
     check_target(target)
@@ -97,7 +99,7 @@ def reporting(folder: Path, target: str, on_notice: Callable[[str], None]) -> It
     def listen() -> None:
         while True:
             try:
-                on_notice(f"{ours.recv()} The run goes on; ringrift track reports it later.")
+                on_notice(f"{ours.recv()} The run continues; ringrift track reports it later.")
             except (EOFError, OSError):
                 return
 

@@ -26,7 +26,7 @@ TICK_S = 0.1
 WAITS_S = (1.0, 5.0, 15.0, 30.0)  # after consecutive failures of a worker; the last one repeats
 MOST_FAILURES = 3  # consecutive failed tasks before a worker that can be reached is given up
 UNFIT = ("bare", "version", "start")  # kinds of `RemoteError` that no retry cures
-SLOW, SLOW_S = 2.0, 2.0  # a task is late after so many medians, and at least so many seconds
+SLOW, SLOW_S = 2.0, 2.0  # a task is late after this many medians, and at least this many seconds
 LATE_HERE_S = 60.0  # after which a late task is performed here, too
 
 
@@ -131,7 +131,7 @@ class _Member:
 
 
 class TaskPool:
-    """Workers for a `with` block; `on_notice` is told of lost and refused ones."""
+    """Workers for a `with` block; `on_notice` receives lost and refused ones."""
 
     def __init__(
         self, workers: Sequence[TaskWorker], on_notice: Callable[[str], None] = lambda _: None

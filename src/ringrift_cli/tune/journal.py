@@ -29,6 +29,8 @@ from ringrift_cli.store.locks import locked
 from ringrift_cli.tune.panel import KINDS
 
 SETTINGS, JOURNAL, LOG, VERDICT = "settings.json", "journal.jsonl", "log.csv", "verdict.json"
+PROFILE, LOCK = "profile.yaml", ".lock"
+WHOLE = (SETTINGS, JOURNAL, VERDICT, PROFILE)  # from which a run continues elsewhere
 COLUMNS = (
     "generation",
     "games",  # of the whole run
@@ -130,7 +132,7 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool) -> Iterator[
     busy = RingriftError(
         f"Another process works on {folder}.", hint="wait for it, or another --out"
     )
-    with locked(folder / ".lock", busy=lambda: busy):
+    with locked(folder / LOCK, busy=lambda: busy):
         if path.exists():
             _check_same(folder, path, settings)
         elif set(known) & {JOURNAL, VERDICT}:

@@ -1,7 +1,7 @@
 """Tuning of many configurations, one after another, each in a folder of its own.
 
 Each is a run of `ringrift cmaes` on this machine, so its journal is here from its first line, is
-replayed here when it goes on, and outlives whoever plays its games.
+replayed here when it continues, and outlives the hosts that play its games.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ringrift_cli.nn.registry import pool_name
 from ringrift_cli.players.features import units
 from ringrift_cli.players.profiles import profile_named
 from ringrift_cli.settings import Tune
+from ringrift_cli.store.journal import JournalFile
 from ringrift_cli.tune import final_test
 from ringrift_cli.tune.journal import JOURNAL, Generation
 
@@ -55,27 +56,13 @@ def configurations(names: Sequence[str], folder: Path, generations: int) -> list
     found = []
     for name in dict.fromkeys(names or known):
         own = folder / name
-        entries = _entries(own)
+        entries = JournalFile(own / JOURNAL, Generation).read()
         verdict = final_test.read(own)
         state = "begun" if (own / JOURNAL).exists() else "new"
         if verdict is not None and verdict.finished and verdict.generations >= generations:
             state = "accepted" if verdict.accepted else "tested"
         games = sum(entry.games for entry in entries)
         found.append(Configuration(name, *known[name], str(own), len(entries), games, state))
-    return found
-
-
-def _entries(folder: Path) -> list[Generation]:
-    try:
-        lines = (folder / JOURNAL).read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(msgspec.json.decode(line, type=Generation))
-        except msgspec.MsgspecError:
-            break  # an incomplete last line; `cmaes` reports any other damage
     return found
 
 
