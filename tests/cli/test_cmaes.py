@@ -267,3 +267,12 @@ def test_help_shows_examples(ringrift: Ringrift) -> None:
     assert run.code == 0
     assert "ringrift cmaes --board hex8 --players 2 --minutes 12" in run.out
     assert f"default: ({command.GENERATIONS})" in run.out
+
+
+def test_without_hosts_nothing_is_begun(
+    ringrift: Ringrift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ringrift("cmaes", "--fleet", "--generations", 1, "--out", "run")
+    assert (run.code, "hosts.yaml" in run.err) == (2, True)
+    assert not Path("run").exists()

@@ -164,9 +164,9 @@ def cmaes(
     )
     mirrored = _mirrored(out, store, folder, resume=resume)
     with (
+        game_runner(out, fleet, hosts_file) as runner,
         opened(folder, setup.document(), resume=resume) as journal,
         mirrored,
-        game_runner(out, fleet, hosts_file) as runner,
     ):
         run, profile = restore(setup, journal), write or folder / PROFILE
         _work(out, run, journal, runner, generations, minutes, profile, plot)

@@ -159,4 +159,5 @@ def _ask(run: Path, wanted: Wanted, on: str | None, hosts_file: Path | None, as_
             path = f"{run}/{control.CONTROL}"
             context.send(context.fleet.one(on), Path(file.name), path)
     where = f"{run} on {on}" if on else f"{run}"
-    out.result({"run": str(run), "host": on, "asked": wanted}, f"Asked {where} to {wanted}.")
+    action = "resume" if wanted == control.RUN else wanted
+    out.result({"run": str(run), "host": on, "asked": wanted}, f"Asked {where} to {action}.")
