@@ -115,6 +115,18 @@ def test_a_target_is_the_result_of_a_search_of_that_position(
         assert c.values[at] == pytest.approx(result.root_values, abs=0.02)
 
 
+def test_a_shard_without_searched_positions_keeps_its_games(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    played, folder = tmp_path / "played", tmp_path / "again"
+    rarely = replace(PLAY, full_share=1e-6, shard_games=1)
+    generate(setting_of(models[0], 1, rarely), played, games=2)
+    assert [(e.games, e.positions) for e in read_manifest(played)] == [(1, 0)] * 2
+    done = generate(again(played, models[1]), folder)
+    assert (done.counts.games, done.counts.positions) == (2, 0)
+    assert set(by_source(folder)) == {entry.sha256 for entry in read_manifest(played)}
+
+
 def test_an_interrupted_run_goes_on_with_the_missing_shards(
     played: Path, models: tuple[Path, Path], tmp_path: Path
 ) -> None:

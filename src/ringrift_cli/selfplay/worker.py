@@ -136,7 +136,7 @@ class WorkerThread:
         reported = time.monotonic()
         while not worker.must_stop() and (number := worker.next_number()) is not None:
             reanalysis.begin(setting.sources[number])
-            while reanalysis.playing and not worker.must_stop():
+            while not one.games and not worker.must_stop():
                 one.games = reanalysis.step()
                 if time.monotonic() - reported >= REPORT_INTERVAL:
                     reported = time.monotonic()
