@@ -99,10 +99,11 @@ def clock_off(folder: Path) -> Path:
     """A Python whose clock is a day behind."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    (site / "sitecustomize.py").write_text(
+    (site / "day_behind.py").write_text(
         f"import time\ntrue = time.time\ntime.time = lambda: true() - {DAY}\n"
     )
-    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # not sitecustomize: the Python of Debian has one of its own
+    (site / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport day_behind\n")
     return folder / "bin" / "python"
 
 
