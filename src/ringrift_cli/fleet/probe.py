@@ -129,7 +129,7 @@ def parse_gpus(
     """GPUs from the outputs of `nvidia-smi --query-gpu` and `nvidia-smi -L`, and other lines.
 
     A GPU that is divided gives its MIG slices instead, with their memory from `details`, the output
-    of `nvidia-smi -q -x`, and then indices count slices. None if there is no line of a GPU.
+    of `nvidia-smi -q -x`, and then indices count slices. None if nvidia-smi lists no GPU.
     """
     found, odd = [], []
     for line in text.splitlines():
